@@ -1,0 +1,84 @@
+"""Per-layer queries, keys and hidden states out of a Transformers encoder, without its attention scores.
+
+Transformers lets a named function stand in for a model's attention; ours notes the queries and keys it is given and
+passes them on to the library's own scaled-dot-product attention. Where they are noted is an argument of the call, so
+there is no shared state: two models, or two calls, never see each other's tensors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+ATTENTION_NAME = "megatinybert_capture"
+
+
+@dataclass
+class Features:
+    """What one forward pass gives an objective.
+
+    hidden_states: (B, S, D) each; entry 0 is the embedding output, entry i + 1 the output of layer i.
+    queries, keys: (B, H, S, D / H) each, one per layer, not scaled.
+    """
+
+    hidden_states: list[Tensor] = field(default_factory=list)
+    queries: list[Tensor] = field(default_factory=list)
+    keys: list[Tensor] = field(default_factory=list)
+
+
+def _captured_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    capture: Features | None = None,
+    **kwargs: object,
+) -> tuple[Tensor, Tensor | None]:
+    if capture is not None:
+        capture.queries.append(query)
+        capture.keys.append(key)
+    return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+
+
+# Both registrations are needed: without the second, Transformers drops the padding mask in silence.
+AttentionInterface.register(ATTENTION_NAME, _captured_attention)
+AttentionMaskInterface.register(ATTENTION_NAME, sdpa_mask)
+
+
+def run_captured(model: PreTrainedModel, batch: dict[str, Tensor]) -> Features:
+    """Run an encoder loaded with `attn_implementation=ATTENTION_NAME`.
+
+    batch: input_ids and token_type_ids, int64 (B, S); with padding also attention_mask, (B, S), 1 at real tokens.
+    Raises ValueError where the model did not use the attention it was told to (some architectures do not).
+    """
+    features = Features()
+    output = model(**batch, output_hidden_states=True, capture=features)
+    features.hidden_states = list(output.hidden_states)
+    layers = len(features.hidden_states) - 1
+    if len(features.queries) != layers:
+        raise ValueError(
+            f"{type(model).__name__} has {layers} layers but gave the queries and keys of {len(features.queries)}: "
+            "this architecture does not let its attention be captured"
+        )
+    return features
+
+
+def padding_mask(batch: dict[str, Tensor]) -> Tensor | None:
+    """The batch's mask as bool (B, S), True at real tokens; None for a batch without padding."""
+    mask = batch.get("attention_mask")
+    return None if mask is None else mask.to(torch.bool)
+
+
+def mean_pool(states_BSD: Tensor, mask_BS: Tensor | None) -> Tensor:
+    """Mean over the real positions: (B, D), float32."""
+    states_BSD = states_BSD.float()
+    if mask_BS is None:
+        return states_BSD.mean(dim=1)
+    weight_BS1 = mask_BS.unsqueeze(-1).float()
+    return (states_BSD * weight_BS1).sum(dim=1) / weight_BS1.sum(dim=1)

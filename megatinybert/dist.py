@@ -1,0 +1,84 @@
+"""The ranks of a run: which device each drives, how they start, and the few collectives used outside DeepSpeed."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import os
+import socket
+from dataclasses import dataclass
+
+import torch
+import torch.distributed
+from torch import Tensor
+
+# A collective that has waited this long has lost a peer. DeepSpeed's own default would wait for 30 minutes.
+TIMEOUT = datetime.timedelta(minutes=10)
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among its peers."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    def mean(self, tensor: Tensor) -> Tensor:
+        """The mean over ranks of a tensor of one shape; NaN or infinity on any rank reaches all."""
+        return self.sum(tensor) / self.size
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        if self.size > 1:
+            tensor = tensor.clone()
+            torch.distributed.all_reduce(tensor)
+        return tensor
+
+    def barrier(self) -> None:
+        if self.size > 1:
+            torch.distributed.barrier()
+
+
+def choose_accelerator() -> torch.device:
+    """Pick this rank's device, and tell DeepSpeed, which must not have been imported before."""
+    if torch.cuda.is_available():
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+        return device
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    return torch.device("cpu")
+
+
+def start() -> World:
+    """Join the process group that the launcher describes, or make one of this process alone."""
+    device = choose_accelerator()
+    if "RANK" not in os.environ:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+
+    import deepspeed
+    import deepspeed.ops
+    from deepspeed.utils import groups, logger
+
+    logger.setLevel(logging.WARNING)
+    if device.type == "cpu":
+        # DeepSpeed would compile a shared-memory collective here, which takes a C++ compiler and a minute; gloo serves.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    deepspeed.init_distributed(dist_backend=backend, timeout=TIMEOUT, verbose=False)
+    # ZeRO's collectives run in a group that DeepSpeed makes without the timeout above, unless it finds one here.
+    groups._WORLD_GROUP = torch.distributed.new_group(timeout=TIMEOUT)
+    return World(torch.distributed.get_rank(), torch.distributed.get_world_size(), device)
+
+
+def stop() -> None:
+    """Leave the process group."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

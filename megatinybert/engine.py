@@ -1,0 +1,143 @@
+"""One training step, and the DeepSpeed engine it drives. General and task distillation share both."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import deepspeed
+import numpy as np
+import torch
+from deepspeed.runtime.engine import DeepSpeedEngine
+from torch import Tensor
+
+from megatinybert.schema import OptimizerConfig
+from megatinybert.data.order import mix
+from megatinybert.data.windows import Windows
+from megatinybert.dist import World
+from megatinybert.ds_config import DeepSpeedSettings
+from megatinybert.models import DTYPES, Teacher
+from megatinybert.trainee import Trainee
+
+# What --deepspeed makes of the student's weights; under "bf16-autocast" they stay float32.
+_WEIGHTS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "bf16-autocast": torch.float32}
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one step tells of one trainee, still on the device: reading it is the caller's choice of when to wait.
+
+    losses: float32 (1 + T,), the total and the unweighted terms, mean over this rank's micro batches.
+    gradient_norm: of the averaged gradient of all ranks, before clipping.
+    """
+
+    losses: Tensor
+    gradient_norm: Tensor | float
+
+
+def train_step(
+    engines: Mapping[str, DeepSpeedEngine],
+    teacher: Teacher,
+    micro_batches: Iterable[tuple[int, dict[str, Tensor]]],
+    step: int,
+    seed: int,
+    learning_rate: float,
+) -> dict[str, StepResult]:
+    """One optimizer step of every trainee, from one teacher pass for each micro batch.
+
+    micro_batches: this rank's share of the global batch, each with its index in the global batch; as many as the engines
+    accumulate over. Dropout depends on (seed, step, index, trainee) alone, so neither ranks nor resuming change it.
+    """
+    losses: dict[str, list[Tensor]] = {name: [] for name in engines}
+    norms: dict[str, Tensor] = {}
+    for engine in engines.values():
+        for group in engine.optimizer.param_groups:
+            group["lr"] = learning_rate
+    for index, batch in micro_batches:
+        features = teacher.features(batch)
+        for number, (name, engine) in enumerate(engines.items()):
+            torch.manual_seed(int(mix(seed, step, index, number, 6) >> np.uint64(1)))
+            total, values, _ = engine(batch, features)
+            engine.backward(total)
+            if engine.zero_optimization_stage() == 0 and engine.is_gradient_accumulation_boundary():
+                norms[name] = _gradient_norm(engine)
+            engine.step()
+            losses[name].append(values)
+    return {
+        name: StepResult(torch.stack(losses[name]).mean(dim=0), norms.get(name, engine.get_global_grad_norm()))
+        for name, engine in engines.items()
+    }
+
+
+def rank_micro_batches(
+    windows: Windows, step: int, global_batch: int, micro_batch: int, world: World
+) -> Iterable[tuple[int, dict[str, Tensor]]]:
+    """The micro batches of a step that are this rank's: rank, rank + world size, ..."""
+    first = step * global_batch
+    for index in range(world.rank, global_batch // micro_batch, world.size):
+        positions = first + index * micro_batch + np.arange(micro_batch, dtype=np.int64)
+        yield index, as_tensors(windows.batch(positions), world.device)
+
+
+def as_tensors(batch: Mapping[str, np.ndarray], device: torch.device) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(array).to(device) for name, array in batch.items()}
+
+
+def build_engine(trainee: Trainee, optimizer: OptimizerConfig, settings: DeepSpeedSettings) -> DeepSpeedEngine:
+    """Hand a trainee to DeepSpeed. Its optimizer is torch's own, which needs no compiler."""
+    raw = copy.deepcopy(settings.raw)
+    decayed = {id(p) for p in trainee.parameters() if p.ndim > 1}  # biases and LayerNorm weights are vectors
+    groups = [
+        {"params": [p for p in trainee.parameters() if id(p) in decayed], "weight_decay": optimizer.weight_decay},
+        {"params": [p for p in trainee.parameters() if id(p) not in decayed], "weight_decay": 0.0},
+    ]
+    client: torch.optim.Optimizer
+    if optimizer.name == "adamw":
+        client = torch.optim.AdamW(groups, lr=optimizer.learning_rate, betas=optimizer.betas, eps=optimizer.eps)
+    else:
+        client = torch.optim.SGD(groups, lr=optimizer.learning_rate)
+        raw["zero_allow_untested_optimizer"] = True
+    engine, *_ = deepspeed.initialize(model=trainee, optimizer=client, config=raw)
+    return engine
+
+
+def dry_batch(trainee: Trainee, teacher: Teacher, batch: dict[str, Tensor], settings: DeepSpeedSettings) -> list[str]:
+    """Run forward and backward once at full shape on a copy of the trainee, before anything depends on it.
+
+    Returns the names of weights that the objective gives no gradient, which therefore keep their first values.
+    Raises ValueError where a loss is not finite or memory does not suffice.
+    """
+    trial = copy.deepcopy(trainee).to(_WEIGHTS[settings.precision]).train()
+    try:
+        with autocast(settings, batch["input_ids"].device):
+            total, values, _ = trial(batch, teacher.features(batch))
+        total.backward()
+    except torch.OutOfMemoryError as error:
+        rows, length = batch["input_ids"].shape
+        raise ValueError(
+            f"a micro batch of {rows} windows of {length} tokens does not fit into memory: lower --run.micro_batch"
+        ) from error
+    names = ["total", *(term.name for term in trainee.objective.terms)]
+    bad = [name for name, value in zip(names, values.tolist(), strict=True) if not np.isfinite(value)]
+    if bad:
+        raise ValueError(f"before the first step the loss is not finite ({', '.join(bad)}): look at the two models' weights")
+    return [name for name, parameter in trial.named_parameters() if parameter.grad is None]
+
+
+def autocast(settings: DeepSpeedSettings, device: torch.device) -> contextlib.AbstractContextManager:
+    if settings.precision == "bf16-autocast":
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+def loss_scale(engine: DeepSpeedEngine) -> float:
+    """The factor DeepSpeed multiplies the loss by in fp16; 1 in other modes."""
+    return float(engine.optimizer.cur_scale) if engine.fp16_enabled() else 1.0
+
+
+def _gradient_norm(engine: DeepSpeedEngine) -> Tensor:
+    """DeepSpeed keeps no norm at stage 0; after the last backward the gradients are averaged, so it is read off them."""
+    gradients = [p.grad for p in engine.module.parameters() if p.grad is not None]
+    return torch.nn.utils.get_total_norm(gradients)

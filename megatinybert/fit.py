@@ -1,0 +1,123 @@
+"""The loop around the step: what is logged, measured, saved and checked, and when."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from deepspeed.runtime.engine import DeepSpeedEngine
+
+from megatinybert import checkpoint
+from megatinybert.schema import GeneralConfig
+from megatinybert.data.source import HeldOut
+from megatinybert.data.windows import Windows
+from megatinybert.dist import World
+from megatinybert.engine import StepResult, loss_scale, rank_micro_batches, train_step
+from megatinybert.evaluate import held_out
+from megatinybert.models import Teacher
+from megatinybert.monitor import Monitor, peak_memory
+from megatinybert.objectives.base import Term, by_group
+from megatinybert.schedule import learning_rate
+
+
+class NonFiniteLoss(RuntimeError):
+    """A loss became infinite or NaN; raised by all ranks at the same step, before anything of it is saved."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything a run needs, resolved and checked."""
+
+    config: GeneralConfig
+    engines: Mapping[str, DeepSpeedEngine]
+    teacher: Teacher
+    windows: Windows
+    held_out: HeldOut
+    micro_batch: int
+    max_steps: int
+    facts: dict[str, Any]
+    world: World
+
+    @property
+    def checkpoints(self) -> Path:
+        return Path(self.config.run.output_dir) / "checkpoints"
+
+
+def fit(run: Run, first_step: int, monitor: Monitor | None) -> None:
+    """Train from `first_step` to the end. monitor: of rank 0; None on the others."""
+    config, world = run.config, run.world
+    every = config.run
+    pending: list[tuple[int, dict[str, StepResult]]] = []
+    if first_step == 0:
+        _write(monitor, 0, _measure(run))
+    clock, clock_step = time.perf_counter(), first_step
+    for step in range(first_step, run.max_steps):
+        rate = learning_rate(config.optimizer, config.schedule, step, run.max_steps)
+        batches = rank_micro_batches(run.windows, step, every.global_batch, run.micro_batch, world)
+        result = train_step(run.engines, run.teacher, batches, step, every.seed, rate)
+        done, last = step + 1, step + 1 == run.max_steps
+        pending.append((done, result))
+        if monitor:
+            monitor.advance()
+        measure = last or done % every.held_out_interval == 0
+        store = last or done % every.save_interval == 0
+        if not (measure or store or done == 1 or done % every.log_interval == 0):
+            continue
+        scalars = _read(run, pending)  # waits for the device; all ranks see the same losses
+        pending.clear()
+        tokens = (done - clock_step) * every.global_batch * config.data.sequence_length
+        scalars["optimizer/learning_rate"] = rate
+        scalars["speed/tokens_per_second"] = tokens / (time.perf_counter() - clock)
+        scalars["memory/peak_bytes"] = float(peak_memory(world.device))
+        if measure:
+            scalars |= _measure(run)
+        _write(monitor, done, scalars)
+        if store:
+            checkpoint.save(run.checkpoints, run.engines, done, run.facts, world, every.keep_checkpoints)
+        clock, clock_step = time.perf_counter(), done
+
+
+def _read(run: Run, pending: list[tuple[int, dict[str, StepResult]]]) -> dict[str, float]:
+    """Average the losses since the last reading over ranks, check them all, and give the last step's scalars."""
+    steps = [step for step, _ in pending]
+    scalars: dict[str, float] = {}
+    for name, engine in run.engines.items():
+        terms = engine.module.objective.terms
+        losses = run.world.mean(torch.stack([result[name].losses for _, result in pending])).tolist()
+        for step, values in zip(steps, losses, strict=True):
+            _refuse_non_finite(step, values, terms)
+        total, *values = losses[-1]
+        prefix = f"{name}/" if len(run.engines) > 1 else ""
+        scalars[f"{prefix}loss/total"] = total
+        scalars |= {f"{prefix}loss/{group}": value for group, value in by_group(terms, values).items()}
+        layers = zip(terms, values, strict=True)
+        scalars |= {f"{prefix}loss_per_layer/{t.name}": value for t, value in layers if t.name != t.group}
+        scalars[f"{prefix}optimizer/gradient_norm"] = float(pending[-1][1][name].gradient_norm)
+        scalars[f"{prefix}optimizer/loss_scale"] = loss_scale(engine)
+    return scalars
+
+
+def _refuse_non_finite(step: int, values: list[float], terms: list[Term]) -> None:
+    bad = [term.name for term, value in zip(terms, values[1:], strict=True) if not math.isfinite(value)]
+    if bad or not math.isfinite(values[0]):
+        raise NonFiniteLoss(
+            f"step {step}: the loss is not finite ({', '.join(bad) or 'total'}). The newest checkpoint is from before; "
+            "a lower --optimizer.learning_rate, a longer warm-up or --optimizer.gradient_clipping usually helps"
+        )
+
+
+def _measure(run: Run) -> dict[str, float]:
+    measured = held_out(run.engines, run.teacher, run.held_out, run.micro_batch, run.world)
+    if len(measured) == 1:
+        return next(iter(measured.values()))
+    return {f"{name}/{tag}": value for name, scalars in measured.items() for tag, value in scalars.items()}
+
+
+def _write(monitor: Monitor | None, step: int, scalars: dict[str, float]) -> None:
+    if monitor:
+        monitor.log(step, scalars)

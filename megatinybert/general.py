@@ -1,0 +1,41 @@
+"""General distillation: the program behind launch/general.sh."""
+
+from __future__ import annotations
+
+import sys
+
+from megatinybert.config import ConfigError, load_config
+
+
+def main() -> None:
+    """Exit code 2 for a user's mistake, 1 for a run that had to stop."""
+    try:
+        config = load_config(sys.argv[1:])  # answers --help and --print-config, so nothing heavy is imported before
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+    from megatinybert import dist
+
+    world = dist.start()  # chooses the accelerator, so it comes before whatever imports DeepSpeed
+
+    import transformers
+
+    from megatinybert.distil import distil
+    from megatinybert.fit import NonFiniteLoss
+
+    # Its notices tell of the heads we drop on purpose; weights that are missing we refuse ourselves.
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        distil(config, world)
+    except (ValueError, OSError, NonFiniteLoss) as error:
+        if world.is_main:
+            print(f"error: {error}", file=sys.stderr)
+        sys.exit(1 if isinstance(error, NonFiniteLoss) else 2)
+    finally:
+        dist.stop()
+
+
+if __name__ == "__main__":
+    main()

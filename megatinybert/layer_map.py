@@ -1,0 +1,39 @@
+"""Which teacher layer each student layer learns from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def resolve_layer_map(layer_map: str | Sequence[int], student_layers: int, teacher_layers: int) -> list[int]:
+    """Return the 0-based teacher layer of every student layer, ascending.
+
+    "uniform": student layer i learns from teacher layer (i + 1) N / M - 1 (TinyBERT, section 3.1, with N teacher and M
+    student layers); "top": the last M; "bottom": the first M; or the list itself.
+
+    Raises ValueError where the map does not fit, naming a list that does.
+    """
+    count, total = student_layers, teacher_layers
+    option = f"--objective.layer_map {layer_map}"
+    if count > total:
+        raise ValueError(
+            f"the student has {count} layers and the teacher {total}: choose a student with at most {total} layers"
+        )
+    if layer_map == "top":
+        return list(range(total - count, total))
+    if layer_map == "bottom":
+        return list(range(count))
+    if layer_map == "uniform":
+        if total % count:
+            nearest = [round((i + 1) * total / count) - 1 for i in range(count)]
+            raise ValueError(
+                f"{option}: the teacher's {total} layers are not a multiple of the student's {count}; "
+                f"name the layers yourself, for example --objective.layer_map {nearest}"
+            )
+        return [(i + 1) * total // count - 1 for i in range(count)]
+    layers = list(layer_map) if not isinstance(layer_map, str) else []
+    if len(layers) != count:
+        raise ValueError(f"{option} names {len(layers)} teacher layers, but the student has {count}: one for each")
+    if layers != sorted(set(layers)) or layers[0] < 0 or layers[-1] >= total:
+        raise ValueError(f"{option} must rise strictly within 0 .. {total - 1}, the teacher's layers counted from 0")
+    return layers

@@ -1,0 +1,163 @@
+"""The two models: load the frozen teacher, build the student and give it its first weights."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, BertConfig, BertModel
+
+from megatinybert.capture import ATTENTION_NAME, Features, run_captured
+
+STUDENTS = Path(__file__).parent / "students"
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+class Teacher:
+    """A frozen encoder in eval mode. It belongs to no engine, so no checkpoint holds it and nothing trains it."""
+
+    def __init__(self, model: BertModel) -> None:
+        self.model = model.eval().requires_grad_(False)
+
+    @torch.no_grad()  # not inference_mode: its tensors could not enter the student's loss
+    def features(self, batch: dict[str, Tensor]) -> Features:
+        """batch as `run_captured` takes it -> the teacher's features, in its own dtype, without a graph."""
+        return run_captured(self.model, batch)
+
+
+def read_bert_config(name: str, role: str) -> BertConfig:
+    """Read the configuration of a BERT folder or hub name. Raises ValueError for another family or a missing folder."""
+    try:
+        config = AutoConfig.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{role} {name}: cannot read a model configuration there: {str(error).splitlines()[0]}") from error
+    if config.model_type != "bert" or config.is_decoder:
+        raise ValueError(
+            f"{role} {name} is a {config.model_type}{' decoder' if getattr(config, 'is_decoder', False) else ''} model; "
+            "only BERT encoders (model_type bert) can be used"
+        )
+    position = getattr(config, "position_embedding_type", "absolute")
+    if position not in (None, "absolute"):
+        raise ValueError(f"{role} {name} uses {position} positions; only absolute ones can be used")
+    return config
+
+
+def teacher_dtype(name: str, device: torch.device) -> torch.dtype:
+    """Resolve --teacher.dtype: "auto" is fp16 on CUDA, bf16 on a CPU that computes it natively, else fp32."""
+    if name != "auto":
+        return DTYPES[name]
+    if device.type == "cuda":
+        return torch.float16
+    native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if device.type == "cpu" and native else torch.float32
+
+
+def load_teacher(name: str, layers: int, dtype: torch.dtype, device: torch.device) -> Teacher:
+    """Load the first `layers` layers of a BERT teacher, without pooler or head.
+
+    Raises ValueError where the weights do not fill the model: a layer left at random would teach noise.
+    """
+    model, report = BertModel.from_pretrained(
+        name,
+        add_pooling_layer=False,
+        attn_implementation=ATTENTION_NAME,
+        dtype=torch.float32,
+        output_loading_info=True,
+    )
+    _refuse_holes(report, f"--teacher.model {name}")
+    _cut(model, layers)
+    return Teacher(model.to(device=device, dtype=dtype))
+
+
+def student_config(name: str, teacher: BertConfig, hidden_dropout: float, attention_dropout: float) -> BertConfig:
+    """The student's configuration: a shipped size, or a folder or file with a config.json.
+
+    A shipped size gives the shape alone; vocabulary, positions and segment types are the teacher's. Raises ValueError
+    for an unknown size, an own configuration of another vocabulary, or one with fewer positions.
+    """
+    shipped = STUDENTS / f"{name}.json"
+    if shipped.is_file():
+        config = copy.deepcopy(teacher)
+        for key, value in json.loads(shipped.read_text()).items():
+            setattr(config, key, value)
+    else:
+        config = copy.deepcopy(read_bert_config(name, "--student.config"))
+        if config.vocab_size != teacher.vocab_size:
+            raise ValueError(
+                f"--student.config {name} has a vocabulary of {config.vocab_size:,}, the teacher {teacher.vocab_size:,}: "
+                "both read the same tokens, so set vocab_size to the teacher's"
+            )
+    config.hidden_dropout_prob, config.attention_probs_dropout_prob = hidden_dropout, attention_dropout
+    config.architectures = ["BertModel"]
+    return config
+
+
+def build_student(config: BertConfig) -> BertModel:
+    """A student with random weights (from torch's generator), in float32, without pooler."""
+    config = copy.deepcopy(config)
+    config._attn_implementation = ATTENTION_NAME
+    return BertModel(config, add_pooling_layer=False)
+
+
+def init_from_teacher(student: BertModel, name: str, layers: Sequence[int]) -> None:
+    """Copy the teacher's embeddings and the layers `layers` (0-based, one per student layer) into the student.
+
+    Raises ValueError where the widths differ.
+    """
+    teacher = BertModel.from_pretrained(name, add_pooling_layer=False, dtype=torch.float32)
+    for key in ("hidden_size", "intermediate_size", "num_attention_heads", "type_vocab_size", "max_position_embeddings"):
+        ours, theirs = getattr(student.config, key), getattr(teacher.config, key)
+        if ours != theirs:
+            raise ValueError(
+                f"--student.init teacher copies whole layers, but {key} is {ours} in the student and {theirs} in the "
+                "teacher: choose a student of the teacher's width, or --student.init random"
+            )
+    student.embeddings.load_state_dict(teacher.embeddings.state_dict())
+    for ours, theirs in zip(student.encoder.layer, layers, strict=True):
+        ours.load_state_dict(teacher.encoder.layer[theirs].state_dict())
+
+
+def init_from_folder(student: BertModel, folder: str) -> None:
+    """Load the student's weights from a model folder of the same shape. Raises ValueError where a weight is missing."""
+    source = read_bert_config(folder, "--student.init")
+    for key in ("hidden_size", "num_hidden_layers", "intermediate_size", "num_attention_heads", "vocab_size"):
+        if getattr(source, key) != getattr(student.config, key):
+            raise ValueError(
+                f"--student.init {folder}: {key} is {getattr(source, key)} there and {getattr(student.config, key)} "
+                "in --student.config: name the same shape in both"
+            )
+    model, report = BertModel.from_pretrained(
+        folder, add_pooling_layer=False, dtype=torch.float32, output_loading_info=True
+    )
+    _refuse_holes(report, f"--student.init {folder}")
+    student.load_state_dict(model.state_dict())
+
+
+@dataclass(frozen=True)
+class Size:
+    """Parameters of a model and its bytes in float32."""
+
+    parameters: int
+    bytes: int
+
+
+def size_of(model: nn.Module) -> Size:
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return Size(parameters, 4 * parameters)
+
+
+def _cut(model: BertModel, layers: int) -> None:
+    model.encoder.layer = model.encoder.layer[:layers]
+    model.config.num_hidden_layers = layers
+
+
+def _refuse_holes(report: dict, option: str) -> None:
+    missing = sorted(report["missing_keys"]) + sorted(str(key) for key in report.get("mismatched_keys", ()))
+    if missing:
+        shown = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
+        raise ValueError(f"{option}: the files hold no weights for {shown}: this is not a whole BERT encoder")

@@ -1,0 +1,41 @@
+"""What every objective is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from megatinybert.capture import Features
+
+
+@dataclass(frozen=True)
+class Term:
+    """One scalar of a loss: `group` is what people watch ("attention"), `name` one layer of it ("attention_0")."""
+
+    name: str
+    group: str
+    weight: float
+
+
+class Objective(nn.Module):
+    """A loss between the features of student and teacher, with whatever it learns beside the student.
+
+    terms: the scalars that `forward` computes, in its order. teacher_layers: how many layers of the teacher it needs.
+    """
+
+    terms: list[Term]
+    teacher_layers: int
+
+    def forward(self, student: Features, teacher: Features, mask_BS: Tensor | None) -> list[Tensor]:
+        """Unweighted scalars (float32), one for each of `terms`. mask: bool (B, S), True at real tokens, or None."""
+        raise NotImplementedError
+
+
+def by_group(terms: Sequence[Term], losses: Sequence[float]) -> dict[str, float]:
+    """Sum the unweighted losses of each group, in the order of the terms."""
+    sums: dict[str, float] = {}
+    for term, loss in zip(terms, losses, strict=True):
+        sums[term.group] = sums.get(term.group, 0.0) + loss
+    return sums
