@@ -8,6 +8,7 @@ there is no shared state: two models, or two calls, never see each other's tenso
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +39,7 @@ def _captured_attention(
     value: Tensor,
     attention_mask: Tensor | None,
     capture: Features | None = None,
-    **kwargs: object,
+    **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:
     if capture is not None:
         capture.queries.append(query)

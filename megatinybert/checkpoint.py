@@ -49,7 +49,7 @@ def save(
 
 def newest(folder: Path) -> tuple[Path | None, list[str]]:
     """The newest whole checkpoint of a run, or None; and a line about each newer one that is not whole."""
-    passed_over = []
+    passed_over: list[str] = []
     for path in sorted(_published(folder), reverse=True):
         problem = damage(path)
         if problem is None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from transformers import BertConfig
 
 from megatinybert import __version__, checkpoint
 from megatinybert.config import dump_yaml, resolve_batch
@@ -43,6 +44,7 @@ def distil(config: GeneralConfig, world: World) -> None:
 
     teacher_config = read_bert_config(config.teacher.model, "--teacher.model")
     trainee = build_trainee(config, teacher_config)
+    _check_positions(config, teacher_config, trainee.student.config)
     dtype = teacher_dtype(config.teacher.dtype, world.device)
     teacher = load_teacher(config.teacher.model, trainee.objective.teacher_layers, dtype, world.device)
 
@@ -82,7 +84,8 @@ def distil(config: GeneralConfig, world: World) -> None:
             f"{settings.precision}, ZeRO {settings.stage}, {world.size} rank(s) on {world.device.type}",
             f"data: {windows.samples:,} windows of {config.data.sequence_length} tokens; held out: "
             f"{len(held_out.sample_ids):,} windows ({held_out.origin})",
-            f"steps: {first_step:,} done of {max_steps:,}, {config.run.global_batch} windows each, micro batch {micro_batch}",
+            f"steps: {first_step:,} done of {max_steps:,}, {config.run.global_batch} windows each, "
+            f"micro batch {micro_batch}",
             *([f"the objective gives no gradient to {', '.join(idle)}"] if idle else []),
         ):
             print(line, file=sys.stderr)
@@ -101,6 +104,20 @@ def distil(config: GeneralConfig, world: World) -> None:
         **_last_held_out(output, world),
     }
     export_student(engines[STUDENT], output / "student", tokenizer_name, card, world)
+
+
+def _check_positions(config: GeneralConfig, teacher: BertConfig, student: BertConfig) -> None:
+    """Raise ValueError where a model has fewer positions than a window has tokens."""
+    length = config.data.sequence_length
+    for option, model in (
+        (f"--teacher.model {config.teacher.model}", teacher),
+        (f"--student.config {config.student.config}", student),
+    ):
+        if model.max_position_embeddings < length:
+            raise ValueError(
+                f"--data.sequence_length {length} exceeds the {model.max_position_embeddings} positions of {option}: "
+                "shorten the sequence to that"
+            )
 
 
 def _starting_point(config: GeneralConfig, output: Path, facts: dict[str, Any]) -> Path | None:
@@ -188,5 +205,8 @@ def _git_hash() -> str | None:
 def _last_held_out(output: Path, world: World) -> dict[str, str]:
     if not world.is_main:
         return {}
-    last = json.loads((output / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    lines = (output / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    last = (
+        json.loads(lines[-1]) if lines else {}
+    )  # a finished run's checkpoint, resumed into an empty folder, logs nothing
     return {tag.replace("held_out/", "held-out "): f"{v:.4f}" for tag, v in last.items() if tag.startswith("held_out/")}

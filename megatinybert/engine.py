@@ -10,15 +10,16 @@ from dataclasses import dataclass
 import deepspeed
 import numpy as np
 import torch
+from deepspeed.accelerator import get_accelerator
 from deepspeed.runtime.engine import DeepSpeedEngine
 from torch import Tensor
 
-from megatinybert.schema import OptimizerConfig
 from megatinybert.data.order import mix
 from megatinybert.data.windows import Windows
 from megatinybert.dist import World
 from megatinybert.ds_config import DeepSpeedSettings
-from megatinybert.models import DTYPES, Teacher
+from megatinybert.models import Teacher
+from megatinybert.schema import OptimizerConfig
 from megatinybert.trainee import Trainee
 
 # What --deepspeed makes of the student's weights; under "bf16-autocast" they stay float32.
@@ -47,8 +48,8 @@ def train_step(
 ) -> dict[str, StepResult]:
     """One optimizer step of every trainee, from one teacher pass for each micro batch.
 
-    micro_batches: this rank's share of the global batch, each with its index in the global batch; as many as the engines
-    accumulate over. Dropout depends on (seed, step, index, trainee) alone, so neither ranks nor resuming change it.
+    micro_batches: this rank's share of the global batch, each with its index in the global batch; as many as the
+    engines accumulate over. Dropout depends on (seed, step, index, trainee) alone, so neither ranks nor resuming change it.
     """
     losses: dict[str, list[Tensor]] = {name: [] for name in engines}
     norms: dict[str, Tensor] = {}
@@ -86,7 +87,15 @@ def as_tensors(batch: Mapping[str, np.ndarray], device: torch.device) -> dict[st
 
 
 def build_engine(trainee: Trainee, optimizer: OptimizerConfig, settings: DeepSpeedSettings) -> DeepSpeedEngine:
-    """Hand a trainee to DeepSpeed. Its optimizer is torch's own, which needs no compiler."""
+    """Hand a trainee to DeepSpeed. Its optimizer is torch's own, which needs no compiler.
+
+    Raises ValueError for fp16 where DeepSpeed does not run it, as on CPUs without instructions for it.
+    """
+    if settings.precision == "fp16" and not get_accelerator().is_fp16_supported():
+        raise ValueError(
+            f"--deepspeed {settings.path} asks for fp16, which DeepSpeed does not run on this device: "
+            "take a bf16 configuration, such as zero2-bf16, or a float32 one, such as zero2"
+        )
     raw = copy.deepcopy(settings.raw)
     decayed = {id(p) for p in trainee.parameters() if p.ndim > 1}  # biases and LayerNorm weights are vectors
     groups = [
@@ -122,7 +131,9 @@ def dry_batch(trainee: Trainee, teacher: Teacher, batch: dict[str, Tensor], sett
     names = ["total", *(term.name for term in trainee.objective.terms)]
     bad = [name for name, value in zip(names, values.tolist(), strict=True) if not np.isfinite(value)]
     if bad:
-        raise ValueError(f"before the first step the loss is not finite ({', '.join(bad)}): look at the two models' weights")
+        raise ValueError(
+            f"before the first step the loss is not finite ({', '.join(bad)}): look at the two models' weights"
+        )
     return [name for name, parameter in trial.named_parameters() if parameter.grad is None]
 
 
@@ -138,6 +149,6 @@ def loss_scale(engine: DeepSpeedEngine) -> float:
 
 
 def _gradient_norm(engine: DeepSpeedEngine) -> Tensor:
-    """DeepSpeed keeps no norm at stage 0; after the last backward the gradients are averaged, so it is read off them."""
+    """Of the averaged gradients, after the last backward: DeepSpeed keeps no norm at stage 0."""
     gradients = [p.grad for p in engine.module.parameters() if p.grad is not None]
     return torch.nn.utils.get_total_norm(gradients)

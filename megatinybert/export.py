@@ -81,7 +81,7 @@ def model_card(model: BertModel, facts: Mapping[str, object]) -> str:
         "",
         'tokenizer = AutoTokenizer.from_pretrained("path/to/student")',
         'model = AutoModel.from_pretrained("path/to/student")',
-        "hidden_states = model(**tokenizer(\"A sentence.\", return_tensors=\"pt\")).last_hidden_state",
+        'hidden_states = model(**tokenizer("A sentence.", return_tensors="pt")).last_hidden_state',
         "```",
     ]
     return "\n".join(lines) + "\n"

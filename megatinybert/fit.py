@@ -13,7 +13,6 @@ import torch
 from deepspeed.runtime.engine import DeepSpeedEngine
 
 from megatinybert import checkpoint
-from megatinybert.schema import GeneralConfig
 from megatinybert.data.source import HeldOut
 from megatinybert.data.windows import Windows
 from megatinybert.dist import World
@@ -23,6 +22,7 @@ from megatinybert.models import Teacher
 from megatinybert.monitor import Monitor, peak_memory
 from megatinybert.objectives.base import Term, by_group
 from megatinybert.schedule import learning_rate
+from megatinybert.schema import GeneralConfig
 
 
 class NonFiniteLoss(RuntimeError):

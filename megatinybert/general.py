@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from megatinybert.config import ConfigError, load_config
@@ -12,7 +13,8 @@ def main() -> None:
     try:
         config = load_config(sys.argv[1:])  # answers --help and --print-config, so nothing heavy is imported before
     except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":
+            print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
 
     from megatinybert import dist

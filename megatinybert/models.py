@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,11 +36,12 @@ def read_bert_config(name: str, role: str) -> BertConfig:
     try:
         config = AutoConfig.from_pretrained(name)
     except (OSError, ValueError) as error:
-        raise ValueError(f"{role} {name}: cannot read a model configuration there: {str(error).splitlines()[0]}") from error
+        raise ValueError(
+            f"{role} {name}: cannot read a model configuration there: {str(error).splitlines()[0]}"
+        ) from error
     if config.model_type != "bert" or config.is_decoder:
         raise ValueError(
-            f"{role} {name} is a {config.model_type}{' decoder' if getattr(config, 'is_decoder', False) else ''} model; "
-            "only BERT encoders (model_type bert) can be used"
+            f"{role} {name} is a {config.model_type}{' decoder' if getattr(config, 'is_decoder', False) else ''}; only BERT encoders (model_type bert) can be used"
         )
     position = getattr(config, "position_embedding_type", "absolute")
     if position not in (None, "absolute"):
@@ -62,23 +64,17 @@ def load_teacher(name: str, layers: int, dtype: torch.dtype, device: torch.devic
 
     Raises ValueError where the weights do not fill the model: a layer left at random would teach noise.
     """
-    model, report = BertModel.from_pretrained(
-        name,
-        add_pooling_layer=False,
-        attn_implementation=ATTENTION_NAME,
-        dtype=torch.float32,
-        output_loading_info=True,
-    )
-    _refuse_holes(report, f"--teacher.model {name}")
+    model = _load_whole(name, f"--teacher.model {name}")
     _cut(model, layers)
-    return Teacher(model.to(device=device, dtype=dtype))
+    model.to(device, dtype)  # type: ignore[arg-type]
+    return Teacher(model)
 
 
 def student_config(name: str, teacher: BertConfig, hidden_dropout: float, attention_dropout: float) -> BertConfig:
     """The student's configuration: a shipped size, or a folder or file with a config.json.
 
     A shipped size gives the shape alone; vocabulary, positions and segment types are the teacher's. Raises ValueError
-    for an unknown size, an own configuration of another vocabulary, or one with fewer positions.
+    for an unknown size, or an own configuration of another vocabulary.
     """
     shipped = STUDENTS / f"{name}.json"
     if shipped.is_file():
@@ -89,8 +85,8 @@ def student_config(name: str, teacher: BertConfig, hidden_dropout: float, attent
         config = copy.deepcopy(read_bert_config(name, "--student.config"))
         if config.vocab_size != teacher.vocab_size:
             raise ValueError(
-                f"--student.config {name} has a vocabulary of {config.vocab_size:,}, the teacher {teacher.vocab_size:,}: "
-                "both read the same tokens, so set vocab_size to the teacher's"
+                f"--student.config {name} has a vocabulary of {config.vocab_size:,}, the teacher "
+                f"{teacher.vocab_size:,}: both read the same tokens, so set vocab_size to the teacher's"
             )
     config.hidden_dropout_prob, config.attention_probs_dropout_prob = hidden_dropout, attention_dropout
     config.architectures = ["BertModel"]
@@ -109,8 +105,14 @@ def init_from_teacher(student: BertModel, name: str, layers: Sequence[int]) -> N
 
     Raises ValueError where the widths differ.
     """
-    teacher = BertModel.from_pretrained(name, add_pooling_layer=False, dtype=torch.float32)
-    for key in ("hidden_size", "intermediate_size", "num_attention_heads", "type_vocab_size", "max_position_embeddings"):
+    teacher = _load_whole(name, f"--teacher.model {name}")
+    for key in (
+        "hidden_size",
+        "intermediate_size",
+        "num_attention_heads",
+        "type_vocab_size",
+        "max_position_embeddings",
+    ):
         ours, theirs = getattr(student.config, key), getattr(teacher.config, key)
         if ours != theirs:
             raise ValueError(
@@ -131,11 +133,7 @@ def init_from_folder(student: BertModel, folder: str) -> None:
                 f"--student.init {folder}: {key} is {getattr(source, key)} there and {getattr(student.config, key)} "
                 "in --student.config: name the same shape in both"
             )
-    model, report = BertModel.from_pretrained(
-        folder, add_pooling_layer=False, dtype=torch.float32, output_loading_info=True
-    )
-    _refuse_holes(report, f"--student.init {folder}")
-    student.load_state_dict(model.state_dict())
+    student.load_state_dict(_load_whole(folder, f"--student.init {folder}").state_dict())
 
 
 @dataclass(frozen=True)
@@ -156,8 +154,18 @@ def _cut(model: BertModel, layers: int) -> None:
     model.config.num_hidden_layers = layers
 
 
-def _refuse_holes(report: dict, option: str) -> None:
+def _load_whole(name: str, option: str) -> BertModel:
+    """A BERT encoder in float32 with every weight from its files; the library would fill holes with random numbers."""
+    loaded: Any = BertModel.from_pretrained(
+        name,
+        add_pooling_layer=False,
+        attn_implementation=ATTENTION_NAME,
+        dtype=torch.float32,
+        output_loading_info=True,
+    )
+    model, report = loaded
     missing = sorted(report["missing_keys"]) + sorted(str(key) for key in report.get("mismatched_keys", ()))
     if missing:
         shown = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
         raise ValueError(f"{option}: the files hold no weights for {shown}: this is not a whole BERT encoder")
+    return model

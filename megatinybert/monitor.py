@@ -23,9 +23,11 @@ class Monitor:
 
     def __init__(self, output_dir: Path, first_step: int, max_steps: int) -> None:
         self._metrics = output_dir / "metrics.jsonl"
-        _drop_after(self._metrics, first_step)
+        # A run begun anew logs step 0 itself, in place of what one killed before its first checkpoint had left.
+        first_logged = first_step + 1 if first_step else 0
+        _drop_from(self._metrics, first_logged)
         self._file = self._metrics.open("a", encoding="utf-8")
-        self._writer = SummaryWriter(str(output_dir / "tensorboard"), purge_step=first_step + 1 if first_step else None)
+        self._writer = SummaryWriter(str(output_dir / "tensorboard"), purge_step=first_logged)
         # Where nobody watches a terminal, a line every half minute instead of a redrawn bar.
         interval = 0.5 if sys.stderr.isatty() else 30.0
         self._bar = tqdm(
@@ -67,12 +69,12 @@ def peak_memory(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _drop_after(metrics: Path, step: int) -> None:
-    """Keep the whole lines of steps up to `step`; a line cut short by a kill is dropped with the rest."""
+def _drop_from(metrics: Path, step: int) -> None:
+    """Keep the whole lines of steps before `step`; a line cut short by a kill is dropped with the rest."""
     if not metrics.exists():
         return
     kept = []
     for line in metrics.read_text(encoding="utf-8").splitlines(keepends=True):
-        if line.endswith("\n") and json.loads(line)["step"] <= step:
+        if line.endswith("\n") and json.loads(line)["step"] < step:
             kept.append(line)
     write_atomically(metrics, "".join(kept))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import pkgutil
+
 import torch
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
 from megatinybert.capture import Features, mean_pool, padding_mask, run_captured
-from megatinybert.schema import GeneralConfig
 from megatinybert.layer_map import resolve_layer_map
 from megatinybert.models import build_student, init_from_folder, init_from_teacher, student_config
-from megatinybert.objectives import OBJECTIVES, Objective
+from megatinybert.objectives import OBJECTIVES
+from megatinybert.objectives.base import Objective
+from megatinybert.schema import GeneralConfig
 
 
 class Trainee(nn.Module):
@@ -40,7 +43,8 @@ def build_trainee(config: GeneralConfig, teacher: BertConfig) -> Trainee:
     shape = student_config(wanted.config, teacher, wanted.hidden_dropout, wanted.attention_dropout)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.run.seed)
-        objective = OBJECTIVES[config.objective.name](config.objective, shape, teacher)
+        objective_class: type[Objective] = pkgutil.resolve_name(OBJECTIVES[config.objective.name])
+        objective = objective_class(config.objective, shape, teacher)
         student = build_student(shape)
     if wanted.init == "teacher":
         layers = resolve_layer_map(config.objective.layer_map, shape.num_hidden_layers, teacher.num_hidden_layers)

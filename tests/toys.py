@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,10 +21,12 @@ VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
 
 
 def bert_config(layers: int = 4, hidden: int = 24, heads: int = 4, **more: object) -> BertConfig:
-    settings = {"intermediate_size": 2 * hidden, "vocab_size": len(VOCABULARY), "max_position_embeddings": 64}
-    return BertConfig(
-        hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=heads, **{**settings, **more}
-    )
+    settings: dict[str, Any] = {
+        "intermediate_size": 2 * hidden,
+        "vocab_size": len(VOCABULARY),
+        "max_position_embeddings": 64,
+    }
+    return BertConfig(hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=heads, **(settings | more))
 
 
 def write_teacher(folder: Path, layers: int = 4, hidden: int = 24, heads: int = 4, **more: object) -> Path:
@@ -49,7 +52,7 @@ def write_dataset(prefix: Path, tokens: int = 4000, seed: int = 0, dtype: type =
     prefix.parent.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(seed)
     ids = 5 + (np.cumsum(random.integers(1, 4, tokens)) % len(WORDS))
-    lengths = []
+    lengths: list[int] = []
     while sum(lengths) < tokens:
         lengths.append(min(int(random.integers(20, 60)), tokens - sum(lengths)))
     ids[np.cumsum(lengths) - 1] = 3
@@ -85,10 +88,16 @@ def recipe(folder: Path, **overrides: object) -> list[str]:
     return [part for name, value in options.items() for part in (f"--{name}", str(value))]
 
 
+_NOT_INHERITED = {
+    *("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_SIZE", "MASTER_ADDR", "MASTER_PORT"),
+    *("DS_ACCELERATOR", "HOSTFILE", "DEEPSPEED_ARGS"),
+}
+
+
 def environment(**more: str) -> dict[str, str]:
     """For processes a test starts: this interpreter's tools first, one thread a rank, nothing from outside."""
     bin_folder = str(Path(sys.executable).parent)
-    clean = {k: v for k, v in os.environ.items() if k not in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "DS_ACCELERATOR")}
+    clean = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
     return {
         **clean,
         "PATH": bin_folder + os.pathsep + os.environ["PATH"],

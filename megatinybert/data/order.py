@@ -18,7 +18,7 @@ def mix(*parts: int | np.ndarray) -> np.ndarray:
     Each part goes through the finaliser of SplitMix64 (Steele, Lea and Flood 2014). Used for keys and for every
     random choice about a sample, so a choice depends on its arguments alone.
     """
-    state = np.uint64(0)
+    state: np.ndarray | np.uint64 = np.uint64(0)
     with np.errstate(over="ignore"):
         for part in parts:
             state = state + np.uint64(0x9E3779B97F4A7C15) + np.asarray(part).astype(np.uint64)
@@ -33,14 +33,16 @@ def uniform(*parts: int | np.ndarray) -> np.ndarray:
     return (mix(*parts) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-def permute(index: np.ndarray, size: np.ndarray, key: np.ndarray) -> np.ndarray:
+def permute(index: np.ndarray, size: np.ndarray | np.uint64, key: np.ndarray | np.uint64) -> np.ndarray:
     """Permute each `index` within [0, size) by the permutation that `key` names. All uint64, broadcast together.
 
     A Feistel network over Z_a x Z_b with a = ceil(sqrt(size)) and b = ceil(size / a), so that the domain a*b exceeds
     `size` by less than one row; an image outside [0, size) is sent through again until it falls inside (cycle walking).
     """
     index, size, key = np.broadcast_arrays(index, size, key)
-    rows = np.ceil(np.sqrt(size.astype(np.float64))).astype(np.uint64)  # need not be exact: any a and b with a*b >= size do
+    rows = np.ceil(np.sqrt(size.astype(np.float64))).astype(
+        np.uint64
+    )  # need not be exact: any a and b with a*b >= size do
     columns = (size + rows - np.uint64(1)) // rows
     image = index.copy()
     pending = np.arange(image.size)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from megatinybert.schema import DataConfig
 from megatinybert.data.shards import Corpus, open_corpus
 from megatinybert.data.tokenizer import SpecialIds
 from megatinybert.data.windows import TokenStream, Windows
+from megatinybert.schema import DataConfig
 
 # Of a corpus with no validation split, at most this share is held out of training.
 _LARGEST_RESERVED_SHARE = 0.05
@@ -40,7 +40,11 @@ def open_windows(
     Raises ValueError listing every folder that does not fit the models.
     """
     train = [open_corpus(path, "train") for path in config.shards]
-    problems = [p for path, corpus in zip(config.shards, train, strict=True) for p in _misfits(path, corpus, special, fingerprint)]
+    problems = [
+        p
+        for path, corpus in zip(config.shards, train, strict=True)
+        for p in _misfits(path, corpus, special, fingerprint)
+    ]
     if problems:
         raise ValueError("\n".join(problems))
 
@@ -83,7 +87,7 @@ def _misfits(path: str, corpus: Corpus, special: SpecialIds, fingerprint: str) -
     if manifest.tokenizer_fingerprint != fingerprint:
         return [
             f"--data.shards {path} was made with the tokenizer {manifest.tokenizer_name} (fingerprint "
-            f"{manifest.tokenizer_fingerprint[:12]}), but the teacher reads with {fingerprint[:12]}: build the shards with "
-            "the teacher's tokenizer, or name another with --teacher.tokenizer"
+            f"{manifest.tokenizer_fingerprint[:12]}), but the teacher reads with {fingerprint[:12]}: build the shards "
+            "with the teacher's tokenizer, or name another with --teacher.tokenizer"
         ]
     return []

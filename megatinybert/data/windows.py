@@ -2,8 +2,8 @@
 
 A window takes the next consecutive tokens of the stream; the last window is moved back to end with the stream, so it
 overlaps its neighbour and no token is lost. A window becomes [CLS] tokens [SEP], or, with `pair_probability`, two
-segments [CLS] A [SEP] B [SEP] whose split is drawn from (seed, sample id, epoch): otherwise the student's second segment
-embedding would never learn. Every row is full, so batches carry no mask and attention takes its fastest path.
+segments [CLS] A [SEP] B [SEP] whose split is drawn from (seed, sample id, epoch): otherwise the student's second
+segment embedding would never learn. Every row is full, so batches carry no mask and attention takes its fastest path.
 """
 
 from __future__ import annotations

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
+from transformers import BertConfig
 
 from megatinybert.capture import Features
+from megatinybert.schema import ObjectiveConfig
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,10 @@ class Objective(nn.Module):
 
     terms: list[Term]
     teacher_layers: int
+
+    def __init__(self, config: ObjectiveConfig, student: BertConfig, teacher: BertConfig) -> None:
+        """Raises ValueError where the two models do not fit the objective."""
+        super().__init__()
 
     def forward(self, student: Features, teacher: Features, mask_BS: Tensor | None) -> list[Tensor]:
         """Unweighted scalars (float32), one for each of `terms`. mask: bool (B, S), True at real tokens, or None."""

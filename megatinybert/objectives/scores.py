@@ -45,9 +45,12 @@ def score_loss(
     graph. mask: bool (B, S), True at real tokens; None where there is no padding. The two forms agree to rounding;
     the shorter of the two computations is taken.
     """
+    device = q_s_BHSD.device.type
     gram = takes_gram_form(q_s_BHSD.shape[2], q_s_BHSD.shape[3], q_t_BHSE.shape[3])
     form = gram_square_sum if gram else literal_square_sum
-    return form(q_s_BHSD, k_s_BHSD, q_t_BHSE, k_t_BHSE, mask_BS, normalize) / _cells(q_s_BHSD, mask_BS, normalize)
+    with torch.autocast(device, enabled=False):  # it would compute the products in 16 bits
+        total = form(q_s_BHSD, k_s_BHSD, q_t_BHSE, k_t_BHSE, mask_BS, normalize)
+    return total / _cells(q_s_BHSD, mask_BS, normalize)
 
 
 def literal_square_sum(

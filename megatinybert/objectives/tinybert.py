@@ -6,10 +6,10 @@ from torch import Tensor, nn
 from transformers import BertConfig
 
 from megatinybert.capture import Features
-from megatinybert.schema import ObjectiveConfig
 from megatinybert.layer_map import resolve_layer_map
 from megatinybert.objectives.base import Objective, Term
 from megatinybert.objectives.scores import score_loss
+from megatinybert.schema import ObjectiveConfig
 
 
 class TinyBert(Objective):
@@ -21,7 +21,7 @@ class TinyBert(Objective):
     """
 
     def __init__(self, config: ObjectiveConfig, student: BertConfig, teacher: BertConfig) -> None:
-        super().__init__()
+        super().__init__(config, student, teacher)
         layers = student.num_hidden_layers
         self.layer_map = resolve_layer_map(config.layer_map, layers, teacher.num_hidden_layers)
         self.normalize = config.normalize
@@ -44,10 +44,11 @@ class TinyBert(Objective):
         beyond_embedding = config.attention_weight or config.hidden_weight
         self.teacher_layers = self.layer_map[-1] + 1 if beyond_embedding else 0
         maps = 0 if not self.points else 1 if config.projection == "shared" else len(self.points)
-        self.projections = nn.ModuleList(nn.Linear(student.hidden_size, teacher.hidden_size) for _ in range(maps))
-        for projection in self.projections:
+        linears = [nn.Linear(student.hidden_size, teacher.hidden_size) for _ in range(maps)]
+        for projection in linears:
             nn.init.normal_(projection.weight, std=student.initializer_range)  # as BERT starts its linear layers
             nn.init.zeros_(projection.bias)
+        self.projections = nn.ModuleList(linears)
 
     def forward(self, student: Features, teacher: Features, mask_BS: Tensor | None) -> list[Tensor]:
         losses = []
@@ -74,5 +75,3 @@ def state_loss(states_BSE: Tensor, target_BSE: Tensor, mask_BS: Tensor | None, n
     if normalize == "valid" and mask_BS is not None:
         return square.masked_fill(~mask_BS[:, :, None], 0.0).sum() / (mask_BS.sum() * square.shape[-1])
     return square.mean()
-
-

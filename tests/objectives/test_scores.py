@@ -105,6 +105,13 @@ def test_sixteen_bit_inputs_are_computed_in_float32() -> None:
     assert float(loss) == pytest.approx(float(score_loss(*[t.double() for t in tensors])), rel=1e-5)
 
 
+def test_autocast_does_not_reach_into_the_loss() -> None:
+    tensors = vectors(26, 32, length=80)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = score_loss(*[t.float() for t in tensors])
+    assert float(loss) == pytest.approx(float(score_loss(*tensors)), rel=1e-6)
+
+
 def test_the_faster_form_is_chosen_by_length() -> None:
     assert not takes_gram_form(57, 26, 32) and takes_gram_form(58, 26, 32)
 

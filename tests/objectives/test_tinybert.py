@@ -115,9 +115,7 @@ def test_weights_and_left_out_terms() -> None:
     inputs = batch(False)
     total, values, _ = trainee(inputs, Teacher(teacher).features(inputs))
     assert float(total.detach()) == pytest.approx(float(2 * values[1] + 0.5 * (values[2] + values[3])))
-    only_embedding = TinyBert(
-        ObjectiveConfig(attention_weight=0, hidden_weight=0), trainee.student.config, config
-    )
+    only_embedding = TinyBert(ObjectiveConfig(attention_weight=0, hidden_weight=0), trainee.student.config, config)
     assert only_embedding.teacher_layers == 0
     bottom = TinyBert(ObjectiveConfig(layer_map="bottom"), trainee.student.config, config)
     assert bottom.teacher_layers == 2, "a teacher is run only as deep as it is used"

@@ -1,0 +1,51 @@
+# Every target sets up .venv by itself when it is missing or older than the files that describe it.
+#
+# PYTHON  the interpreter that .venv is made from
+# TORCH   what pip is asked for first: torch's pin, with any option of pip that chooses another build of it
+PYTHON ?= python3
+TORCH ?= $(shell grep '^torch==' requirements.txt)
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+STAMP := .venv/.setup-complete
+REQUIREMENTS := requirements.txt tests/requirements.txt tests/requirements-no-deps.txt
+
+.PHONY: setup quickstart lint unit test test-slow clean
+.DELETE_ON_ERROR:
+
+setup: $(STAMP)
+
+# The stamp comes last, so that an interrupted set-up is taken up again. torch comes first and alone, so that no other
+# requirement chooses its build.
+$(STAMP): $(REQUIREMENTS) pyproject.toml
+	@$(PIP) --version >/dev/null 2>&1 || { \
+	    $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+	        echo "error: Python 3.11 to 3.13 is needed, and $(PYTHON) is not that; name one that is:" \
+	            "make $(or $(MAKECMDGOALS),setup) PYTHON=python3.11" >&2; exit 1; }; \
+	    $(PYTHON) -m venv --clear .venv; }
+	$(PIP) install $(TORCH)
+	$(PIP) install -r requirements.txt -r tests/requirements.txt 'setuptools>=77'
+	$(PIP) install --no-deps -r tests/requirements-no-deps.txt
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+quickstart: $(STAMP)
+	sh launch/quickstart.sh
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy megatinybert
+
+unit: $(STAMP)
+	$(BIN)/python -m pytest
+
+test: lint unit
+
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -m 'slow or multinode'
+
+# Keeps .venv, data and runs.
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -1,0 +1,139 @@
+"""What the benchmarks share: timing, the hardware's peak, counts of operations, and what they ran on."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import BertConfig
+
+from megatinybert.models import teacher_dtype
+
+WARM_UP = 2
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds of repeated runs of one thing."""
+
+    seconds: Sequence[float]
+
+    @property
+    def median(self) -> float:
+        return float(np.median(self.seconds))
+
+    @property
+    def spread(self) -> float:
+        """The distance between the quartiles, as a share of the median."""
+        low, high = np.percentile(self.seconds, [25, 75])
+        return float(high - low) / self.median
+
+
+def seconds_of(function: Callable[[], object], device: torch.device) -> float:
+    """Seconds from an idle device to an idle device."""
+    synchronize(device)
+    start = time.perf_counter()
+    function()
+    synchronize(device)
+    return time.perf_counter() - start
+
+
+def synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def interleave(functions: Mapping[str, Callable[[], object]], repeats: int, device: torch.device) -> dict[str, Times]:
+    """Time each function `repeats` times, in turns, after WARM_UP calls that do not count.
+
+    Turns spread a slow spell of the machine over all of them; each round begins with another function, so
+    that none always comes first.
+    """
+    for function in functions.values():
+        for _ in range(WARM_UP):
+            function()
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    names = list(functions)
+    for turn in range(repeats):
+        first = turn % len(names)
+        for name in names[first:] + names[:first]:
+            seconds[name].append(seconds_of(functions[name], device))
+    return {name: Times(values) for name, values in seconds.items()}
+
+
+def native_dtypes(device: torch.device) -> list[torch.dtype]:
+    """float32, and bfloat16 where the device has instructions for it; elsewhere it is slower than float32."""
+    native = teacher_dtype("auto", device) != torch.float32
+    return [torch.float32, torch.bfloat16] if native else [torch.float32]
+
+
+class MatrixProduct:
+    """A square matrix product, large enough to reach the device's peak. `flops`: operations of one call."""
+
+    def __init__(self, dtype: torch.dtype, device: torch.device) -> None:
+        side = 8192 if device.type == "cuda" else 2048
+        self.flops = 2 * side**3
+        self._a, self._b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+        self._out = torch.empty_like(self._a)
+
+    def __call__(self) -> None:
+        torch.matmul(self._a, self._b, out=self._out)
+
+
+def forward_flops(config: BertConfig, layers: int, rows: int, length: int) -> int:
+    """Floating-point operations of one forward pass of the first `layers` layers over `rows` windows.
+
+    For each token and layer 2 * (4 D^2 + 2 D I) for the projections and the feed-forward part and 4 S D for
+    QK^T and the weighted sum of values, with width D, inner width I and length S. Embeddings, softmax and
+    norms are left out.
+    """
+    width, inner = config.hidden_size, config.intermediate_size
+    per_token = 2 * (4 * width**2 + 2 * width * inner) + 4 * length * width
+    return rows * length * layers * per_token
+
+
+def environment(device: torch.device) -> dict[str, str]:
+    """What a reader of a result needs to know: hardware, load, versions, commit, command."""
+    packages = ("torch", "transformers", "deepspeed")
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in packages]
+    command = [Path(sys.executable).name, os.path.relpath(sys.argv[0]), *sys.argv[1:]]
+    return {
+        "hardware": _hardware(device),
+        "load": f"{os.getloadavg()[0]:.1f} (1 minute average at the start)",
+        "versions": ", ".join([f"Python {platform.python_version()}", *versions]),
+        "commit": _commit(),
+        "command": shlex.join(command),
+    }
+
+
+def _hardware(device: torch.device) -> str:
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        return f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB"
+    model = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), model)
+    native = "native bfloat16" if len(native_dtypes(device)) > 1 else "no native bfloat16"
+    return f"{model}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {native}"
+
+
+def _commit() -> str:
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "--short", "HEAD") + ("+changes" if git("status", "--porcelain") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"

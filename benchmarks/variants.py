@@ -1,0 +1,182 @@
+"""The steps that benchmarks/step.py compares.
+
+literal: the published step in float32 with score matrices (literal.py). eager: the same amount of work by
+Transformers' own eager attention. step: the product's `train_step` through its DeepSpeed engine. floor: the
+same with an objective that costs next to nothing, so that step over floor is what the objective costs.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import BertConfig, BertModel
+
+from benchmarks.job import Job
+from benchmarks.literal import eager_loss, literal_loss
+from benchmarks.measure import forward_flops
+from benchmarks.stages import StageClock, StagedEngine, StagedTeacher
+from megatinybert.capture import Features
+from megatinybert.data.shards import open_corpus
+from megatinybert.data.tokenizer import SpecialIds
+from megatinybert.data.windows import TokenStream, Windows
+from megatinybert.dist import World
+from megatinybert.ds_config import load_ds_config
+from megatinybert.engine import build_engine, rank_micro_batches, train_step
+from megatinybert.layer_map import resolve_layer_map
+from megatinybert.models import Teacher, load_teacher, read_bert_config, teacher_dtype
+from megatinybert.objectives.base import Objective, Term
+from megatinybert.objectives.tinybert import TinyBert
+from megatinybert.schema import ObjectiveConfig
+from megatinybert.trainee import Trainee, build_trainee
+
+LossFunction = Callable[[BertModel, TinyBert, BertModel, dict[str, Tensor]], Tensor]
+
+
+class Bench:
+    """Builds the steps of a job that was checked, on this process's device."""
+
+    def __init__(self, job: Job, world: World) -> None:
+        self.job, self.world, self.config = job, world, job.config()
+        self.settings = load_ds_config(job.deepspeed, self.config, world.size)
+        self.teacher_config = read_bert_config(job.teacher, "--teacher")
+        # Ids of any kind will do: the time of a step does not depend on them.
+        special = SpecialIds(cls=0, sep=1, pad=2, mask=3, vocab_size=self.teacher_config.vocab_size)
+        self.windows = Windows(
+            TokenStream(open_corpus(job.corpus).shards),
+            job.length,
+            special,
+            self.teacher_config.vocab_size,
+            self.config.data.pair_probability if self.teacher_config.type_vocab_size > 1 else 0.0,
+            self.config.run.seed,
+        )
+        self.teacher_dtype = teacher_dtype(self.config.teacher.dtype, world.device)
+        self._teacher: Teacher | None = None
+        self._eager_teacher: BertModel | None = None
+
+    def literal(self) -> LiteralStep:
+        return LiteralStep(self, literal_loss)
+
+    def eager(self) -> LiteralStep:
+        return LiteralStep(self, eager_loss)
+
+    def step(self) -> EngineStep:
+        return EngineStep(self, self.trainee())
+
+    def floor(self) -> EngineStep:
+        student, windows = self.trainee().student, (self.job.micro_batch, self.job.length)
+        floor = Floor(self.config.objective, student.config, self.teacher_config, windows)
+        return EngineStep(self, Trainee(student, floor))
+
+    def flops(self) -> int:
+        """Operations of a step by `forward_flops`: the teacher's pass and three times the student's."""
+        trainee, (rows, length) = self.trainee(), (self.job.micro_batch, self.job.length)
+        student, depth = trainee.student.config, trainee.objective.teacher_layers
+        student_flops = forward_flops(student, student.num_hidden_layers, rows, length)
+        return forward_flops(self.teacher_config, depth, rows, length) + 3 * student_flops
+
+    def trainee(self) -> Trainee:
+        return build_trainee(self.config, self.teacher_config)
+
+    def teacher(self, layers: int) -> Teacher:
+        """The product's teacher, one for all steps."""
+        if self._teacher is None:
+            self._teacher = load_teacher(self.job.teacher, layers, self.teacher_dtype, self.world.device)
+            _touch(self._teacher.model)
+        return self._teacher
+
+    def eager_teacher(self) -> BertModel:
+        """The whole teacher in float32 on eager attention, one for all steps."""
+        if self._eager_teacher is None:
+            model: Any = BertModel.from_pretrained(
+                self.job.teacher, add_pooling_layer=False, attn_implementation="eager", dtype=torch.float32
+            )
+            self._eager_teacher = model.to(self.world.device).eval().requires_grad_(False)
+            _touch(self._eager_teacher)
+        return self._eager_teacher
+
+    def micro_batches(self, step: int) -> Iterable[tuple[int, dict[str, Tensor]]]:
+        """The input of a step: one micro batch, read as the product reads it."""
+        return rank_micro_batches(self.windows, step, self.job.micro_batch, self.job.micro_batch, self.world)
+
+
+def _touch(model: BertModel) -> None:
+    """Read all weights: they may be a mapped file, and would be taken for memory of the first step."""
+    for parameter in model.parameters():
+        parameter.sum()
+
+
+class LiteralStep:
+    """One float32 optimizer step with torch's AdamW and global-norm clipping."""
+
+    def __init__(self, bench: Bench, loss: LossFunction) -> None:
+        self._bench, self._loss, self._teacher = bench, loss, bench.eager_teacher()
+        self._trainee = bench.trainee().to(bench.world.device)
+        self._trainee.student.set_attn_implementation("eager")
+        assert isinstance(self._trainee.objective, TinyBert)
+        self._objective = self._trainee.objective
+        wanted = bench.config.optimizer
+        self._optimizer = torch.optim.AdamW(
+            self._trainee.parameters(),
+            lr=wanted.learning_rate,
+            betas=wanted.betas,
+            eps=wanted.eps,
+            weight_decay=wanted.weight_decay,
+        )
+        self._steps = itertools.count()
+
+    def __call__(self) -> None:
+        for _, batch in self._bench.micro_batches(next(self._steps)):
+            self._loss(self._trainee.student, self._objective, self._teacher, batch).backward()
+        clipping = self._bench.config.optimizer.gradient_clipping
+        torch.nn.utils.clip_grad_norm_(self._trainee.parameters(), clipping)
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+
+
+class EngineStep:
+    """`train_step` as the product calls it, on one rank with one micro batch."""
+
+    def __init__(self, bench: Bench, trainee: Trainee) -> None:
+        self._bench, self._teacher = bench, bench.teacher(trainee.objective.teacher_layers)
+        self._engine = build_engine(trainee.to(bench.world.device), bench.config.optimizer, bench.settings)
+        self._steps = itertools.count()
+
+    def __call__(self) -> None:
+        self._step(self._engine, self._teacher)
+
+    def stages(self) -> dict[str, float]:
+        """Make one step and wait after each stage: seconds of teacher, forward, backward and optimizer."""
+        clock = StageClock(self._bench.world.device)
+        self._step(StagedEngine(self._engine, clock), StagedTeacher(self._teacher, clock))
+        return dict(clock.seconds)
+
+    def _step(self, engine: Any, teacher: Any) -> None:
+        step, config = next(self._steps), self._bench.config
+        batches, rate = self._bench.micro_batches(step), config.optimizer.learning_rate
+        train_step({"student": engine}, teacher, batches, step, config.run.seed, rate)
+
+
+class Floor(Objective):
+    """The inner product of the last hidden states with a fixed random tensor: a gradient for next to nothing.
+
+    The teacher runs as deep as TinyBERT's objective would have it. windows: (micro batch, length).
+    """
+
+    direction_BSD: Tensor
+
+    def __init__(
+        self, config: ObjectiveConfig, student: BertConfig, teacher: BertConfig, windows: tuple[int, int]
+    ) -> None:
+        super().__init__(config, student, teacher)
+        layer_map = resolve_layer_map(config.layer_map, student.num_hidden_layers, teacher.num_hidden_layers)
+        self.terms, self.teacher_layers = [Term("floor", "floor", 1.0)], layer_map[-1] + 1
+        generator = torch.Generator().manual_seed(0)
+        direction_BSD = torch.randn(*windows, student.hidden_size, generator=generator)
+        self.register_buffer("direction_BSD", direction_BSD, persistent=False)
+
+    def forward(self, student: Features, teacher: Features, mask_BS: Tensor | None) -> list[Tensor]:
+        return [(student.hidden_states[-1].float() * self.direction_BSD).sum()]

@@ -1,0 +1,90 @@
+"""Show what token shards hold, and check them.
+
+    python data_prep/inspect_shards.py FOLDER_OR_PREFIX [--verify] [--decode N]
+
+A folder is one that build_shards.py made; a prefix P stands for a Megatron-LM dataset P.bin and P.idx.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also where the package is not installed
+
+from megatinybert.data.describe import manifest_facts, shard_table, split_table
+from megatinybert.data.manifest import Manifest
+from megatinybert.data.shards import TokenShard, open_corpus, verify
+from megatinybert.data.tokenizer import load_tokenizer, tokenizer_fingerprint
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Show what token shards hold, and check them.")
+    parser.add_argument("path", metavar="FOLDER_OR_PREFIX", help="a folder of build_shards.py, or P of P.bin and P.idx")
+    parser.add_argument("--verify", action="store_true", help="compute every checksum again and name what is corrupt")
+    parser.add_argument("--decode", type=int, metavar="N", default=0, help="print the first N documents as text")
+    parser.add_argument(
+        "--tokenizer", metavar="NAME_OR_FOLDER", help="decode with it (default: the one in the manifest)"
+    )
+    options = parser.parse_args()
+    try:
+        if options.verify:
+            return check(options.path)
+        show(options.path, options.decode, options.tokenizer)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def check(path: str) -> int:
+    """Verify the files of a corpus: 1 where any is corrupt or missing."""
+    found = list(verify(path))
+    problems = [problem for _, of_shard in found for problem in of_shard]
+    for problem in problems:
+        print(f"error: {problem}", file=sys.stderr)
+    print(f"{len(found):,} shards checked, " + (f"{len(problems):,} files damaged" if problems else "all intact"))
+    return 1 if problems else 0
+
+
+def show(path: str, decode: int, tokenizer: str | None) -> None:
+    """Print the tables of a corpus, and the text of its first documents."""
+    corpora = [open_corpus(path, split) for split in ("train", "validation")]
+    shards = [shard for corpus in corpora for shard in corpus.shards]
+    manifest = corpora[0].manifest
+    if manifest is not None:
+        print(manifest_facts(manifest), split_table(manifest), sep="\n\n", end="\n\n")
+    print(shard_table(shards))
+    if decode:
+        print(*texts(shards, decode, manifest, tokenizer), sep="\n")
+
+
+def texts(shards: list[TokenShard], count: int, manifest: Manifest | None, name: str | None) -> list[str]:
+    """The first documents as text, a heading above each. Raises ValueError where the tokenizer is not the
+    right one.
+    """
+    name = name or (manifest.tokenizer_name if manifest else None)
+    if name is None:
+        raise ValueError("a Megatron dataset does not say which tokenizer made it: name one with --tokenizer")
+    tokenizer = load_tokenizer(name)
+    if manifest and tokenizer_fingerprint(tokenizer) != manifest.tokenizer_fingerprint:
+        raise ValueError(
+            f"{name} is not the tokenizer that made these shards ({manifest.tokenizer_name}): use --tokenizer"
+        )
+    lines: list[str] = []
+    for shard in shards:
+        for document in range(min(shard.documents, count)):
+            lines.append(f"\n{shard.prefix.name}, document {document}")
+            lines += [
+                tokenizer.decode(ids.tolist(), skip_special_tokens=False) for ids in shard.document_sequences(document)
+            ]
+        count -= min(shard.documents, count)
+    return lines
+
+
+if __name__ == "__main__":
+    sys.exit(main())

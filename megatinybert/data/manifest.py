@@ -1,0 +1,105 @@
+"""What is kept as JSON beside the shards; above all the manifest, whose presence says that a corpus is
+whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+MANIFEST = "manifest.json"
+PROGRESS = "progress.json"
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Record(BaseModel):
+    """What is kept as JSON beside the shards. Keys that are not known are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ShardEntry(Record):
+    """One shard. tokens, sequences and documents are counts; sizes are in bytes; checksums are sha256 in
+    hex.
+    """
+
+    split: Literal["train", "validation"]
+    prefix: str
+    dtype: str
+    tokens: int
+    sequences: int
+    documents: int
+    bin_bytes: int
+    bin_sha256: str
+    idx_bytes: int
+    idx_sha256: str
+
+
+class SourceEntry(Record):
+    """One input file. bytes: of the file; text_bytes and sha256: of its text, for .gz after decompression."""
+
+    name: str
+    bytes: int
+    text_bytes: int
+    sha256: str
+    layout: str
+
+
+class Manifest(Record):
+    """A finished corpus. It is written last: where there is one, the corpus is whole."""
+
+    format_version: Literal[1] = 1
+    created_by: str
+    tokenizer_name: str
+    tokenizer_fingerprint: str
+    vocab_size: int
+    special_ids: dict[str, int]
+    options: dict[str, str | int | float]
+    sources: list[SourceEntry]
+    shards: list[ShardEntry]
+    totals: dict[str, dict[str, int]]
+    empty_documents: int
+    replaced_characters: int
+
+    @model_validator(mode="after")
+    def _check_totals(self) -> Manifest:
+        if self.totals != totals(self.shards):
+            raise ValueError("the totals are not the sums over the shards")
+        return self
+
+
+def totals(shards: Sequence[ShardEntry]) -> dict[str, dict[str, int]]:
+    """Per split, how many shards, documents, sequences and tokens there are."""
+    sums = {}
+    for split in ("train", "validation"):
+        entries = [entry for entry in shards if entry.split == split]
+        counts = {name: sum(getattr(entry, name) for entry in entries) for name in ("documents", "sequences", "tokens")}
+        sums[split] = {"shards": len(entries), **counts}
+    return sums
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read the manifest of a folder. Raises ValueError where there is none: the folder is unfinished."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        if (folder / PROGRESS).is_file():
+            raise ValueError(f"{folder} is unfinished (no {MANIFEST}): run build_shards.py again with --resume")
+        raise ValueError(
+            f"{folder} holds no {MANIFEST}: it is not a folder of build_shards.py. "
+            "A Megatron dataset is named by its prefix"
+        )
+    return read_record(Manifest, path)
+
+
+def read_record(kind: type[Model], path: Path) -> Model:
+    """Read a JSON file. Raises ValueError where it is damaged or of another version."""
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the text"
+        raise ValueError(f"{path} is damaged or of another version ({place}: {first['msg']})") from error

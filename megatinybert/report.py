@@ -1,0 +1,271 @@
+"""What a finished run came to: python -m megatinybert.report RUN_DIR
+
+Prints a table (sizes, CPU speed-up, held-out losses before and after, probe) and writes the same numbers to
+RUN_DIR/report.json and the loss curves to RUN_DIR/loss.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
+from transformers import AutoModel, PreTrainedModel
+from transformers.utils import logging
+
+from megatinybert.files import write_atomically
+
+BATCH, LENGTH = 16, 128  # of the speed measurement: sentences, tokens
+WARM_UP_RUNS, TIMED_RUNS = 2, 9
+
+Row = dict[str, float]  # one line of metrics.jsonl
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """One encoder: its shape, its size, and the median time of one forward pass on this CPU in float32."""
+
+    name: str
+    layers: int
+    hidden_size: int
+    parameters: int
+    megabytes: float  # of the weights in float32; 1 MB is 10^6 bytes
+    milliseconds: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """The numbers of a run. Pairs are (at the first step, at the last)."""
+
+    steps: int
+    tokens: int  # that the student was trained on
+    teacher: ModelFacts
+    student: ModelFacts
+    speed_up: float
+    speed_batch: int  # sentences
+    speed_length: int  # tokens a sentence
+    speed_threads: int
+    held_out: dict[str, tuple[float, float]]  # "total" and the groups of terms
+    probe: tuple[float, float]
+
+
+def read_run(folder: Path) -> tuple[dict[str, Any], list[Row]]:
+    """The resolved recipe and the metrics of a finished run.
+
+    Raises ValueError, saying what is missing, where the run did not reach its end or measured nothing.
+    """
+    config_file, metrics_file = folder / "config.yaml", folder / "metrics.jsonl"
+    again = "Run the same training command again: it continues from the newest checkpoint."
+    for file in (config_file, metrics_file):
+        if not file.is_file():
+            raise ValueError(f"{folder} is not the output folder of a run: it holds no {file.name}.")
+    config = yaml.safe_load(config_file.read_text(encoding="utf-8"))
+    rows: list[Row] = []
+    for number, line in enumerate(metrics_file.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            raise ValueError(f"{metrics_file}, line {number} is cut short: the run was interrupted. {again}") from None
+    done, wanted = int(rows[-1]["step"]) if rows else 0, config["run"]["max_steps"]
+    if wanted is not None and done < wanted:
+        raise ValueError(f"{folder} is unfinished: {done} of {wanted} steps are done. {again}")
+    if not (folder / "student" / "config.json").is_file():
+        raise ValueError(f"{folder} is unfinished: it holds no student/. {again}")
+    measured = [int(row["step"]) for row in rows if "held_out/total" in row]
+    if len(measured) < 2 or measured[0] != rows[0]["step"] or measured[-1] != done:
+        at = ", ".join(map(str, measured)) or "none"
+        raise ValueError(
+            f"{metrics_file} has no held-out values at its first and last step (it has them at: {at}; "
+            f"the last step is {done}). {again}"
+        )
+    return config, rows
+
+
+def make_report(folder: Path) -> Report:
+    """Read the run in `folder` and measure its models on this CPU. Raises ValueError as `read_run` does."""
+    config, rows = read_run(folder)
+    teacher, student, length = measure_models(config["teacher"]["model"], folder / "student")
+    first, last = rows[0], rows[-1]
+    return Report(
+        steps=int(last["step"]),
+        tokens=int(last["step"]) * config["run"]["global_batch"] * config["data"]["sequence_length"],
+        teacher=teacher,
+        student=student,
+        speed_up=teacher.milliseconds / student.milliseconds,
+        speed_batch=BATCH,
+        speed_length=length,
+        speed_threads=torch.get_num_threads(),
+        held_out={name: (first[f"held_out/{name}"], last[f"held_out/{name}"]) for name in held_out_losses(rows)},
+        probe=(first["held_out/probe"], last["held_out/probe"]),
+    )
+
+
+def held_out_losses(rows: Sequence[Row]) -> list[str]:
+    """Names of the losses measured on held-out text, "total" first: total, attention, hidden, ..."""
+    names = [tag.removeprefix("held_out/") for tag in rows[0] if tag.startswith("held_out/")]
+    return ["total", *(name for name in names if name not in ("total", "probe"))]
+
+
+def measure_models(teacher: str, student: Path) -> tuple[ModelFacts, ModelFacts, int]:
+    """Load both with plain Transformers and time them on one batch: (teacher, student, tokens a sentence).
+
+    They run in turn, so that whatever else the machine does meanwhile falls on both.
+    """
+    models = [AutoModel.from_pretrained(name, dtype=torch.float32).eval() for name in (teacher, student)]
+    length = min(LENGTH, *(model.config.max_position_embeddings for model in models))
+    vocabulary = min(model.config.vocab_size for model in models)
+    input_ids = torch.randint(vocabulary, (BATCH, length), generator=torch.Generator().manual_seed(0))
+    seconds: list[list[float]] = [[], []]
+    with torch.inference_mode():
+        for _ in range(WARM_UP_RUNS + TIMED_RUNS):
+            for model, times in zip(models, seconds, strict=True):
+                start = time.perf_counter()
+                model(input_ids=input_ids)
+                times.append(time.perf_counter() - start)
+    medians = [1000 * statistics.median(times[WARM_UP_RUNS:]) for times in seconds]
+    return (
+        _model_facts(teacher, models[0], medians[0]),
+        _model_facts(str(student), models[1], medians[1]),
+        length,
+    )
+
+
+def _model_facts(name: str, model: PreTrainedModel, milliseconds: float) -> ModelFacts:
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    shape = model.config.num_hidden_layers, model.config.hidden_size
+    return ModelFacts(name, *shape, parameters, 4 * parameters / 1e6, milliseconds)
+
+
+def table(report: Report) -> str:
+    """The report as text for a terminal."""
+    teacher, student = report.teacher, report.student
+    size = f"{teacher.parameters / student.parameters:.1f} x smaller"
+    rows = [
+        ("", "teacher", "student", ""),
+        ("layers x width", *(f"{model.layers} x {model.hidden_size}" for model in (teacher, student)), ""),
+        ("parameters", f"{teacher.parameters:,}", f"{student.parameters:,}", size),
+        ("weights in float32", f"{teacher.megabytes:.1f} MB", f"{student.megabytes:.1f} MB", ""),
+        (
+            "CPU time of one batch",
+            f"{teacher.milliseconds:.1f} ms",
+            f"{student.milliseconds:.1f} ms",
+            f"{report.speed_up:.1f} x faster",
+        ),
+        ("", "", "", ""),
+        ("on held-out text", "at the start", "at the end", ""),
+        *(
+            (f"loss: {name}", f"{before:#.4g}", f"{after:#.4g}", f"{_ratio(after, before):.3f} of the start")
+            for name, (before, after) in report.held_out.items()
+        ),
+        ("probe", *(f"{value:.3f}" for value in report.probe), f"{report.probe[1] - report.probe[0]:+.3f}"),
+    ]
+    lines = [f"{name:<22}{left:>14}{right:>14}   {note}".rstrip() for name, left, right, note in rows]
+    lines += [
+        "",
+        f"Trained for {report.steps:,} steps on {report.tokens / 1e6:,.2f} M tokens.",
+        f"CPU time: median of {TIMED_RUNS} float32 runs of {report.speed_batch} sentences of "
+        f"{report.speed_length} tokens on {report.speed_threads} threads, the two models in turn.",
+        "Probe: rank correlation between the two models' similarities of held-out texts; needs no labels.",
+    ]
+    return "\n".join(lines)
+
+
+def _ratio(after: float, before: float) -> float:
+    return after / before if before else math.nan
+
+
+def draw(rows: Sequence[Row], title: str) -> Figure:
+    """Loss curves: the total on the left, its terms and the probe on the right."""
+    names = held_out_losses(rows)
+    panels = [*names[1:], "probe"]
+    right = math.ceil(len(panels) / 2)
+    cells = panels + ["."] * (2 * right - len(panels))
+    figure = Figure(figsize=(5.0 + 3.2 * right, 6.0), dpi=120, layout="constrained")
+    axes = figure.subplot_mosaic(
+        [["total", *cells[:right]], ["total", *cells[right:]]], width_ratios=[1.6] + [1.0] * right
+    )
+    for name in names:
+        draw_loss(axes[name], rows, name)
+    axes["total"].legend(loc="upper right", frameon=False)
+    steps, values = _curve(rows, "held_out/probe")
+    axes["probe"].plot(steps, values, "o-", color="tab:green", markersize=4)
+    axes["probe"].set(title="probe", ylabel="rank correlation", ylim=(min(0.0, *values), 1.0))
+    for axis in axes.values():
+        axis.set_xlabel("optimizer step")
+        axis.grid(True, which="both", alpha=0.2)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(title)
+    return figure
+
+
+def draw_loss(axis: Axes, rows: Sequence[Row], name: str) -> None:
+    """One loss in training and on held-out text; on a logarithmic axis unless it hardly changes."""
+    training, held_out = _curve(rows, f"loss/{name}"), _curve(rows, f"held_out/{name}")
+    axis.plot(*training, color="tab:blue", alpha=0.5, linewidth=1.2, label="training")
+    axis.plot(*held_out, "o-", color="tab:orange", markersize=4, label="held out")
+    axis.set(title=f"loss: {name}", ylabel="loss")
+    values = training[1] + held_out[1]
+    if 0 < 2 * min(values) < max(values):
+        axis.set(yscale="log", ylabel="loss (log scale)")
+        axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_minor_locator(NullLocator())
+
+
+def _curve(rows: Sequence[Row], tag: str) -> tuple[list[float], list[float]]:
+    points = [(row["step"], row[tag]) for row in rows if tag in row]
+    return [step for step, _ in points], [value for _, value in points]
+
+
+def save(report: Report, rows: Sequence[Row], folder: Path) -> None:
+    """Write report.json and loss.png into `folder`, each whole or not at all."""
+    # JSON has no NaN, which the probe of a student that gives every text one vector is.
+    plain = json.loads(json.dumps(asdict(report)), parse_constant=lambda _: None)
+    write_atomically(folder / "report.json", json.dumps(plain, indent=2) + "\n")
+    shapes = [f"{model.layers} x {model.hidden_size}" for model in (report.student, report.teacher)]
+    temporary = folder / f".loss.{os.getpid()}.png"
+    draw(rows, f"A {shapes[0]} student distilled from a {shapes[1]} teacher").savefig(temporary)
+    os.replace(temporary, folder / "loss.png")
+
+
+def tensorboard_command(folder: Path) -> str:
+    """The command that opens the run's TensorBoard, with the program of the environment we run in."""
+    program = Path(sys.prefix) / "bin" / "tensorboard"
+    if sys.prefix == sys.base_prefix or not program.is_file():
+        return f"tensorboard --logdir {folder / 'tensorboard'}"
+    inside = program.is_relative_to(Path.cwd())
+    return f"{program.relative_to(Path.cwd()) if inside else program} --logdir {folder / 'tensorboard'}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m megatinybert.report", description="Sum up a finished run.")
+    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the run's run.output_dir")
+    folder = parser.parse_args(arguments).run_dir
+    logging.disable_progress_bar()  # of loading weights
+    try:
+        report = make_report(folder)
+        save(report, read_run(folder)[1], folder)
+    except (OSError, ValueError) as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        return 1
+    print(table(report))
+    print(f"\nLoss curves: {folder / 'loss.png'}\nTensorBoard: {tensorboard_command(folder)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

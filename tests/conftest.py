@@ -1,0 +1,63 @@
+"""What the markers of pyproject.toml do, and the runs that several files of tests look at."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests import toys
+from tests.scripts.golden import golden_options
+
+if TYPE_CHECKING:
+    from megatinybert.dist import World
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip gpu tests where there is no GPU; -ra in pyproject.toml prints each with its reason."""
+    gpu_tests = [item for item in items if item.get_closest_marker("gpu")]
+    if gpu_tests:
+        import torch
+
+        if not torch.cuda.is_available():
+            for item in gpu_tests:
+                item.add_marker(pytest.mark.skip(reason="needs a CUDA device, and torch sees none"))
+
+
+@pytest.fixture(scope="session")
+def toy_inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the teacher, student shape and corpus of `toys.recipe`."""
+    folder = tmp_path_factory.mktemp("inputs")
+    toys.recipe(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def golden_run(toy_inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run directory of the golden run (see tests/scripts/golden.py), a process of its own. Do not write there."""
+    folder = tmp_path_factory.mktemp("golden") / "run"
+    done = toys.run_general(golden_options(toy_inputs, folder))
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
+def world() -> Iterator[World]:
+    """This process as the only rank of a run, for tests that need an engine but no process of their own."""
+    import torch
+
+    from megatinybert import dist
+
+    before, threads = dict(os.environ), torch.get_num_threads()
+    torch.set_num_threads(1)  # as in toys.environment, so that sums are rounded alike
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, "is_available", lambda: False)  # the processes it is compared with see no GPU either
+        world = dist.start()
+        yield world
+    dist.stop()
+    torch.set_num_threads(threads)
+    os.environ.clear()
+    os.environ.update(before)
