@@ -74,7 +74,7 @@ def _scores_and_states(
             part(states).view(rows, length, attention.num_attention_heads, -1).transpose(1, 2)
             for part in (attention.query, attention.key, attention.value)
         )
-        scores = q @ k.transpose(-1, -2) * (1 / math.sqrt(q.shape[-1]))
+        scores = (q / math.sqrt(q.shape[-1])) @ k.transpose(-1, -2)  # scaling q saves a pass over the scores
         if additive is not None:
             scores = scores + additive
         probabilities = attention.dropout(torch.softmax(scores, dim=-1))

@@ -157,7 +157,9 @@ def _read_recipe(path: str, problems: list[str]) -> dict[str, Given]:
     if content is not None and not isinstance(content, dict):
         problems.append(f"--config {path} (command line): needs sections such as 'run:', not {_show(content)}")
         return {}
-    written = _flatten(content or {})
+    content = content or {}
+    content.pop("environment", None)  # what a finished run notes in its config.yaml, which is a recipe too
+    written = _flatten(content)
     return {name: Given(value, f"recipe {path}") for name, value in written.items()}
 
 

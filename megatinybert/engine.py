@@ -49,7 +49,7 @@ def train_step(
     """One optimizer step of every trainee, from one teacher pass for each micro batch.
 
     micro_batches: this rank's share of the global batch, each with its index in the global batch; as many as the
-    engines accumulate over. Dropout depends on (seed, step, index, trainee) alone, so neither ranks nor resuming change it.
+    engines accumulate over. Dropout depends on (seed, step, index, trainee) alone: ranks and resuming do not change it.
     """
     losses: dict[str, list[Tensor]] = {name: [] for name in engines}
     norms: dict[str, Tensor] = {}

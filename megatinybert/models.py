@@ -40,9 +40,8 @@ def read_bert_config(name: str, role: str) -> BertConfig:
             f"{role} {name}: cannot read a model configuration there: {str(error).splitlines()[0]}"
         ) from error
     if config.model_type != "bert" or config.is_decoder:
-        raise ValueError(
-            f"{role} {name} is a {config.model_type}{' decoder' if getattr(config, 'is_decoder', False) else ''}; only BERT encoders (model_type bert) can be used"
-        )
+        kind = f"{config.model_type}{' decoder' if getattr(config, 'is_decoder', False) else ''}"
+        raise ValueError(f"{role} {name} is a {kind} model; only BERT encoders (model_type bert) can be used")
     position = getattr(config, "position_embedding_type", "absolute")
     if position not in (None, "absolute"):
         raise ValueError(f"{role} {name} uses {position} positions; only absolute ones can be used")

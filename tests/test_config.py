@@ -266,3 +266,8 @@ def test_program_prints_the_problems_without_traceback() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith("error: ") and "--run.seed?" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_config_yaml_of_a_run_is_a_recipe(tmp_path: Path) -> None:
+    written = dump_yaml(load_config(REQUIRED)) + "environment:\n  python: 3.11.7\n"
+    assert load_config(["--config", write(tmp_path, written)]) == load_config(REQUIRED)

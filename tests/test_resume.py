@@ -125,8 +125,9 @@ def test_a_save_interrupted_between_two_ranks_leaves_the_previous_checkpoint_in_
 ) -> None:
     """Rank 1 is killed in its save of step 10, before its file; then again, after it. ZeRO 2, by two ranks."""
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    reference = start_ranks(2, GENERAL, golden_options(toy_inputs, whole, deepspeed="zero2"), tmp_path / "whole-logs")
-    options = golden_options(toy_inputs, broken, deepspeed="zero2")
+    small: dict[str, object] = {"run.global_batch": 8, "deepspeed": "zero2"}
+    reference = start_ranks(2, GENERAL, golden_options(toy_inputs, whole, **small), tmp_path / "whole-logs")
+    options = golden_options(toy_inputs, broken, **small)
     for moment in ("before", "after"):
         logs = tmp_path / moment
         ranks = start_ranks(2, ["tests/scripts/die_in_save.py", "10", moment], options, logs)
