@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.distributed
@@ -54,9 +55,18 @@ def choose_accelerator() -> torch.device:
 
 
 def start() -> World:
-    """Join the process group that the launcher describes, or make one of this process alone."""
+    """Join the process group that the launcher describes, or make one of this process alone.
+
+    Raises ValueError where some other launcher started several processes: each would take itself for the whole run.
+    """
     device = choose_accelerator()
     if "RANK" not in os.environ:
+        for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE"):
+            if int(os.environ.get(name, "1")) > 1:
+                raise ValueError(
+                    f"{name} is {os.environ[name]}, but RANK is not set: start one deepspeed launcher on each machine, "
+                    "and let it start the processes (docs/cluster.md)"
+                )
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -76,6 +86,30 @@ def start() -> World:
     # ZeRO's collectives run in a group that DeepSpeed makes without the timeout above, unless it finds one here.
     groups._WORLD_GROUP = torch.distributed.new_group(timeout=TIMEOUT)
     return World(torch.distributed.get_rank(), torch.distributed.get_world_size(), device)
+
+
+def check_shared(folder: Path, world: World) -> None:
+    """Make `folder`, and raise ValueError on all ranks where some rank does not see the same one.
+
+    Every rank writes its part of a checkpoint there, and rank 0 publishes the whole.
+    """
+    if world.size == 1:
+        folder.mkdir(parents=True, exist_ok=True)
+        return
+    probe = folder / ".shared-by-all-ranks"
+    if world.is_main:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+    world.barrier()
+    seen = folder.is_dir() and probe.name in os.listdir(folder)
+    blind = world.size - int(world.sum(torch.tensor(float(seen), device=world.device)))
+    if world.is_main:
+        probe.unlink()
+    if blind:
+        raise ValueError(
+            f"--run.output_dir {folder} is not the same folder for {blind} of {world.size} ranks: name one on a file "
+            "system that all machines share"
+        )
 
 
 def stop() -> None:

@@ -19,13 +19,13 @@ from megatinybert.config import dump_yaml, resolve_batch
 from megatinybert.data.source import data_identity, open_windows
 from megatinybert.data.tokenizer import load_tokenizer, special_ids, tokenizer_fingerprint
 from megatinybert.data.windows import Windows
-from megatinybert.dist import World
+from megatinybert.dist import World, check_shared
 from megatinybert.ds_config import DeepSpeedSettings, load_ds_config
 from megatinybert.engine import build_engine, dry_batch, rank_micro_batches
 from megatinybert.export import export_student
 from megatinybert.files import write_atomically
 from megatinybert.fit import Run, fit
-from megatinybert.models import load_teacher, read_bert_config, size_of, teacher_dtype
+from megatinybert.models import Teacher, load_teacher, read_bert_config, size_of, teacher_dtype
 from megatinybert.monitor import Monitor
 from megatinybert.schema import GeneralConfig
 from megatinybert.trainee import Trainee, build_trainee
@@ -65,8 +65,9 @@ def distil(config: GeneralConfig, world: World) -> None:
     _, first_batch = next(iter(rank_micro_batches(windows, 0, config.run.global_batch, micro_batch, world)))
     idle = dry_batch(trainee, teacher, first_batch, settings)
 
-    facts = _facts(config, settings, trainee, windows, world)
-    start = _starting_point(config, output, facts)
+    facts = _facts(config, settings, trainee, teacher, windows, world)
+    check_shared(output, world)
+    start = _starting_point(config, output, facts, world)
     engines = {STUDENT: build_engine(trainee, config.optimizer, settings)}
     first_step = 0
     if start:
@@ -120,12 +121,12 @@ def _check_positions(config: GeneralConfig, teacher: BertConfig, student: BertCo
             )
 
 
-def _starting_point(config: GeneralConfig, output: Path, facts: dict[str, Any]) -> Path | None:
+def _starting_point(config: GeneralConfig, output: Path, facts: dict[str, Any], world: World) -> Path | None:
     """The checkpoint to continue from, checked against this run; None to begin anew."""
     resume = config.run.resume
     if resume in ("auto", "never"):
         start, passed_over = checkpoint.newest(output / "checkpoints")
-        for line in passed_over:
+        for line in passed_over if world.is_main else []:
             print(f"warning: {line}", file=sys.stderr)
         if resume == "never" and (start or passed_over):
             raise ValueError(
@@ -143,7 +144,12 @@ def _starting_point(config: GeneralConfig, output: Path, facts: dict[str, Any]) 
 
 
 def _facts(
-    config: GeneralConfig, settings: DeepSpeedSettings, trainee: Trainee, windows: Windows, world: World
+    config: GeneralConfig,
+    settings: DeepSpeedSettings,
+    trainee: Trainee,
+    teacher: Teacher,
+    windows: Windows,
+    world: World,
 ) -> dict[str, Any]:
     """What makes a run the same run: a checkpoint is continued only where all of it agrees."""
     student = trainee.student.config
@@ -155,11 +161,13 @@ def _facts(
         "data.shuffle_group": config.data.shuffle_group,
         "run.seed": config.run.seed,
         "run.global_batch": config.run.global_batch,
-        "student layers x width x intermediate": [
+        "student layers, width, heads, intermediate": [
             student.num_hidden_layers,
             student.hidden_size,
+            student.num_attention_heads,
             student.intermediate_size,
         ],
+        "teacher": teacher.fingerprint,
         "objective": config.objective.model_dump(mode="json"),
         "optimizer.name": config.optimizer.name,
         "ZeRO stage": settings.stage,

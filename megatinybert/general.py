@@ -19,7 +19,11 @@ def main() -> None:
 
     from megatinybert import dist
 
-    world = dist.start()  # chooses the accelerator, so it comes before whatever imports DeepSpeed
+    try:
+        world = dist.start()  # chooses the accelerator, so it comes before whatever imports DeepSpeed
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
 
     import transformers
 

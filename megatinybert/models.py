@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,8 +23,10 @@ DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 class Teacher:
     """A frozen encoder in eval mode. It belongs to no engine, so no checkpoint holds it and nothing trains it."""
 
-    def __init__(self, model: BertModel) -> None:
+    def __init__(self, model: BertModel, fingerprint: str = "") -> None:
+        """fingerprint: names the weights, so that a run is not continued under another teacher."""
         self.model = model.eval().requires_grad_(False)
+        self.fingerprint = fingerprint
 
     @torch.no_grad()  # not inference_mode: its tensors could not enter the student's loss
     def features(self, batch: dict[str, Tensor]) -> Features:
@@ -65,8 +68,10 @@ def load_teacher(name: str, layers: int, dtype: torch.dtype, device: torch.devic
     """
     model = _load_whole(name, f"--teacher.model {name}")
     _cut(model, layers)
+    sample = model.embeddings.word_embeddings.weight.detach()[:256].numpy()
+    fingerprint = hashlib.sha256(sample.tobytes()).hexdigest()[:16]
     model.to(device, dtype)  # type: ignore[arg-type]
-    return Teacher(model)
+    return Teacher(model, fingerprint)
 
 
 def student_config(name: str, teacher: BertConfig, hidden_dropout: float, attention_dropout: float) -> BertConfig:

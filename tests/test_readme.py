@@ -220,7 +220,7 @@ def known_options() -> set[str]:
     ours = [
         REPOSITORY / "Makefile",
         *(REPOSITORY / "data_prep").glob("*.py"),
-        *REPOSITORY.glob("megatinybert/config.py"),
+        REPOSITORY / "megatinybert" / "config.py",
     ]
     texts = [help_text, *(path.read_text() for path in ours)]
     return {f"--{name}" for name in options()} | set(re.findall(r"--[a-zA-Z][\w-]*", " ".join(texts)))
