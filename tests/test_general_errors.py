@@ -11,6 +11,7 @@ import torch
 from deepspeed.accelerator import get_accelerator
 from transformers import BertConfig, BertModel, RobertaConfig
 
+from megatinybert import dist
 from megatinybert.config import load_config
 from megatinybert.data.build import BuildOptions, build_corpus
 from megatinybert.dist import World
@@ -20,11 +21,11 @@ from tests.toys import VOCABULARY, recipe, run_general, write_dataset, write_stu
 
 
 def refusal(inputs: Path, output: Path, overrides: Mapping[str, object], ranks: int = 1) -> str:
-    """The message with which rank 0 of a run refuses; the run has written nothing."""
+    """The message with which rank 0 of a run refuses; the run has written no file."""
     options = recipe(inputs, **{"run.output_dir": output / "run", **overrides})
     with pytest.raises(ValueError) as caught:
         distil(load_config(options), World(0, ranks, torch.device("cpu")))
-    assert not (output / "run").exists()
+    assert not list((output / "run").glob("*"))
     return str(caught.value)
 
 
@@ -115,6 +116,14 @@ def test_ids_beyond_the_vocabulary_are_refused(toy_inputs: Path, tmp_path: Path)
     shape = write_student_shape(tmp_path / "shape", vocab_size=50)
     message = refusal(toy_inputs, tmp_path, {"teacher.model": teacher, "student.config": shape})
     assert_says(message, "--data.shards", "vocabulary of 50")
+
+
+def test_a_launcher_that_names_no_ranks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of the four processes would take itself for the whole run."""
+    monkeypatch.delenv("RANK", raising=False)
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
+    with pytest.raises(ValueError, match="SLURM_STEP_NUM_TASKS is 4, but RANK is not set"):
+        dist.start()
 
 
 @pytest.mark.parametrize(("tokens", "expected"), [(10, "needs at least 14 tokens"), (14, "held out")])
