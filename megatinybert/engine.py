@@ -104,7 +104,9 @@ def build_engine(trainee: Trainee, optimizer: OptimizerConfig, settings: DeepSpe
     ]
     client: torch.optim.Optimizer
     if optimizer.name == "adamw":
-        client = torch.optim.AdamW(groups, lr=optimizer.learning_rate, betas=optimizer.betas, eps=optimizer.eps)
+        client = torch.optim.AdamW(
+            groups, lr=optimizer.learning_rate, betas=optimizer.betas, eps=optimizer.eps, fused=True
+        )
     else:
         client = torch.optim.SGD(groups, lr=optimizer.learning_rate)
         raw["zero_allow_untested_optimizer"] = True

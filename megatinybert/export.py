@@ -53,6 +53,8 @@ def export_student(
         model.save_pretrained(temporary)
         AutoTokenizer.from_pretrained(tokenizer).save_pretrained(temporary)
         (temporary / "README.md").write_text(model_card(model, facts), encoding="utf-8")
+        for file in temporary.iterdir():
+            file.chmod(0o644)  # safetensors writes for the owner alone; a model is there to be read
         publish_folder(temporary, folder)
     world.barrier()
 

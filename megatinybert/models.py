@@ -24,7 +24,7 @@ class Teacher:
     """A frozen encoder in eval mode. It belongs to no engine, so no checkpoint holds it and nothing trains it."""
 
     def __init__(self, model: BertModel, fingerprint: str = "") -> None:
-        """fingerprint: names the weights, so that a run is not continued under another teacher."""
+        """fingerprint: tells these weights from others, so that a run is not continued under another teacher."""
         self.model = model.eval().requires_grad_(False)
         self.fingerprint = fingerprint
 
@@ -68,10 +68,11 @@ def load_teacher(name: str, layers: int, dtype: torch.dtype, device: torch.devic
     """
     model = _load_whole(name, f"--teacher.model {name}")
     _cut(model, layers)
-    sample = model.embeddings.word_embeddings.weight.detach()[:256].numpy()
-    fingerprint = hashlib.sha256(sample.tobytes()).hexdigest()[:16]
+    fingerprint = hashlib.sha256()
+    for parameter in model.parameters():
+        fingerprint.update(parameter.detach().flatten()[:256].numpy().tobytes())
     model.to(device, dtype)  # type: ignore[arg-type]
-    return Teacher(model, fingerprint)
+    return Teacher(model, fingerprint.hexdigest()[:16])
 
 
 def student_config(name: str, teacher: BertConfig, hidden_dropout: float, attention_dropout: float) -> BertConfig:

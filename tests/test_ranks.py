@@ -99,7 +99,7 @@ def test_the_student_exported_by_two_ranks_of_zero3_is_that_of_zero0(cases: Case
     for exported in (zero3, alone):
         assert {name: t.shape for name, t in exported.items()} == {name: t.shape for name, t in zero0.items()}
         for name, weight in zero0.items():
-            torch.testing.assert_close(exported[name], weight, rtol=1e-5, atol=1e-7, msg=name)
+            torch.testing.assert_close(exported[name], weight, rtol=1e-5, atol=1e-6, msg=name)
 
 
 def test_sixteen_bit_precisions_train_in_stages_1_to_3(cases: Cases) -> None:

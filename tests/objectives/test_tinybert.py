@@ -43,7 +43,8 @@ def batch(padded: bool, length: int = 11) -> dict[str, Tensor]:
 def published_loss(trainee: Trainee, teacher: BertModel, inputs: dict[str, Tensor]) -> Tensor:
     """General distillation as its authors' code computes it, on eager attention and score matrices.
 
-    For a mask of 1 and 0 the reference adds -10000 to the scores of padded keys; scores at or below -100 are then set to 0.
+    For a mask of 1 and 0 the reference adds -10000 to the scores of padded keys; scores at or below -100 are then set
+    to 0.
     """
 
     def scores_and_states(model: BertModel) -> tuple[list[Tensor], list[Tensor]]:
