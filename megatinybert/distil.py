@@ -53,7 +53,7 @@ def distil(config: GeneralConfig, world: World) -> None:
     if special_ids(tokenizer).vocab_size > teacher_config.vocab_size:
         raise ValueError(
             f"the tokenizer {tokenizer_name} has {special_ids(tokenizer).vocab_size:,} ids, --teacher.model "
-            f"{config.teacher.model} only {teacher_config.vocab_size:,}: name the teacher's own with --teacher.tokenizer"
+            f"{config.teacher.model} only {teacher_config.vocab_size:,}: name its own with --teacher.tokenizer"
         )
     segments = min(teacher_config.type_vocab_size, trainee.student.config.type_vocab_size)
     windows, held_out = open_windows(

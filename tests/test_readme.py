@@ -336,3 +336,8 @@ def test_imports_point_one_way() -> None:
                 assert module == own or table_of_names or level[module] > level[own], f"{path} imports {module}"
     names = {path.stem for path in library.iterdir() if not path.name.startswith("__")}
     assert level.keys() == names - {"students"}
+
+
+def test_no_figure_is_left_to_be_filled_in() -> None:
+    for page in [REPOSITORY / "README.md", REPOSITORY / "README.zh.md", *(REPOSITORY / "docs").glob("*.md")]:
+        assert "{{" not in page.read_text(encoding="utf-8"), page
