@@ -111,11 +111,11 @@ def test_shards_of_another_tokenizer_are_refused(toy_inputs: Path, tmp_path: Pat
     assert_says(message, f"--data.shards {tmp_path / 'shards'}", other, "--teacher.tokenizer")
 
 
-def test_ids_beyond_the_vocabulary_are_refused(toy_inputs: Path, tmp_path: Path) -> None:
+def test_a_tokenizer_larger_than_the_teacher_is_refused(toy_inputs: Path, tmp_path: Path) -> None:
     teacher = write_teacher(tmp_path / "teacher", vocab_size=50)
     shape = write_student_shape(tmp_path / "shape", vocab_size=50)
     message = refusal(toy_inputs, tmp_path, {"teacher.model": teacher, "student.config": shape})
-    assert_says(message, "--data.shards", "vocabulary of 50")
+    assert_says(message, "has 100 ids", "--teacher.model", "only 50", "--teacher.tokenizer")
 
 
 def test_a_launcher_that_names_no_ranks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
