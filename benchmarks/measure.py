@@ -1,4 +1,4 @@
-"""What the benchmarks share: timing, the hardware's peak, counts of operations, and what they ran on."""
+"""What the benchmarks share: timing in turns, and what they ran on."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ import platform
 import shlex
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import BertConfig
 
 from megatinybert.models import teacher_dtype
+from megatinybert.peak import seconds_of
 
 WARM_UP = 2
 
@@ -37,20 +36,6 @@ class Times:
         """The distance between the quartiles, as a share of the median."""
         low, high = np.percentile(self.seconds, [25, 75])
         return float(high - low) / self.median
-
-
-def seconds_of(function: Callable[[], object], device: torch.device) -> float:
-    """Seconds from an idle device to an idle device."""
-    synchronize(device)
-    start = time.perf_counter()
-    function()
-    synchronize(device)
-    return time.perf_counter() - start
-
-
-def synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def interleave(functions: Mapping[str, Callable[[], object]], repeats: int, device: torch.device) -> dict[str, Times]:
@@ -75,31 +60,6 @@ def native_dtypes(device: torch.device) -> list[torch.dtype]:
     """float32, and bfloat16 where the device has instructions for it; elsewhere it is slower than float32."""
     native = teacher_dtype("auto", device) != torch.float32
     return [torch.float32, torch.bfloat16] if native else [torch.float32]
-
-
-class MatrixProduct:
-    """A square matrix product, large enough to reach the device's peak. `flops`: operations of one call."""
-
-    def __init__(self, dtype: torch.dtype, device: torch.device) -> None:
-        side = 8192 if device.type == "cuda" else 2048
-        self.flops = 2 * side**3
-        self._a, self._b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-        self._out = torch.empty_like(self._a)
-
-    def __call__(self) -> None:
-        torch.matmul(self._a, self._b, out=self._out)
-
-
-def forward_flops(config: BertConfig, layers: int, rows: int, length: int) -> int:
-    """Floating-point operations of one forward pass of the first `layers` layers over `rows` windows.
-
-    For each token and layer 2 * (4 D^2 + 2 D I) for the projections and the feed-forward part and 4 S D for
-    QK^T and the weighted sum of values, with width D, inner width I and length S. Embeddings, softmax and
-    norms are left out.
-    """
-    width, inner = config.hidden_size, config.intermediate_size
-    per_token = 2 * (4 * width**2 + 2 * width * inner) + 4 * length * width
-    return rows * length * layers * per_token
 
 
 def environment(device: torch.device) -> dict[str, str]:

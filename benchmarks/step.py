@@ -22,16 +22,11 @@ import torch
 import transformers
 
 from benchmarks.job import Job, write_corpus, write_teacher
-from benchmarks.measure import (
-    MatrixProduct,
-    Times,
-    environment,
-    interleave,
-    native_dtypes,
-)
+from benchmarks.measure import Times, environment, interleave, native_dtypes
 from benchmarks.memory import step_memory
 from megatinybert import dist
 from megatinybert.models import read_bert_config
+from megatinybert.peak import large_product
 from megatinybert.schema import shipped_students
 
 # Tokens of a micro batch where --micro-batch is not given: a GPU needs more to be busy.
@@ -119,9 +114,9 @@ def _times(job: Job, repeats: int) -> dict[str, Any]:
             "step": step,
             "floor": floor,
         }
-        products = {_name(dtype): MatrixProduct(dtype, world.device) for dtype in native_dtypes(world.device)}
+        products = {_name(dtype): large_product(dtype, world.device) for dtype in native_dtypes(world.device)}
         times = interleave({**steps, **products}, repeats, world.device)
-        stages = [(step.stages(), floor.stages()) for _ in range(repeats)]
+        stages = [step.stages() for _ in range(repeats)]
         flops = bench.flops()
     finally:
         dist.stop()
@@ -144,19 +139,8 @@ def _times(job: Job, repeats: int) -> dict[str, Any]:
     }
 
 
-def _split(stages: list[tuple[dict[str, float], dict[str, float]]]) -> dict[str, float]:
-    """From stages of (step, floor): the longer forward and backward passes of step are the objective's."""
-
-    def median(number: int, *names: str) -> float:
-        return Times([sum(pair[number][name] for name in names) for pair in stages]).median
-
-    student = median(1, "forward", "backward")
-    return {
-        "teacher": median(0, "teacher"),
-        "objective": median(0, "forward", "backward") - student,
-        "student": student,
-        "optimizer": median(0, "optimizer"),
-    }
+def _split(stages: list[dict[str, float]]) -> dict[str, float]:
+    return {part: Times([stage[part] for stage in stages]).median for part in stages[0]}
 
 
 def table(results: dict[str, Any]) -> str:

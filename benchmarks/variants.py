@@ -17,8 +17,6 @@ from transformers import BertConfig, BertModel
 
 from benchmarks.job import Job
 from benchmarks.literal import eager_loss, literal_loss
-from benchmarks.measure import forward_flops
-from benchmarks.stages import StageClock, StagedEngine, StagedTeacher
 from megatinybert.capture import Features
 from megatinybert.data.shards import open_corpus
 from megatinybert.data.tokenizer import SpecialIds
@@ -26,11 +24,13 @@ from megatinybert.data.windows import TokenStream, Windows
 from megatinybert.dist import World
 from megatinybert.ds_config import load_ds_config
 from megatinybert.engine import build_engine, rank_micro_batches, train_step
+from megatinybert.flops import forward_flops, training_flops
 from megatinybert.layer_map import resolve_layer_map
 from megatinybert.models import Teacher, load_teacher, read_bert_config, teacher_dtype
 from megatinybert.objectives.base import Objective, Term
 from megatinybert.objectives.tinybert import TinyBert
 from megatinybert.schema import ObjectiveConfig
+from megatinybert.stopwatch import Stopwatch
 from megatinybert.trainee import Trainee, build_trainee
 
 LossFunction = Callable[[BertModel, TinyBert, BertModel, dict[str, Tensor]], Tensor]
@@ -72,11 +72,10 @@ class Bench:
         return EngineStep(self, Trainee(student, floor))
 
     def flops(self) -> int:
-        """Operations of a step by `forward_flops`: the teacher's pass and three times the student's."""
+        """Operations of a step, counted as in megatinybert/flops.py."""
         trainee, (rows, length) = self.trainee(), (self.job.micro_batch, self.job.length)
-        student, depth = trainee.student.config, trainee.objective.teacher_layers
-        student_flops = forward_flops(student, student.num_hidden_layers, rows, length)
-        return forward_flops(self.teacher_config, depth, rows, length) + 3 * student_flops
+        teacher = forward_flops(self.teacher_config, trainee.objective.teacher_layers, rows, length)
+        return teacher + training_flops(trainee.student.config, rows, length)
 
     def trainee(self) -> Trainee:
         return build_trainee(self.config, self.teacher_config)
@@ -146,18 +145,18 @@ class EngineStep:
         self._steps = itertools.count()
 
     def __call__(self) -> None:
-        self._step(self._engine, self._teacher)
+        self._step(Stopwatch(self._bench.world.device))
 
     def stages(self) -> dict[str, float]:
-        """Make one step and wait after each stage: seconds of teacher, forward, backward and optimizer."""
-        clock = StageClock(self._bench.world.device)
-        self._step(StagedEngine(self._engine, clock), StagedTeacher(self._teacher, clock))
-        return dict(clock.seconds)
+        """Make one step: the seconds of its parts."""
+        watch = Stopwatch(self._bench.world.device)
+        self._step(watch)
+        return watch.read()
 
-    def _step(self, engine: Any, teacher: Any) -> None:
+    def _step(self, watch: Stopwatch) -> None:
         step, config = next(self._steps), self._bench.config
         batches, rate = self._bench.micro_batches(step), config.optimizer.learning_rate
-        train_step({"student": engine}, teacher, batches, step, config.run.seed, rate)
+        train_step({"student": self._engine}, self._teacher, batches, step, config.run.seed, rate, watch)
 
 
 class Floor(Objective):

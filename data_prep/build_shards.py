@@ -2,8 +2,8 @@
 
     python data_prep/build_shards.py --input FILE_OR_FOLDER... --tokenizer NAME_OR_FOLDER --output FOLDER
 
-Input: .txt and .jsonl, plain or .gz. Output: Megatron-LM's .bin/.idx files and a manifest.json; see
-docs/shards.md.
+Input: .txt and .jsonl, plain, .gz or .zst, in any encoding, and .parquet. Output: Megatron-LM's .bin/.idx
+files and a manifest.json; see docs/shards.md.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def parse(arguments: list[str] | None = None) -> BuildOptions:
         metavar="FILE_OR_FOLDER",
         dest="inputs",
         default=argparse.SUPPRESS,
-        help=".txt or .jsonl, plain or .gz; all such files below a folder, by name",
+        help=".txt or .jsonl, plain, .gz or .zst, or .parquet; all such files below a folder, by name",
     )
     parser.add_argument(
         "--tokenizer",
@@ -69,7 +69,11 @@ def parse(arguments: list[str] | None = None) -> BuildOptions:
         default=default.validation_fraction,
         help="share of documents held out, chosen by a hash of their text",
     )
-    parser.add_argument("--text-key", default=default.text_key, help="key of the text in the objects of a .jsonl file")
+    parser.add_argument(
+        "--text-key",
+        default=default.text_key,
+        help="key of the text in the objects of a .jsonl file; column of the text of a .parquet file",
+    )
     parser.add_argument(
         "--document",
         choices=("auto", "blank-line", "line"),
@@ -77,10 +81,17 @@ def parse(arguments: list[str] | None = None) -> BuildOptions:
         help="what parts the documents of a .txt file; auto: blank lines if its first MiB has any",
     )
     parser.add_argument(
+        "--encoding",
+        metavar="NAME",
+        default=default.encoding,
+        help="of .txt and .jsonl files: any text codec of Python's (gb18030, big5, utf-16-le, latin-1, ...); a "
+        "byte-order mark has precedence",
+    )
+    parser.add_argument(
         "--invalid-utf8",
         choices=("error", "replace"),
         default=default.invalid_utf8,
-        help="what to do about it",
+        help="what to do about bytes that are not valid in their encoding, whichever it is",
     )
     parser.add_argument("--resume", action="store_true", help="go on with an unfinished build")
     return BuildOptions(**vars(parser.parse_args(arguments)))

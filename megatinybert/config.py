@@ -24,10 +24,11 @@ usage:
                                           HOSTFILE=FILE, DEEPSPEED_ARGS="--num_accelerators 2 ..."
   python -m megatinybert.general [...]    one process
 
-Distils a student from a BERT teacher on unlabelled token shards. A recipe is a YAML file holding any subset
-of the options below; those on the command line (--section.key VALUE or --section.key=VALUE) are applied over
-it in order, and VALUE null goes back to the default. Relative paths, those in a recipe too, are relative to
-the working directory. The recipe owns batch, learning rate and steps; the DeepSpeed configuration owns
+Distils a student from a BERT teacher on unlabelled text. A recipe is a YAML file holding any subset of the
+options below; those on the command line (--section.key VALUE or --section.key=VALUE) are applied over it in
+order, and VALUE null goes back to the default. An option that takes a list takes all words up to the next
+option (--data.text a.txt b.txt), or '[A, B]'. Relative paths, those in a recipe too, are relative to the
+working directory. The recipe owns batch, learning rate and steps; the DeepSpeed configuration owns
 precision, ZeRO and communication.
 
   --config RECIPE.yaml          the recipe (none: command line and defaults only)
@@ -57,7 +58,7 @@ def load_config(argv: list[str]) -> GeneralConfig:
         print(_help(options), end="")
         raise SystemExit(0)
     problems: list[str] = []
-    overrides, recipe, print_config = _read_arguments(argv, problems)
+    overrides, recipe, print_config = _read_arguments(argv, options, problems)
     written = _read_recipe(recipe, problems) if recipe is not None else {}
     for name, given in [*written.items(), *overrides.items()]:
         if name not in options:
@@ -94,30 +95,41 @@ def dump_yaml(config: GeneralConfig) -> str:
     return yaml.safe_dump(sections, sort_keys=False, allow_unicode=True, width=120)
 
 
-def _read_arguments(argv: list[str], problems: list[str]) -> tuple[dict[str, Given], str | None, bool]:
+def _read_arguments(
+    argv: list[str], options: Options, problems: list[str]
+) -> tuple[dict[str, Given], str | None, bool]:
     """(overrides by dotted name, recipe path, whether to print the configuration)."""
     overrides: dict[str, Given] = {}
     recipe: str | None = None
     print_config = False
+    several = {name for name, option in options.items() if _takes_list(option)}
     rest = list(argv)
     while rest:
         argument = rest.pop(0)
         name, equals, text = argument.removeprefix("--").partition("=")
         if not argument.startswith("--"):
-            problems.append(f"{argument} (command line): not an option; write several values as '[A, B]'")
+            problems.append(f"{argument} (command line): not an option, nor a value of the one before it")
         elif argument == "--print-config":
             print_config = True
         elif not equals and (not rest or rest[0].startswith("--")):
             problems.append(f"{argument} (command line): a value is missing after it")
         else:
             text = text if equals else rest.pop(0)
+            more: list[str] = []
+            while not equals and name in several and rest and not rest[0].startswith("--"):
+                more.append(rest.pop(0))
             if name == "config":
                 if recipe is not None:
                     problems.append(f"--config {text} (command line): given twice; keep one recipe")
                 recipe = text
             elif name not in ("local_rank", "local-rank"):
-                overrides[name] = Given(_parse(text), "command line")
+                overrides[name] = Given([text, *more] if more else _parse(text), "command line")
     return overrides, recipe, print_config
+
+
+def _takes_list(option: Mapping[str, Any]) -> bool:
+    """Whether the JSON schema `option` allows a list."""
+    return any(choice.get("type") == "array" for choice in (option, *option.get("anyOf", ())))
 
 
 def _parse(text: str) -> Any:
@@ -182,13 +194,18 @@ def _without_effect(values: Mapping[str, Any]) -> dict[str, str]:
     if values.get("schedule.warmup_steps") is not None:
         off["schedule.warmup_fraction"] = "schedule.warmup_steps"
     if values.get("optimizer.name") == "sgd":
-        off["optimizer.betas"] = off["optimizer.eps"] = "optimizer.name"
+        off |= dict.fromkeys(("optimizer.implementation", "optimizer.betas", "optimizer.eps"), "optimizer.name")
+    if values.get("data.shards") is not None:
+        off |= dict.fromkeys(("data.cache", "data.encoding", "data.text_key", "data.document"), "data.shards")
+        if values.get("data.text") is not None:
+            off["data.text"] = "data.shards"
     return off
 
 
 def _build(given: dict[str, Given], options: Options, problems: list[str]) -> GeneralConfig | None:
     """The configuration of `given`, or None with the reasons added to `problems`."""
-    for option, other in _without_effect({name: value for name, (value, _) in given.items()}).items():
+    without_effect = _without_effect({name: value for name, (value, _) in given.items()})
+    for option, other in without_effect.items():
         if option in given:
             problems.append(
                 f"{_label(option, given[option])} has no effect beside {_label(other, given[other])};"
@@ -208,10 +225,12 @@ def _build(given: dict[str, Given], options: Options, problems: list[str]) -> Ge
         details = {".".join(map(str, detail["loc"][:2])): detail for detail in reversed(error.errors())}
         for name, detail in reversed(details.items()):
             reason = detail.get("ctx", {}).get("error")
-            if name not in options:
-                problems.append(str(reason))
-            elif detail["type"] == "missing":
+            if name in without_effect:
+                continue  # said above
+            if detail["type"] == "missing":
                 problems.append(f"--{name}: required, and not given ({options[name]['description']})")
+            elif name not in given:  # about several options
+                problems.append(str(reason))
             else:
                 needed = reason or f"must be {_allowed(options[name])}"
                 default = f" (default: {_show(options[name]['default'])})" if "default" in options[name] else ""

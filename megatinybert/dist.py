@@ -6,8 +6,12 @@ import datetime
 import logging
 import os
 import socket
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed
@@ -15,6 +19,9 @@ from torch import Tensor
 
 # A collective that has waited this long has lost a peer. DeepSpeed's own default would wait for 30 minutes.
 TIMEOUT = datetime.timedelta(minutes=10)
+_SECONDS_BETWEEN_MEETINGS = 1.0
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -39,9 +46,36 @@ class World:
             torch.distributed.all_reduce(tensor)
         return tensor
 
+    def count(self, condition: bool) -> int:
+        """On how many ranks the condition holds."""
+        return int(self.sum(torch.tensor(float(condition), device=self.device)))
+
     def barrier(self) -> None:
         if self.size > 1:
             torch.distributed.barrier()
+
+    def first(self, work: Callable[[], Result]) -> Result:
+        """Do `work` on rank 0 alone and give its result, or raise what it raised, on all ranks. Both must pickle.
+
+        It may take longer than a collective waits: until it is done, all ranks meet every second.
+        """
+        if self.size == 1:
+            return work()
+        outcome: Future[Result] = Future()
+        if self.is_main:
+            # A daemon, so that a rank that loses its peers can end.
+            threading.Thread(target=_settle, args=(outcome, work), daemon=True).start()
+        while not self.count(outcome.done()):
+            wait([outcome], _SECONDS_BETWEEN_MEETINGS)
+        told: list[Any] = [None]
+        if self.is_main:
+            error = outcome.exception()
+            told = [(error, None if error else outcome.result())]
+        torch.distributed.broadcast_object_list(told, src=0, device=self.device)
+        error, result = told[0]
+        if error is not None:
+            raise error
+        return result
 
 
 def choose_accelerator() -> torch.device:
@@ -102,7 +136,7 @@ def check_shared(folder: Path, world: World) -> None:
         probe.touch()
     world.barrier()
     seen = folder.is_dir() and probe.name in os.listdir(folder)
-    blind = world.size - int(world.sum(torch.tensor(float(seen), device=world.device)))
+    blind = world.size - world.count(seen)
     if world.is_main:
         probe.unlink()
     if blind:
@@ -110,6 +144,13 @@ def check_shared(folder: Path, world: World) -> None:
             f"--run.output_dir {folder} is not the same folder for {blind} of {world.size} ranks: name one on a file "
             "system that all machines share"
         )
+
+
+def _settle(outcome: Future[Result], work: Callable[[], Result]) -> None:
+    try:
+        outcome.set_result(work())
+    except BaseException as error:
+        outcome.set_exception(error)
 
 
 def stop() -> None:

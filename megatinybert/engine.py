@@ -10,16 +10,19 @@ from dataclasses import dataclass
 import deepspeed
 import numpy as np
 import torch
-from deepspeed.accelerator import get_accelerator
 from deepspeed.runtime.engine import DeepSpeedEngine
 from torch import Tensor
 
 from megatinybert.data.order import mix
-from megatinybert.data.windows import Windows
+from megatinybert.data.source import Samples
 from megatinybert.dist import World
 from megatinybert.ds_config import DeepSpeedSettings
+from megatinybert.kernels import TORCH, Kernels
+from megatinybert.layer_norm import use_apex_layer_norm
 from megatinybert.models import Teacher
+from megatinybert.optimizers import build_optimizer, parameter_groups, updates_on_cpu
 from megatinybert.schema import OptimizerConfig
+from megatinybert.stopwatch import Stopwatch
 from megatinybert.trainee import Trainee
 
 # What --deepspeed makes of the student's weights; under "bf16-autocast" they stay float32.
@@ -45,26 +48,34 @@ def train_step(
     step: int,
     seed: int,
     learning_rate: float,
+    watch: Stopwatch | None = None,
 ) -> dict[str, StepResult]:
     """One optimizer step of every trainee, from one teacher pass for each micro batch.
 
     micro_batches: this rank's share of the global batch, each with its index in the global batch; as many as the
     engines accumulate over. Dropout depends on (seed, step, index, trainee) alone: ranks and resuming do not change it.
+    watch: gets the time of "data", "teacher", "student", "objective" and "optimizer".
     """
     losses: dict[str, list[Tensor]] = {name: [] for name in engines}
     norms: dict[str, Tensor] = {}
+    watch = watch or Stopwatch(torch.device("cpu"))  # one that nobody reads
+    watch.start()
     for engine in engines.values():
         for group in engine.optimizer.param_groups:
             group["lr"] = learning_rate
     for index, batch in micro_batches:
+        watch.lap("data")
         features = teacher.features(batch)
+        watch.lap("teacher")
         for number, (name, engine) in enumerate(engines.items()):
             torch.manual_seed(int(mix(seed, step, index, number, 6) >> np.uint64(1)))
-            total, values, _ = engine(batch, features)
-            engine.backward(total)
+            total, values, _ = engine(batch, features, watch)  # laps of student and objective
+            engine.backward(total)  # a lap of the objective
+            watch.lap("student")
             if engine.zero_optimization_stage() == 0 and engine.is_gradient_accumulation_boundary():
                 norms[name] = _gradient_norm(engine)
             engine.step()
+            watch.lap("optimizer")
             losses[name].append(values)
     return {
         name: StepResult(torch.stack(losses[name]).mean(dim=0), norms.get(name, engine.get_global_grad_norm()))
@@ -73,7 +84,7 @@ def train_step(
 
 
 def rank_micro_batches(
-    windows: Windows, step: int, global_batch: int, micro_batch: int, world: World
+    windows: Samples, step: int, global_batch: int, micro_batch: int, world: World
 ) -> Iterable[tuple[int, dict[str, Tensor]]]:
     """The micro batches of a step that are this rank's: rank, rank + world size, ..."""
     first = step * global_batch
@@ -86,30 +97,21 @@ def as_tensors(batch: Mapping[str, np.ndarray], device: torch.device) -> dict[st
     return {name: torch.from_numpy(array).to(device) for name, array in batch.items()}
 
 
-def build_engine(trainee: Trainee, optimizer: OptimizerConfig, settings: DeepSpeedSettings) -> DeepSpeedEngine:
-    """Hand a trainee to DeepSpeed. Its optimizer is torch's own, which needs no compiler.
+def build_engine(
+    trainee: Trainee, optimizer: OptimizerConfig, settings: DeepSpeedSettings, kernels: Kernels = TORCH
+) -> DeepSpeedEngine:
+    """Hand a trainee to DeepSpeed, with the kernels chosen for it. The trainee is on the run's device.
 
-    Raises ValueError for fp16 where DeepSpeed does not run it, as on CPUs without instructions for it.
+    Raises ValueError where a kernel of DeepSpeed's own cannot be compiled.
     """
-    if settings.precision == "fp16" and not get_accelerator().is_fp16_supported():
-        raise ValueError(
-            f"--deepspeed {settings.path} asks for fp16, which DeepSpeed does not run on this device: "
-            "take a bf16 configuration, such as zero2-bf16, or a float32 one, such as zero2"
-        )
     raw = copy.deepcopy(settings.raw)
-    decayed = {id(p) for p in trainee.parameters() if p.ndim > 1}  # biases and LayerNorm weights are vectors
-    groups = [
-        {"params": [p for p in trainee.parameters() if id(p) in decayed], "weight_decay": optimizer.weight_decay},
-        {"params": [p for p in trainee.parameters() if id(p) not in decayed], "weight_decay": 0.0},
-    ]
-    client: torch.optim.Optimizer
-    if optimizer.name == "adamw":
-        client = torch.optim.AdamW(
-            groups, lr=optimizer.learning_rate, betas=optimizer.betas, eps=optimizer.eps, fused=True
-        )
-    else:
-        client = torch.optim.SGD(groups, lr=optimizer.learning_rate)
+    if optimizer.name == "sgd":
         raw["zero_allow_untested_optimizer"] = True
+    if kernels.layer_norm.by == "apex":
+        use_apex_layer_norm(trainee.student)
+    groups = parameter_groups(trainee, optimizer.weight_decay)
+    on_cpu = updates_on_cpu(settings, next(trainee.parameters()).device)
+    client = build_optimizer(groups, optimizer, kernels.optimizer.by, on_cpu)
     engine, *_ = deepspeed.initialize(model=trainee, optimizer=client, config=raw)
     return engine
 
@@ -143,6 +145,11 @@ def autocast(settings: DeepSpeedSettings, device: torch.device) -> contextlib.Ab
     if settings.precision == "bf16-autocast":
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return contextlib.nullcontext()
+
+
+def arithmetic_dtype(engine: DeepSpeedEngine) -> torch.dtype:
+    """What the student's matrix products are computed in."""
+    return engine.torch_autocast_dtype() if engine.torch_autocast_enabled() else engine.get_data_types()[0]
 
 
 def loss_scale(engine: DeepSpeedEngine) -> float:

@@ -36,10 +36,11 @@ def held_out(
         number = turn + world.rank
         rows = batches[number] if number < len(batches) else batches[0]
         batch = as_tensors(data.batch(rows), world.device)
-        features = teacher.features(batch)
-        teacher_BE = mean_pool(features.hidden_states[-1], padding_mask(batch))
+        features, mask_BS = teacher.features(batch), padding_mask(batch)
+        teacher_BE = mean_pool(features.hidden_states[-1], mask_BS)
         for name, engine in engines.items():
-            _, values, student_BD = engine(batch, features)
+            _, values, student = engine(batch, features)
+            student_BD = mean_pool(student.hidden_states[-1], mask_BS)
             tally = tallies.setdefault(name, _Tally(count, values, student_BD, teacher_BE))
             if number < len(batches):
                 tally.add(rows, values, student_BD, teacher_BE)

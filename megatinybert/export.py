@@ -1,31 +1,39 @@
-"""The student as a Hugging Face folder that plain Transformers loads: no code of ours, no projections in it."""
+"""What a finished run leaves: a student that plain Transformers loads, and beside it what its objective learnt.
+
+student/ holds no code of ours and no projection. objective.safetensors has the projections, so that another run can go
+on with them (first_weights.py reads it); its metadata are the options of the objective.
+"""
 
 from __future__ import annotations
 
 import copy
+import json
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 
 import deepspeed
 import torch
 from deepspeed.runtime.engine import DeepSpeedEngine
 from deepspeed.utils import safe_get_full_fp32_param
-from torch import Tensor
+from safetensors.torch import save_file
+from torch import Tensor, nn
 from transformers import AutoTokenizer, BertConfig, BertModel
 
 from megatinybert.dist import World
-from megatinybert.files import publish_folder
-from megatinybert.models import size_of
+from megatinybert.files import publish_file, publish_folder
+from megatinybert.schema import ObjectiveConfig
+
+_READABLE = 0o644  # safetensors writes for the owner alone; a model is there to be read
 
 
-def student_weights(engine: DeepSpeedEngine) -> dict[str, Tensor]:
-    """The student's weights in float32 on the CPU, the optimizer's master copy where there is one.
+def full_weights(engine: DeepSpeedEngine, module: nn.Module) -> dict[str, Tensor]:
+    """The weights of `module`, a part of the engine's, in float32 on the CPU.
 
-    Every rank must call this: at ZeRO 1 to 3 the weights are gathered from all of them.
+    They are the optimizer's master copies where it has any. Every rank must call this: at ZeRO 1 to 3 they are gathered
+    from all of them.
     """
     weights = {}
-    for name, parameter in engine.module.student.named_parameters():
+    for name, parameter in module.named_parameters():
         master = safe_get_full_fp32_param(parameter) if engine.zero_optimization() else None
         if master is None:
             with deepspeed.zero.GatheredParameters([parameter]):
@@ -34,67 +42,45 @@ def student_weights(engine: DeepSpeedEngine) -> dict[str, Tensor]:
     return weights
 
 
-def export_student(
-    engine: DeepSpeedEngine, folder: Path, tokenizer: str, facts: Mapping[str, object], world: World
-) -> None:
-    """Write the student, its tokenizer and a model card to `folder`, in place of what stood there. Collective.
+def export_student(engine: DeepSpeedEngine, folder: Path, tokenizer: str, world: World) -> None:
+    """Write the student and its tokenizer to `folder`, in place of what stood there. Every rank calls it.
 
-    tokenizer: folder or hub name of the teacher's. facts: lines of the model card. The pooler, which Transformers'
-    BertModel has and distillation does not train, is written with its first random weights, the same in every export.
+    tokenizer: folder or hub name of the teacher's. The pooler, which Transformers' BertModel has and distillation does
+    not train, is written with its first random weights, the same in every export.
     """
-    weights = student_weights(engine)
+    weights = full_weights(engine, engine.module.student)
     if world.is_main:
-        config = copy.deepcopy(engine.module.student.config)
         temporary = folder.with_name(f".{folder.name}.tmp")
         shutil.rmtree(temporary, ignore_errors=True)
-        model = _with_pooler(config)
+        model = _with_pooler(engine.module.student.config)
         _, unexpected = model.load_state_dict(weights, strict=False)
         assert not unexpected, unexpected
         model.save_pretrained(temporary)
         AutoTokenizer.from_pretrained(tokenizer).save_pretrained(temporary)
-        (temporary / "README.md").write_text(model_card(model, facts), encoding="utf-8")
         for file in temporary.iterdir():
-            file.chmod(0o644)  # safetensors writes for the owner alone; a model is there to be read
+            file.chmod(_READABLE)
         publish_folder(temporary, folder)
     world.barrier()
 
 
-def model_card(model: BertModel, facts: Mapping[str, object]) -> str:
-    """The README.md of a student: what it is, what it was taught, how to load it."""
-    config = model.config
-    lines = [
-        "---",
-        "library_name: transformers",
-        "tags: [distillation, bert, tinybert]",
-        "---",
-        "",
-        f"# A {config.num_hidden_layers}-layer, {config.hidden_size}-wide BERT student",
-        "",
-        "Distilled by MegaTinyBERT (general distillation: intermediate layers on unlabelled text). Fine-tune it, or",
-        "distil it further on a task. Its pooler is untrained.",
-        "",
-        "| | |",
-        "| --- | --- |",
-        f"| parameters | {size_of(model).parameters:,} |",
-        *(f"| {name} | {value} |" for name, value in facts.items()),
-        "",
-        "```python",
-        "from transformers import AutoModel, AutoTokenizer",
-        "",
-        'tokenizer = AutoTokenizer.from_pretrained("path/to/student")',
-        'model = AutoModel.from_pretrained("path/to/student")',
-        'hidden_states = model(**tokenizer("A sentence.", return_tensors="pt")).last_hidden_state',
-        "```",
-    ]
-    return "\n".join(lines) + "\n"
+def export_objective(engine: DeepSpeedEngine, file: Path, options: ObjectiveConfig, world: World) -> None:
+    """Write the weights that the objective learnt, and its options. Every rank calls it."""
+    weights = full_weights(engine, engine.module.objective)
+    if world.is_main:
+        temporary = file.with_name(f".{file.name}.tmp")
+        save_file(weights, temporary, metadata={"objective": json.dumps(options.model_dump(mode="json"))})
+        temporary.chmod(_READABLE)
+        publish_file(temporary, file)
+    world.barrier()
 
 
 def _with_pooler(config: BertConfig) -> BertModel:
+    config = copy.deepcopy(config)
     config._attn_implementation = "eager"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return BertModel(config)
 
 
-def _shape(parameter: torch.nn.Parameter) -> torch.Size:
+def _shape(parameter: nn.Parameter) -> torch.Size:
     return getattr(parameter, "ds_shape", parameter.shape)

@@ -10,12 +10,8 @@ from pathlib import Path
 def write_atomically(path: Path, text: str) -> None:
     """Replace `path` by a file of `text` (UTF-8)."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    sync_folder(path.parent)
+    temporary.write_text(text, encoding="utf-8")
+    publish_file(temporary, path)
 
 
 def sync_folder(folder: Path) -> None:
@@ -34,6 +30,14 @@ def sync_tree(folder: Path) -> None:
             with open(os.path.join(parent, name), "rb") as file:
                 os.fsync(file.fileno())
         sync_folder(Path(parent))
+
+
+def publish_file(temporary: Path, final: Path) -> None:
+    """Give the finished file `temporary` its name `final`, in place of what stood there."""
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(temporary, final)
+    sync_folder(final.parent)
 
 
 def publish_folder(temporary: Path, final: Path) -> None:

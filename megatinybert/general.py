@@ -6,6 +6,8 @@ import os
 import sys
 
 from megatinybert.config import ConfigError, load_config
+from megatinybert.findings import refusal
+from megatinybert.versions import check_versions
 
 
 def main() -> None:
@@ -17,6 +19,11 @@ def main() -> None:
             print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
 
+    unusable = [finding.text for finding in check_versions() if finding.level == "fail"]
+    if unusable:
+        print(f"error: {refusal(unusable)}", file=sys.stderr)
+        sys.exit(2)
+
     from megatinybert import dist
 
     try:
@@ -25,14 +32,11 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
 
-    import transformers
-
     from megatinybert.distil import distil
     from megatinybert.fit import NonFiniteLoss
+    from megatinybert.prepare import silence_transformers
 
-    # Its notices tell of the heads we drop on purpose; weights that are missing we refuse ourselves.
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
+    silence_transformers()
     try:
         distil(config, world)
     except (ValueError, OSError, NonFiniteLoss) as error:

@@ -1,16 +1,17 @@
-"""The two models: load the frozen teacher, build the student and give it its first weights."""
+"""The two models: load the frozen teacher, build the student."""
 
 from __future__ import annotations
 
 import copy
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, BertConfig, BertModel
 
@@ -39,8 +40,10 @@ def read_bert_config(name: str, role: str) -> BertConfig:
     try:
         config = AutoConfig.from_pretrained(name)
     except (OSError, ValueError) as error:
+        published = (Path(name) / "bert_config.json").is_file() and not (Path(name) / "config.json").is_file()
+        hint = '. Copy its bert_config.json to config.json and add "model_type": "bert" there' if published else ""
         raise ValueError(
-            f"{role} {name}: cannot read a model configuration there: {str(error).splitlines()[0]}"
+            f"{role} {name}: cannot read a model configuration there: {_first_line(error)}{hint}"
         ) from error
     if config.model_type != "bert" or config.is_decoder:
         kind = f"{config.model_type}{' decoder' if getattr(config, 'is_decoder', False) else ''}"
@@ -66,7 +69,7 @@ def load_teacher(name: str, layers: int, dtype: torch.dtype, device: torch.devic
 
     Raises ValueError where the weights do not fill the model: a layer left at random would teach noise.
     """
-    model = _load_whole(name, f"--teacher.model {name}")
+    model = load_encoder(name, f"--teacher.model {name}")
     _cut(model, layers)
     fingerprint = hashlib.sha256()
     for parameter in model.parameters():
@@ -105,42 +108,6 @@ def build_student(config: BertConfig) -> BertModel:
     return BertModel(config, add_pooling_layer=False)
 
 
-def init_from_teacher(student: BertModel, name: str, layers: Sequence[int]) -> None:
-    """Copy the teacher's embeddings and the layers `layers` (0-based, one per student layer) into the student.
-
-    Raises ValueError where the widths differ.
-    """
-    teacher = _load_whole(name, f"--teacher.model {name}")
-    for key in (
-        "hidden_size",
-        "intermediate_size",
-        "num_attention_heads",
-        "type_vocab_size",
-        "max_position_embeddings",
-    ):
-        ours, theirs = getattr(student.config, key), getattr(teacher.config, key)
-        if ours != theirs:
-            raise ValueError(
-                f"--student.init teacher copies whole layers, but {key} is {ours} in the student and {theirs} in the "
-                "teacher: choose a student of the teacher's width, or --student.init random"
-            )
-    student.embeddings.load_state_dict(teacher.embeddings.state_dict())
-    for ours, theirs in zip(student.encoder.layer, layers, strict=True):
-        ours.load_state_dict(teacher.encoder.layer[theirs].state_dict())
-
-
-def init_from_folder(student: BertModel, folder: str) -> None:
-    """Load the student's weights from a model folder of the same shape. Raises ValueError where a weight is missing."""
-    source = read_bert_config(folder, "--student.init")
-    for key in ("hidden_size", "num_hidden_layers", "intermediate_size", "num_attention_heads", "vocab_size"):
-        if getattr(source, key) != getattr(student.config, key):
-            raise ValueError(
-                f"--student.init {folder}: {key} is {getattr(source, key)} there and {getattr(student.config, key)} "
-                "in --student.config: name the same shape in both"
-            )
-    student.load_state_dict(_load_whole(folder, f"--student.init {folder}").state_dict())
-
-
 @dataclass(frozen=True)
 class Size:
     """Parameters of a model and its bytes in float32."""
@@ -154,23 +121,34 @@ def size_of(model: nn.Module) -> Size:
     return Size(parameters, 4 * parameters)
 
 
-def _cut(model: BertModel, layers: int) -> None:
-    model.encoder.layer = model.encoder.layer[:layers]
-    model.config.num_hidden_layers = layers
+def load_encoder(name: str, option: str) -> BertModel:
+    """A BERT encoder in float32 with every weight from its files; the library would fill holes with random numbers.
 
-
-def _load_whole(name: str, option: str) -> BertModel:
-    """A BERT encoder in float32 with every weight from its files; the library would fill holes with random numbers."""
-    loaded: Any = BertModel.from_pretrained(
-        name,
-        add_pooling_layer=False,
-        attn_implementation=ATTENTION_NAME,
-        dtype=torch.float32,
-        output_loading_info=True,
-    )
+    Raises ValueError where weights are missing, damaged, or pickled together with anything but tensors.
+    """
+    try:
+        loaded: Any = BertModel.from_pretrained(
+            name,
+            add_pooling_layer=False,
+            attn_implementation=ATTENTION_NAME,
+            dtype=torch.float32,
+            output_loading_info=True,
+            weights_only=True,  # other pickles could run code
+        )
+    except (OSError, SafetensorError, UnpicklingError, EOFError, RuntimeError) as error:
+        raise ValueError(f"{option}: its weights cannot be read: {_first_line(error)}") from error
     model, report = loaded
     missing = sorted(report["missing_keys"]) + sorted(str(key) for key in report.get("mismatched_keys", ()))
     if missing:
         shown = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
         raise ValueError(f"{option}: the files hold no weights for {shown}: this is not a whole BERT encoder")
     return model
+
+
+def _cut(model: BertModel, layers: int) -> None:
+    model.encoder.layer = model.encoder.layer[:layers]
+    model.config.num_hidden_layers = layers
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import statistics
 import sys
 import time
@@ -20,18 +19,15 @@ from typing import Any
 
 import torch
 import yaml
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator
 from transformers import AutoModel, PreTrainedModel
 from transformers.utils import logging
 
+from megatinybert import curves
 from megatinybert.files import write_atomically
+from megatinybert.models import size_of
 
 BATCH, LENGTH = 16, 128  # of the speed measurement: sentences, tokens
 WARM_UP_RUNS, TIMED_RUNS = 2, 9
-
-Row = dict[str, float]  # one line of metrics.jsonl
 
 
 @dataclass(frozen=True)
@@ -62,7 +58,7 @@ class Report:
     probe: tuple[float, float]
 
 
-def read_run(folder: Path) -> tuple[dict[str, Any], list[Row]]:
+def read_run(folder: Path) -> tuple[dict[str, Any], list[curves.Row]]:
     """The resolved recipe and the metrics of a finished run.
 
     Raises ValueError, saying what is missing, where the run did not reach its end or measured nothing.
@@ -73,12 +69,10 @@ def read_run(folder: Path) -> tuple[dict[str, Any], list[Row]]:
         if not file.is_file():
             raise ValueError(f"{folder} is not the output folder of a run: it holds no {file.name}.")
     config = yaml.safe_load(config_file.read_text(encoding="utf-8"))
-    rows: list[Row] = []
-    for number, line in enumerate(metrics_file.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            raise ValueError(f"{metrics_file}, line {number} is cut short: the run was interrupted. {again}") from None
+    try:
+        rows = curves.read_metrics(metrics_file)
+    except ValueError as problem:
+        raise ValueError(f"{problem} {again}") from None
     done, wanted = int(rows[-1]["step"]) if rows else 0, config["run"]["max_steps"]
     if wanted is not None and done < wanted:
         raise ValueError(f"{folder} is unfinished: {done} of {wanted} steps are done. {again}")
@@ -108,15 +102,9 @@ def make_report(folder: Path) -> Report:
         speed_batch=BATCH,
         speed_length=length,
         speed_threads=torch.get_num_threads(),
-        held_out={name: (first[f"held_out/{name}"], last[f"held_out/{name}"]) for name in held_out_losses(rows)},
+        held_out={name: (first[f"held_out/{name}"], last[f"held_out/{name}"]) for name in curves.loss_names(rows)},
         probe=(first["held_out/probe"], last["held_out/probe"]),
     )
-
-
-def held_out_losses(rows: Sequence[Row]) -> list[str]:
-    """Names of the losses measured on held-out text, "total" first: total, attention, hidden, ..."""
-    names = [tag.removeprefix("held_out/") for tag in rows[0] if tag.startswith("held_out/")]
-    return ["total", *(name for name in names if name not in ("total", "probe"))]
 
 
 def measure_models(teacher: str, student: Path) -> tuple[ModelFacts, ModelFacts, int]:
@@ -144,9 +132,8 @@ def measure_models(teacher: str, student: Path) -> tuple[ModelFacts, ModelFacts,
 
 
 def _model_facts(name: str, model: PreTrainedModel, milliseconds: float) -> ModelFacts:
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    shape = model.config.num_hidden_layers, model.config.hidden_size
-    return ModelFacts(name, *shape, parameters, 4 * parameters / 1e6, milliseconds)
+    size, shape = size_of(model), (model.config.num_hidden_layers, model.config.hidden_size)
+    return ModelFacts(name, *shape, size.parameters, size.bytes / 1e6, milliseconds)
 
 
 def table(report: Report) -> str:
@@ -187,58 +174,14 @@ def _ratio(after: float, before: float) -> float:
     return after / before if before else math.nan
 
 
-def draw(rows: Sequence[Row], title: str) -> Figure:
-    """Loss curves: the total on the left, its terms and the probe on the right."""
-    names = held_out_losses(rows)
-    panels = [*names[1:], "probe"]
-    right = math.ceil(len(panels) / 2)
-    cells = panels + ["."] * (2 * right - len(panels))
-    figure = Figure(figsize=(5.0 + 3.2 * right, 6.0), dpi=120, layout="constrained")
-    axes = figure.subplot_mosaic(
-        [["total", *cells[:right]], ["total", *cells[right:]]], width_ratios=[1.6] + [1.0] * right
-    )
-    for name in names:
-        draw_loss(axes[name], rows, name)
-    axes["total"].legend(loc="upper right", frameon=False)
-    steps, values = _curve(rows, "held_out/probe")
-    axes["probe"].plot(steps, values, "o-", color="tab:green", markersize=4)
-    axes["probe"].set(title="probe", ylabel="rank correlation", ylim=(min(0.0, *values), 1.0))
-    for axis in axes.values():
-        axis.set_xlabel("optimizer step")
-        axis.grid(True, which="both", alpha=0.2)
-        axis.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(title)
-    return figure
-
-
-def draw_loss(axis: Axes, rows: Sequence[Row], name: str) -> None:
-    """One loss in training and on held-out text; on a logarithmic axis unless it hardly changes."""
-    training, held_out = _curve(rows, f"loss/{name}"), _curve(rows, f"held_out/{name}")
-    axis.plot(*training, color="tab:blue", alpha=0.5, linewidth=1.2, label="training")
-    axis.plot(*held_out, "o-", color="tab:orange", markersize=4, label="held out")
-    axis.set(title=f"loss: {name}", ylabel="loss")
-    values = training[1] + held_out[1]
-    if 0 < 2 * min(values) < max(values):
-        axis.set(yscale="log", ylabel="loss (log scale)")
-        axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
-        axis.yaxis.set_major_formatter("{x:g}")
-        axis.yaxis.set_minor_locator(NullLocator())
-
-
-def _curve(rows: Sequence[Row], tag: str) -> tuple[list[float], list[float]]:
-    points = [(row["step"], row[tag]) for row in rows if tag in row]
-    return [step for step, _ in points], [value for _, value in points]
-
-
-def save(report: Report, rows: Sequence[Row], folder: Path) -> None:
+def save(report: Report, rows: Sequence[curves.Row], folder: Path) -> None:
     """Write report.json and loss.png into `folder`, each whole or not at all."""
     # JSON has no NaN, which the probe of a student that gives every text one vector is.
     plain = json.loads(json.dumps(asdict(report)), parse_constant=lambda _: None)
     write_atomically(folder / "report.json", json.dumps(plain, indent=2) + "\n")
     shapes = [f"{model.layers} x {model.hidden_size}" for model in (report.student, report.teacher)]
-    temporary = folder / f".loss.{os.getpid()}.png"
-    draw(rows, f"A {shapes[0]} student distilled from a {shapes[1]} teacher").savefig(temporary)
-    os.replace(temporary, folder / "loss.png")
+    figure = curves.draw(rows, f"A {shapes[0]} student distilled from a {shapes[1]} teacher")
+    curves.save(figure, folder / "loss.png")
 
 
 def tensorboard_command(folder: Path) -> str:

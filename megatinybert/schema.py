@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from megatinybert.objectives import OBJECTIVES
 
@@ -47,6 +47,7 @@ def _list_of_one(value: object) -> object:
 
 
 Text = Annotated[str, Field(min_length=1)]
+Names = Annotated[list[Text], Field(min_length=1), BeforeValidator(_list_of_one)]
 Whole = Annotated[int, BeforeValidator(_no_truth_value)]
 Count = Annotated[int, Field(ge=1), BeforeValidator(_no_truth_value)]
 Index = Annotated[int, Field(ge=0), BeforeValidator(_no_truth_value)]
@@ -96,10 +97,15 @@ class StudentConfig(Section):
     """The model to train."""
 
     config: Text = Field("4L-312", description="a shipped shape, or a folder or config.json to take it from")
-    init: Text = Field("random", description="random, teacher (layers of it), or a folder with weights")
+    init: Text = Field(
+        "random", description="random, teacher (layers of it), a model folder, or a finished run's (its projection too)"
+    )
     hidden_dropout: FractionBelowOne = Field(0.1, description="dropout of embeddings and sublayer outputs")
     attention_dropout: FractionBelowOne = Field(
         0.0, description="dropout of attention weights; above 0, CPU attention is several times slower"
+    )
+    layer_norm: Literal["auto", "torch", "apex"] = Field(
+        "auto", description="whose LayerNorm kernels; auto: torch, or NVIDIA apex where it is there and measures faster"
     )
 
     @field_validator("config")
@@ -113,11 +119,25 @@ class StudentConfig(Section):
 
 
 class DataConfig(Section):
-    """The token shards, and how windows are cut from them and ordered."""
+    """The text, as token shards or to be made into them, and how windows are cut from it, mixed and ordered."""
 
-    shards: Annotated[list[Text], BeforeValidator(_list_of_one)] = Field(
-        min_length=1,
-        description="folders of data_prep/build_shards.py, or prefixes of Megatron .bin/.idx datasets",
+    shards: Names | None = Field(
+        None, description="folders of data_prep/build_shards.py, or prefixes of Megatron .bin/.idx datasets"
+    )
+    text: Names | None = Field(
+        None,
+        validate_default=True,
+        description="in place of shards: files, folders or patterns such as 'data/*.txt'; sharded on first use",
+    )
+    cache: Text = Field("data/cache", description="folder of the shards that are built of data.text")
+    encoding: Text = Field("utf-8", description="character encoding of data.text")
+    text_key: Text = Field("text", description="key or column of the text where data.text is .jsonl or .parquet")
+    document: Literal["auto", "blank-line", "line"] = Field(
+        "auto", description="what parts the documents of a .txt file; auto: blank lines where there are any"
+    )
+    mixture: Annotated[list[Positive], Field(min_length=1), BeforeValidator(_list_of_one)] | None = Field(
+        None,
+        description="weight of each entry of shards or text, as corpora of their own (null: one corpus of them all)",
     )
     sequence_length: Whole = Field(128, ge=8, description="tokens in a window, special tokens included")
     pair_probability: Fraction = Field(0.5, description="share of windows split into two segments A and B")
@@ -127,6 +147,28 @@ class DataConfig(Section):
     )
     shuffle_group: Count = Field(64, description="blocks whose windows are mixed together")
     held_out_windows: Whole = Field(256, ge=3, description="windows of the held-out measurements")
+
+    @field_validator("text")
+    @classmethod
+    def _shards_or_text(cls, text: list[str] | None, info: ValidationInfo) -> list[str] | None:
+        shards = info.data.get("shards", [])  # where they are wrong themselves, that is reported
+        if text is None and shards is None:
+            raise ValueError("--data.shards or --data.text: one of them is required, and neither is given")
+        if text and shards:
+            raise ValueError(f"stands beside --data.shards {' '.join(shards)}; give one of the two")
+        return text
+
+    @field_validator("mixture")
+    @classmethod
+    def _weight_for_each(cls, mixture: list[float] | None, info: ValidationInfo) -> list[float] | None:
+        option = "shards" if info.data.get("shards") else "text"
+        entries = info.data.get(option)
+        if mixture and entries and len(mixture) != len(entries):
+            raise ValueError(
+                f"needs as many weights as --data.{option} has entries, {len(entries)} ({' '.join(entries)}), "
+                f"not {len(mixture)}"
+            )
+        return mixture
 
 
 class ObjectiveConfig(Section):
@@ -163,6 +205,10 @@ class OptimizerConfig(Section):
     """The optimizer; biases and LayerNorm weights are not decayed."""
 
     name: Literal["adamw", "sgd"] = Field("adamw", description="the update rule")
+    implementation: Literal["auto", "torch", "apex", "deepspeed"] = Field(
+        "auto",
+        description="whose adamw kernels; auto: torch, or NVIDIA apex where it is there and measures faster",
+    )
     learning_rate: Positive = Field(1e-4, description="peak learning rate")
     betas: tuple[FractionBelowOne, FractionBelowOne] = Field(
         (0.9, 0.999), description="decay of the two running means (adamw)"
@@ -205,6 +251,22 @@ class RunConfig(Section):
         return self
 
 
+class MonitorConfig(Section):
+    """The attention maps of student and teacher in TensorBoard."""
+
+    attention_layers: Annotated[list[Index], Field(min_length=1)] | None = Field(
+        None, description="layers of the student, counted from 0 (null: all)"
+    )
+    attention_heads: Annotated[list[Index], Field(min_length=1)] | None = Field(
+        None, description="heads, counted from 0 (null: the first 4)"
+    )
+    attention_interval: Index | None = Field(
+        None,
+        description="steps between pictures, beside those of step 0 and the end (null: those of held_out_interval,"
+        " but at most 8 times; 0: no pictures)",
+    )
+
+
 class GeneralConfig(Section):
     """All options of general distillation.
 
@@ -219,6 +281,7 @@ class GeneralConfig(Section):
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     run: RunConfig = RunConfig()
+    monitor: MonitorConfig = MonitorConfig()
     deepspeed: Text = Field(
         "ds_configs/zero1.json",
         description="DeepSpeed configuration: a path (looked for from the working directory, then the"

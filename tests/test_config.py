@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from megatinybert.config import ConfigError, GeneralConfig, dump_yaml, load_config, resolve_batch
-from megatinybert.schema import ObjectiveConfig, nearest, shipped_students
+from megatinybert.schema import DataConfig, ObjectiveConfig, nearest, shipped_students
 
 REQUIRED = ["--teacher.model", "bert", "--data.shards", "shards"]
 
@@ -69,6 +69,37 @@ def test_values_take_the_type_of_their_option() -> None:
     assert loaded.run.output_dir == "a=b"
 
 
+def test_an_option_that_takes_a_list_takes_all_words_up_to_the_next_option(tmp_path: Path) -> None:
+    arguments = [
+        *("--teacher.model", "bert", "--data.text", "a.txt", "b c.txt", "more/"),
+        *("--data.mixture", "3", "1e0", "0.5", "--objective.layer_map", "1", "3"),
+        *("--optimizer.betas", "0.8", "0.9", "--run.seed", "2"),
+    ]
+    loaded = load_config(arguments)
+    assert loaded.data.text == ["a.txt", "b c.txt", "more/"] and loaded.data.shards is None
+    assert loaded.data.mixture == [3, 1, 0.5]
+    assert loaded.objective.layer_map == [1, 3] and loaded.optimizer.betas == (0.8, 0.9)
+    assert load_config(["--config", write(tmp_path, dump_yaml(loaded))]) == loaded
+    one = load_config(["--teacher.model", "bert", "--data.text", "a.txt", "--objective.layer_map", "top"])
+    assert one.data.text == ["a.txt"] and one.objective.layer_map == "top"
+    for stray in (["--run.seed", "1", "2"], ["--data.shards=a", "2"]):
+        assert "  2 (command line): not an option" in refusal(*stray)
+
+
+def test_either_shards_or_text(tmp_path: Path) -> None:
+    message = refusal("--config", write(tmp_path, "data: {text: my.txt}"))
+    assert message.count("\n") == 1
+    assert "--data.text my.txt (recipe" in message and "beside --data.shards shards (command line)" in message
+    assert load_config(["--teacher.model", "b", "--data.shards", "null", "--data.text", "x"]).data.text == ["x"]
+    with pytest.raises(ConfigError, match="neither is given"):
+        load_config(["--teacher.model", "b", "--data.cache", "c"])
+    with pytest.raises(ValueError, match="stands beside --data.shards s; give one of the two"):
+        DataConfig.model_validate({"shards": "s", "text": "t"})
+    message = refusal("--data.encoding", "gb18030")  # of text, which there is none of
+    assert "--data.encoding gb18030 (command line) has no effect beside --data.shards" in message
+    assert load_config([*REQUIRED, "--data.mixture", "0.5"]).data.mixture == [0.5]
+
+
 def test_command_line_beats_recipe_and_its_last_word_counts(tmp_path: Path) -> None:
     recipe = write(tmp_path, "teacher: {model: t}\ndata:\n  shards: d\nrun:\n  seed: 1\n  log_interval: 5\nstudent:\n")
     loaded = load_config(["--run.seed", "2", "--config", recipe, "--run.seed", "3"])
@@ -110,7 +141,7 @@ def test_every_problem_is_reported_at_once_with_its_source(tmp_path: Path) -> No
         (f"--objectives.name tinybert (recipe {recipe})", "did you mean --objective.name?"),
         ("--learning_rate 1 (command line)", "did you mean --optimizer.learning_rate?"),
         ("--teacher.model", "required"),
-        ("--data.shards", "required"),
+        ("--data.shards or --data.text", "one of them is required, and neither is given"),
         ("--data.sequence_length 4 (command line)", "must be a whole number >= 8 (default: 128)"),
         (f"--schedule.type liner (recipe {recipe})", "must be one of linear, cosine, constant"),
         (f"--run.seed -1 (recipe {recipe})", "must be a whole number >= 0 (default: 0)"),
@@ -127,7 +158,9 @@ def test_every_problem_is_reported_at_once_with_its_source(tmp_path: Path) -> No
         ("student.hidden_dropout", "1", "a number >= 0 and < 1"),
         ("student.config", "4L-321", "did you mean 4L-312?"),
         ("data.pair_probability", "1.5", "a number >= 0 and <= 1"),
-        ("data.shards", "[]", "a list"),
+        ("data.shards", "[]", "a list, each text"),
+        ("data.mixture", "0", "a list, each a number > 0"),
+        ("data.mixture", "[1, 2]", "needs as many weights as --data.shards has entries, 1 (shards), not 2"),
         ("objective.layer_map", "[0, -1]", "uniform, top, bottom or a list, each a whole number >= 0"),
         ("optimizer.betas", "0.9", "a list of 2, each a number >= 0 and < 1"),
         ("optimizer.eps", "nan", "a number > 0"),

@@ -19,7 +19,7 @@ from megatinybert.config import load_config
 from megatinybert.dist import World
 from megatinybert.ds_config import load_ds_config
 from megatinybert.engine import DeepSpeedEngine, build_engine, rank_micro_batches, train_step
-from megatinybert.export import export_student, student_weights
+from megatinybert.export import export_objective, export_student, full_weights
 from megatinybert.models import load_teacher, read_bert_config
 from megatinybert.schema import GeneralConfig
 from megatinybert.trainee import build_trainee
@@ -77,16 +77,23 @@ def test_the_folder_holds_a_student_and_nothing_of_ours(golden_run: Path) -> Non
     model, report = AutoModel.from_pretrained(golden_run / "student", output_loading_info=True)
     assert not report["missing_keys"] and not report["unexpected_keys"]
     assert model.config.architectures == ["BertModel"] and model.config.num_hidden_layers == 2
-    card = (golden_run / "student" / "README.md").read_text()
-    assert f"| optimizer steps | {STEPS} |" in card and "held-out total" in card
     assert "megatinybert_capture" not in (golden_run / "student" / "config.json").read_text()
+    files = {path.name for path in (golden_run / "student").iterdir()}
+    assert files == {
+        "README.md",
+        "config.json",
+        "loss.png",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    }
 
 
 def test_the_student_is_the_trained_one(world: World, toy_inputs: Path, golden_run: Path) -> None:
     """Weights and hidden states equal those of the run's last checkpoint."""
     _, engine = engine_of(golden_options(toy_inputs, golden_run), world)
     checkpoint.load(golden_run / "checkpoints" / f"step-{STEPS:08d}", {"student": engine})
-    found, expected = exported(golden_run / "student"), student_weights(engine)
+    found, expected = exported(golden_run / "student"), full_weights(engine, engine.module.student)
     assert found.keys() == expected.keys()
     for name, weight in expected.items():
         assert torch.equal(found[name], weight), name
@@ -114,7 +121,8 @@ def test_the_exported_weights_are_the_optimizers_float32_ones(
     for step in range(3):
         batches = rank_micro_batches(windows, step, config.run.global_batch, 4, world)
         train_step({"student": engine}, teacher, batches, step, 0, 0.01)
-    export_student(engine, tmp_path / "student", config.teacher.model, {}, world)
+    export_student(engine, tmp_path / "student", config.teacher.model, world)
+    export_objective(engine, tmp_path / "objective.safetensors", config.objective, world)
 
     # DeepSpeed's own flat copies, taken apart by the order of its parameter groups.
     optimizer, master = engine.optimizer, {}
@@ -124,10 +132,13 @@ def test_the_exported_weights_are_the_optimizers_float32_ones(
         for parameter in parameters:
             master[names[id(parameter)]] = flat[at : at + parameter.numel()].reshape(parameter.shape)
             at += parameter.numel()
+    weights = {f"student.{name}": weight for name, weight in exported(tmp_path / "student").items()}
+    weights |= {f"objective.{name}": w for name, w in load_file(tmp_path / "objective.safetensors").items()}
+    assert weights.keys() == master.keys()
     rounded = 0
-    for name, weight in exported(tmp_path / "student").items():
+    for name, weight in weights.items():
         assert weight.dtype == torch.float32
-        assert torch.equal(weight, master[f"student.{name}"].detach()), name
+        assert torch.equal(weight, master[name].detach()), name
         rounded += torch.equal(weight, weight.bfloat16().float())
     assert rounded < 5
 

@@ -3,31 +3,61 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
+from tensorboard.plugins.custom_scalar import layout_pb2  # type: ignore[import-untyped]
+from tqdm import tqdm
 
 from megatinybert.config import load_config
-from megatinybert.monitor import Monitor
+from megatinybert.fit import noting_padding
+from megatinybert.flops import forward_flops, training_flops
+from megatinybert.monitor import Monitor, curve_of
+from megatinybert.objectives.base import Term
+from megatinybert.panel import layout
 from tests.scripts.golden import STEPS
-from tests.toys import metrics
+from tests.toys import bert_config, metrics
+
+WINDOWS, LENGTH = 48, 16  # of a step of the golden run
 
 STEP_TAGS = {
     *("loss/total", "loss/attention", "loss/hidden", "loss/embedding"),
     *(f"loss_per_layer/{kind}_{layer}" for kind in ("attention", "hidden") for layer in (0, 1)),
-    *("optimizer/learning_rate", "optimizer/gradient_norm", "optimizer/loss_scale"),
-    *("speed/tokens_per_second", "memory/peak_bytes"),
+    *(f"optimizer/{name}" for name in ("learning_rate", "gradient_norm", "loss_scale", "overflow_count")),
+    *(f"speed/{name}" for name in ("tokens_per_second", "tflops", "model_flops_utilisation")),
+    *(f"time/{part}" for part in ("data", "teacher", "student", "objective", "optimizer")),
+    *("windows/epoch", "windows/padding_share", "memory/peak_bytes"),
+    *(["memory/resident_bytes"] if Path("/proc/self/statm").exists() else []),
 }
 HELD_OUT_TAGS = {f"held_out/{name}" for name in ("total", "attention", "hidden", "embedding", "probe")}
 
 
+def tensorboard(run_dir: Path) -> dict[str, EventAccumulator]:
+    """{run: what TensorBoard reads of it}."""
+    found = {}
+    for folder in sorted((run_dir / "tensorboard").iterdir()):
+        found[folder.name] = EventAccumulator(str(folder), size_guidance={"scalars": 0, "tensors": 0, "images": 0})
+        found[folder.name].Reload()
+    return found
+
+
 def scalars(run_dir: Path) -> dict[str, list[tuple[int, float]]]:
-    """{tag: [(step, value), ...]} as TensorBoard reads it."""
-    events = EventAccumulator(str(run_dir / "tensorboard"), size_guidance={"scalars": 0})
-    events.Reload()
-    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+    """{tag: [(step, value), ...]} of TensorBoard, by the tags of metrics.jsonl."""
+    found = {}
+    for run, events in tensorboard(run_dir).items():
+        kind, _, which = run.partition("_")
+        for tag in events.Tags()["scalars"]:
+            of_run = {"training": tag, "held": tag.replace("loss/", "held_out/"), "layer": f"{tag}_{which}"}
+            name = of_run.get(kind, f"time/{which}")
+            found[name] = [(event.step, event.value) for event in events.Scalars(tag)]
+    return found
 
 
 def assert_scalars_are_whole(run_dir: Path) -> None:
@@ -54,7 +84,81 @@ def test_terms_add_up(golden_run: Path) -> None:
         )
         assert row["optimizer/gradient_norm"] > 0
         assert row["optimizer/loss_scale"] == 1
-        assert row["memory/peak_bytes"] > 1e7
+        assert row["optimizer/overflow_count"] == row["windows/padding_share"] == 0
+        assert row["memory/peak_bytes"] >= row.get("memory/resident_bytes", 0) * 0.5 > 1e7
+
+
+def test_time_and_operations_of_a_step_are_consistent_with_its_speed(golden_run: Path) -> None:
+    rows = metrics(golden_run)[1:]
+    seconds = [WINDOWS * LENGTH / row["speed/tokens_per_second"] for row in rows]
+    parts = [sum(value for tag, value in row.items() if tag.startswith("time/")) for row in rows]
+    assert all(0 < part < whole for part, whole in zip(parts, seconds, strict=True))
+    assert sum(parts) > 0.8 * sum(seconds)
+    student, teacher = bert_config(layers=2, hidden=12), bert_config(layers=4)
+    flops = forward_flops(teacher, 4, WINDOWS, LENGTH) + training_flops(student, WINDOWS, LENGTH)
+    peaks = set()
+    for row, whole in zip(rows, seconds, strict=True):
+        assert row["speed/tflops"] * whole * 1e12 == pytest.approx(flops)
+        assert 0 < row["speed/model_flops_utilisation"] < 1
+        peaks.add(float(f"{row['speed/tflops'] / row['speed/model_flops_utilisation']:.6g}"))
+    assert len(peaks) == 1, "in one precision, the two differ by the peak"
+
+
+def test_the_epoch_goes_on(golden_run: Path) -> None:
+    epochs = [row["windows/epoch"] for row in metrics(golden_run)[1:]]
+    assert np.diff(epochs) == pytest.approx([epochs[0]] * (STEPS - 1)) and 0 < epochs[0] < 1
+
+
+def test_the_first_page_shows_every_curve_of_a_run(golden_run: Path) -> None:
+    runs = tensorboard(golden_run)
+    (event,) = runs["training"].Tensors("custom_scalars__config__")
+    page = layout_pb2.Layout.FromString(event.tensor_proto.string_val[0])
+    charts = {(c.title, chart.title): list(chart.multiline.tag) for c in page.category for chart in c.chart}
+    curves = [(run, tag) for run, events in runs.items() for tag in events.Tags()["scalars"]]
+    shown = {
+        chart: [(run, tag) for run, tag in curves if any(re.match(pattern, tag) for pattern in patterns)]
+        for chart, patterns in charts.items()
+    }
+    assert set(curves) - {curve for found in shown.values() for curve in found} == {("training", "speed/tflops")}
+    assert all(shown.values())
+    first, *_ = shown
+    assert first[1] == "total" and shown[first] == [("held_out", "loss/total"), ("training", "loss/total")]
+    layers = shown["loss of each layer", "attention"]
+    assert layers == [(f"layer_{layer}", "loss_per_layer/attention") for layer in (0, 1)]
+
+
+def test_of_several_students_every_curve_has_its_name() -> None:
+    terms = [Term("attention_0", "attention", 1.0), Term("embedding", "embedding", 1.0)]
+    page = layout({"small": terms, "large": terms[1:]})
+    losses = page["losses in training and held out, probe"]
+    assert list(losses) == ["total", "attention", "embedding", "probe"]
+    assert losses["total"] == ["small/loss/total$", "large/loss/total$"]
+    assert page["loss of each layer"] == {"attention": ["small/loss_per_layer/attention$"]}
+    assert curve_of("small/loss_per_layer/attention_10") == ("layer_10", "small/loss_per_layer/attention")
+    assert curve_of("time/teacher") == ("time_teacher", "time/step")
+    assert curve_of("small/held_out/total") == ("held_out", "small/loss/total")
+    assert curve_of("held_out/probe") == ("training", "held_out/probe")
+
+
+def test_the_configuration_and_the_hardware_can_be_read_in_tensorboard(golden_run: Path) -> None:
+    texts = {}
+    for tag in ("config", "hardware"):
+        (event,) = tensorboard(golden_run)["training"].Tensors(f"{tag}/text_summary")
+        texts[tag] = event.tensor_proto.string_val[0].decode()
+    assert texts["config"] == f"```yaml\n{(golden_run / 'config.yaml').read_text().rstrip()}\n```"
+    assert "1 rank on cpu" in texts["hardware"] and "fp32 (measured)" in texts["hardware"]
+
+
+def test_padding_is_counted_as_batches_pass() -> None:
+    ids = torch.zeros(2, 4, dtype=torch.long)
+    mask = torch.tensor([[1, 1, 1, 0], [1, 1, 0, 0]])
+    batches: list[tuple[int, dict[str, Any]]] = [
+        (0, {"input_ids": ids}),
+        (3, {"input_ids": ids, "attention_mask": mask}),
+    ]
+    shares: list[Any] = []
+    assert list(noting_padding(batches, shares)) == batches
+    assert [float(share) for share in shares] == [0.0, pytest.approx(3 / 8)]
 
 
 def test_the_written_configuration_is_a_recipe_for_the_same_run(golden_run: Path, tmp_path: Path) -> None:
@@ -92,3 +196,45 @@ def test_a_monitor_of_a_run_begun_anew_drops_everything(tmp_path: Path) -> None:
         monitor.close()
     assert metrics(tmp_path) == [{"step": 0, "held_out/total": 2.0}]
     assert scalars(tmp_path) == {"held_out/total": [(0, 2.0)]}
+
+
+def test_what_is_not_finite_is_null_in_metrics_and_itself_in_tensorboard(tmp_path: Path) -> None:
+    monitor = Monitor(tmp_path, 0, 4)
+    monitor.log(1, {"optimizer/gradient_norm": math.inf, "held_out/probe": math.nan, "loss/total": 2.0})
+    monitor.close()
+
+    def refuse(name: str) -> None:
+        raise ValueError(f"{name} is no JSON")
+
+    (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    row = json.loads(line, parse_constant=refuse)
+    assert row == {"step": 1, "optimizer/gradient_norm": None, "held_out/probe": None, "loss/total": 2.0}
+    found = {tag: value for tag, ((_, value),) in scalars(tmp_path).items()}
+    assert found["optimizer/gradient_norm"] == math.inf and math.isnan(found["held_out/probe"])
+
+
+@pytest.mark.parametrize("first_step", [0, 900])
+def test_the_bar_tells_the_time_left_after_a_few_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first_step: int
+) -> None:
+    now = 0.0
+    bars: list[tqdm] = []
+
+    class Bar(tqdm):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            self._time = lambda: now
+            self.start_t = self.last_print_t = now
+            bars.append(self)
+
+    monkeypatch.setattr("megatinybert.monitor.tqdm", Bar)
+    monitor = Monitor(tmp_path, first_step, 1000)
+    now += 60  # a measurement before the first step
+    for seconds in (25, 2, 2, 2, 2):  # the first step is slow
+        now += seconds
+        monitor.advance()
+    found = bars[0].format_dict
+    monitor.close()
+    rate = (found["n"] - found["initial"]) / found["elapsed"]
+    assert found["rate"] is None, "the mean of all steps is shown"
+    assert found["n"] == first_step + 5 and 1 / rate == pytest.approx(2.0)

@@ -82,6 +82,7 @@ def recipe(folder: Path, **overrides: object) -> list[str]:
         "run.max_steps": 4,
         "run.log_interval": 1,
         "run.held_out_interval": 2,
+        "monitor.attention_interval": 0,
         "deepspeed": "zero1",
         **overrides,
     }

@@ -24,10 +24,12 @@ from tokenizers import Tokenizer
 from tqdm import tqdm
 
 from megatinybert import __version__
+from megatinybert.data.blocks import Block, ReadSettings, read_blocks
+from megatinybert.data.charset import codec_name
 from megatinybert.data.encode import EncodeSettings, encode_blocks
 from megatinybert.data.manifest import MANIFEST, PROGRESS, Manifest, totals
 from megatinybert.data.progress import Collector, Plan, Progress, open_output
-from megatinybert.data.text import Block, Source, check_unchanged, find_sources, read_blocks
+from megatinybert.data.text import Source, check_unchanged, find_sources
 from megatinybert.data.tokenizer import SpecialIds, load_tokenizer, special_ids, tokenizer_fingerprint
 from megatinybert.files import write_atomically
 
@@ -43,8 +45,9 @@ class BuildOptions:
     """What to build. The last two fields have no command-line option.
 
     shard_tokens: a shard ends with the document that reaches so many tokens. validation_fraction: share of
-    documents. workers: 0 means one per usable core. block_bytes: of text handed to a worker at a time; it has
-    a part in where long documents are cut. commit_seconds: how much work an interruption may cost.
+    documents. workers: 0 means one per usable core. encoding: any text codec of Python's. block_bytes: of text
+    handed to a worker at a time; the first sixteenth of so much of a document chooses its split.
+    commit_seconds: how much work an interruption may cost.
     """
 
     inputs: list[str]
@@ -55,6 +58,7 @@ class BuildOptions:
     validation_fraction: float = 0.01
     text_key: str = "text"
     document: DocumentRule = "auto"
+    encoding: str = "utf-8"
     invalid_utf8: InvalidRule = "error"
     resume: bool = False
     block_bytes: int = 1 << 20
@@ -77,13 +81,18 @@ class BuildOptions:
         ):
             if value not in known:
                 problems.append(f"{option} {value}: must be one of {', '.join(known)}")
+        try:
+            codec_name(self.encoding)
+        except ValueError as error:
+            problems.append(str(error))
         return problems
 
     def shaping(self) -> dict[str, str | int | float]:
-        """The options that decide what is written."""
+        """The options that decide what is written. Raises ValueError where there is no such encoding."""
         return {
             "block_bytes": self.block_bytes,
             "document": self.document,
+            "encoding": codec_name(self.encoding),
             "invalid_utf8": self.invalid_utf8,
             "shard_tokens": self.shard_tokens,
             "text_key": self.text_key,
@@ -142,21 +151,29 @@ def _build(
     show_progress: bool,
 ) -> BuildReport:
     dtype = np.dtype("<u2" if special.vocab_size < _LARGEST_UINT16_VOCABULARY else "<i4")
-    settings = EncodeSettings(
+    reading = ReadSettings(
+        document=options.document,
+        text_key=options.text_key,
+        encoding=codec_name(options.encoding),
+        replace_invalid=options.invalid_utf8 == "replace",
+        block_bytes=options.block_bytes,
+    )
+    encoding = EncodeSettings(
         tokenizer_json=tokenizer.to_str(),
         sep=special.sep,
         dtype=dtype.str,
         text_key=options.text_key,
-        replace_invalid=options.invalid_utf8 == "replace",
+        replace_invalid=reading.replace_invalid,
         validation_fraction=options.validation_fraction,
+        head_bytes=reading.head_bytes,
     )
     began = time.monotonic()
     with (
         _Bar(sources, show_progress) as bar,
         Collector(options.output, sources, start, dtype, special.sep, options.commit_seconds) as collector,
     ):
-        blocks = _not_yet_done(read_blocks(sources, options.document, options.block_bytes), start, sources, bar)
-        for block, encoded in encode_blocks(blocks, settings, workers):
+        blocks = _not_yet_done(read_blocks(sources, reading), start, sources, bar)
+        for block, encoded in encode_blocks(blocks, encoding, workers):
             collector.take(block, encoded)
             bar.show(block, sum(len(documents.tokens) for documents in encoded.documents.values()))
         for source in sources:

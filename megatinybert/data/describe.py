@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from megatinybert.data.build import BuildReport
@@ -55,7 +56,7 @@ def manifest_facts(manifest: Manifest) -> str:
     options = ", ".join(f"{name} {value}" for name, value in sorted(manifest.options.items()))
     lines = [
         f"tokenizer  {manifest.tokenizer_name} ({manifest.vocab_size:,} ids, fingerprint {fingerprint})",
-        f"sources    {len(manifest.sources):,} files, {text / 1e6:,.1f} MB of text",
+        f"sources    {len(manifest.sources):,} files, {text / 1e6:,.1f} MB of text, {_encodings(manifest)}",
         f"options    {options}",
         f"made by    {manifest.created_by}",
     ]
@@ -75,7 +76,7 @@ def build_summary(report: BuildReport) -> str:
         )
     lines += _remarks(manifest)
     if report.left_out:
-        lines.append(f"left out, not .txt or .jsonl: {len(report.left_out):,} ({_some(report.left_out)})")
+        lines.append(f"left out, not .txt, .jsonl or .parquet: {len(report.left_out):,} ({_some(report.left_out)})")
     return "\n".join(lines)
 
 
@@ -89,13 +90,21 @@ def _remarks(manifest: Manifest) -> list[str]:
             f"({fraction}) to have some"
         )
     if manifest.replaced_characters:
-        remarks.append(f"invalid UTF-8: {manifest.replaced_characters:,} characters replaced by U+FFFD")
+        remarks.append(f"invalid bytes: {manifest.replaced_characters:,} characters replaced by U+FFFD")
     if manifest.empty_documents:
         remarks.append(f"empty documents, without a token: {manifest.empty_documents:,}")
     empty = [source.name for source in manifest.sources if not source.text_bytes]
     if empty:
         remarks.append(f"empty files: {len(empty):,} ({_some(empty)})")
     return remarks
+
+
+def _encodings(manifest: Manifest) -> str:
+    """What the files are in, the commonest first; their number where they differ."""
+    files = Counter(source.encoding for source in manifest.sources)
+    if len(files) == 1:
+        return next(iter(files))
+    return ", ".join(f"{count:,} in {name}" for name, count in files.most_common())
 
 
 def _some(names: Sequence[str]) -> str:

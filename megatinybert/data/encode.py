@@ -18,12 +18,12 @@ from multiprocessing.connection import wait
 import numpy as np
 from tokenizers import Encoding
 
-from megatinybert.data.text import Block, decode, split_documents
+from megatinybert.data.blocks import Block
+from megatinybert.data.documents import split_documents
 from megatinybert.data.tokenizer import tokenizer_from_json
 
 TRAIN, VALIDATION = "train", "validation"
 
-_HASHED_BYTES = 1 << 16
 _BATCH_CHARACTERS = 1 << 18  # per call of the tokenizer: its encodings take over 100 bytes a character
 _PIECE_CHARACTERS = 1 << 16  # longer lines are encoded in pieces: less memory, and twice as fast
 _BLOCKS_AHEAD = 2  # blocks under way per worker
@@ -31,7 +31,9 @@ _BLOCKS_AHEAD = 2  # blocks under way per worker
 
 @dataclass(frozen=True)
 class EncodeSettings:
-    """All that decides which ids a block becomes. dtype: of the ids, as numpy names it."""
+    """All that decides which ids a block becomes, and their split. dtype: of the ids, as numpy names it.
+    head_bytes: by so many bytes of its text a document's split is chosen.
+    """
 
     tokenizer_json: str
     sep: int
@@ -39,6 +41,7 @@ class EncodeSettings:
     text_key: str
     replace_invalid: bool
     validation_fraction: float
+    head_bytes: int
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,12 @@ class Documents:
 @dataclass(frozen=True)
 class EncodedBlock:
     """The documents of a block by split. Whole documents end with [SEP]; a part of a long document (then the
-    only one here) does not. empty_documents: how many gave no token. replaced: how many invalid characters
-    were replaced.
+    only one here) does not. opens: the split of a long document that begins here and goes on. empty_documents:
+    how many gave no token. replaced: how many invalid characters were replaced.
     """
 
     documents: dict[str, Documents]
+    opens: str | None
     empty_documents: int
     replaced: int
 
@@ -74,8 +78,7 @@ class Encoder:
     def encode(self, block: Block) -> EncodedBlock:
         """Decode, part and tokenize a block. Raises DataError naming file and line."""
         settings = self._settings
-        text, replaced = decode(block, settings.replace_invalid)
-        documents, more = split_documents(block, text, settings.text_key, settings.replace_invalid)
+        documents, replaced = split_documents(block, settings.text_key, settings.replace_invalid)
         tokens, lengths = self._token_ids([line for lines in documents for line in lines])
 
         line_counts = np.array([len(lines) for lines in documents], dtype=np.int64)
@@ -84,7 +87,11 @@ class Encoder:
         sequence_counts = np.bincount(document_of_line[lengths > 0], minlength=len(documents))
         lengths = lengths[lengths > 0]
         filled = token_counts > 0
-        validation = np.array([self._is_validation(lines) for lines in documents], dtype=bool)[filled]
+        validation = np.array([self._is_validation(lines) for lines in documents], dtype=bool)
+        opens = None
+        if block.begins and not block.ends:
+            opens = VALIDATION if validation[0] else TRAIN
+        validation = validation[filled]
         token_counts, sequence_counts = token_counts[filled], sequence_counts[filled]
         if block.begins and block.ends:
             tokens = np.insert(tokens, np.cumsum(token_counts), settings.sep)
@@ -102,16 +109,14 @@ class Encoder:
                     sequence_counts[chosen],
                 )
         whole = block.begins and block.ends
-        return EncodedBlock(parts, int((~filled).sum()) if whole else 0, replaced + more)
+        return EncodedBlock(parts, opens, int((~filled).sum()) if whole else 0, replaced)
 
     def _is_validation(self, lines: list[str]) -> bool:
-        """Chosen by a hash (BLAKE2b) of the first 64 KiB of the text, so that a copy of a document goes with
-        it.
-        """
-        fraction = self._settings.validation_fraction
+        """Chosen by a hash (BLAKE2b) of the head of the text, so that a copy of a document goes with it."""
+        fraction, size = self._settings.validation_fraction, self._settings.head_bytes
         if not fraction:
             return False
-        head = "\n".join(lines)[:_HASHED_BYTES].encode()[:_HASHED_BYTES]
+        head = "\n".join(lines)[:size].encode()[:size]
         return int.from_bytes(hashlib.blake2b(head, digest_size=8).digest(), "big") < fraction * 2**64
 
     def _token_ids(self, lines: list[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -40,13 +40,16 @@ class ShardEntry(Record):
 
 
 class SourceEntry(Record):
-    """One input file. bytes: of the file; text_bytes and sha256: of its text, for .gz after decompression."""
+    """One input file. bytes: of the file; text_bytes and sha256: of its text in UTF-8 with LF line ends, for
+    .parquet of the texts of its rows and where they end; encoding: of the file, by Python's name of the codec.
+    """
 
     name: str
     bytes: int
     text_bytes: int
     sha256: str
     layout: str
+    encoding: str = "utf-8"
 
 
 class Manifest(Record):

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
+from megatinybert.data.blocks import Block
 from megatinybert.data.encode import TRAIN, VALIDATION, EncodedBlock
 from megatinybert.data.manifest import (
     MANIFEST,
@@ -20,7 +21,7 @@ from megatinybert.data.manifest import (
     SourceEntry,
     read_record,
 )
-from megatinybert.data.text import Block, DataError, Source
+from megatinybert.data.text import DataError, Source
 from megatinybert.data.writer import OpenShard, ShardWriter, publish
 from megatinybert.files import write_atomically
 
@@ -148,7 +149,7 @@ class Collector:
         else:
             self._take_part(block, encoded)
         self._empty += encoded.empty_documents
-        self._replaced += encoded.replaced
+        self._replaced += block.replaced + encoded.replaced
         source = self._sources[block.source]
         entry = SourceEntry(
             name=source.name,
@@ -156,6 +157,7 @@ class Collector:
             text_bytes=block.text_bytes,
             sha256=block.sha256,
             layout=block.layout,
+            encoding=block.encoding,
         )
         self._seen[block.source :] = [entry]
         self._blocks = block.index + 1
@@ -178,7 +180,7 @@ class Collector:
 
     def _take_part(self, block: Block, encoded: EncodedBlock) -> None:
         if block.begins:
-            self._open_split = next(iter(encoded.documents), TRAIN)
+            self._open_split = encoded.opens
         assert self._open_split is not None
         writer = self._writers[self._open_split]
         for documents in encoded.documents.values():  # one at most
@@ -216,8 +218,8 @@ class Collector:
 def _refuse_differences(folder: Path, then: Plan, now: Plan) -> None:
     """Raise ValueError listing each difference between two plans.
 
-    One is none: invalid UTF-8 that was an error has not been met so far, so replacing it from here on is the
-    same as from the start.
+    One is none: invalid bytes that were an error have not been met so far, so replacing them from here on is
+    the same as from the start.
     """
     differences = []
     if then.created_by != now.created_by:
@@ -226,8 +228,9 @@ def _refuse_differences(folder: Path, then: Plan, now: Plan) -> None:
         differences.append(
             f"--tokenizer: fingerprint {then.tokenizer_fingerprint[:12]}, now {now.tokenizer_fingerprint[:12]}"
         )
-    for name in sorted(then.options.keys() | now.options.keys()):
-        before, after = then.options.get(name), now.options.get(name)
+    options = {"encoding": "utf-8"} | then.options  # which went without saying at first
+    for name in sorted(options.keys() | now.options.keys()):
+        before, after = options.get(name), now.options.get(name)
         if before != after and (name, before, after) != ("invalid_utf8", "error", "replace"):
             differences.append(f"--{name.replace('_', '-')}: {before}, now {after}")
     if then.sources != now.sources:

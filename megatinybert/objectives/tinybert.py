@@ -23,14 +23,20 @@ class TinyBert(Objective):
     def __init__(self, config: ObjectiveConfig, student: BertConfig, teacher: BertConfig) -> None:
         super().__init__(config, student, teacher)
         layers = student.num_hidden_layers
-        self.layer_map = resolve_layer_map(config.layer_map, layers, teacher.num_hidden_layers)
-        self.normalize = config.normalize
+        problems = []
+        try:
+            self.layer_map = resolve_layer_map(config.layer_map, layers, teacher.num_hidden_layers)
+        except ValueError as error:
+            problems.append(str(error))
         if config.attention_weight and student.num_attention_heads != teacher.num_attention_heads:
-            raise ValueError(
+            problems.append(
                 f"attention scores are compared head by head, but the student has {student.num_attention_heads} heads "
                 f"and the teacher {teacher.num_attention_heads}: give --student.config a folder whose config.json says "
                 f"num_attention_heads {teacher.num_attention_heads}, or set --objective.attention_weight 0"
             )
+        if problems:
+            raise ValueError("\n".join(problems))
+        self.normalize = config.normalize
         self.attention_layers = range(layers) if config.attention_weight else range(0)
         hidden_points = range(1, layers + 1) if config.hidden_weight else range(0)
         self.points = [*([0] if config.embedding_weight else []), *hidden_points]

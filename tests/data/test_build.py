@@ -21,50 +21,20 @@ from megatinybert.data.manifest import Manifest, read_manifest
 from megatinybert.data.shards import open_corpus, verify
 from megatinybert.data.text import DataError
 from megatinybert.data.tokenizer import load_tokenizer
-from tests.data.conftest import CHINESE, WORDS, as_text, contents, documents
+from tests.data.conftest import (
+    CHINESE,
+    SCRIPT,
+    WORDS,
+    as_text,
+    command,
+    contents,
+    documents,
+    start,
+    stored,
+    wait_for_progress,
+)
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-SCRIPT = REPOSITORY / "data_prep" / "build_shards.py"
 Build = Callable[..., BuildReport]
-
-# A build with small blocks and a commit after each, as the command has no options for these.
-SMALL_BLOCKS = """
-import json, sys
-from pathlib import Path
-from megatinybert.data.build import BuildOptions, build_corpus
-if __name__ == "__main__":
-    options = json.loads(sys.argv[1])
-    build_corpus(BuildOptions(**{**options, "output": Path(options["output"])}))
-"""
-
-
-def start(options: dict[str, object]) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", SMALL_BLOCKS, json.dumps(options)]
-    return subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
-
-
-def command(*arguments: object, limit_bytes: int | None = None) -> subprocess.CompletedProcess[str]:
-    """Run build_shards.py; with a limit, no file may grow beyond it."""
-
-    def limit() -> None:
-        import resource
-
-        if limit_bytes is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
-
-    words = [sys.executable, str(SCRIPT), *map(str, arguments)]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    return subprocess.run(words, capture_output=True, text=True, env=environment, preexec_fn=limit)
-
-
-def stored(folder: Path, tokenizer: Path, split: str = "train") -> list[list[str]]:
-    """The documents of a corpus as text again."""
-    loaded = load_tokenizer(tokenizer)
-    return [
-        [loaded.decode(ids.tolist()) for ids in shard.document_sequences(number)]
-        for shard in open_corpus(folder, split).shards
-        for number in range(shard.documents)
-    ]
 
 
 @pytest.fixture
@@ -140,17 +110,6 @@ def test_a_killed_build_goes_on_to_the_same_bytes(several: Path, build: Build, t
     assert report.text_bytes < sum(source.text_bytes for source in report.manifest.sources)  # some was done before
     assert contents(folder) == contents(tmp_path / "whole")
     assert build(several, output="killed", resume=True, **SMALL).was_whole
-
-
-def wait_for_progress(process: subprocess.Popen[str], folder: Path, blocks: int) -> int:
-    for _ in range(6000):
-        assert process.poll() is None, "the build ended before it could be killed"
-        if (folder / "progress.json").exists():
-            done: int = json.loads((folder / "progress.json").read_text())["blocks"]
-            if done >= blocks:
-                return done
-        time.sleep(0.002)
-    raise AssertionError("no progress within 12 seconds")
 
 
 def test_every_commit_can_be_resumed(

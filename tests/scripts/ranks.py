@@ -25,7 +25,7 @@ from megatinybert.data.source import open_windows
 from megatinybert.data.tokenizer import load_tokenizer, special_ids, tokenizer_fingerprint
 from megatinybert.ds_config import load_ds_config
 from megatinybert.engine import build_engine, loss_scale, rank_micro_batches, train_step
-from megatinybert.export import export_student, student_weights
+from megatinybert.export import export_student, full_weights
 from megatinybert.models import load_teacher, read_bert_config, teacher_dtype
 from megatinybert.schedule import learning_rate
 from megatinybert.schema import GeneralConfig
@@ -57,7 +57,7 @@ def train(config: GeneralConfig, steps: int, export_to: pathlib.Path | None = No
         config.data.pair_probability,
     )
     engine = build_engine(trainee, config.optimizer, settings)
-    before = student_weights(engine)
+    before = full_weights(engine, engine.module.student)
     gradients: dict[str, Tensor] = {}
     _record_gradients(engine, gradients)
     norms, losses, scales, rates = [], [], [loss_scale(engine)], []
@@ -70,8 +70,8 @@ def train(config: GeneralConfig, steps: int, export_to: pathlib.Path | None = No
         scales.append(loss_scale(engine))
         rates.append({group["lr"] for group in engine.optimizer.param_groups})
     if export_to:
-        export_student(engine, export_to, config.teacher.model, {}, WORLD)
-    parameters = student_weights(engine)
+        export_student(engine, export_to, config.teacher.model, WORLD)
+    parameters = full_weights(engine, engine.module.student)
     engine.destroy()
     return {
         "gradients": gradients,
@@ -126,8 +126,8 @@ def main() -> None:
 
     sgd = ["--optimizer.name", "sgd", "--schedule.type", "constant", "--schedule.warmup_steps", "0"]
     for stage in STAGES if WORLD.size > 1 else (0,):
-        case(f"sgd-{stage}", 1, sgd, stage=stage)
-        case(f"adamw-{stage}", 4, [], stage=stage, export=stage in (0, 3))
+        case(f"sgd-{stage}", 1, sgd, stage=stage, export=stage in (0, 3))
+        case(f"adamw-{stage}", 4, [], stage=stage)
     if WORLD.size > 1:
         for precision in ("bf16", "fp16"):
             for stage in STAGES[1:]:

@@ -1,0 +1,59 @@
+"""What a look at a run's inputs finds. The doctor shows all of it, and a run refuses to start on the failures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal, ParamSpec, TypeVar
+
+Level = Literal["ok", "warn", "fail"]
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """level: "fail" where the run would not be what was asked for, "warn" where a person should look.
+
+    subject: a word or two, for a table. text: what is so; of a warning or a failure also what to do about it.
+    """
+
+    level: Level
+    subject: str
+    text: str
+
+
+class Findings:
+    """Findings in the order in which things were looked at."""
+
+    def __init__(self) -> None:
+        self.all: list[Finding] = []
+
+    def add(self, *findings: Finding) -> None:
+        self.all += findings
+
+    def attempt(self, subject: str, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+        """What `work` returns; None where it raises ValueError or OSError, whose message becomes a failure."""
+        try:
+            return work(*args, **kwargs)
+        except ValueError as error:
+            self.add(Finding("fail", subject, str(error)))
+        except OSError as error:
+            self.add(Finding("fail", subject, f"{subject}: {error}"))
+        return None
+
+    def texts(self, level: Level) -> list[str]:
+        return [finding.text for finding in self.all if finding.level == level]
+
+    @property
+    def failed(self) -> bool:
+        return bool(self.texts("fail"))
+
+
+def refusal(texts: Iterable[str]) -> str:
+    """Failures as one message."""
+    texts = list(texts)
+    if len(texts) == 1:
+        return texts[0]
+    indented = ("- " + text.replace("\n", "\n  ") for text in texts)
+    return "\n".join([f"{len(texts)} things are wrong:", *indented])

@@ -1,0 +1,273 @@
+"""Everything a run reads, opened and checked before the first step. The doctor looks with the same eyes."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch.distributed
+import transformers
+from transformers import BertConfig
+
+from megatinybert import checkpoint
+from megatinybert.attention_maps import MapChoice, choose_maps
+from megatinybert.checks import (
+    check_corpus,
+    check_positions,
+    check_precision,
+    check_schedule,
+    check_sizes,
+    check_threads,
+    check_token_ids,
+    check_tokenizer,
+    check_weight_files,
+)
+from megatinybert.config import resolve_batch
+from megatinybert.data.cache import shard_text
+from megatinybert.data.shards import open_corpus
+from megatinybert.data.source import HeldOut, Samples, open_windows
+from megatinybert.data.tokenizer import SpecialIds, load_tokenizer, special_ids, tokenizer_fingerprint
+from megatinybert.disk import check_disk, check_output_folder
+from megatinybert.dist import World
+from megatinybert.ds_config import DeepSpeedSettings, load_ds_config
+from megatinybert.engine import dry_batch, rank_micro_batches
+from megatinybert.findings import Finding, Findings, refusal
+from megatinybert.kernels import check_kernels
+from megatinybert.layer_map import resolve_layer_map
+from megatinybert.models import Teacher, load_teacher, read_bert_config, student_config, teacher_dtype
+from megatinybert.resume import facts_of, starting_point
+from megatinybert.schema import DataConfig, GeneralConfig
+from megatinybert.trainee import Trainee, build_trainee
+from megatinybert.versions import check_versions
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a run starts from. maps: the attention maps to draw. start: the checkpoint to continue from; None: anew."""
+
+    settings: DeepSpeedSettings
+    micro_batch: int
+    max_steps: int
+    teacher_config: BertConfig
+    teacher: Teacher
+    trainee: Trainee
+    maps: MapChoice | None
+    tokenizer: str
+    windows: Samples
+    held_out: HeldOut
+    facts: dict[str, Any]
+    start: Path | None
+
+    @property
+    def first_step(self) -> int:
+        """Steps that are already done."""
+        return checkpoint.read_state(self.start)[0] if self.start else 0
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """Facts of the checkpoint to continue from; {} in a new run."""
+        return checkpoint.read_state(self.start)[1] if self.start else {}
+
+
+def prepare(config: GeneralConfig, world: World, findings: Findings) -> Inputs | None:
+    """Open what `config` names. What is found is added to `findings`; None where some of it is a failure.
+
+    Whatever can be looked at without the things that failed is looked at, so that all mistakes are told at once.
+    """
+    local_ranks = int(os.environ.get("LOCAL_SIZE", world.size))  # which the launcher sets
+    findings.add(*check_versions(), check_threads(local_ranks, world.device))
+    settings = _read_settings(config, world, findings)
+    teacher_config = findings.attempt("teacher", read_bert_config, config.teacher.model, "--teacher.model")
+    trainee = _build_trainee(config, teacher_config, findings) if teacher_config else None
+    teacher = _load_teacher(config, teacher_config, trainee, world, findings) if teacher_config else None
+    reader = _open_tokenizer(config, teacher_config, findings)
+    maps = None
+    if teacher_config and trainee:
+        depth = trainee.objective.teacher_layers
+        maps = findings.attempt("attention maps", choose_maps, config, trainee.student.config, teacher_config, depth)
+    output = check_output_folder(Path(config.run.output_dir))
+    findings.add(*([output] if output else []))
+    if settings:
+        findings.add(*check_precision(settings, teacher_dtype(config.teacher.dtype, world.device), world.device))
+        if trainee and not output:
+            parameters = sum(parameter.numel() for parameter in trainee.parameters())
+            findings.add(check_disk(config, parameters, settings))
+    # Last, since to make shards of text may take long; called by all ranks, whatever they have found.
+    sources = findings.attempt("text", _with_shards, config, world, findings)
+    data = _open_data(config, sources, reader, teacher_config, trainee, findings)
+    if not (settings and teacher_config and trainee and teacher and data):
+        return None
+
+    windows, held_out = data
+    max_steps = config.run.max_steps or math.ceil(config.run.epochs * windows.samples / config.run.global_batch)
+    findings.add(*check_corpus(config, windows, held_out, max_steps), check_schedule(config, max_steps))
+    facts = facts_of(config, settings, trainee, teacher, windows, world)
+    fits = not findings.failed
+    found = findings.attempt("output folder", starting_point, config, facts)
+    recorded = checkpoint.read_state(found[0])[1] if found and found[0] else {}
+    findings.attempt("kernels", check_kernels, config, settings, world.device, recorded)
+    if not fits:
+        return None
+    idle = findings.attempt("first batch", _try_first_batch, config, trainee, teacher, windows, settings, world)
+    if found is None or idle is None or findings.failed:
+        return None
+    start, passed_over = found
+    findings.add(*(Finding("warn", "checkpoints", line) for line in passed_over), _on_first_batch(idle))
+    micro_batch, _ = resolve_batch(config, world.size)
+    tokenizer = config.teacher.tokenizer or config.teacher.model
+    return Inputs(
+        settings,
+        micro_batch,
+        max_steps,
+        teacher_config,
+        teacher,
+        trainee,
+        maps,
+        tokenizer,
+        windows,
+        held_out,
+        facts,
+        start,
+    )
+
+
+def refuse(findings: Findings, world: World) -> None:
+    """Raise ValueError on every rank where any of them has found a failure. Collective."""
+    said = [findings.texts("fail")] * world.size
+    if world.size > 1:
+        torch.distributed.all_gather_object(said, findings.texts("fail"))
+    ranks: dict[str, list[int]] = {}
+    for rank, texts in enumerate(said):
+        for text in texts:
+            ranks.setdefault(text, []).append(rank)
+    if ranks:
+        raise ValueError(refusal(_whose(numbers) + text for text, numbers in ranks.items()))
+
+
+def silence_transformers() -> None:
+    """Its notices tell of the heads we drop on purpose; weights that are missing we refuse ourselves."""
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+
+
+def _whose(ranks: list[int]) -> str:
+    """Which ranks a failure is of, where rank 0 does not share it."""
+    if ranks[0] == 0:
+        return ""
+    return f"on rank {ranks[0]}{f' and {len(ranks) - 1} more' if ranks[1:] else ''}: "
+
+
+def _read_settings(config: GeneralConfig, world: World, findings: Findings) -> DeepSpeedSettings | None:
+    split = findings.attempt("batch", resolve_batch, config, world.size)
+    # Any batch splits over one rank, so that the rest of the file is read all the same.
+    ranks = world.size if split else 1
+    settings = findings.attempt("DeepSpeed file", load_ds_config, config.deepspeed, config, ranks)
+    if split and settings:
+        text = f"{settings.path}: ZeRO {settings.stage}, {split[1]} micro batch(es) of {split[0]} on {ranks} rank(s)"
+        findings.add(Finding("ok", "DeepSpeed file", text))
+    return settings
+
+
+def _build_trainee(config: GeneralConfig, teacher: BertConfig, findings: Findings) -> Trainee | None:
+    wanted = config.student
+    dropout = (wanted.hidden_dropout, wanted.attention_dropout)
+    shape = findings.attempt("student", student_config, wanted.config, teacher, *dropout)
+    if shape is None:
+        return None
+    findings.add(*check_positions(config, teacher, shape))
+    trainee = findings.attempt("student", build_trainee, config, teacher)
+    if trainee:
+        findings.add(*check_sizes(config, teacher, trainee.student))
+        layers = resolve_layer_map(config.objective.layer_map, shape.num_hidden_layers, teacher.num_hidden_layers)
+        text = f"student layers 0 .. {len(layers) - 1} learn from {layers} of the teacher's {teacher.num_hidden_layers}"
+        findings.add(Finding("ok", "layer map", text))
+    return trainee
+
+
+def _load_teacher(
+    config: GeneralConfig, teacher: BertConfig, trainee: Trainee | None, world: World, findings: Findings
+) -> Teacher | None:
+    findings.add(*check_weight_files(config.teacher.model))
+    layers = trainee.objective.teacher_layers if trainee else teacher.num_hidden_layers
+    dtype = teacher_dtype(config.teacher.dtype, world.device)
+    return findings.attempt("teacher", load_teacher, config.teacher.model, layers, dtype, world.device)
+
+
+def _open_tokenizer(
+    config: GeneralConfig, teacher: BertConfig | None, findings: Findings
+) -> tuple[SpecialIds, str] | None:
+    """(special ids, fingerprint) of the tokenizer."""
+    if not (teacher or config.teacher.tokenizer):  # that of a teacher that is not there is not there either
+        return None
+    tokenizer = findings.attempt("tokenizer", load_tokenizer, config.teacher.tokenizer or config.teacher.model)
+    special = findings.attempt("tokenizer", special_ids, tokenizer) if tokenizer else None
+    if not (tokenizer and special):
+        return None
+    fingerprint = tokenizer_fingerprint(tokenizer)
+    if teacher:
+        findings.add(check_tokenizer(config, special, fingerprint, teacher))
+    return special, fingerprint
+
+
+def _with_shards(config: GeneralConfig, world: World, findings: Findings) -> DataConfig | None:
+    """`config.data` with its text made into shards by rank 0; None where rank 0 has found a failure. Collective."""
+    data = config.data
+    if data.text is None:
+        return data
+    tokenizer = config.teacher.tokenizer or config.teacher.model
+    folders = world.first(lambda: None if findings.failed else shard_text(data, tokenizer))
+    for folder in folders or []:
+        if not Path(folder).is_dir():
+            raise ValueError(
+                f"--data.cache {data.cache} is not the same folder for all ranks ({folder} is missing here): name one "
+                "on a file system that all machines share"
+            )
+    return data.model_copy(update={"shards": folders}) if folders else None
+
+
+def _open_data(
+    config: GeneralConfig,
+    sources: DataConfig | None,
+    reader: tuple[SpecialIds, str] | None,
+    teacher: BertConfig | None,
+    trainee: Trainee | None,
+    findings: Findings,
+) -> tuple[Samples, HeldOut] | None:
+    """sources: `config.data` with shards. reader: the tokenizer's special ids and fingerprint."""
+    if not (sources and reader and teacher):
+        for path in config.data.shards or []:
+            findings.attempt("shards", open_corpus, path)
+        return None
+    special, fingerprint = reader
+    segments = min(teacher.type_vocab_size, (trainee.student.config if trainee else teacher).type_vocab_size)
+    pairs = config.data.pair_probability if segments > 1 else 0.0
+    data = findings.attempt(
+        "shards", open_windows, sources, config.run.seed, special, teacher.vocab_size, fingerprint, pairs
+    )
+    sampled = findings.attempt("shards", check_token_ids, data[0]) if data else None
+    findings.add(*([sampled] if sampled else []))
+    return data
+
+
+def _try_first_batch(
+    config: GeneralConfig,
+    trainee: Trainee,
+    teacher: Teacher,
+    windows: Samples,
+    settings: DeepSpeedSettings,
+    world: World,
+) -> list[str]:
+    """Run this rank's first micro batch: the names of the weights that get no gradient."""
+    micro_batch, _ = resolve_batch(config, world.size)
+    _, batch = next(iter(rank_micro_batches(windows, 0, config.run.global_batch, micro_batch, world)))
+    return dry_batch(trainee.to(world.device), teacher, batch, settings)
+
+
+def _on_first_batch(idle: list[str]) -> Finding:
+    """idle: names of the weights without gradient."""
+    if not idle:
+        return Finding("ok", "first batch", "the loss is finite, and every weight has a gradient")
+    return Finding("warn", "first batch", f"the objective gives no gradient to {', '.join(idle)}")
