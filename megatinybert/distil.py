@@ -12,7 +12,7 @@ from megatinybert.dist import World, check_shared
 from megatinybert.engine import build_engine
 from megatinybert.export import export_objective, export_student
 from megatinybert.findings import Findings
-from megatinybert.first_weights import OBJECTIVE_FILE, STUDENT_FOLDER
+from megatinybert.first_weights import OBJECTIVE_FILE, STUDENT_FOLDER, trained_positions
 from megatinybert.fit import Run, fit
 from megatinybert.kernels import Kernels, choose_kernels
 from megatinybert.models import size_of
@@ -67,7 +67,8 @@ def distil(config: GeneralConfig, world: World) -> None:
     finally:
         if monitor:
             monitor.close()
-    export_objective(engines[STUDENT], output / OBJECTIVE_FILE, config.objective, world)
+    trained = trained_positions(config, inputs.trainee.student.config.max_position_embeddings)
+    export_objective(engines[STUDENT], output / OBJECTIVE_FILE, config.objective, trained, world)
     export_student(engines[STUDENT], output / STUDENT_FOLDER, inputs.tokenizer, world)
     if world.is_main:
         student = inputs.trainee.student.config

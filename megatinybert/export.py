@@ -1,7 +1,7 @@
 """What a finished run leaves: a student that plain Transformers loads, and beside it what its objective learnt.
 
 student/ holds no code of ours and no projection. objective.safetensors has the projections, so that another run can go
-on with them (first_weights.py reads it); its metadata are the options of the objective.
+on with them (first_weights.py reads it); its metadata say with what options.
 """
 
 from __future__ import annotations
@@ -63,12 +63,21 @@ def export_student(engine: DeepSpeedEngine, folder: Path, tokenizer: str, world:
     world.barrier()
 
 
-def export_objective(engine: DeepSpeedEngine, file: Path, options: ObjectiveConfig, world: World) -> None:
-    """Write the weights that the objective learnt, and its options. Every rank calls it."""
+def export_objective(
+    engine: DeepSpeedEngine, file: Path, options: ObjectiveConfig, trained_positions: int, world: World
+) -> None:
+    """Write the weights that the objective learnt, its options, and how many positions the student was trained at.
+
+    Every rank calls it.
+    """
     weights = full_weights(engine, engine.module.objective)
     if world.is_main:
         temporary = file.with_name(f".{file.name}.tmp")
-        save_file(weights, temporary, metadata={"objective": json.dumps(options.model_dump(mode="json"))})
+        metadata = {
+            "objective": json.dumps(options.model_dump(mode="json")),
+            "trained_positions": str(trained_positions),
+        }
+        save_file(weights, temporary, metadata=metadata)
         temporary.chmod(_READABLE)
         publish_file(temporary, file)
     world.barrier()

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
+from torch import Tensor
 from transformers import BertConfig, BertModel
 
 from megatinybert.layer_map import resolve_layer_map
 from megatinybert.models import load_encoder, read_bert_config
 from megatinybert.objectives.base import Objective
-from megatinybert.schema import GeneralConfig, ObjectiveConfig
+from megatinybert.positions import extend_positions
+from megatinybert.schema import GeneralConfig
 
 # Where a run's output folder has its student, and what its objective learnt. export.py writes both.
 STUDENT_FOLDER, OBJECTIVE_FILE = "student", "objective.safetensors"
@@ -41,7 +44,7 @@ def give_first_weights(student: BertModel, objective: Objective, config: General
         layers = resolve_layer_map(config.objective.layer_map, count, teacher.num_hidden_layers)
         init_from_teacher(student, config.teacher.model, layers)
     elif _is_run(Path(init)):
-        init_from_run(student, objective, config.objective, Path(init))
+        init_from_run(student, objective, config, Path(init))
     else:
         init_from_folder(student, init)
 
@@ -76,10 +79,21 @@ def init_from_folder(student: BertModel, name: str) -> None:
     student.load_state_dict(load_encoder(name, f"--student.init {name}").state_dict())
 
 
-def init_from_run(student: BertModel, objective: Objective, options: ObjectiveConfig, run: Path) -> None:
-    """Take over the student of a finished run and what its objective learnt. options: those of `objective`.
+def trained_positions(config: GeneralConfig, positions: int) -> int:
+    """How many positions, from 0 on, the student of a run has values for that are not random. positions: all it has."""
+    init = config.student.init
+    if init == "random":
+        return config.data.sequence_length
+    if init == "teacher" or not _is_run(Path(init)):
+        return positions
+    return max(config.data.sequence_length, _read_objective(Path(init))[2])
 
-    Raises ValueError where the run has not ended, or, naming what differs, where its weights do not fit.
+
+def init_from_run(student: BertModel, objective: Objective, config: GeneralConfig, run: Path) -> None:
+    """Take over the student of a finished run and what its objective learnt. config: of the run that `objective` is in.
+
+    Where that one has longer windows, the student's new positions are read off the teacher's. Raises ValueError where
+    the run has not ended, or, naming what differs, where its weights do not fit.
     """
     option = f"--student.init {run}"
     for name in (STUDENT_FOLDER, OBJECTIVE_FILE):
@@ -89,14 +103,12 @@ def init_from_run(student: BertModel, objective: Objective, options: ObjectiveCo
                 "model folder, which gives the student alone"
             )
     init_from_folder(student, str(run / STUDENT_FOLDER))
-    with safe_open(run / OBJECTIVE_FILE, framework="pt") as file:
-        learnt = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is not iterable
-        options_there = json.loads(file.metadata()["objective"])
+    learnt, options_there, trained = _read_objective(run)
     own = dict(objective.named_parameters())
     there, here = ({name: list(weight.shape) for name, weight in weights.items()} for weights in (learnt, own))
     if there != here:
         there |= {f"--objective.{key}": value for key, value in options_there.items()}
-        here |= {f"--objective.{key}": value for key, value in options.model_dump(mode="json").items()}
+        here |= {f"--objective.{key}": value for key, value in config.objective.model_dump(mode="json").items()}
         lines = [
             f"  {key}: {there.get(key, 'none')} there, {here.get(key, 'none')} here"
             for key in sorted(there.keys() | here.keys())
@@ -111,6 +123,18 @@ def init_from_run(student: BertModel, objective: Objective, options: ObjectiveCo
     with torch.no_grad():
         for name, weight in own.items():
             weight.copy_(learnt[name])
+        if trained < config.data.sequence_length:
+            own_PD = student.embeddings.position_embeddings.weight
+            teacher = load_encoder(config.teacher.model, f"--teacher.model {config.teacher.model}")
+            own_PD.copy_(extend_positions(own_PD, teacher.embeddings.position_embeddings.weight, trained))
+
+
+def _read_objective(run: Path) -> tuple[dict[str, Tensor], dict[str, Any], int]:
+    """(the weights that a run's objective learnt, its options, the positions that its student was trained at)."""
+    with safe_open(run / OBJECTIVE_FILE, framework="pt") as file:
+        learnt = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is not iterable
+        metadata = file.metadata()
+    return learnt, json.loads(metadata["objective"]), int(metadata["trained_positions"])
 
 
 def _is_run(folder: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Stand-ins for the packages that are called apex: NVIDIA's, in plain torch for a CPU, and PyPI's. Neither is the real one."""
+"""Stand-ins for the packages called apex: NVIDIA's, in plain torch for a CPU, and PyPI's. Neither is the real one."""
 
 from __future__ import annotations
 

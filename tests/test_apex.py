@@ -1,4 +1,4 @@
-"""NVIDIA's apex told from its namesake, and its LayerNorm in a student. The packages are stand-ins; see apex_packages."""
+"""NVIDIA's apex told from its namesake, and its LayerNorm in a student. The packages are stand-ins of ours."""
 
 from __future__ import annotations
 

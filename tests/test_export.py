@@ -122,7 +122,7 @@ def test_the_exported_weights_are_the_optimizers_float32_ones(
         batches = rank_micro_batches(windows, step, config.run.global_batch, 4, world)
         train_step({"student": engine}, teacher, batches, step, 0, 0.01)
     export_student(engine, tmp_path / "student", config.teacher.model, world)
-    export_objective(engine, tmp_path / "objective.safetensors", config.objective, world)
+    export_objective(engine, tmp_path / "objective.safetensors", config.objective, 16, world)
 
     # DeepSpeed's own flat copies, taken apart by the order of its parameter groups.
     optimizer, master = engine.optimizer, {}

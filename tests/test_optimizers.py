@@ -30,7 +30,7 @@ def run_updates(folder: Path, ds_configs: Mapping[str, Any], implementations: li
         (folder / f"{name}.json").write_text(json.dumps(content))
     command = [sys.executable, SCRIPT, str(folder), *implementations]
     done = subprocess.run(
-        command, cwd=REPOSITORY, env=environment(**variables), capture_output=True, text=True, timeout=500, check=False
+        command, cwd=REPOSITORY, env=environment(**variables), capture_output=True, text=True, timeout=1200, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

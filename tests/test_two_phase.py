@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import BertConfig
+from transformers import BertConfig, BertModel
 
 from megatinybert.config import load_config
 from megatinybert.dist import World
 from megatinybert.distil import distil
+from megatinybert.positions import extend_positions
 from megatinybert.trainee import Trainee, build_trainee
 from tests.toys import metrics, recipe, run_general, write_student_shape, write_teacher
 
@@ -69,6 +70,28 @@ def test_phase_2_on_longer_windows_begins_near_phase_1(
     first = phase(world, toy_inputs, tmp_path / "2", **{"student.init": phase_1, **length, **PHASE_2})[0]
     learnt = rows[0]["held_out/total"] - rows[-1]["held_out/total"]
     assert first["held_out/total"] < rows[-1]["held_out/total"] + 0.25 * learnt
+
+
+def test_new_positions_are_read_off_the_teachers(world: World, toy_inputs: Path, tmp_path: Path, phase_1: Path) -> None:
+    """A run notes how many its student has, so that a third one takes them as they are."""
+
+    def positions(student: BertModel) -> torch.Tensor:
+        return student.embeddings.position_embeddings.weight.detach()
+
+    longer = {"student.init": phase_1, "data.sequence_length": 32}
+    taken = positions(trainee_of(toy_inputs, **longer).student)
+    left = load_file(phase_1 / "student" / "model.safetensors")["embeddings.position_embeddings.weight"]
+    teacher = load_file(toy_inputs / "teacher" / "model.safetensors")["embeddings.position_embeddings.weight"]
+    assert torch.equal(taken, extend_positions(left, teacher, 16))
+    assert torch.equal(taken[:16], left[:16]) and not torch.equal(taken[16:32], left[16:32])
+    phase(world, toy_inputs, tmp_path / "2", **longer, **PHASE_2)
+    third = {"student.init": tmp_path / "2", "data.sequence_length": 32}
+    left = load_file(tmp_path / "2" / "student" / "model.safetensors")["embeddings.position_embeddings.weight"]
+    assert torch.equal(positions(trainee_of(toy_inputs, **third).student), left)
+    phase(world, toy_inputs, tmp_path / "3", **{"student.init": tmp_path / "2", **PHASE_2})  # short windows again
+    left = load_file(tmp_path / "3" / "student" / "model.safetensors")["embeddings.position_embeddings.weight"]
+    fourth = {"student.init": tmp_path / "3", "data.sequence_length": 32}
+    assert torch.equal(positions(trainee_of(toy_inputs, **fourth).student), left)
 
 
 def test_the_projection_lies_beside_the_student(phase_1: Path, toy_inputs: Path) -> None:
