@@ -35,10 +35,12 @@ def run_updates(folder: Path, ds_configs: Mapping[str, Any], implementations: li
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def assert_one_run(result: dict[str, Any], expected: dict[str, Tensor], bound: float) -> None:
-    """Resumed as if never stopped, to the bit, and `expected` but for rounding."""
+def assert_one_run(
+    result: dict[str, Any], expected: dict[str, Tensor], bound: float, resumed_bound: float = 0.0
+) -> None:
+    """Resumed as if never stopped (to the bit, with a bound of 0), and `expected` but for rounding."""
     for name, weight in result["straight"].items():
-        assert torch.equal(result["resumed"][name], weight), name
+        torch.testing.assert_close(result["resumed"][name], weight, rtol=resumed_bound, atol=resumed_bound)
         torch.testing.assert_close(weight, expected[name], rtol=bound, atol=bound, msg=lambda m, n=name: f"{n}: {m}")
 
 
@@ -80,7 +82,8 @@ def test_deepspeeds_own_kernel_makes_the_same_update(tmp_path: Path) -> None:
     for name in ds_configs:
         result = torch.load(tmp_path / f"{name}-deepspeed.pt")
         assert result["optimizer"] == "DeepSpeedCPUAdam"
-        assert_one_run(result, expected, 1e-5)
+        # It keeps running powers of the betas, and computes them anew after a resumption: the last bit may differ.
+        assert_one_run(result, expected, 1e-5, resumed_bound=1e-6)
 
 
 def test_without_a_compiler_deepspeeds_kernel_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
