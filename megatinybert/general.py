@@ -42,7 +42,14 @@ def main() -> None:
     except (ValueError, OSError, NonFiniteLoss) as error:
         if world.is_main:
             print(f"error: {error}", file=sys.stderr)
-        sys.exit(1 if isinstance(error, NonFiniteLoss) else 2)
+        code = 1 if isinstance(error, NonFiniteLoss) else 2
+        if world.size > 1:
+            # Ranks end one after the other, and gloo may abort in a process group that a peer has left, which would
+            # take the exit code's place.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+        sys.exit(code)
     finally:
         dist.stop()
 

@@ -416,6 +416,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path, tokenizer: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which pytest-xdist's workers ignore
     )
     wait_for_progress(process, tmp_path / "out", 0)
     time.sleep(0.3)
