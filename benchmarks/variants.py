@@ -170,12 +170,12 @@ class Floor(Objective):
     def __init__(
         self, config: ObjectiveConfig, student: BertConfig, teacher: BertConfig, windows: tuple[int, int]
     ) -> None:
-        super().__init__(config, student, teacher)
+        super().__init__()
         layer_map = resolve_layer_map(config.layer_map, student.num_hidden_layers, teacher.num_hidden_layers)
         self.terms, self.teacher_layers = [Term("floor", "floor", 1.0)], layer_map[-1] + 1
         generator = torch.Generator().manual_seed(0)
         direction_BSD = torch.randn(*windows, student.hidden_size, generator=generator)
         self.register_buffer("direction_BSD", direction_BSD, persistent=False)
 
-    def forward(self, student: Features, teacher: Features, mask_BS: Tensor | None) -> list[Tensor]:
+    def forward(self, student: Features, teacher: Features | None, batch: dict[str, Tensor]) -> list[Tensor]:
         return [(student.hidden_states[-1].float() * self.direction_BSD).sum()]

@@ -66,7 +66,7 @@ def draw(maps: LayerMaps, heads: Sequence[int], tokens: Sequence[str], step: int
 
 def _label(axes: Axes, tokens: Sequence[str], queries: bool, keys: bool) -> None:
     # A $ is a token like others, and no mathematics.
-    fonts: dict[str, Any] = {"fontsize": 6, "fontfamily": _families(), "parse_math": False}
+    fonts: dict[str, Any] = {"fontsize": 6, "fontfamily": families(), "parse_math": False}
     places = range(len(tokens))
     axes.set_xticks([])
     axes.set_yticks([])
@@ -78,7 +78,8 @@ def _label(axes: Axes, tokens: Sequence[str], queries: bool, keys: bool) -> None
     axes.spines[:].set_color("lightgrey")  # a dark first column is to be told from the frame
 
 
-def _families() -> list[str]:
+def families() -> list[str]:
+    """Installed fonts to draw text of any language with, in the order to try them in."""
     installed = {font.name for font in font_manager.fontManager.ttflist}
     return [name for name in _FONTS if name in installed]
 

@@ -14,10 +14,10 @@ from transformers import BertConfig
 
 from megatinybert.attention_figure import LayerMaps, draw, render
 from megatinybert.capture import Features, padding_mask
-from megatinybert.data.source import HeldOut
 from megatinybert.data.tokenizer import load_tokenizer
 from megatinybert.dist import World
 from megatinybert.engine import as_tensors
+from megatinybert.evaluate import HeldOutData
 from megatinybert.layer_map import resolve_layer_map
 from megatinybert.models import Teacher
 from megatinybert.monitor import tag_prefix
@@ -82,9 +82,12 @@ def drawing_interval(config: GeneralConfig, max_steps: int) -> int:
 
 
 class AttentionPictures:
-    """Draws what was chosen, of the first held-out window. tokenizer: folder or hub name."""
+    """Draws what was chosen, of the first held-out window, every `interval` steps. tokenizer: folder or hub name."""
 
-    def __init__(self, chosen: MapChoice, teacher: Teacher, data: HeldOut, tokenizer: str, world: World) -> None:
+    def __init__(
+        self, chosen: MapChoice, teacher: Teacher, data: HeldOutData, tokenizer: str, world: World, interval: int
+    ) -> None:
+        self.interval = interval
         self._chosen, self._teacher, self._world = chosen, teacher, world
         self._window = as_tensors(data.batch(np.array([0])), world.device)
         names = load_tokenizer(tokenizer)

@@ -16,7 +16,10 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
+from megatinybert.heads import head_logits
+
 ATTENTION_NAME = "megatinybert_capture"
+_MODEL_INPUTS = ("input_ids", "token_type_ids", "attention_mask")
 
 
 @dataclass
@@ -25,11 +28,13 @@ class Features:
 
     hidden_states: (B, S, D) each; entry 0 is the embedding output, entry i + 1 the output of layer i.
     queries, keys: (B, H, S, D / H) each, one per layer, not scaled.
+    logits: what the model's head says, as heads.head_logits gives it; None of a model without one.
     """
 
     hidden_states: list[Tensor] = field(default_factory=list)
     queries: list[Tensor] = field(default_factory=list)
     keys: list[Tensor] = field(default_factory=list)
+    logits: Tensor | None = None
 
 
 def _captured_attention(
@@ -55,12 +60,15 @@ AttentionMaskInterface.register(ATTENTION_NAME, sdpa_mask)
 def run_captured(model: PreTrainedModel, batch: dict[str, Tensor]) -> Features:
     """Run an encoder loaded with `attn_implementation=ATTENTION_NAME`.
 
-    batch: input_ids and token_type_ids, int64 (B, S); with padding also attention_mask, (B, S), 1 at real tokens.
+    batch: input_ids and token_type_ids, int64 (B, S); with padding also attention_mask, (B, S), 1 at real tokens. What
+    else is there (labels, say) is the objective's.
     Raises ValueError where the model did not use the attention it was told to (some architectures do not).
     """
     features = Features()
-    output = model(**batch, output_hidden_states=True, capture=features)
+    inputs = {name: batch[name] for name in _MODEL_INPUTS if name in batch}
+    output = model.base_model(**inputs, output_hidden_states=True, capture=features)
     features.hidden_states = list(output.hidden_states)
+    features.logits = head_logits(model, features.hidden_states[-1], batch)
     layers = len(features.hidden_states) - 1
     if len(features.queries) != layers:
         raise ValueError(

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 import yaml
-from transformers import BertConfig, BertModel
+from transformers import BertConfig, BertModel, PreTrainedConfig
 
 from megatinybert import curves
 from megatinybert.curves import Row
@@ -32,7 +32,7 @@ class Provenance:
 
     config: GeneralConfig
     teacher: BertConfig
-    student: BertConfig
+    student: PreTrainedConfig
     steps: int
     windows: int
 
@@ -179,11 +179,11 @@ def _held_out(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def _shape(model: BertConfig) -> str:
+def _shape(model: PreTrainedConfig) -> str:
     return f"{model.num_hidden_layers} x {model.hidden_size}"
 
 
-def _sizes(model: BertConfig) -> str:
+def _sizes(model: PreTrainedConfig) -> str:
     with torch.device("meta"):  # counts weights without making them
         size = size_of(BertModel(model, add_pooling_layer=False))
     return (

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from deepspeed.accelerator import get_accelerator
-from transformers import BertConfig, BertModel
+from transformers import BertConfig, BertModel, PreTrainedConfig, PreTrainedModel
 
 from megatinybert.apex import apex_state
 from megatinybert.data.mixture import Mixture
@@ -124,7 +124,7 @@ def check_weight_files(name: str) -> list[Finding]:
     return [Finding("warn", "teacher", text)]
 
 
-def check_sizes(config: GeneralConfig, teacher: BertConfig, student: BertModel) -> list[Finding]:
+def check_sizes(config: GeneralConfig, teacher: BertConfig, student: PreTrainedModel) -> list[Finding]:
     """Whether the student is smaller than its teacher, and can tell segments apart where the teacher can."""
     with torch.device("meta"):
         theirs = size_of(BertModel(teacher, add_pooling_layer=False)).parameters
@@ -209,7 +209,7 @@ def largest_passes(samples: Samples, drawn: int) -> float:
     return max(count / windows.samples for count, windows in each)
 
 
-def _shape(config: BertConfig) -> str:
+def _shape(config: PreTrainedConfig) -> str:
     return f"{config.num_hidden_layers} x {config.hidden_size}"
 
 

@@ -7,17 +7,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from megatinybert.schema import ConfigError, GeneralConfig, nearest, shipped_students, split_batch
+from megatinybert.schema import (
+    ConfigError,
+    GeneralConfig,
+    ProgramConfig,
+    TrainingConfig,
+    nearest,
+    shipped_students,
+    split_batch,
+)
 
-__all__ = ["ConfigError", "GeneralConfig", "dump_yaml", "load_config", "resolve_batch"]
+__all__ = ["ConfigError", "GeneralConfig", "Program", "dump_yaml", "load_config", "load_options", "resolve_batch"]
 
-USAGE = """\
+_GENERAL_USAGE = """\
 usage:
   deepspeed launch/general.sh [--config RECIPE.yaml] [--section.key VALUE ...]   all devices of this machine
   sh launch/general.sh [...]              the same; launcher options come from the environment:
@@ -40,6 +49,20 @@ precision, ZeRO and communication.
 Options = dict[str, dict[str, Any]]
 
 
+Schema = TypeVar("Schema", bound=ProgramConfig)
+
+
+@dataclass(frozen=True)
+class Program(Generic[Schema]):
+    """What a command line is read by. usage: the beginning of --help."""
+
+    schema: type[Schema]
+    usage: str
+
+
+GENERAL = Program(GeneralConfig, _GENERAL_USAGE)
+
+
 class Given(NamedTuple):
     """A value the user wrote, and where."""
 
@@ -48,14 +71,19 @@ class Given(NamedTuple):
 
 
 def load_config(argv: list[str]) -> GeneralConfig:
+    """The configuration of a general distillation; see `load_options`."""
+    return load_options(argv, GENERAL)
+
+
+def load_options(argv: list[str], program: Program[Schema]) -> Schema:
     """The configuration of `argv` (without the program's name): defaults, then recipe, then overrides.
 
     --help and --print-config print and raise SystemExit(0). The launcher's --local_rank is ignored. Raises
     ConfigError listing every unknown option, wrong value and conflict of recipe and command line together.
     """
-    options = _options()
+    options = _options(program.schema)
     if "--help" in argv or "-h" in argv:
-        print(_help(options), end="")
+        print(_help(options, program), end="")
         raise SystemExit(0)
     problems: list[str] = []
     overrides, recipe, print_config = _read_arguments(argv, options, problems)
@@ -68,7 +96,7 @@ def load_config(argv: list[str]) -> GeneralConfig:
     # On the command line null means "as if the recipe had not set it".
     undone = {name for name, given in overrides.items() if given.value is None}
     merged = {n: given for n, given in (written | overrides).items() if n in options and n not in undone}
-    config = _build(merged, options, problems)
+    config = _build(merged, options, program.schema, problems)
     if config is None:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise ConfigError("\n  ".join([f"{count} in the configuration:", *problems]))
@@ -78,7 +106,7 @@ def load_config(argv: list[str]) -> GeneralConfig:
     return config
 
 
-def resolve_batch(config: GeneralConfig, world_size: int) -> tuple[int, int]:
+def resolve_batch(config: TrainingConfig, world_size: int) -> tuple[int, int]:
     """(micro batch, accumulation steps), whose product with `world_size` is `run.global_batch`.
 
     Raises ConfigError with nearby valid choices where there is no such pair.
@@ -86,10 +114,10 @@ def resolve_batch(config: GeneralConfig, world_size: int) -> tuple[int, int]:
     return split_batch(config.run.global_batch, config.run.micro_batch, world_size)
 
 
-def dump_yaml(config: GeneralConfig) -> str:
+def dump_yaml(config: ProgramConfig) -> str:
     """`config` as YAML that --config reads back to an equal one; options without effect are left out."""
     sections = config.model_dump(mode="json")
-    for option in _without_effect(_flatten(sections)):
+    for option in config.without_effect(_flatten(sections)):
         section, key = option.split(".")
         del sections[section][key]
     return yaml.safe_dump(sections, sort_keys=False, allow_unicode=True, width=120)
@@ -186,25 +214,10 @@ def _flatten(sections: Mapping[Any, Any]) -> dict[str, Any]:
     return flat
 
 
-def _without_effect(values: Mapping[str, Any]) -> dict[str, str]:
-    """Options that another option's value leaves without effect, each with that other option."""
-    off: dict[str, str] = {}
-    if values.get("run.max_steps") is not None:
-        off["run.epochs"] = "run.max_steps"
-    if values.get("schedule.warmup_steps") is not None:
-        off["schedule.warmup_fraction"] = "schedule.warmup_steps"
-    if values.get("optimizer.name") == "sgd":
-        off |= dict.fromkeys(("optimizer.implementation", "optimizer.betas", "optimizer.eps"), "optimizer.name")
-    if values.get("data.shards") is not None:
-        off |= dict.fromkeys(("data.cache", "data.encoding", "data.text_key", "data.document"), "data.shards")
-        if values.get("data.text") is not None:
-            off["data.text"] = "data.shards"
-    return off
-
-
-def _build(given: dict[str, Given], options: Options, problems: list[str]) -> GeneralConfig | None:
+def _build(given: dict[str, Given], options: Options, schema: type[Schema], problems: list[str]) -> Schema | None:
     """The configuration of `given`, or None with the reasons added to `problems`."""
-    without_effect = _without_effect({name: value for name, (value, _) in given.items()})
+    values = {name: value for name, (value, _) in given.items()}
+    without_effect = schema.without_effect(values)
     for option, other in without_effect.items():
         if option in given:
             problems.append(
@@ -219,7 +232,7 @@ def _build(given: dict[str, Given], options: Options, problems: list[str]) -> Ge
         else:
             sections[section] = value
     try:
-        config = GeneralConfig.model_validate(sections)
+        config = schema.model_validate(sections)
     except ValidationError as error:
         # A union reports every alternative it tried: one line for each option is enough.
         details = {".".join(map(str, detail["loc"][:2])): detail for detail in reversed(error.errors())}
@@ -239,26 +252,26 @@ def _build(given: dict[str, Given], options: Options, problems: list[str]) -> Ge
     return None if problems else config
 
 
-def _options() -> Options:
+def _options(schema: type[BaseModel]) -> Options:
     """The JSON schema of every option, by dotted name, in the order of the sections."""
-    schema = GeneralConfig.model_json_schema()
+    tree = schema.model_json_schema()
     options: Options = {}
-    for name, content in schema["properties"].items():
+    for name, content in tree["properties"].items():
         if "$ref" in content:
-            section = schema["$defs"][content["$ref"].rsplit("/", 1)[-1]]
+            section = tree["$defs"][content["$ref"].rsplit("/", 1)[-1]]
             options |= {f"{name}.{key}": option for key, option in section["properties"].items()}
         else:
             options[name] = content
     return options
 
 
-def _help(options: Options) -> str:
-    lines = [USAGE]
+def _help(options: Options, program: Program[Schema]) -> str:
+    lines = [program.usage]
     last_section = ""
     for name, option in options.items():
         section = name.split(".")[0]
         if section != last_section:
-            model = GeneralConfig.model_fields[section].annotation
+            model = program.schema.model_fields[section].annotation
             is_section = isinstance(model, type) and issubclass(model, BaseModel)
             lines.append(f"{section}: {model.__doc__}" if is_section else f"{section}: How the engine runs.")
             last_section = section

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from megatinybert.ds_config import DeepSpeedSettings
 from megatinybert.findings import Finding
-from megatinybert.schema import GeneralConfig
+from megatinybert.schema import TrainingConfig
 
 
 def check_output_folder(folder: Path) -> Finding | None:
@@ -23,7 +23,7 @@ def check_output_folder(folder: Path) -> Finding | None:
     return None
 
 
-def check_disk(config: GeneralConfig, parameters: int, settings: DeepSpeedSettings) -> Finding:
+def check_disk(config: TrainingConfig, parameters: int, settings: DeepSpeedSettings) -> Finding:
     """Whether the checkpoints fit on the disk. parameters: of the trainee."""
     folder, keep = Path(config.run.output_dir), config.run.keep_checkpoints
     one = checkpoint_bytes(parameters, settings, config.optimizer.name)

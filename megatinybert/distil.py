@@ -6,10 +6,12 @@ import sys
 from pathlib import Path
 
 from megatinybert import checkpoint
+from megatinybert.attention_maps import AttentionPictures, drawing_interval
 from megatinybert.card import Provenance, write_card
 from megatinybert.data.mixture import Mixture
 from megatinybert.dist import World, check_shared
 from megatinybert.engine import build_engine
+from megatinybert.evaluate import PROBE, held_out
 from megatinybert.export import export_objective, export_student
 from megatinybert.findings import Findings
 from megatinybert.first_weights import OBJECTIVE_FILE, STUDENT_FOLDER, trained_positions
@@ -38,7 +40,8 @@ def distil(config: GeneralConfig, world: World) -> None:
     check_shared(output, world)
 
     micro_batch, recorded = inputs.micro_batch, inputs.recorded
-    kernels = choose_kernels(config, inputs.settings, inputs.trainee, micro_batch, world, recorded)
+    tokens = micro_batch * config.data.sequence_length
+    kernels = choose_kernels(config, inputs.settings, inputs.trainee, tokens, world, recorded)
     engines = {STUDENT: build_engine(inputs.trainee, config.optimizer, inputs.settings, kernels)}
     if inputs.start:
         checkpoint.load(inputs.start, engines)
@@ -49,25 +52,30 @@ def distil(config: GeneralConfig, world: World) -> None:
         print("\n".join([*warnings, *_start_lines(config, inputs, kernels, world)]), file=sys.stderr)
         monitor = Monitor(output, inputs.first_step, inputs.max_steps)
         monitor.text("config", config_text((output / "config.yaml").read_text(encoding="utf-8")))
+    teacher, rows = inputs.teacher, inputs.held_out
+    interval = drawing_interval(config, inputs.max_steps)
     run = Run(
         config,
         engines,
-        inputs.teacher,
+        teacher,
         inputs.windows,
-        inputs.held_out,
-        inputs.micro_batch,
+        micro_batch,
         inputs.max_steps,
         inputs.facts | kernels.facts,
         world,
-        inputs.tokenizer,
-        inputs.maps,
+        measure=lambda: held_out(engines, teacher, rows, micro_batch, world),
+        measured=[PROBE],
+        pictures=AttentionPictures(inputs.maps, teacher, rows, inputs.tokenizer, world, interval)
+        if inputs.maps
+        else None,
     )
     try:
         fit(run, inputs.first_step, monitor)
     finally:
         if monitor:
             monitor.close()
-    trained = trained_positions(config, inputs.trainee.student.config.max_position_embeddings)
+    positions = inputs.trainee.student.config.max_position_embeddings
+    trained = trained_positions(config.student.init, config.data.sequence_length, positions)
     export_objective(engines[STUDENT], output / OBJECTIVE_FILE, config.objective, trained, world)
     export_student(engines[STUDENT], output / STUDENT_FOLDER, inputs.tokenizer, world)
     if world.is_main:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from megatinybert.config import ConfigError, GeneralConfig, resolve_batch
-from megatinybert.schema import nearest
+from megatinybert.config import ConfigError, resolve_batch
+from megatinybert.schema import TrainingConfig, nearest
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -60,7 +60,7 @@ class DeepSpeedSettings:
     path: Path
 
 
-def load_ds_config(name: str, config: GeneralConfig, world_size: int) -> DeepSpeedSettings:
+def load_ds_config(name: str, config: TrainingConfig, world_size: int) -> DeepSpeedSettings:
     """Read the DeepSpeed configuration `name` (see `find_ds_config`) for a run of `world_size` ranks.
 
     Raises ConfigError listing every problem of the file, and every value in which it contradicts the recipe.

@@ -6,6 +6,7 @@ import contextlib
 import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import deepspeed
 import numpy as np
@@ -14,7 +15,6 @@ from deepspeed.runtime.engine import DeepSpeedEngine
 from torch import Tensor
 
 from megatinybert.data.order import mix
-from megatinybert.data.source import Samples
 from megatinybert.dist import World
 from megatinybert.ds_config import DeepSpeedSettings
 from megatinybert.kernels import TORCH, Kernels
@@ -27,6 +27,14 @@ from megatinybert.trainee import Trainee
 
 # What --deepspeed makes of the student's weights; under "bf16-autocast" they stay float32.
 _WEIGHTS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "bf16-autocast": torch.float32}
+
+
+class TrainingData(Protocol):
+    """What a run draws from. batch: a pure function of the positions, int64 (B,), which run on across epochs."""
+
+    @property
+    def samples(self) -> int: ...
+    def batch(self, positions: np.ndarray) -> dict[str, np.ndarray]: ...
 
 
 @dataclass(frozen=True)
@@ -43,14 +51,14 @@ class StepResult:
 
 def train_step(
     engines: Mapping[str, DeepSpeedEngine],
-    teacher: Teacher,
+    teacher: Teacher | None,
     micro_batches: Iterable[tuple[int, dict[str, Tensor]]],
     step: int,
     seed: int,
     learning_rate: float,
     watch: Stopwatch | None = None,
 ) -> dict[str, StepResult]:
-    """One optimizer step of every trainee, from one teacher pass for each micro batch.
+    """One optimizer step of every trainee, from one teacher pass for each micro batch, where there is a teacher.
 
     micro_batches: this rank's share of the global batch, each with its index in the global batch; as many as the
     engines accumulate over. Dropout depends on (seed, step, index, trainee) alone: ranks and resuming do not change it.
@@ -65,7 +73,7 @@ def train_step(
             group["lr"] = learning_rate
     for index, batch in micro_batches:
         watch.lap("data")
-        features = teacher.features(batch)
+        features = teacher.features(batch) if teacher else None
         watch.lap("teacher")
         for number, (name, engine) in enumerate(engines.items()):
             torch.manual_seed(int(mix(seed, step, index, number, 6) >> np.uint64(1)))
@@ -84,13 +92,13 @@ def train_step(
 
 
 def rank_micro_batches(
-    windows: Samples, step: int, global_batch: int, micro_batch: int, world: World
+    data: TrainingData, step: int, global_batch: int, micro_batch: int, world: World
 ) -> Iterable[tuple[int, dict[str, Tensor]]]:
     """The micro batches of a step that are this rank's: rank, rank + world size, ..."""
     first = step * global_batch
     for index in range(world.rank, global_batch // micro_batch, world.size):
         positions = first + index * micro_batch + np.arange(micro_batch, dtype=np.int64)
-        yield index, as_tensors(windows.batch(positions), world.device)
+        yield index, as_tensors(data.batch(positions), world.device)
 
 
 def as_tensors(batch: Mapping[str, np.ndarray], device: torch.device) -> dict[str, Tensor]:
@@ -116,7 +124,9 @@ def build_engine(
     return engine
 
 
-def dry_batch(trainee: Trainee, teacher: Teacher, batch: dict[str, Tensor], settings: DeepSpeedSettings) -> list[str]:
+def dry_batch(
+    trainee: Trainee, teacher: Teacher | None, batch: dict[str, Tensor], settings: DeepSpeedSettings
+) -> list[str]:
     """Run forward and backward once at full shape on a copy of the trainee, before anything depends on it.
 
     Returns the names of weights that the objective gives no gradient, which therefore keep their first values.
@@ -125,7 +135,7 @@ def dry_batch(trainee: Trainee, teacher: Teacher, batch: dict[str, Tensor], sett
     trial = copy.deepcopy(trainee).to(_WEIGHTS[settings.precision]).train()
     try:
         with autocast(settings, batch["input_ids"].device):
-            total, values, _ = trial(batch, teacher.features(batch))
+            total, values, _ = trial(batch, teacher.features(batch) if teacher else None)
         total.backward()
     except torch.OutOfMemoryError as error:
         rows, length = batch["input_ids"].shape
@@ -138,7 +148,7 @@ def dry_batch(trainee: Trainee, teacher: Teacher, batch: dict[str, Tensor], sett
         raise ValueError(
             f"before the first step the loss is not finite ({', '.join(bad)}): look at the two models' weights"
         )
-    return [name for name, parameter in trial.named_parameters() if parameter.grad is None]
+    return [name for name, weight in trial.named_parameters() if weight.requires_grad and weight.grad is None]
 
 
 def autocast(settings: DeepSpeedSettings, device: torch.device) -> contextlib.AbstractContextManager:

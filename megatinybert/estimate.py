@@ -80,7 +80,8 @@ def estimate(config: GeneralConfig, inputs: Inputs, ranks: int, alone: World, se
         "gradient_accumulation_steps": shown,
     }
     settings = dataclasses.replace(inputs.settings, raw=raw)
-    kernels = choose_kernels(config, settings, inputs.trainee, inputs.micro_batch, alone, inputs.recorded)
+    tokens = inputs.micro_batch * config.data.sequence_length
+    kernels = choose_kernels(config, settings, inputs.trainee, tokens, alone, inputs.recorded)
     engines = {"student": build_engine(inputs.trainee, config.optimizer, settings, kernels)}
     watch = Stopwatch(alone.device)
 
@@ -99,8 +100,8 @@ def estimate(config: GeneralConfig, inputs: Inputs, ranks: int, alone: World, se
     saving, checkpoint_bytes = _save_once(config, engines, alone)
     occasions.append(Occasion("checkpoint", saving, _times(run.save_interval, inputs)))
     tokens = run.global_batch * config.data.sequence_length
-    peak = peak_memory(alone.device)
-    return Estimate(steps, scaled, inputs.max_steps - inputs.first_step, tokens, occasions, checkpoint_bytes, peak)
+    to_do, peak = inputs.max_steps - inputs.first_step, peak_memory(alone.device)
+    return Estimate(steps, scaled, to_do, tokens, occasions, checkpoint_bytes, peak)
 
 
 def _occasions(
@@ -115,8 +116,9 @@ def _occasions(
     times = _times(config.run.held_out_interval, inputs) + new
     occasions = [Occasion("held-out measurement", _seconds_of(measure, alone) / ranks, times)]
     if inputs.maps:
-        pictures = AttentionPictures(inputs.maps, inputs.teacher, inputs.held_out, inputs.tokenizer, alone)
-        times = _times(drawing_interval(config, inputs.max_steps), inputs) + new
+        interval = drawing_interval(config, inputs.max_steps)
+        pictures = AttentionPictures(inputs.maps, inputs.teacher, inputs.held_out, inputs.tokenizer, alone, interval)
+        times = _times(interval, inputs) + new
         seconds = _seconds_of(lambda: pictures.of(engines, 0), alone)
         occasions.append(Occasion("set of attention maps", seconds, times))
     return occasions

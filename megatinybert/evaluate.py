@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,23 +12,45 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from megatinybert.capture import mean_pool, padding_mask
-from megatinybert.data.source import HeldOut
 from megatinybert.dist import World
 from megatinybert.engine import as_tensors
 from megatinybert.models import Teacher
+from megatinybert.monitor import tag_prefix
 from megatinybert.objectives.base import Term, by_group
+
+PROBE = "held_out/probe"
+
+
+class HeldOutData(Protocol):
+    """Rows that training never sees. batch: of the rows of these numbers, int64 (B,)."""
+
+    def __len__(self) -> int: ...
+    def batch(self, rows: np.ndarray) -> dict[str, np.ndarray]: ...
+
+
+def held_out(
+    engines: Mapping[str, DeepSpeedEngine], teacher: Teacher, data: HeldOutData, micro_batch: int, world: World
+) -> dict[str, float]:
+    """Measure every student on the held-out rows: {tag: value}, with the trainee's name before it if there are several.
+
+    Tags: held_out/total, held_out/GROUP for each group of terms, held_out/probe.
+    """
+    measured = _measure(engines, teacher, data, micro_batch, world)
+    return {
+        f"{tag_prefix(name, measured)}{tag}": value
+        for name, scalars in measured.items()
+        for tag, value in scalars.items()
+    }
 
 
 @torch.no_grad()
-def held_out(
-    engines: Mapping[str, DeepSpeedEngine], teacher: Teacher, data: HeldOut, micro_batch: int, world: World
+def _measure(
+    engines: Mapping[str, DeepSpeedEngine], teacher: Teacher, data: HeldOutData, micro_batch: int, world: World
 ) -> dict[str, dict[str, float]]:
-    """Measure every student on the held-out windows: {trainee: {tag: value}}.
-
-    Tags: held_out/total, held_out/GROUP for each group of terms, held_out/probe. Every rank makes the same number of
+    """{trainee: {tag: value}}. Every rank makes the same number of
     forward passes, because ZeRO-3 gathers weights in each; a spare one counts nothing.
     """
-    count = len(data.sample_ids)
+    count = len(data)
     batches = np.array_split(np.arange(count), range(micro_batch, count, micro_batch))
     tallies: dict[str, _Tally] = {}
     for engine in engines.values():
@@ -67,7 +90,7 @@ class _Tally:
         total, *losses = (world.sum(self.values) / self.count).tolist()
         scalars = {"held_out/total": total}
         scalars |= {f"held_out/{group}": loss for group, loss in by_group(terms, losses).items()}
-        scalars["held_out/probe"] = probe(world.sum(self.student_ND), world.sum(self.teacher_NE))
+        scalars[PROBE] = probe(world.sum(self.student_ND), world.sum(self.teacher_NE))
         return scalars
 
 

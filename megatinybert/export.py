@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import deepspeed
@@ -17,11 +18,11 @@ from deepspeed.runtime.engine import DeepSpeedEngine
 from deepspeed.utils import safe_get_full_fp32_param
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers import AutoTokenizer, BertConfig, BertModel
+from transformers import AutoTokenizer, PreTrainedModel
 
 from megatinybert.dist import World
 from megatinybert.files import publish_file, publish_folder
-from megatinybert.schema import ObjectiveConfig
+from megatinybert.schema import TransferConfig
 
 _READABLE = 0o644  # safetensors writes for the owner alone; a model is there to be read
 
@@ -34,7 +35,8 @@ def full_weights(engine: DeepSpeedEngine, module: nn.Module) -> dict[str, Tensor
     """
     weights = {}
     for name, parameter in module.named_parameters():
-        master = safe_get_full_fp32_param(parameter) if engine.zero_optimization() else None
+        trained = engine.zero_optimization() and parameter.requires_grad
+        master = safe_get_full_fp32_param(parameter) if trained else None
         if master is None:
             with deepspeed.zero.GatheredParameters([parameter]):
                 master = parameter.detach().clone()
@@ -42,21 +44,27 @@ def full_weights(engine: DeepSpeedEngine, module: nn.Module) -> dict[str, Tensor
     return weights
 
 
-def export_student(engine: DeepSpeedEngine, folder: Path, tokenizer: str, world: World) -> None:
+def export_student(
+    engine: DeepSpeedEngine, folder: Path, tokenizer: str, world: World, beside: Mapping[str, str] | None = None
+) -> None:
     """Write the student and its tokenizer to `folder`, in place of what stood there. Every rank calls it.
 
-    tokenizer: folder or hub name of the teacher's. The pooler, which Transformers' BertModel has and distillation does
-    not train, is written with its first random weights, the same in every export.
+    tokenizer: folder or hub name of the teacher's. beside: texts of other files, by name. The pooler, which
+    Transformers' BertModel has and distillation of layers does not train, is written with its first random weights, the
+    same in every export.
     """
     weights = full_weights(engine, engine.module.student)
     if world.is_main:
         temporary = folder.with_name(f".{folder.name}.tmp")
         shutil.rmtree(temporary, ignore_errors=True)
-        model = _with_pooler(engine.module.student.config)
-        _, unexpected = model.load_state_dict(weights, strict=False)
+        model = _plain(engine.module.student)
+        missing, unexpected = model.load_state_dict(weights, strict=False)
         assert not unexpected, unexpected
+        assert all(name.startswith("pooler.") or name in _tied(model) for name in missing), missing
         model.save_pretrained(temporary)
         AutoTokenizer.from_pretrained(tokenizer).save_pretrained(temporary)
+        for name, text in (beside or {}).items():
+            (temporary / name).write_text(text, encoding="utf-8")
         for file in temporary.iterdir():
             file.chmod(_READABLE)
         publish_folder(temporary, folder)
@@ -64,7 +72,7 @@ def export_student(engine: DeepSpeedEngine, folder: Path, tokenizer: str, world:
 
 
 def export_objective(
-    engine: DeepSpeedEngine, file: Path, options: ObjectiveConfig, trained_positions: int, world: World
+    engine: DeepSpeedEngine, file: Path, options: TransferConfig, trained_positions: int, world: World
 ) -> None:
     """Write the weights that the objective learnt, its options, and how many positions the student was trained at.
 
@@ -83,12 +91,20 @@ def export_objective(
     world.barrier()
 
 
-def _with_pooler(config: BertConfig) -> BertModel:
-    config = copy.deepcopy(config)
+def _plain(student: PreTrainedModel) -> PreTrainedModel:
+    """A model of the student's kind as Transformers makes it, with random weights."""
+    config = copy.deepcopy(student.config)
     config._attn_implementation = "eager"
+    config.architectures = [type(student).__name__]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return BertModel(config)
+        return type(student)(config)
+
+
+def _tied(model: PreTrainedModel) -> set[str]:
+    """Names of weights that are another name of a weight that named_parameters() tells first."""
+    own = {name for name, _ in model.named_parameters()}
+    return {name for name in model.state_dict() if name not in own}
 
 
 def _shape(parameter: nn.Parameter) -> torch.Size:

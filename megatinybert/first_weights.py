@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from transformers import BertConfig, BertModel
 from megatinybert.layer_map import resolve_layer_map
 from megatinybert.models import load_encoder, read_bert_config
 from megatinybert.objectives.base import Objective
+from megatinybert.objectives.tinybert import TinyBert
 from megatinybert.positions import extend_positions
-from megatinybert.schema import GeneralConfig
+from megatinybert.published import init_projections
+from megatinybert.schema import TransferConfig
 
 # Where a run's output folder has its student, and what its objective learnt. export.py writes both.
 STUDENT_FOLDER, OBJECTIVE_FILE = "student", "objective.safetensors"
@@ -31,22 +34,37 @@ _SHAPE = (
 )
 
 
-def give_first_weights(student: BertModel, objective: Objective, config: GeneralConfig, teacher: BertConfig) -> None:
-    """Do to a random student and objective what --student.init asks for.
+@dataclass(frozen=True)
+class Lesson:
+    """What a student is to learn, as far as its first weights depend on it.
 
-    teacher: the whole teacher's configuration. Raises ValueError where the weights are missing or do not fit.
+    options: of the objective. teacher: folder or hub name; teacher_config: of the whole one. length: tokens of the
+    longest row.
     """
-    init = config.student.init
+
+    options: TransferConfig
+    teacher: str
+    teacher_config: BertConfig
+    length: int
+
+
+def give_first_weights(student: BertModel, objective: Objective, init: str, lesson: Lesson) -> None:
+    """Do to a random student and objective what `init`, the option --student.init, asks for.
+
+    Raises ValueError where the weights are missing or do not fit.
+    """
     if init == "random":
         return
     if init == "teacher":
         count = student.config.num_hidden_layers
-        layers = resolve_layer_map(config.objective.layer_map, count, teacher.num_hidden_layers)
-        init_from_teacher(student, config.teacher.model, layers)
+        layers = resolve_layer_map(lesson.options.layer_map, count, lesson.teacher_config.num_hidden_layers)
+        init_from_teacher(student, lesson.teacher, layers)
     elif _is_run(Path(init)):
-        init_from_run(student, objective, config, Path(init))
+        init_from_run(student, objective, Path(init), lesson)
     else:
         init_from_folder(student, init)
+        if isinstance(objective, TinyBert):
+            init_projections(objective, init)
 
 
 def init_from_teacher(student: BertModel, name: str, layers: Sequence[int]) -> None:
@@ -79,20 +97,22 @@ def init_from_folder(student: BertModel, name: str) -> None:
     student.load_state_dict(load_encoder(name, f"--student.init {name}").state_dict())
 
 
-def trained_positions(config: GeneralConfig, positions: int) -> int:
-    """How many positions, from 0 on, the student of a run has values for that are not random. positions: all it has."""
-    init = config.student.init
+def trained_positions(init: str, length: int, positions: int) -> int:
+    """How many positions, from 0 on, the student of a run has values for that are not random.
+
+    init: the option --student.init. length: tokens of a window. positions: all that the student has.
+    """
     if init == "random":
-        return config.data.sequence_length
+        return length
     if init == "teacher" or not _is_run(Path(init)):
         return positions
-    return max(config.data.sequence_length, _read_objective(Path(init))[2])
+    return max(length, _read_objective(Path(init))[2])
 
 
-def init_from_run(student: BertModel, objective: Objective, config: GeneralConfig, run: Path) -> None:
-    """Take over the student of a finished run and what its objective learnt. config: of the run that `objective` is in.
+def init_from_run(student: BertModel, objective: Objective, run: Path, lesson: Lesson) -> None:
+    """Take over the student of a finished run and what its objective learnt.
 
-    Where that one has longer windows, the student's new positions are read off the teacher's. Raises ValueError where
+    Where this one has longer windows, the student's new positions are read off the teacher's. Raises ValueError where
     the run has not ended, or, naming what differs, where its weights do not fit.
     """
     option = f"--student.init {run}"
@@ -108,7 +128,7 @@ def init_from_run(student: BertModel, objective: Objective, config: GeneralConfi
     there, here = ({name: list(weight.shape) for name, weight in weights.items()} for weights in (learnt, own))
     if there != here:
         there |= {f"--objective.{key}": value for key, value in options_there.items()}
-        here |= {f"--objective.{key}": value for key, value in config.objective.model_dump(mode="json").items()}
+        here |= {f"--objective.{key}": value for key, value in lesson.options.model_dump(mode="json").items()}
         lines = [
             f"  {key}: {there.get(key, 'none')} there, {here.get(key, 'none')} here"
             for key in sorted(there.keys() | here.keys())
@@ -123,9 +143,9 @@ def init_from_run(student: BertModel, objective: Objective, config: GeneralConfi
     with torch.no_grad():
         for name, weight in own.items():
             weight.copy_(learnt[name])
-        if trained < config.data.sequence_length:
+        if trained < lesson.length:
             own_PD = student.embeddings.position_embeddings.weight
-            teacher = load_encoder(config.teacher.model, f"--teacher.model {config.teacher.model}")
+            teacher = load_encoder(lesson.teacher, f"--teacher.model {lesson.teacher}")
             own_PD.copy_(extend_positions(own_PD, teacher.embeddings.position_embeddings.weight, trained))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,18 +14,17 @@ from deepspeed.runtime.engine import DeepSpeedEngine
 from torch import Tensor
 
 from megatinybert import checkpoint
-from megatinybert.attention_maps import AttentionPictures, MapChoice, drawing_interval
+from megatinybert.attention_maps import AttentionPictures
+from megatinybert.best import Best
 from megatinybert.capture import padding_mask
-from megatinybert.data.source import HeldOut, Samples
 from megatinybert.dist import World
-from megatinybert.engine import StepResult, loss_scale, rank_micro_batches, train_step
-from megatinybert.evaluate import held_out
+from megatinybert.engine import StepResult, TrainingData, loss_scale, rank_micro_batches, train_step
 from megatinybert.models import Teacher
 from megatinybert.monitor import Monitor, memory, tag_prefix
 from megatinybert.objectives.base import Term, by_group
 from megatinybert.panel import hardware_text, layout, step_work
 from megatinybert.schedule import learning_rate
-from megatinybert.schema import GeneralConfig
+from megatinybert.schema import TrainingConfig
 from megatinybert.stopwatch import Stopwatch
 
 
@@ -35,83 +34,98 @@ class NonFiniteLoss(RuntimeError):
 
 @dataclass(frozen=True)
 class Run:
-    """Everything a run needs, resolved and checked. maps: the attention maps to draw; None: none."""
+    """Everything a run needs, resolved and checked.
 
-    config: GeneralConfig
+    measure: {tag: value} of the students as they are, the same on all ranks, which all call it. measured: its tags
+    beside the losses. pictures: attention maps to draw; None: none. best: keeps the best weights; None: the last count.
+    """
+
+    config: TrainingConfig
     engines: Mapping[str, DeepSpeedEngine]
-    teacher: Teacher
-    windows: Samples
-    held_out: HeldOut
+    teacher: Teacher | None
+    data: TrainingData
     micro_batch: int
     max_steps: int
     facts: dict[str, Any]
     world: World
-    tokenizer: str
-    maps: MapChoice | None
+    measure: Callable[[], dict[str, float]]
+    measured: Sequence[str]
+    pictures: AttentionPictures | None = None
+    best: Best | None = None
 
     @property
     def checkpoints(self) -> Path:
         return Path(self.config.run.output_dir) / "checkpoints"
 
 
+@dataclass
+class _Seen:
+    """What this rank has trained on since the last reading: shapes, and shares of padding, of its micro batches."""
+
+    shapes: list[tuple[int, int]]
+    padding: list[Tensor | float]
+
+    def noting(self, batches: Iterable[tuple[int, dict[str, Tensor]]]) -> Iterator[tuple[int, dict[str, Tensor]]]:
+        for index, batch in batches:
+            rows, length = batch["input_ids"].shape
+            self.shapes.append((rows, length))
+            self.padding.append(padding_share(batch))
+            yield index, batch
+
+
 def fit(run: Run, first_step: int, monitor: Monitor | None) -> None:
     """Train from `first_step` to the end. monitor: of rank 0; None on the others."""
-    config, world = run.config, run.world
-    every, length = config.run, config.data.sequence_length
+    config, world, every = run.config, run.world, run.config.run
     pending: list[tuple[int, dict[str, StepResult]]] = []
-    padding: list[Tensor | float] = []
-    work, watch = step_work(run.engines, run.teacher, every.global_batch, length, world), Stopwatch(world.device)
-    pictures, drawing = None, drawing_interval(config, run.max_steps)
-    if run.maps:
-        pictures = AttentionPictures(run.maps, run.teacher, run.held_out, run.tokenizer, world)
+    seen, watch = _Seen([], []), Stopwatch(world.device)
+    work = step_work(run.engines, run.teacher, world)
     if monitor:
-        monitor.layout(layout({name: engine.module.objective.terms for name, engine in run.engines.items()}))
+        terms = {name: engine.module.objective.terms for name, engine in run.engines.items()}
+        monitor.layout(layout(terms, run.measured))
         monitor.text("hardware", hardware_text(work, world))
     if first_step == 0:
-        _write(monitor, 0, _measure(run))
-        _draw(run, monitor, 0, pictures)
-    clock, clock_step = time.perf_counter(), first_step
+        _write(monitor, 0, run.measure())
+        _draw(run, monitor, 0)
+    clock = time.perf_counter()
     for step in range(first_step, run.max_steps):
         rate = learning_rate(config.optimizer, config.schedule, step, run.max_steps)
-        batches = rank_micro_batches(run.windows, step, every.global_batch, run.micro_batch, world)
-        result = train_step(run.engines, run.teacher, noting_padding(batches, padding), step, every.seed, rate, watch)
+        batches = rank_micro_batches(run.data, step, every.global_batch, run.micro_batch, world)
+        result = train_step(run.engines, run.teacher, seen.noting(batches), step, every.seed, rate, watch)
         done, last = step + 1, step + 1 == run.max_steps
         pending.append((done, result))
         if monitor:
             monitor.advance()
         measure = last or done % every.held_out_interval == 0
         store = last or done % every.save_interval == 0
-        draw = pictures is not None and (last or done % drawing == 0)
+        draw = run.pictures is not None and (last or done % run.pictures.interval == 0)
         if not (measure or store or draw or done == 1 or done % every.log_interval == 0):
             continue
         scalars = _read(run, pending)  # waits for the device; all ranks see the same losses
-        seconds = (time.perf_counter() - clock) / (done - clock_step)
         scalars["optimizer/learning_rate"] = rate
-        scalars["speed/tokens_per_second"] = every.global_batch * length / seconds
-        scalars |= work.speed(seconds) | {f"time/{part}": value for part, value in watch.read().items()}
-        scalars["windows/epoch"] = done * every.global_batch / run.windows.samples
-        scalars["windows/padding_share"] = sum(map(float, padding)) / len(padding)
+        scalars |= work.speed(seen.shapes, time.perf_counter() - clock)
+        scalars |= {f"time/{part}": value for part, value in watch.read().items()}
+        scalars["windows/epoch"] = done * every.global_batch / run.data.samples
+        scalars["windows/padding_share"] = sum(map(float, seen.padding)) / len(seen.padding)
         scalars |= memory(world.device)
         pending.clear()
-        padding.clear()
+        seen = _Seen([], [])
         if measure:
-            scalars |= _measure(run)
+            measurement = run.measure()
+            scalars |= measurement
+            if run.best:
+                run.best.consider(done, measurement)
         _write(monitor, done, scalars)
         if draw:
-            _draw(run, monitor, done, pictures)
+            _draw(run, monitor, done)
         if store:
             checkpoint.save(run.checkpoints, run.engines, done, run.facts, world, every.keep_checkpoints)
-        clock, clock_step = time.perf_counter(), done
+        clock = time.perf_counter()
 
 
-def noting_padding(
-    micro_batches: Iterable[tuple[int, dict[str, Tensor]]], shares: list[Tensor | float]
-) -> Iterator[tuple[int, dict[str, Tensor]]]:
-    """Pass the micro batches on, and add the share of padding in each to `shares`, on the device."""
-    for index, batch in micro_batches:
-        mask_BS = padding_mask(batch)
-        shares.append(0.0 if mask_BS is None else 1.0 - mask_BS.float().mean())
-        yield index, batch
+def padding_share(batch: dict[str, Tensor]) -> Tensor | float:
+    """The share of padding in a micro batch, on the device."""
+    mask_BS = padding_mask(batch)
+    return 0.0 if mask_BS is None else 1.0 - mask_BS.float().mean()
 
 
 def _read(run: Run, pending: list[tuple[int, dict[str, StepResult]]]) -> dict[str, float]:
@@ -144,22 +158,13 @@ def _refuse_non_finite(step: int, values: list[float], terms: list[Term]) -> Non
         )
 
 
-def _measure(run: Run) -> dict[str, float]:
-    measured = held_out(run.engines, run.teacher, run.held_out, run.micro_batch, run.world)
-    return {
-        f"{tag_prefix(name, measured)}{tag}": value
-        for name, scalars in measured.items()
-        for tag, value in scalars.items()
-    }
-
-
 def _write(monitor: Monitor | None, step: int, scalars: dict[str, float]) -> None:
     if monitor:
         monitor.log(step, scalars)
 
 
-def _draw(run: Run, monitor: Monitor | None, step: int, pictures: AttentionPictures | None) -> None:
-    images = pictures.of(run.engines, step) if pictures else {}
+def _draw(run: Run, monitor: Monitor | None, step: int) -> None:
+    images = run.pictures.of(run.engines, step) if run.pictures else {}
     if monitor:
         for tag, image in images.items():
             monitor.image(tag, step, image)

@@ -14,7 +14,7 @@ forward pass, since the backward pass has two products for each one of the forwa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from transformers import BertConfig
@@ -35,22 +35,40 @@ def training_flops(student: BertConfig, rows: int, length: int) -> int:
 
 
 @dataclass(frozen=True)
+class Part:
+    """One model of a step. passes: forward passes that its work is worth, 1 of a teacher and 3 of a student."""
+
+    config: BertConfig
+    passes: int
+    peak: Peak
+
+    def flops(self, shapes: Iterable[tuple[int, int]]) -> int:
+        """Operations on micro batches of these (rows, length)."""
+        depth = self.config.num_hidden_layers
+        return sum(self.passes * forward_flops(self.config, depth, rows, length) for rows, length in shapes)
+
+
+@dataclass(frozen=True)
 class StepWork:
-    """The operations of one step over all ranks, by the hardware's peak in the precision they run in.
+    """The models that a rank runs in a step, by name, each held against the hardware's peak in its own precision."""
 
-    parts: (operations, peak of one rank's device) of the teacher and of each student, by name.
-    """
-
-    parts: Mapping[str, tuple[int, Peak]]
+    parts: Mapping[str, Part]
     ranks: int
 
-    def speed(self, seconds: float) -> dict[str, float]:
-        """speed/ tags of a step that took `seconds`.
+    def speed(self, shapes: Sequence[tuple[int, int]], seconds: float) -> dict[str, float]:
+        """speed/ tags of what a rank has done in `seconds`. shapes: (rows, length) of its micro batches.
+
+        The other ranks are taken to have done as much.
 
         speed/tflops: 10^12 operations a second, all ranks together. speed/model_flops_utilisation: the time that the
         operations take at the peak, as a share of the time they took (Chowdhery et al. 2022, appendix B, for one
         precision). Teacher and student may differ in precision, so each part is held against its own peak.
         """
-        ideal = sum(flops / peak.flops_per_second for flops, peak in self.parts.values()) / self.ranks
-        total = sum(flops for flops, _ in self.parts.values())
-        return {"speed/tflops": total / seconds / 1e12, "speed/model_flops_utilisation": ideal / seconds}
+        operations = {name: part.flops(shapes) for name, part in self.parts.items()}
+        ideal = sum(flops / self.parts[name].peak.flops_per_second for name, flops in operations.items())
+        tokens = sum(rows * length for rows, length in shapes)
+        return {
+            "speed/tokens_per_second": self.ranks * tokens / seconds,
+            "speed/tflops": self.ranks * sum(operations.values()) / seconds / 1e12,
+            "speed/model_flops_utilisation": ideal / seconds,
+        }

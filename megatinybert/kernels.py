@@ -18,7 +18,7 @@ from megatinybert.dist import World
 from megatinybert.ds_config import DeepSpeedSettings
 from megatinybert.layer_norm import ApexLayerNorm
 from megatinybert.optimizers import build_optimizer, is_offloaded, parameter_groups
-from megatinybert.schema import GeneralConfig, OptimizerConfig
+from megatinybert.schema import OptimizerConfig, TrainingConfig
 from megatinybert.trainee import Trainee
 
 OPTIMIZER, LAYER_NORM = "optimizer.implementation", "student.layer_norm"
@@ -57,7 +57,7 @@ class Kernels:
 TORCH = Kernels()
 
 
-def settled(config: GeneralConfig, recorded: Mapping[str, Any]) -> dict[str, Choice]:
+def settled(config: TrainingConfig, recorded: Mapping[str, Any]) -> dict[str, Choice]:
     """The choices that need no measuring, by option: those asked for, and those of the checkpoint.
 
     recorded: facts of the checkpoint that the run continues from, {} for a new run. "auto" takes what they say, so that
@@ -73,7 +73,7 @@ def settled(config: GeneralConfig, recorded: Mapping[str, Any]) -> dict[str, Cho
 
 
 def check_kernels(
-    config: GeneralConfig, settings: DeepSpeedSettings, device: torch.device, recorded: Mapping[str, Any]
+    config: TrainingConfig, settings: DeepSpeedSettings, device: torch.device, recorded: Mapping[str, Any]
 ) -> None:
     """Raise ValueError with all that stands against the choices that are settled."""
     choices = settled(config, recorded)
@@ -85,17 +85,17 @@ def check_kernels(
 
 
 def choose_kernels(
-    config: GeneralConfig,
+    config: TrainingConfig,
     settings: DeepSpeedSettings,
     trainee: Trainee,
-    micro_batch: int,
+    tokens: int,
     world: World,
     recorded: Mapping[str, Any],
 ) -> Kernels:
     """Resolve --optimizer.implementation and --student.layer_norm, to the same on every rank. All ranks call it.
 
-    What is not `settled` is torch's, or on CUDA the faster of torch's and apex's where all ranks can use apex: rank 0
-    measures, on tensors shaped as in this run.
+    tokens: of a micro batch. What is not `settled` is torch's, or on CUDA the faster of torch's and apex's where all
+    ranks can use apex: rank 0 measures, on tensors shaped as in this run.
     """
     choices = settled(config, recorded)
     default = Choice("torch", "default")
@@ -107,8 +107,8 @@ def choose_kernels(
             updates = functools.partial(_updates, trainee, config.optimizer, settings, world)
             choices[OPTIMIZER] = _faster(updates, world)
     if LAYER_NORM not in choices and measure:
-        rows, width = micro_batch * config.data.sequence_length, trainee.student.config.hidden_size
-        choices[LAYER_NORM] = _faster(functools.partial(_layer_norms, rows, width, settings, world), world)
+        width = trainee.student.config.hidden_size
+        choices[LAYER_NORM] = _faster(functools.partial(_layer_norms, tokens, width, settings, world), world)
     return Kernels(choices.get(OPTIMIZER, default), choices.get(LAYER_NORM, default))
 
 

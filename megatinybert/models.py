@@ -13,12 +13,14 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoConfig, BertConfig, BertModel
+from transformers import AutoConfig, BertConfig, BertModel, PreTrainedConfig, PreTrainedModel
 
 from megatinybert.capture import ATTENTION_NAME, Features, run_captured
 
 STUDENTS = Path(__file__).parent / "students"
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+UNREADABLE = (OSError, SafetensorError, UnpicklingError, EOFError, RuntimeError)  # what damaged weight files raise
+_BERT_KEYS = {"vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "type_vocab_size"}
 
 
 class Teacher:
@@ -38,12 +40,12 @@ class Teacher:
 def read_bert_config(name: str, role: str) -> BertConfig:
     """Read the configuration of a BERT folder or hub name. Raises ValueError for another family or a missing folder."""
     try:
-        config = AutoConfig.from_pretrained(name)
+        config = _read_config(name)
     except (OSError, ValueError) as error:
         published = (Path(name) / "bert_config.json").is_file() and not (Path(name) / "config.json").is_file()
         hint = '. Copy its bert_config.json to config.json and add "model_type": "bert" there' if published else ""
         raise ValueError(
-            f"{role} {name}: cannot read a model configuration there: {_first_line(error)}{hint}"
+            f"{role} {name}: cannot read a model configuration there: {first_line(error)}{hint}"
         ) from error
     if config.model_type != "bert" or config.is_decoder:
         kind = f"{config.model_type}{' decoder' if getattr(config, 'is_decoder', False) else ''}"
@@ -122,27 +124,40 @@ def size_of(model: nn.Module) -> Size:
 
 
 def load_encoder(name: str, option: str) -> BertModel:
-    """A BERT encoder in float32 with every weight from its files; the library would fill holes with random numbers.
+    """A BERT encoder in float32, without pooler or head. Raises ValueError as `load_model` does."""
+    return load_model(BertModel, name, option, add_pooling_layer=False)
+
+
+def load_model(kind: type[PreTrainedModel], name: str, option: str, **settings: Any) -> Any:
+    """A model of a BERT class in float32 with every weight from its files; the library would fill holes with random
+    numbers. settings: for its `from_pretrained`.
 
     Raises ValueError where weights are missing, damaged, or pickled together with anything but tensors.
     """
     try:
-        loaded: Any = BertModel.from_pretrained(
+        model, report = kind.from_pretrained(
             name,
-            add_pooling_layer=False,
             attn_implementation=ATTENTION_NAME,
             dtype=torch.float32,
             output_loading_info=True,
             weights_only=True,  # other pickles could run code
+            **settings,
         )
-    except (OSError, SafetensorError, UnpicklingError, EOFError, RuntimeError) as error:
-        raise ValueError(f"{option}: its weights cannot be read: {_first_line(error)}") from error
-    model, report = loaded
+    except UNREADABLE as error:
+        raise ValueError(f"{option}: its weights cannot be read: {first_line(error)}") from error
     missing = sorted(report["missing_keys"]) + sorted(str(key) for key in report.get("mismatched_keys", ()))
     if missing:
         shown = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
-        raise ValueError(f"{option}: the files hold no weights for {shown}: this is not a whole BERT encoder")
+        whole = "BERT encoder" if kind is BertModel else kind.__name__
+        raise ValueError(f"{option}: the files hold no weights for {shown}: this is not a whole {whole}")
     return model
+
+
+def _read_config(name: str) -> PreTrainedConfig:
+    settings, _ = PreTrainedConfig.get_config_dict(name)
+    if "model_type" not in settings and settings.keys() >= _BERT_KEYS:  # as TinyBERT's authors write it
+        return BertConfig.from_dict(settings)
+    return AutoConfig.from_pretrained(name)
 
 
 def _cut(model: BertModel, layers: int) -> None:
@@ -150,5 +165,5 @@ def _cut(model: BertModel, layers: int) -> None:
     model.config.num_hidden_layers = layers
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]

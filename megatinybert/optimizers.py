@@ -12,8 +12,8 @@ from megatinybert.schema import OptimizerConfig
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Two groups: matrices with weight decay, and vectors, which are biases and LayerNorm weights, without."""
-    parameters = list(model.parameters())
+    """Two groups of what is trained: matrices with weight decay; vectors (biases, LayerNorm weights) without."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},

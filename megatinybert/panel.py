@@ -8,15 +8,18 @@ from deepspeed.runtime.engine import DeepSpeedEngine
 
 from megatinybert.dist import World
 from megatinybert.engine import arithmetic_dtype
-from megatinybert.flops import StepWork, forward_flops, training_flops
+from megatinybert.flops import Part, StepWork
 from megatinybert.models import Teacher
 from megatinybert.monitor import Layout, curve_of, tag_prefix
 from megatinybert.objectives.base import Term
 from megatinybert.peak import find_peak
 
 
-def layout(trainees: Mapping[str, Sequence[Term]]) -> Layout:
-    """The charts of a run, the most telling first. trainees: {name: terms of its objective}."""
+def layout(trainees: Mapping[str, Sequence[Term]], measured: Sequence[str]) -> Layout:
+    """The charts of a run, the most telling first.
+
+    trainees: {name: terms of its objective}. measured: tags, beside the losses, of what is measured now and then.
+    """
     prefixes = {name: tag_prefix(name, trainees) for name in trainees}
 
     def tags(name: str) -> list[str]:
@@ -35,9 +38,9 @@ def layout(trainees: Mapping[str, Sequence[Term]]) -> Layout:
         for group in groups
     }
     return {
-        "losses in training and held out, probe": {
+        "losses in training and held out, measurements": {
             **{name: tags(f"loss/{name}") for name in ("total", *groups)},
-            "probe": tags("held_out/probe"),
+            **{tag.rpartition("/")[2]: tags(tag) for tag in measured},
         },
         "loss of each layer": {group: found for group, found in layers.items() if found},
         "speed": {
@@ -59,27 +62,23 @@ def layout(trainees: Mapping[str, Sequence[Term]]) -> Layout:
     }
 
 
-def step_work(
-    engines: Mapping[str, DeepSpeedEngine], teacher: Teacher, rows: int, length: int, world: World
-) -> StepWork:
-    """The arithmetic of a step of `rows` windows over all ranks. Where the hardware is not known, its peak is measured.
+def step_work(engines: Mapping[str, DeepSpeedEngine], teacher: Teacher | None, world: World) -> StepWork:
+    """The models that a rank runs in a step. Where the hardware is not known, its peak is measured.
 
     Every rank calls it: ranks that share a CPU then measure what is left for each.
     """
-    depth = teacher.model.config.num_hidden_layers
-    work = {"teacher": (forward_flops(teacher.model.config, depth, rows, length), teacher.model.dtype)}
-    for name, engine in engines.items():
-        work[name] = training_flops(engine.module.student.config, rows, length), arithmetic_dtype(engine)
-    peaks = {dtype: find_peak(dtype, world.device) for dtype in {dtype for _, dtype in work.values()}}
-    return StepWork({name: (flops, peaks[dtype]) for name, (flops, dtype) in work.items()}, world.size)
+    models = {"teacher": (teacher.model.config, 1, teacher.model.dtype)} if teacher else {}
+    models |= {name: (each.module.student.config, 3, arithmetic_dtype(each)) for name, each in engines.items()}
+    peaks = {dtype: find_peak(dtype, world.device) for dtype in {dtype for _, _, dtype in models.values()}}
+    parts = {name: Part(config, passes, peaks[dtype]) for name, (config, passes, dtype) in models.items()}
+    return StepWork(parts, world.size)
 
 
 def hardware_text(work: StepWork, world: World) -> str:
     """Markdown: what the utilisation is a share of."""
     ranks = "1 rank" if world.size == 1 else f"{world.size} ranks"
     lines = [f"- {ranks} on {world.device.type}"]
-    for name, (flops, peak) in work.parts.items():
-        lines.append(f"- {name}: {flops / 1e12:,.3g} TFLOP in a step; the peak of a rank is {peak}")
+    lines += [f"- {name}: the peak of a rank is {part.peak}" for name, part in work.parts.items()]
     return "\n".join(lines)
 
 

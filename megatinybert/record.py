@@ -17,13 +17,13 @@ from megatinybert.dist import World
 from megatinybert.ds_config import DeepSpeedSettings
 from megatinybert.files import write_atomically
 from megatinybert.kernels import Kernels
-from megatinybert.schema import GeneralConfig
+from megatinybert.schema import ProgramConfig
 
 _PACKAGES = ("torch", "deepspeed", "transformers", "tokenizers", "numpy")
 
 
 def write_config(
-    folder: Path, config: GeneralConfig, settings: DeepSpeedSettings, kernels: Kernels, world: World
+    folder: Path, config: ProgramConfig, settings: DeepSpeedSettings, kernels: Kernels | None, world: World
 ) -> None:
     """Write folder/config.yaml: a recipe that repeats the run, and under `environment` what it ran on."""
     environment = {
@@ -34,7 +34,7 @@ def write_config(
         "device": world.device.type,
         "hardware": hardware_name(world.device),
         "world_size": world.size,
-        "kernels": kernels.facts,
+        **({"kernels": kernels.facts} if kernels else {}),
         "deepspeed_config": settings.raw,
     }
     text = dump_yaml(config) + yaml.safe_dump({"environment": environment}, sort_keys=False, allow_unicode=True)

@@ -12,7 +12,7 @@ from megatinybert.dist import World
 from megatinybert.ds_config import DeepSpeedSettings
 from megatinybert.kernels import settled
 from megatinybert.models import Teacher
-from megatinybert.schema import GeneralConfig
+from megatinybert.schema import GeneralConfig, TrainingConfig
 from megatinybert.trainee import Trainee
 
 
@@ -24,14 +24,24 @@ def facts_of(
     windows: Samples,
     world: World,
 ) -> dict[str, Any]:
-    """What makes a run the same run: a checkpoint is continued only where all of it agrees."""
-    student = trainee.student.config
-    facts: dict[str, Any] = {
+    """What makes a general distillation the same run: a checkpoint is continued only where all of it agrees."""
+    own = {
         "corpus": data_identity(windows),
         "data.sequence_length": config.data.sequence_length,
         "data.pair_probability": config.data.pair_probability,
         "data.shuffle_block": config.data.shuffle_block,
         "data.shuffle_group": config.data.shuffle_group,
+        "objective": config.objective.model_dump(mode="json"),
+    }
+    return own | training_facts(config, settings, trainee, teacher, world)
+
+
+def training_facts(
+    config: TrainingConfig, settings: DeepSpeedSettings, trainee: Trainee, teacher: Teacher | None, world: World
+) -> dict[str, Any]:
+    """The part of `facts_of` that every run has."""
+    student = trainee.student.config
+    facts: dict[str, Any] = {
         "run.seed": config.run.seed,
         "run.global_batch": config.run.global_batch,
         "student layers, width, heads, intermediate": [
@@ -40,8 +50,7 @@ def facts_of(
             student.num_attention_heads,
             student.intermediate_size,
         ],
-        "teacher": teacher.fingerprint,
-        "objective": config.objective.model_dump(mode="json"),
+        "teacher": teacher.fingerprint if teacher else None,
         "optimizer.name": config.optimizer.name,
         "ZeRO stage": settings.stage,
         "precision": settings.precision,
@@ -51,7 +60,7 @@ def facts_of(
     return json.loads(json.dumps(facts))
 
 
-def starting_point(config: GeneralConfig, facts: dict[str, Any]) -> tuple[Path | None, list[str]]:
+def starting_point(config: TrainingConfig, facts: dict[str, Any]) -> tuple[Path | None, list[str]]:
     """(the checkpoint to continue from, None to begin anew; a line about each damaged one that is passed over).
 
     Raises ValueError where the checkpoint is damaged or of another kind of run, or --run.resume never forbids it.

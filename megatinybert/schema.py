@@ -1,14 +1,15 @@
-"""The schema of a general distillation run: every option, its type, its limits and its default.
+"""The schema of a run: every option of general distillation, its type, its limits and its default.
 
-The command line, --help and the messages about mistakes are derived from it (see config.py).
+The command line, --help and the messages about mistakes are derived from it (see config.py). What the engine needs of
+any run, `TrainingConfig`, is apart: the stages of task distillation (task_schema.py) have it too.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
@@ -171,12 +172,9 @@ class DataConfig(Section):
         return mixture
 
 
-class ObjectiveConfig(Section):
-    """What the student is taught."""
+class TransferConfig(Section):
+    """What the student learns of the teacher's layers."""
 
-    name: Literal[*OBJECTIVES] = Field(  # type: ignore[valid-type]
-        "tinybert", description="tinybert: match attention scores, hidden states, embeddings"
-    )
     attention_weight: NonNegative = Field(1.0, description="weight of the attention-score term")
     hidden_weight: NonNegative = Field(1.0, description="weight of the hidden-state term")
     embedding_weight: NonNegative = Field(1.0, description="weight of the embedding term")
@@ -192,7 +190,7 @@ class ObjectiveConfig(Section):
     )
 
     @model_validator(mode="after")
-    def _some_term(self) -> ObjectiveConfig:
+    def _some_term(self) -> TransferConfig:
         if self.attention_weight == self.hidden_weight == self.embedding_weight == 0:
             raise ValueError(
                 "--objective.attention_weight, --objective.hidden_weight and --objective.embedding_weight"
@@ -201,7 +199,17 @@ class ObjectiveConfig(Section):
         return self
 
 
-class OptimizerConfig(Section):
+class _ObjectiveName(Section):
+    name: Literal[*OBJECTIVES] = Field(  # type: ignore[valid-type]
+        "tinybert", description="tinybert: match attention scores, hidden states, embeddings"
+    )
+
+
+class ObjectiveConfig(TransferConfig, _ObjectiveName):  # pydantic puts the fields of the last base first
+    """What the student is taught."""
+
+
+class UpdateConfig(Section):
     """The optimizer; biases and LayerNorm weights are not decayed."""
 
     name: Literal["adamw", "sgd"] = Field("adamw", description="the update rule")
@@ -209,13 +217,20 @@ class OptimizerConfig(Section):
         "auto",
         description="whose adamw kernels; auto: torch, or NVIDIA apex where it is there and measures faster",
     )
-    learning_rate: Positive = Field(1e-4, description="peak learning rate")
     betas: tuple[FractionBelowOne, FractionBelowOne] = Field(
         (0.9, 0.999), description="decay of the two running means (adamw)"
     )
     eps: Positive = Field(1e-6, description="added to the denominator (adamw)")
     weight_decay: NonNegative = Field(0.01, description="weight decay")
     gradient_clipping: NonNegative = Field(1.0, description="largest norm of the whole gradient (0: off)")
+
+
+class _LearningRate(Section):
+    learning_rate: Positive = Field(1e-4, description="peak learning rate")
+
+
+class OptimizerConfig(UpdateConfig, _LearningRate):
+    """The optimizer; biases and LayerNorm weights are not decayed."""
 
 
 class ScheduleConfig(Section):
@@ -267,12 +282,46 @@ class MonitorConfig(Section):
     )
 
 
-class GeneralConfig(Section):
-    """All options of general distillation.
+DeepSpeedFile = Annotated[
+    str,
+    Field(
+        min_length=1,
+        description="DeepSpeed configuration: a path (looked for from the working directory, then the"
+        " repository) or a bare name such as zero2-bf16",
+    ),
+]
+
+
+class TrainingConfig(Protocol):
+    """What the engine needs of any configuration, to train whatever student.
 
     `run.max_steps`, when not None, is used in place of `run.epochs`, and `schedule.warmup_steps` in place of
     `schedule.warmup_fraction`; `load_config` refuses a user's setting both.
     """
+
+    @property
+    def student(self) -> StudentConfig: ...
+    @property
+    def optimizer(self) -> OptimizerConfig: ...
+    @property
+    def schedule(self) -> ScheduleConfig: ...
+    @property
+    def run(self) -> RunConfig: ...
+    @property
+    def deepspeed(self) -> str: ...
+
+
+class ProgramConfig(Section):
+    """All options of a program."""
+
+    @staticmethod
+    def without_effect(values: Mapping[str, Any]) -> dict[str, str]:
+        """Options, by dotted name, that another option's value leaves without effect, each with that other option."""
+        raise NotImplementedError
+
+
+class GeneralConfig(ProgramConfig):
+    """All options of general distillation: a `TrainingConfig`, and what is its own."""
 
     teacher: TeacherConfig
     student: StudentConfig = StudentConfig()
@@ -282,8 +331,25 @@ class GeneralConfig(Section):
     schedule: ScheduleConfig = ScheduleConfig()
     run: RunConfig = RunConfig()
     monitor: MonitorConfig = MonitorConfig()
-    deepspeed: Text = Field(
-        "ds_configs/zero1.json",
-        description="DeepSpeed configuration: a path (looked for from the working directory, then the"
-        " repository) or a bare name such as zero2-bf16",
-    )
+    deepspeed: DeepSpeedFile = "ds_configs/zero1.json"
+
+    @staticmethod
+    def without_effect(values: Mapping[str, Any]) -> dict[str, str]:
+        off = replaced(values)
+        if values.get("data.shards") is not None:
+            off |= dict.fromkeys(("data.cache", "data.encoding", "data.text_key", "data.document"), "data.shards")
+            if values.get("data.text") is not None:
+                off["data.text"] = "data.shards"
+        return off
+
+
+def replaced(values: Mapping[str, Any]) -> dict[str, str]:
+    """The same of the options that every run has."""
+    off: dict[str, str] = {}
+    if values.get("run.max_steps") is not None:
+        off["run.epochs"] = "run.max_steps"
+    if values.get("schedule.warmup_steps") is not None:
+        off["schedule.warmup_fraction"] = "schedule.warmup_steps"
+    if values.get("optimizer.name") == "sgd":
+        off |= dict.fromkeys(("optimizer.implementation", "optimizer.betas", "optimizer.eps"), "optimizer.name")
+    return off

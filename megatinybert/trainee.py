@@ -6,10 +6,10 @@ import pkgutil
 
 import torch
 from torch import Tensor, nn
-from transformers import BertConfig, BertModel
+from transformers import BertConfig, PreTrainedModel
 
-from megatinybert.capture import Features, padding_mask, run_captured
-from megatinybert.first_weights import give_first_weights
+from megatinybert.capture import Features, run_captured
+from megatinybert.first_weights import Lesson, give_first_weights
 from megatinybert.models import build_student, student_config
 from megatinybert.objectives import OBJECTIVES
 from megatinybert.objectives.base import Objective
@@ -20,19 +20,19 @@ from megatinybert.stopwatch import Stopwatch
 class Trainee(nn.Module):
     """A student with its objective; its forward is the loss, so that the engine wraps the whole computation."""
 
-    def __init__(self, student: BertModel, objective: Objective) -> None:
+    def __init__(self, student: PreTrainedModel, objective: Objective) -> None:
         super().__init__()
         self.student, self.objective = student, objective
 
     def forward(
-        self, batch: dict[str, Tensor], teacher: Features, watch: Stopwatch | None = None
+        self, batch: dict[str, Tensor], teacher: Features | None, watch: Stopwatch | None = None
     ) -> tuple[Tensor, Tensor, Features | None]:
         """-> (total loss, a scalar; [total, *unweighted terms], detached float32 (1 + T,); in eval mode the student's
         features), with T = len(objective.terms). watch: tells the objective's time from the student's."""
         student = run_captured(self.student, batch)
         if watch:
             watch.lap("student")
-        terms = self.objective(student, teacher, padding_mask(batch))
+        terms = self.objective(student, teacher, batch)
         total = sum(term.weight * loss for term, loss in zip(self.objective.terms, terms, strict=True))
         if watch:
             watch.lap("objective")
@@ -52,5 +52,6 @@ def build_trainee(config: GeneralConfig, teacher: BertConfig) -> Trainee:
         objective_class: type[Objective] = pkgutil.resolve_name(OBJECTIVES[config.objective.name])
         objective = objective_class(config.objective, shape, teacher)
         student = build_student(shape)
-    give_first_weights(student, objective, config, teacher)
+    lesson = Lesson(config.objective, config.teacher.model, teacher, config.data.sequence_length)
+    give_first_weights(student, objective, wanted.init, lesson)
     return Trainee(student, objective)

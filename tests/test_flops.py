@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertModel
 
 from megatinybert import peak
-from megatinybert.flops import StepWork, forward_flops, training_flops
+from megatinybert.flops import Part, StepWork, forward_flops, training_flops
 from megatinybert.peak import Peak
 from tests.toys import bert_config
 
@@ -30,12 +30,17 @@ def test_operations_are_what_torch_counts() -> None:
 
 
 def test_each_part_is_held_against_the_peak_of_its_precision() -> None:
-    work = StepWork({"teacher": (8_000, Peak(4_000.0, "fp16", "")), "student": (3_000, Peak(1_000.0, "fp32", ""))}, 1)
-    assert work.speed(10.0)["speed/model_flops_utilisation"] == pytest.approx((2 + 3) / 10)
-    assert work.speed(10.0)["speed/tflops"] == pytest.approx(11_000 / 10 / 1e12)
-    shared = StepWork(work.parts, ranks=4)
-    assert shared.speed(10.0)["speed/model_flops_utilisation"] == pytest.approx((2 + 3) / 4 / 10)
-    assert shared.speed(10.0)["speed/tflops"] == work.speed(10.0)["speed/tflops"]
+    config, shapes = bert_config(layers=3), [(2, 17), (1, 9)]
+    forward = forward_flops(config, 3, 2, 17) + forward_flops(config, 3, 1, 9)
+    parts = {"teacher": Part(config, 1, Peak(4e3, "fp16", "")), "student": Part(config, 3, Peak(1e3, "fp32", ""))}
+    alone, ranks = StepWork(parts, 1).speed(shapes, 10.0), StepWork(parts, 4).speed(shapes, 10.0)
+    assert alone["speed/model_flops_utilisation"] == pytest.approx((forward / 4e3 + 3 * forward / 1e3) / 10)
+    assert alone["speed/tflops"] == pytest.approx(4 * forward / 10 / 1e12)
+    assert alone["speed/tokens_per_second"] == pytest.approx((2 * 17 + 9) / 10)
+    # Every rank does its own share, on hardware of its own.
+    assert ranks["speed/model_flops_utilisation"] == alone["speed/model_flops_utilisation"]
+    assert ranks["speed/tflops"] == pytest.approx(4 * alone["speed/tflops"])
+    assert ranks["speed/tokens_per_second"] == pytest.approx(4 * alone["speed/tokens_per_second"])
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from tensorboard.plugins.custom_scalar import layout_pb2  # type: ignore[import-
 from tqdm import tqdm
 
 from megatinybert.config import load_config
-from megatinybert.fit import noting_padding
+from megatinybert.fit import padding_share
 from megatinybert.flops import forward_flops, training_flops
 from megatinybert.monitor import Monitor, curve_of
 from megatinybert.objectives.base import Term
@@ -129,8 +129,8 @@ def test_the_first_page_shows_every_curve_of_a_run(golden_run: Path) -> None:
 
 def test_of_several_students_every_curve_has_its_name() -> None:
     terms = [Term("attention_0", "attention", 1.0), Term("embedding", "embedding", 1.0)]
-    page = layout({"small": terms, "large": terms[1:]})
-    losses = page["losses in training and held out, probe"]
+    page = layout({"small": terms, "large": terms[1:]}, ["held_out/probe"])
+    losses = page["losses in training and held out, measurements"]
     assert list(losses) == ["total", "attention", "embedding", "probe"]
     assert losses["total"] == ["small/loss/total$", "large/loss/total$"]
     assert page["loss of each layer"] == {"attention": ["small/loss_per_layer/attention$"]}
@@ -149,16 +149,11 @@ def test_the_configuration_and_the_hardware_can_be_read_in_tensorboard(golden_ru
     assert "1 rank on cpu" in texts["hardware"] and "fp32 (measured)" in texts["hardware"]
 
 
-def test_padding_is_counted_as_batches_pass() -> None:
+def test_share_of_padding() -> None:
     ids = torch.zeros(2, 4, dtype=torch.long)
     mask = torch.tensor([[1, 1, 1, 0], [1, 1, 0, 0]])
-    batches: list[tuple[int, dict[str, Any]]] = [
-        (0, {"input_ids": ids}),
-        (3, {"input_ids": ids, "attention_mask": mask}),
-    ]
-    shares: list[Any] = []
-    assert list(noting_padding(batches, shares)) == batches
-    assert [float(share) for share in shares] == [0.0, pytest.approx(3 / 8)]
+    assert padding_share({"input_ids": ids}) == 0.0
+    assert float(padding_share({"input_ids": ids, "attention_mask": mask})) == pytest.approx(3 / 8)
 
 
 def test_the_written_configuration_is_a_recipe_for_the_same_run(golden_run: Path, tmp_path: Path) -> None:

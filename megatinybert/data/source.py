@@ -35,6 +35,9 @@ class HeldOut:
     sample_ids: np.ndarray
     origin: str
 
+    def __len__(self) -> int:
+        return len(self.sample_ids)
+
     def batch(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """rows: places in `sample_ids`, int64 (B,) -> the batch, as `Windows.batch_of` gives it."""
         ids, epochs = self.sample_ids[rows], np.zeros_like(rows)

@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
-from transformers import BertConfig
 
 from megatinybert.capture import Features
-from megatinybert.schema import ObjectiveConfig
 
 
 @dataclass(frozen=True)
@@ -25,17 +23,18 @@ class Objective(nn.Module):
     """A loss between the features of student and teacher, with whatever it learns beside the student.
 
     terms: the scalars that `forward` computes, in its order. teacher_layers: how many layers of the teacher it needs.
+    Those of general.sh are made of (ObjectiveConfig, student's and teacher's BertConfig), and raise ValueError where the
+    two models do not fit.
     """
 
     terms: list[Term]
     teacher_layers: int
 
-    def __init__(self, config: ObjectiveConfig, student: BertConfig, teacher: BertConfig) -> None:
-        """Raises ValueError where the two models do not fit the objective."""
-        super().__init__()
+    def forward(self, student: Features, teacher: Features | None, batch: dict[str, Tensor]) -> list[Tensor]:
+        """Unweighted scalars (float32), one for each of `terms`.
 
-    def forward(self, student: Features, teacher: Features, mask_BS: Tensor | None) -> list[Tensor]:
-        """Unweighted scalars (float32), one for each of `terms`. mask: bool (B, S), True at real tokens, or None."""
+        teacher: None in a run without one. batch: what both models read, with the labels where there are any.
+        """
         raise NotImplementedError
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from torch import Tensor, nn
 from transformers import BertConfig
 
-from megatinybert.capture import Features
+from megatinybert.capture import Features, padding_mask
 from megatinybert.layer_map import resolve_layer_map
 from megatinybert.objectives.base import Objective, Term
 from megatinybert.objectives.scores import score_loss
-from megatinybert.schema import ObjectiveConfig
+from megatinybert.schema import TransferConfig
 
 
 class TinyBert(Objective):
@@ -20,8 +20,8 @@ class TinyBert(Objective):
     Raises ValueError where layers or heads of the two models do not fit.
     """
 
-    def __init__(self, config: ObjectiveConfig, student: BertConfig, teacher: BertConfig) -> None:
-        super().__init__(config, student, teacher)
+    def __init__(self, config: TransferConfig, student: BertConfig, teacher: BertConfig) -> None:
+        super().__init__()
         layers = student.num_hidden_layers
         problems = []
         try:
@@ -56,8 +56,9 @@ class TinyBert(Objective):
             nn.init.zeros_(projection.bias)
         self.projections = nn.ModuleList(linears)
 
-    def forward(self, student: Features, teacher: Features, mask_BS: Tensor | None) -> list[Tensor]:
-        losses = []
+    def forward(self, student: Features, teacher: Features | None, batch: dict[str, Tensor]) -> list[Tensor]:
+        assert teacher is not None
+        losses, mask_BS = [], padding_mask(batch)
         for i in self.attention_layers:
             j = self.layer_map[i]
             losses.append(
