@@ -12,30 +12,7 @@
 # In shell, line 2 does nothing, and the Python at the end is a here-document that nobody reads. In Python, line 2
 # opens a string that holds all of the shell.
 
-here=$(dirname -- "$0")
-if ! command -v deepspeed >/dev/null 2>&1; then
-    if [ ! -x "$here/../.venv/bin/deepspeed" ]; then
-        echo "error: deepspeed is not on PATH, nor in the repository's .venv; run: make setup" >&2
-        exit 1
-    fi
-    PATH=$(cd -- "$here/../.venv/bin" && pwd):$PATH
-    export PATH
-fi
-if [ -z "${DS_ACCELERATOR-}" ] && ! nvidia-smi -L >/dev/null 2>&1; then
-    export DS_ACCELERATOR=cpu
-fi
-# The Python that deepspeed itself runs on: another one first on PATH may lack the packages.
-python=$(dirname -- "$(command -v deepspeed)")/python
-[ -x "$python" ] || python=python3
-
-if [ -n "${LOCAL_RANK-}" ]; then # one rank, started by `deepspeed --no_python`
-    exec "$python" "$0" "$@"
-fi
-for argument; do
-    case $argument in --help | -h | --print-config) exec "$python" "$0" "$@" ;; esac
-done
-# DEEPSPEED_ARGS is split into words on purpose.
-exec deepspeed ${HOSTFILE:+--hostfile "$HOSTFILE"} ${DEEPSPEED_ARGS-} "$0" "$@"
+. "$(dirname -- "$0")/start.sh"
 : <<'#end'
 '''
 import pathlib

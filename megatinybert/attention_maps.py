@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from megatinybert.evaluate import HeldOutData
 from megatinybert.layer_map import resolve_layer_map
 from megatinybert.models import Teacher
 from megatinybert.monitor import tag_prefix
-from megatinybert.schema import GeneralConfig
+from megatinybert.schema import GeneralConfig, MonitorConfig, TransferConfig
 
 DEFAULT_HEADS = 4
 MOST_PICTURES = 8  # of a layer in one run, beside the one of step 0: TensorBoard shows ten of a tag
@@ -35,9 +36,16 @@ class MapChoice:
     heads: Sequence[int]
 
 
-def choose_maps(
-    config: GeneralConfig, student: BertConfig, teacher: BertConfig, teacher_depth: int
-) -> MapChoice | None:
+class MapOptions(Protocol):
+    """The options that say what is drawn."""
+
+    @property
+    def monitor(self) -> MonitorConfig: ...
+    @property
+    def objective(self) -> TransferConfig: ...
+
+
+def choose_maps(config: MapOptions, student: BertConfig, teacher: BertConfig, teacher_depth: int) -> MapChoice | None:
     """What the section `monitor` asks for; None where nothing is to be drawn.
 
     teacher: the whole one's configuration. teacher_depth: how many of its layers run. Of layers that are not asked for

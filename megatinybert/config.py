@@ -120,6 +120,7 @@ def dump_yaml(config: ProgramConfig) -> str:
     for option in config.without_effect(_flatten(sections)):
         section, key = option.split(".")
         del sections[section][key]
+    sections = {section: content for section, content in sections.items() if content != {}}
     return yaml.safe_dump(sections, sort_keys=False, allow_unicode=True, width=120)
 
 
@@ -219,10 +220,15 @@ def _build(given: dict[str, Given], options: Options, schema: type[Schema], prob
     values = {name: value for name, (value, _) in given.items()}
     without_effect = schema.without_effect(values)
     for option, other in without_effect.items():
-        if option in given:
+        if option in given and other in given:
             problems.append(
                 f"{_label(option, given[option])} has no effect beside {_label(other, given[other])};"
                 f" remove one of them (--{option} null or --{other} null undoes a recipe's)"
+            )
+        elif option in given:
+            default = _show(options[other]["default"])
+            problems.append(
+                f"{_label(option, given[option])} has no effect beside --{other} {default} (the default); remove it"
             )
     sections: dict[str, Any] = {name.split(".")[0]: {} for name in options if "." in name}
     for name, (value, _) in given.items():
@@ -297,7 +303,13 @@ def _allowed(option: Mapping[str, Any]) -> str:
         return f"a list{length}, each {_allowed(items[0] if items else option['items'])}"
     signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
     bounds = [f"{sign} {option[key]:g}" for key, sign in signs.items() if key in option]
-    nouns = {"integer": "a whole number", "number": "a number", "string": "text", "null": "null"}
+    nouns = {
+        "integer": "a whole number",
+        "number": "a number",
+        "string": "text",
+        "boolean": "true or false",
+        "null": "null",
+    }
     return " ".join([nouns[option["type"]], " and ".join(bounds)]).strip()
 
 

@@ -59,7 +59,7 @@ def give_first_weights(student: BertModel, objective: Objective, init: str, less
         count = student.config.num_hidden_layers
         layers = resolve_layer_map(lesson.options.layer_map, count, lesson.teacher_config.num_hidden_layers)
         init_from_teacher(student, lesson.teacher, layers)
-    elif _is_run(Path(init)):
+    elif is_run(Path(init)):
         init_from_run(student, objective, Path(init), lesson)
     else:
         init_from_folder(student, init)
@@ -104,7 +104,7 @@ def trained_positions(init: str, length: int, positions: int) -> int:
     """
     if init == "random":
         return length
-    if init == "teacher" or not _is_run(Path(init)):
+    if init == "teacher" or not is_run(Path(init)):
         return positions
     return max(length, _read_objective(Path(init))[2])
 
@@ -157,5 +157,5 @@ def _read_objective(run: Path) -> tuple[dict[str, Tensor], dict[str, Any], int]:
     return learnt, json.loads(metadata["objective"]), int(metadata["trained_positions"])
 
 
-def _is_run(folder: Path) -> bool:
+def is_run(folder: Path) -> bool:
     return (folder / "config.yaml").is_file() and not (folder / "config.json").is_file()

@@ -1,4 +1,4 @@
-"""What a model's head says of the body's last hidden states, apart from the body, which runs on its own (capture.py)."""
+"""What a model's head says of the last hidden states of its body, which runs on its own (see capture.py)."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ def head_logits(model: PreTrainedModel, states_BSD: Tensor, batch: dict[str, Ten
     sequence the vocabulary would be most of the memory and time.
     """
     if isinstance(model, BertForSequenceClassification):
+        assert model.bert.pooler is not None
         pooled_BD = model.bert.pooler(states_BSD)
         if getattr(model.config, "relu_before_classifier", False):
             pooled_BD = pooled_BD.relu()

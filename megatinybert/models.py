@@ -26,7 +26,7 @@ _BERT_KEYS = {"vocab_size", "hidden_size", "num_hidden_layers", "num_attention_h
 class Teacher:
     """A frozen encoder in eval mode. It belongs to no engine, so no checkpoint holds it and nothing trains it."""
 
-    def __init__(self, model: BertModel, fingerprint: str = "") -> None:
+    def __init__(self, model: PreTrainedModel, fingerprint: str = "") -> None:
         """fingerprint: tells these weights from others, so that a run is not continued under another teacher."""
         self.model = model.eval().requires_grad_(False)
         self.fingerprint = fingerprint
@@ -73,11 +73,17 @@ def load_teacher(name: str, layers: int, dtype: torch.dtype, device: torch.devic
     """
     model = load_encoder(name, f"--teacher.model {name}")
     _cut(model, layers)
-    fingerprint = hashlib.sha256()
-    for parameter in model.parameters():
-        fingerprint.update(parameter.detach().flatten()[:256].numpy().tobytes())
+    fingerprint = fingerprint_of(model)
     model.to(device, dtype)  # type: ignore[arg-type]
-    return Teacher(model, fingerprint.hexdigest()[:16])
+    return Teacher(model, fingerprint)
+
+
+def fingerprint_of(model: nn.Module) -> str:
+    """A short hash that tells a model's weights, float32 on the CPU, from others."""
+    digest = hashlib.sha256()
+    for parameter in model.parameters():
+        digest.update(parameter.detach().flatten()[:256].numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def student_config(name: str, teacher: BertConfig, hidden_dropout: float, attention_dropout: float) -> BertConfig:
@@ -128,14 +134,15 @@ def load_encoder(name: str, option: str) -> BertModel:
     return load_model(BertModel, name, option, add_pooling_layer=False)
 
 
-def load_model(kind: type[PreTrainedModel], name: str, option: str, **settings: Any) -> Any:
+def load_model(kind: type[PreTrainedModel], name: str, option: str, may_lack: str = "", **settings: Any) -> Any:
     """A model of a BERT class in float32 with every weight from its files; the library would fill holes with random
-    numbers. settings: for its `from_pretrained`.
+    numbers, as it does (from torch's generator) with those whose names begin with `may_lack`, where that is given.
+    settings: for its `from_pretrained`.
 
     Raises ValueError where weights are missing, damaged, or pickled together with anything but tensors.
     """
     try:
-        model, report = kind.from_pretrained(
+        loaded: Any = kind.from_pretrained(
             name,
             attn_implementation=ATTENTION_NAME,
             dtype=torch.float32,
@@ -145,7 +152,10 @@ def load_model(kind: type[PreTrainedModel], name: str, option: str, **settings: 
         )
     except UNREADABLE as error:
         raise ValueError(f"{option}: its weights cannot be read: {first_line(error)}") from error
+    model, report = loaded
     missing = sorted(report["missing_keys"]) + sorted(str(key) for key in report.get("mismatched_keys", ()))
+    if may_lack:
+        missing = [key for key in missing if not key.startswith(may_lack)]
     if missing:
         shown = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
         whole = "BERT encoder" if kind is BertModel else kind.__name__
@@ -153,7 +163,7 @@ def load_model(kind: type[PreTrainedModel], name: str, option: str, **settings: 
     return model
 
 
-def _read_config(name: str) -> PreTrainedConfig:
+def _read_config(name: str) -> Any:
     settings, _ = PreTrainedConfig.get_config_dict(name)
     if "model_type" not in settings and settings.keys() >= _BERT_KEYS:  # as TinyBERT's authors write it
         return BertConfig.from_dict(settings)

@@ -28,9 +28,10 @@ class Monitor:
     """Writes each logged step once: what an interrupted run left of steps after `first_step` is dropped.
 
     output_dir: gets metrics.jsonl (one JSON object per logged step, integer key "step") and tensorboard/.
+    title: of the progress bar.
     """
 
-    def __init__(self, output_dir: Path, first_step: int, max_steps: int) -> None:
+    def __init__(self, output_dir: Path, first_step: int, max_steps: int, title: str = "distil") -> None:
         self._metrics = output_dir / "metrics.jsonl"
         # A run begun anew logs step 0 itself, in place of what one killed before its first checkpoint had left.
         self._first_logged = first_step + 1 if first_step else 0
@@ -48,7 +49,7 @@ class Monitor:
             total=max_steps,
             initial=first_step,
             unit="step",
-            desc="distil",
+            desc=title,
             dynamic_ncols=True,
             mininterval=interval,
             miniters=1,

@@ -29,6 +29,7 @@ from megatinybert.data.build import BuildOptions, build_corpus
 from megatinybert.ds_config import load_ds_config
 from tests import fork_server
 from tests.pages import DOCS, README, CodeBlock, blocks, file_of, prose
+from tests.published_layout import write_published
 from tests.toys import REPOSITORY, VOCABULARY, WORDS, environment, free_port, metrics, write_teacher
 
 WALKED = [README, *sorted(DOCS.glob("*.md"))]
@@ -52,6 +53,10 @@ NO_COMMANDS = {
 
 def teacher(path: Path) -> None:
     write_teacher(path, layers=12, heads=12)
+
+
+def published_student(path: Path) -> None:
+    write_published(path, layers=4, hidden=12, heads=12, teacher_width=24)
 
 
 def text(path: Path) -> None:
@@ -82,6 +87,7 @@ TEACHER, RUNS = "google-bert/bert-base-uncased", ("runs/first", "runs/general", 
 INPUTS: dict[str, Callable[[Path], None]] = {
     TEACHER: teacher,
     "hfl/chinese-bert-wwm-ext": teacher,
+    "TinyBERT_General_4L_312D": published_student,
     "my_text": text,
     "my_chinese_text": text,
     "corpus.txt": text,

@@ -1,0 +1,60 @@
+"""What the programs that train have in common: from the command line to the work on every rank, and the exit code."""
+
+from __future__ import annotations
+
+import os
+import pkgutil
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from megatinybert.findings import refusal
+from megatinybert.schema import ConfigError
+from megatinybert.versions import check_versions
+
+
+def run_program(read: Callable[[list[str]], Any], work: str) -> None:
+    """Read the command line and do the work. Exit code 2 for a user's mistake, 1 for a run that had to stop.
+
+    read: arguments to configuration; it answers --help and --print-config. work: where the function of (configuration,
+    World) is, as an import path, so that nothing heavy is imported before the command line is read.
+    """
+    try:
+        config = read(sys.argv[1:])
+    except ConfigError as error:
+        if os.environ.get("RANK", "0") == "0":
+            print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+    unusable = [finding.text for finding in check_versions() if finding.level == "fail"]
+    if unusable:
+        print(f"error: {refusal(unusable)}", file=sys.stderr)
+        sys.exit(2)
+
+    from megatinybert import dist
+
+    try:
+        world = dist.start()  # chooses the accelerator, so it comes before whatever imports DeepSpeed
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+    from megatinybert.fit import NonFiniteLoss
+    from megatinybert.prepare import silence_transformers
+
+    silence_transformers()
+    try:
+        pkgutil.resolve_name(work)(config, world)
+    except (ValueError, OSError, NonFiniteLoss) as error:
+        if world.is_main:
+            print(f"error: {error}", file=sys.stderr)
+        code = 1 if isinstance(error, NonFiniteLoss) else 2
+        if world.size > 1:
+            # Ranks end one after the other, and gloo may abort in a process group that a peer has left, which would
+            # take the exit code's place.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+        sys.exit(code)
+    finally:
+        dist.stop()

@@ -1,0 +1,30 @@
+"""Task distillation: the program behind launch/task.sh."""
+
+from __future__ import annotations
+
+from megatinybert.config import load_options
+from megatinybert.program import run_program
+from megatinybert.schema import ConfigError, nearest
+from megatinybert.task_schema import ACTIONS, TASK, TaskConfig
+
+
+def main() -> None:
+    """Exit code 2 for a user's mistake, 1 for a run that had to stop."""
+    run_program(read_arguments, "megatinybert.tasks.chain.run_task")
+
+
+def read_arguments(argv: list[str]) -> tuple[str, TaskConfig]:
+    """(action, configuration). --local_rank, which the launcher puts first, is ignored. Raises ConfigError."""
+    rest = [argument for argument in argv if not argument.startswith(("--local_rank=", "--local-rank="))]
+    if not rest or rest[0] in ("--help", "-h"):
+        return "", load_options(["--help"], TASK)
+    action, *options = rest
+    if action not in ACTIONS:
+        meant = nearest(action, ACTIONS)
+        hint = f"did you mean {meant}?" if meant else f"the first argument is one of {', '.join(ACTIONS)}"
+        raise ConfigError(f"{action}: no such action; {hint}")
+    return action, load_options(options, TASK)
+
+
+if __name__ == "__main__":
+    main()

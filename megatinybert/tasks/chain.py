@@ -1,0 +1,213 @@
+"""The actions of launch/task.sh: each does its part of a task distillation, unless it is done already."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from megatinybert.augment.options import AugmentOptions
+from megatinybert.augment.run import augment
+from megatinybert.dist import World, check_shared
+from megatinybert.files import write_atomically
+from megatinybert.mlm_model import has_mlm_head
+from megatinybert.models import fingerprint_of, load_encoder, teacher_dtype
+from megatinybert.published import has_classifier
+from megatinybert.record import write_config
+from megatinybert.task_schema import TaskConfig
+from megatinybert.tasks.answers import evaluate, predict
+from megatinybert.tasks.inputs import TaskInputs, open_inputs, settings_of
+from megatinybert.tasks.measure import SCORE
+from megatinybert.tasks.metrics import measure
+from megatinybert.tasks.models import as_teacher, load_fine_tuned
+from megatinybert.tasks.predict import logits_of
+from megatinybert.tasks.stage import run_stage
+from megatinybert.tasks.stages import answers, finetuning, first_student, layers, masked_lm
+
+
+def run_task(asked: tuple[str, TaskConfig], world: World) -> None:
+    """Do what is asked: an action, one of `task_schema.ACTIONS`, by a configuration. Every rank calls it.
+
+    Raises ValueError for what the user can put right, before it costs time where that can be seen; `fit.NonFiniteLoss`.
+    """
+    action, config = asked
+    inputs = open_inputs(config, world)
+    check_shared(inputs.output, world)
+    if world.is_main:
+        write_config(inputs.output, config, settings_of(config, "two", world), None, world)
+    for part in _ALL if action == "all" else [action]:
+        _ACTIONS[part](inputs, world)
+
+
+def _teacher(inputs: TaskInputs, world: World) -> None:
+    name = inputs.config.teacher.model
+    if has_classifier(name):
+        _say(f"teacher: {name} is fine-tuned already", world)
+    else:
+        run_stage(finetuning(inputs, inputs.rows(inputs.files.train, "training rows"), world), inputs, world)
+    _check_teacher(inputs, world)
+
+
+def _augment(inputs: TaskInputs, world: World) -> None:
+    config = inputs.config
+    wanted, name = config.augment, config.augment.model or config.teacher.model
+    if wanted.copies == 0:
+        _say("augment: left out (--augment.copies 0)", world)
+        return
+    if wanted.model is None and not has_mlm_head(name):
+        rows = inputs.rows(inputs.files.train, "rows of the masked-LM")
+        run_stage(masked_lm(inputs, rows, world), inputs, world)
+        name = str(inputs.output / "mlm")
+    options = AugmentOptions(
+        task=inputs.task.name,
+        data_dir=config.task.data_dir,
+        model=name,
+        output=_augmented(inputs),
+        labels=config.task.labels,
+        kind=config.task.kind,
+        copies=None if wanted.copies == "published" else wanted.copies,
+        probability=wanted.probability,
+        candidates=wanted.candidates,
+        vectors=Path(wanted.vectors) if wanted.vectors else None,
+        segmenter=wanted.segmenter,
+        rows=wanted.rows,
+        seed=config.run.seed,
+        skip_bad_rows=config.task.skip_bad_rows,
+        resume=True,
+    )
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    report = world.first(lambda: augment(options))
+    done = "done already" if report.was_whole else f"{report.seconds:,.0f} s"
+    _say(f"augment: {report.totals.rows_out:,} rows out of {report.totals.rows:,} ({done})", world)
+
+
+def _one(inputs: TaskInputs, world: World) -> None:
+    if _leaves_out_one(inputs.config):
+        _say("stage one: left out (--one.epochs 0)", world)
+        return
+    teacher = _fine_tuned_teacher(inputs)
+    _check_teacher(inputs, world)
+    run_stage(layers(inputs, teacher, inputs.rows(_training_file(inputs), "training rows"), world), inputs, world)
+
+
+def _two(inputs: TaskInputs, world: World) -> None:
+    config, name = inputs.config, _fine_tuned_teacher(inputs)
+    _check_teacher(inputs, world)
+    model = load_fine_tuned(name, "teacher", inputs.task, config.teacher.labels)
+    teacher = as_teacher(model, teacher_dtype(config.teacher.dtype, world.device), world.device)
+    folder = inputs.output / "student-one"
+    if _leaves_out_one(config):
+        body, _ = first_student(inputs, name)
+    elif folder.is_dir():
+        body = load_encoder(str(folder), "the student of stage one")
+    else:
+        raise ValueError(f"{folder} is not there yet: run stage one first, or leave it out with --one.epochs 0")
+    rows = inputs.rows(_training_file(inputs), "training rows")
+    run_stage(answers(inputs, teacher, body, rows, world), inputs, world)
+
+
+def _eval(inputs: TaskInputs, world: World) -> None:
+    teacher = _fine_tuned_teacher(inputs)
+    world.first(lambda: evaluate(inputs, teacher, _student(inputs), world.device))
+
+
+def _predict(inputs: TaskInputs, world: World) -> None:
+    world.first(lambda: predict(inputs, _student(inputs), world.device))
+
+
+_ACTIONS: dict[str, Callable[[TaskInputs, World], None]] = {
+    "teacher": _teacher,
+    "augment": _augment,
+    "one": _one,
+    "two": _two,
+    "eval": _eval,
+    "predict": _predict,
+}
+_ALL = ("teacher", "augment", "one", "two", "eval")
+
+
+def _fine_tuned_teacher(inputs: TaskInputs) -> str:
+    """Its folder or hub name."""
+    name, own = inputs.config.teacher.model, inputs.output / "teacher"
+    if has_classifier(name):
+        return name
+    if not own.is_dir():
+        raise ValueError(
+            f"{own} is not there yet, and --teacher.model {name} is not fine-tuned: run stage teacher first"
+        )
+    return str(own)
+
+
+def _student(inputs: TaskInputs) -> str:
+    folder = inputs.config.predict.model or str(inputs.output / "student")
+    if not inputs.config.predict.model and not Path(folder).is_dir():
+        raise ValueError(f"{folder} is not there yet: run stage two first, or name a model with --predict.model")
+    return folder
+
+
+def _augmented(inputs: TaskInputs) -> Path:
+    return inputs.output / "augmented" / "train.jsonl"
+
+
+def _training_file(inputs: TaskInputs) -> Path:
+    """What the student trains on."""
+    if inputs.config.augment.copies == 0:
+        return inputs.files.train
+    if not _augmented(inputs).is_file():
+        raise ValueError(
+            f"{_augmented(inputs)} is not there yet: run augment first, or train without it by --augment.copies 0"
+        )
+    return _augmented(inputs)
+
+
+def _leaves_out_one(config: TaskConfig) -> bool:
+    return config.one.epochs == 0 and config.one.max_steps is None
+
+
+def _check_teacher(inputs: TaskInputs, world: World) -> None:
+    """Raise ValueError for a teacher that is no better on the development rows than one answer to them all."""
+    split, rows = next(iter(inputs.dev.items()))
+    name, task = _fine_tuned_teacher(inputs), inputs.task
+
+    def score() -> float | None:
+        model = load_fine_tuned(name, "teacher", task, inputs.config.teacher.labels)
+        known = inputs.output / "teacher.json"
+        asked = {"teacher": fingerprint_of(model), "rows": rows.identity}
+        if known.is_file():
+            before = json.loads(known.read_text(encoding="utf-8"))
+            if {key: before[key] for key in asked} == asked:
+                return before[SCORE]
+        found = measure(task, logits_of(model.to(world.device), rows, world.device), _labels(rows.labels))[SCORE]
+        value = None if np.isnan(found) else found
+        write_atomically(known, json.dumps({**asked, SCORE: value}, indent=2) + "\n")
+        return value
+
+    value = world.first(score)
+    constant = 0.0
+    if task.labels is not None:
+        labels = _labels(rows.labels)
+        commonest = np.bincount(labels, minlength=task.classes).argmax()
+        constant = measure(task, np.tile(np.eye(task.classes)[commonest], (len(rows), 1)), labels)[SCORE]
+    shown = "undefined" if value is None else f"{value:.4f}"
+    _say(f"teacher: {' and '.join(task.metrics)} on {split} {shown}", world)
+    if value is None or value <= constant:
+        text = (
+            f"the teacher {name} reaches {shown} on {split}, and the same answer to every row {constant:.4f}: "
+            "a student learns nothing of it. Fine-tune it longer (--finetune.epochs) or choose another"
+        )
+        if not inputs.config.task.force:
+            raise ValueError(f"{text}; --task.force true goes on all the same")
+        _say(f"warning: {text}", world)
+
+
+def _labels(labels: np.ndarray | None) -> np.ndarray:
+    assert labels is not None
+    return labels
+
+
+def _say(text: str, world: World) -> None:
+    if world.is_main:
+        print(text, file=sys.stderr)

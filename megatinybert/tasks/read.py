@@ -1,0 +1,259 @@
+"""A task's data: its files found, and their rows one at a time."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from megatinybert.tasks.formats import SUFFIXES, Bad, columns_of, first_of, read_records
+from megatinybert.tasks.table import OWN_COLUMNS, Task, compact, find_task
+
+_KEPT_MESSAGES = 5
+_SHOWN_CHARACTERS = 160
+_SHOWN_LABELS = 10
+_CUSTOM_NAMES = {"train": ("train",), "dev": ("eval", "dev"), "test": ("test",)}
+
+
+class Row(NamedTuple):
+    """label: class index in the order of `Task.labels`, or the score; None in a row that was read without labels."""
+
+    text_a: str
+    text_b: str | None
+    label: int | float | None
+
+
+class Skipped:
+    """Rows that could not be parsed: how many, and the first few messages ("file:line: reason: text")."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.messages: list[str] = []
+
+    def add(self, message: str) -> None:
+        self.count += 1
+        if len(self.messages) < _KEPT_MESSAGES:
+            self.messages.append(message)
+
+
+@dataclass(frozen=True)
+class TaskFiles:
+    """A task with its files.
+
+    task: of a custom one, with classes, pairs and metrics as the data has them. dev: in the task's order, at least one.
+    test: those that are there.
+    """
+
+    task: Task
+    train: Path
+    dev: dict[str, Path]
+    test: dict[str, Path]
+
+
+def open_task(
+    name: str,
+    data_dir: str,
+    labels: Sequence[str] | None = None,
+    kind: Literal["auto", "classification", "regression"] = "auto",
+) -> TaskFiles:
+    """Find the files of a task. Those of a custom task are read once for their labels.
+
+    labels: the classes of a custom task in the order of the outputs; otherwise those of the training file, sorted
+    by name, or by value where all are numbers. kind: of a custom task. "auto" is a regression where the label column
+    is called "score", or where all labels of the training file are numbers and one of them is not whole.
+
+    Raises ValueError where a file is missing or ambiguous, or where the labels do not make a task. Rows that cannot be
+    parsed are left to `read_rows`.
+    """
+    task = find_task(name)
+    folder = Path(data_dir)
+    if not folder.is_dir():
+        raise ValueError(f"--task.data_dir {folder}: no such folder")
+    if task.name == "custom":
+        return _open_custom(task, folder, labels, kind)
+    if labels is not None or kind != "auto":
+        raise ValueError(f"--task.labels and --task.kind are for a custom task: {task.name} has its own")
+    return _open_official(task, folder)
+
+
+def read_rows(task: Task, path: Path, skipped: Skipped | None = None, with_labels: bool = True) -> Iterator[Row]:
+    """The rows of a file, one at a time: of a task's official file, or of a .txt, .tsv, .csv or .jsonl of one's own.
+
+    with_labels: False for rows to be predicted; a label is then neither needed nor read.
+
+    Raises ValueError for a file that is wrong as a whole or has no rows, and for a row that cannot be parsed, naming
+    file and line; with `skipped` such rows are counted there instead.
+    """
+    classes = _classes(task)
+    bad = _reporter(path, skipped)
+    rows = 0
+    for record in read_records(task, path, with_labels, bad):
+        label: int | float | None = None
+        if record.label is not None:
+            label = classes.get(record.label) if task.labels else _number(record.label)
+            if label is None:
+                known = f"one of {_shown(list(classes))}" if task.labels else "a finite number"
+                bad(record.line, f"the label {record.label!r} is not {known}", _text(record.text_a, record.text_b))
+                continue
+        rows += 1
+        yield Row(record.text_a, record.text_b, label)
+    if not rows:
+        raise _no_rows(path, skipped)
+
+
+def label_counts(task: Task, path: Path, skipped: Skipped | None = None) -> dict[str, int]:
+    """The rows of each class, by name in the task's order. Raises ValueError as `read_rows` does."""
+    assert task.labels is not None
+    counts = Counter(row.label for row in read_rows(task, path, skipped))
+    return {name: counts[index] for index, name in enumerate(task.labels)}
+
+
+def _open_official(task: Task, folder: Path) -> TaskFiles:
+    other = task.other_names.get(task.train)
+    # All files of one set: the training file of another set may hold rows of this one's dev file.
+    names = task.other_names if other and not (folder / task.train).exists() and (folder / other).exists() else None
+
+    def path(name: str) -> Path:
+        return folder / (names.get(name, name) if names else name)
+
+    train, dev = path(task.train), {split: path(name) for split, name in task.dev.items()}
+    missing = [file.name for file in (train, *dev.values()) if not file.is_file()]
+    if missing:
+        inside = [sub for sub in sorted(folder.iterdir()) if compact(sub.name) == compact(task.name) and sub.is_dir()]
+        hint = f": did you mean --task.data_dir {inside[0]}?" if inside else _there(folder)
+        raise ValueError(f"--task.data_dir {folder}: no {' and no '.join(missing)}, which {task.name} needs{hint}")
+    test = {split: folder / name for split, name in task.test.items() if not names and (folder / name).is_file()}
+    return TaskFiles(task, train, dev, test)
+
+
+def _open_custom(task: Task, folder: Path, labels: Sequence[str] | None, kind: str) -> TaskFiles:
+    train, dev, test = (_custom_file(folder, split) for split in ("train", "dev", "test"))
+    if train is None or dev is None:
+        lacking = " and no ".join(name for name, path in (("train", train), ("eval", dev)) if path is None)
+        raise ValueError(
+            f"--task.data_dir {folder}: no {lacking} file, which a custom task needs (as {', '.join(SUFFIXES)})"
+            + _there(folder)
+        )
+    columns = columns_of(train)
+    task = replace(task, pair=first_of(OWN_COLUMNS.text_b, columns) is not None)
+    seen = _labels_in(task, train)
+    label_column = first_of(OWN_COLUMNS.label, columns)
+    scored = label_column is not None and columns[label_column] == "score"
+    if kind == "regression" or (kind == "auto" and labels is None and (scored or _are_scores(seen, train))):
+        if labels is not None:
+            raise ValueError("--task.labels names classes, but --task.kind is regression: leave one of them out")
+        task = replace(task, metrics=("pearson", "spearman"))
+    else:
+        task = replace(task, labels=_class_names(seen, labels, train), metrics=("accuracy",))
+        if labels is None:
+            _check_dev_labels(task, dev, train)
+    return TaskFiles(task, train, {"dev": dev}, {"test": test} if test else {})
+
+
+def _custom_file(folder: Path, split: str) -> Path | None:
+    found = [folder / (stem + suffix) for stem in _CUSTOM_NAMES[split] for suffix in SUFFIXES]
+    found = [path for path in found if path.is_file()]
+    if len(found) > 1:
+        names = " and ".join(path.name for path in found)
+        raise ValueError(f"--task.data_dir {folder}: {names} are there: keep the one that is meant, rename the others")
+    return found[0] if found else None
+
+
+def _labels_in(task: Task, path: Path) -> dict[str, int]:
+    """Each label of a file as it is written, with the first line that has it."""
+    skipped = Skipped()
+    seen: dict[str, int] = {}
+    for record in read_records(task, path, True, _reporter(path, skipped)):
+        seen.setdefault(record.label or "", record.line)
+    if not seen:
+        raise _no_rows(path, skipped)
+    return seen
+
+
+def _are_scores(seen: dict[str, int], path: Path) -> bool:
+    numbers = {label: _number(label) for label in seen}
+    broken = next((label for label, value in numbers.items() if value is not None and not value.is_integer()), None)
+    word = next((label for label, value in numbers.items() if value is None), None)
+    if broken is not None and word is not None:
+        raise ValueError(
+            f"{path}: labels such as {broken} (line {seen[broken]}) look like scores, but {word!r} (line {seen[word]}) "
+            "is no number: give --task.kind classification or --task.kind regression"
+        )
+    return broken is not None
+
+
+def _class_names(seen: dict[str, int], labels: Sequence[str] | None, path: Path) -> tuple[str, ...]:
+    if labels is not None:
+        if len(set(labels)) != len(labels) or len(labels) < 2:
+            raise ValueError(f"--task.labels {' '.join(labels)}: two or more names that differ are needed")
+        if not set(labels) & set(seen):
+            raise ValueError(f"--task.labels {' '.join(labels)}: no row of {path} has one; it has {_shown(list(seen))}")
+        return tuple(labels)
+    if len(seen) == 1:
+        raise ValueError(f"{path}: every row has the label {next(iter(seen))!r}: nothing can be learnt from one class")
+    numbers = {label: _number(label) for label in seen}
+    by_value = None not in numbers.values()
+    return tuple(sorted(seen, key=lambda label: (numbers[label] or 0.0, label) if by_value else (0.0, label)))
+
+
+def _check_dev_labels(task: Task, dev: Path, train: Path) -> None:
+    assert task.labels is not None
+    seen = _labels_in(task, dev)
+    unknown = [label for label in seen if label not in task.labels]
+    if unknown:
+        raise ValueError(
+            f"{dev}:{seen[unknown[0]]}: the label {unknown[0]!r} is not in {train.name}, which has "
+            f"{_shown(task.labels)}: correct it, or name all classes with --task.labels ({len(unknown)} such labels)"
+        )
+
+
+def _classes(task: Task) -> dict[str, int]:
+    """The index of a class by what files write, and by its name."""
+    names = enumerate(task.labels or ())
+    return {**{name: index for index, name in names}, **{value: index for index, value in enumerate(task.values)}}
+
+
+def _reporter(path: Path, skipped: Skipped | None) -> Bad:
+    def bad(line: int, reason: str, text: str) -> None:
+        shown = text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
+        message = f"{path}:{line}: {reason}" + (f": {shown!r}" if text else "")
+        if skipped is None:
+            raise ValueError(
+                f"{message}\nCorrect the row, or have such rows left out and counted: --task.skip_bad_rows true "
+                "(--skip-bad-rows of data_prep/augment.py)"
+            )
+        skipped.add(message)
+
+    return bad
+
+
+def _no_rows(path: Path, skipped: Skipped | None) -> ValueError:
+    if skipped and skipped.count:
+        return ValueError(f"{path}: none of its rows can be parsed. The first: {skipped.messages[0]}")
+    return ValueError(f"{path}: no rows in it")
+
+
+def _number(text: str) -> float | None:
+    """The finite number that a label is; None where it is none."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and "_" not in text else None  # 1_000 is a number to Python alone
+
+
+def _text(text_a: str, text_b: str | None) -> str:
+    return text_a if text_b is None else f"{text_a}\t{text_b}"
+
+
+def _shown(labels: Sequence[str]) -> str:
+    more = f" and {len(labels) - _SHOWN_LABELS} more" if len(labels) > _SHOWN_LABELS else ""
+    return ", ".join(labels[:_SHOWN_LABELS]) + more
+
+
+def _there(folder: Path) -> str:
+    names = sorted(path.name for path in folder.iterdir())
+    return f"; there are {_shown(names)}" if names else "; the folder is empty"

@@ -1,0 +1,226 @@
+"""Rows of a task as token ids in flat arrays, and the order in which training takes them, in batches of like length."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from tokenizers import Tokenizer
+from tqdm import tqdm
+
+from megatinybert.data.order import SampleOrder, mix, permute
+from megatinybert.data.tokenizer import SpecialIds
+from megatinybert.tasks.read import Row
+
+_ROWS_AT_ONCE = 4096  # encoded together: enough to keep the tokenizer's threads busy
+_GROUP = 50  # global batches whose rows are sorted by length together
+
+
+@dataclass(frozen=True)
+class EncodedRows:
+    """N rows, each [CLS] A [SEP] or [CLS] A [SEP] B [SEP], one after the other.
+
+    tokens: uint16 or uint32 (T,), ids of all rows. offsets: int64 (N + 1,), where in them each row begins. first: int32
+    (N,), tokens of the first segment, [CLS] A [SEP]. labels: int64 (N,) class indices, float32 (N,) scores, or None.
+    pad: id that fills batches up. segments: whether B has token type 1. truncated: rows that were cut to fit.
+    """
+
+    tokens: np.ndarray
+    offsets: np.ndarray
+    first: np.ndarray
+    labels: np.ndarray | None
+    pad: int
+    segments: bool
+    truncated: int
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each row, special ones included: int64 (N,)."""
+        return np.diff(self.offsets)
+
+    @property
+    def identity(self) -> str:
+        """A short hash of everything a batch is made of."""
+        digest = hashlib.sha256(repr((len(self), self.pad, self.segments)).encode())
+        for array in (self.tokens, self.offsets, self.first, *([] if self.labels is None else [self.labels])):
+            digest.update(array.dtype.str.encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()[:16]
+
+    def batch(self, ids: np.ndarray) -> dict[str, np.ndarray]:
+        """ids: int64 (B,) -> "input_ids" and "token_type_ids", int64 (B, S), S being the longest of these rows.
+
+        "attention_mask", int64 (B, S), is there only where a row is shorter; "labels", (B,), where the rows have them.
+        """
+        begins_B, lengths_B = self.offsets[ids], self.offsets[ids + 1] - self.offsets[ids]
+        place_S = np.arange(lengths_B.max())
+        real_BS = place_S < lengths_B[:, None]
+        tokens_BS = self.tokens[np.minimum(begins_B[:, None] + place_S, len(self.tokens) - 1)]
+        second_BS = real_BS & (place_S >= self.first[ids][:, None]) & self.segments
+        batch = {
+            "input_ids": np.where(real_BS, tokens_BS, self.pad).astype(np.int64),
+            "token_type_ids": second_BS.astype(np.int64),
+        }
+        if not real_BS.all():
+            batch["attention_mask"] = real_BS.astype(np.int64)
+        if self.labels is not None:
+            batch["labels"] = self.labels[ids]
+        return batch
+
+
+def encode_rows(
+    rows: Iterator[Row],
+    tokenizer: Tokenizer,
+    special: SpecialIds,
+    max_length: int,
+    regression: bool,
+    segments: bool = True,
+    progress: str | None = None,
+) -> EncodedRows:
+    """Encode all rows. tokenizer: of `load_tokenizer`.
+
+    max_length: tokens of a row, special ones included, at least 5. Of a longer pair the longer text is cut, token by
+    token from its end, B where both are equally long (as BERT does). segments: whether the model has two token types.
+    progress: what a bar on stderr calls the work, shown where it takes more than a few seconds; None: no bar.
+    Raises ValueError where there are no rows, or only some of them have a label.
+    """
+    dtype = np.uint16 if special.vocab_size <= 2**16 else np.uint32
+    parts: list[_Part] = []
+    labels: list[np.ndarray] = []
+    with tqdm(
+        desc=progress,
+        disable=progress is None,
+        unit="row",
+        unit_scale=True,
+        delay=3,
+        mininterval=0.5 if sys.stderr.isatty() else 30,
+        leave=False,
+    ) as bar:
+        while chunk := list(itertools.islice(rows, _ROWS_AT_ONCE)):
+            parts.append(_encode(chunk, tokenizer, special, max_length, dtype))
+            given = [row.label for row in chunk if row.label is not None]
+            labels.append(np.asarray(given, dtype=np.float32 if regression else np.int64))
+            bar.update(len(chunk))
+    count, labelled = sum(len(part.first) for part in parts), sum(map(len, labels))
+    if count == 0:
+        raise ValueError("there is no row to encode")
+    if labelled not in (0, count):
+        raise ValueError(f"{count - labelled:,} of {count:,} rows have no label: give all of them one, or none")
+    return EncodedRows(
+        tokens=np.concatenate([part.tokens for part in parts]),
+        offsets=_starts(np.concatenate([part.lengths for part in parts])),
+        first=np.concatenate([part.first for part in parts]),
+        labels=np.concatenate(labels) if labelled else None,
+        pad=special.pad,
+        segments=segments,
+        truncated=sum(part.truncated for part in parts),
+    )
+
+
+class BucketedRows:
+    """The rows of a task as samples of training, in global batches of like length, hence with little padding.
+
+    Every epoch has an order of its own, a shuffle of all rows. Groups of up to 50 consecutive global batches of it are
+    sorted by length, cut into batches again, and these are shuffled. A batch that runs over the end of an epoch is a
+    group of its own, so an epoch's positions hold every row exactly once. All is a function of (seed, position).
+    """
+
+    def __init__(self, rows: EncodedRows, global_batch: int, seed: int) -> None:
+        self.rows, self.global_batch, self.seed = rows, global_batch, seed
+        self.samples = len(rows)
+        self._order = SampleOrder(self.samples, seed)
+        self._group: tuple[int, np.ndarray] | None = None  # the last one that was asked for
+
+    def batch(self, positions: np.ndarray) -> dict[str, np.ndarray]:
+        """positions: int64 (B,) -> the rows there, as `EncodedRows.batch` gives them."""
+        return self.rows.batch(self.ids(positions))
+
+    def ids(self, positions: np.ndarray) -> np.ndarray:
+        """positions: int64 (B,), any -> the row at each, int64 (B,)."""
+        batches, places = np.divmod(np.asarray(positions, dtype=np.int64), self.global_batch)
+        ids = np.empty_like(batches)
+        for batch in np.unique(batches):
+            here = batches == batch
+            ids[here] = self._rows_of(int(batch))[places[here]]
+        return ids
+
+    def _rows_of(self, batch: int) -> np.ndarray:
+        """The rows of a global batch: int64 (global_batch,), the shortest of an epoch first."""
+        first, count = self._group_of(batch)
+        if self._group is None or self._group[0] != first:
+            positions = np.arange(first * self.global_batch, (first + count) * self.global_batch)
+            ids, epochs = self._order(positions)
+            lengths = self.rows.offsets[ids + 1] - self.rows.offsets[ids]
+            by_length = ids[np.lexsort((lengths, epochs))].reshape(count, self.global_batch)  # within an epoch
+            shuffled = permute(np.arange(count, dtype=np.uint64), np.uint64(count), mix(self.seed, first, 9)[()])
+            self._group = first, by_length[shuffled.astype(np.int64)]
+        return self._group[1][batch - first]
+
+    def _group_of(self, batch: int) -> tuple[int, int]:
+        """(first global batch, number of them) of the group that `batch` is in."""
+        size = self.global_batch
+        epoch, begin = divmod(batch * size, self.samples)
+        if begin + size > self.samples:  # over the end of the epoch
+            return batch, 1
+        first = -(-epoch * self.samples // size)  # of the batches that lie in the epoch wholly
+        count = (epoch + 1) * self.samples // size - first
+        groups = -(-count // _GROUP)
+        number = ((batch - first + 1) * groups - 1) // count
+        start, end = (first + each * count // groups for each in (number, number + 1))
+        return start, end - start
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Some rows, encoded. lengths: int64 (n,)."""
+
+    tokens: np.ndarray
+    lengths: np.ndarray
+    first: np.ndarray
+    truncated: int
+
+
+def _encode(
+    rows: Sequence[Row], tokenizer: Tokenizer, special: SpecialIds, max_length: int, dtype: type[np.unsignedinteger]
+) -> _Part:
+    pair = np.array([row.text_b is not None for row in rows])
+    a_tokens, a_counts = _tokens(tokenizer, [row.text_a for row in rows], dtype)
+    b_tokens, b_counts = _tokens(tokenizer, [row.text_b or "" for row in rows], dtype)
+    room = max_length - 2 - pair
+    # What is left when tokens go one by one: the shorter text stays whole up to half of the room.
+    a_kept = np.minimum(a_counts, np.maximum(room - b_counts, (room + 1) // 2))
+    b_kept = np.minimum(b_counts, np.maximum(room - a_counts, room // 2))
+    first = a_kept + 2
+    lengths = first + b_kept + pair
+    begins = _starts(lengths)
+    tokens = np.full(begins[-1], special.sep, dtype=dtype)
+    tokens[begins[:-1]] = special.cls
+    tokens[_places(begins[:-1] + 1, a_kept)] = a_tokens[_places(_starts(a_counts)[:-1], a_kept)]
+    tokens[_places(begins[:-1] + first, b_kept)] = b_tokens[_places(_starts(b_counts)[:-1], b_kept)]
+    truncated = int((a_kept + b_kept < a_counts + b_counts).sum())
+    return _Part(tokens, lengths, first.astype(np.int32), truncated)
+
+
+def _tokens(tokenizer: Tokenizer, texts: list[str], dtype: type[np.unsignedinteger]) -> tuple[np.ndarray, np.ndarray]:
+    """(ids of all texts, one after the other; how many each has, int64)."""
+    ids = [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+    counts = np.fromiter(map(len, ids), dtype=np.int64, count=len(ids))
+    return np.fromiter(itertools.chain.from_iterable(ids), dtype=dtype, count=int(counts.sum())), counts
+
+
+def _starts(counts: np.ndarray) -> np.ndarray:
+    """Where runs of these lengths begin, one after the other, and where the last ends: int64 (n + 1,)."""
+    return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+
+
+def _places(begins: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """begins[0], begins[0] + 1, ... (counts[0] of them), begins[1], ...: int64."""
+    ends = np.cumsum(counts)
+    return np.repeat(begins - (ends - counts), counts) + np.arange(int(counts.sum()))

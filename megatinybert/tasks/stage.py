@@ -1,0 +1,171 @@
+"""One stage of task distillation: a run of the same engine, loop, checkpoints and monitor as general distillation."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deepspeed.runtime.engine import DeepSpeedEngine
+
+from megatinybert import checkpoint
+from megatinybert.attention_maps import AttentionPictures
+from megatinybert.best import Best
+from megatinybert.dist import World, check_shared
+from megatinybert.engine import TrainingData, build_engine, dry_batch, rank_micro_batches
+from megatinybert.export import export_student
+from megatinybert.files import publish_folder
+from megatinybert.fit import Run, fit
+from megatinybert.kernels import check_kernels, choose_kernels
+from megatinybert.models import Teacher, fingerprint_of, size_of
+from megatinybert.monitor import Monitor
+from megatinybert.resume import starting_point, training_facts
+from megatinybert.tasks.inputs import TaskInputs, settings_of
+from megatinybert.tasks.plan import SECTIONS, steps_of, training_of
+from megatinybert.trainee import Trainee
+
+_STUDENT = "student"
+_MADE_OF = "stage.json"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A training stage, ready to run.
+
+    product: the model folder that it leaves. made_of: what decides its result, beside options and models. measure: of
+    the student as it is, on the development rows; measured: its tags beside the losses. best: the tag whose best
+    weights are kept; None: the last ones are. pictures: gives what draws attention maps at an interval of steps.
+    """
+
+    name: str
+    product: Path
+    trainee: Trainee
+    teacher: Teacher | None
+    data: TrainingData
+    made_of: Mapping[str, Any]
+    measure: Callable[[DeepSpeedEngine], dict[str, float]]
+    measured: Sequence[str]
+    best: str | None = None
+    pictures: Callable[[int], AttentionPictures | None] | None = None
+
+
+def run_stage(stage: Stage, inputs: TaskInputs, world: World) -> None:
+    """Train, or go on training, unless the product is there and made of the same. Every rank calls it.
+
+    Raises ValueError where what is there was made of something else, or something does not fit.
+    """
+    config, section = inputs.config, SECTIONS[stage.name]
+    options = getattr(config, section)
+    max_steps = steps_of(options, stage.data.samples)
+    folder = inputs.output / "stages" / stage.name
+    training = training_of(config, section, folder, max_steps)
+    settings = settings_of(config, section, world)
+    facts = training_facts(training, settings, stage.trainee, stage.teacher, world) | dict(stage.made_of)
+    facts["first weights"] = fingerprint_of(stage.trainee)
+    placement = ("ZeRO stage", "precision", "world size")  # where it runs is not what it is made of
+    made_of = {key: value for key, value in facts.items() if key not in placement} | {
+        "options": options.model_dump(mode="json", exclude={"epochs", "max_steps", "micro_batch"}),
+        "steps": max_steps,
+        "optimizer": config.optimizer.model_dump(mode="json", exclude={"implementation"}),
+        "schedule": config.schedule.model_dump(mode="json"),
+    }
+    made_of = json.loads(json.dumps(made_of))
+    if is_made(stage.product, made_of):
+        _say(f"stage {stage.name}: done already ({stage.product})", world)
+        return
+
+    micro_batch = settings.raw["train_micro_batch_size_per_gpu"]
+    check_shared(folder, world)
+    start, passed_over = starting_point(training, facts)
+    recorded = checkpoint.read_state(start)[1] if start else {}
+    first_step = checkpoint.read_state(start)[0] if start else 0
+    check_kernels(training, settings, world.device, recorded)
+    trainee = stage.trainee.to(world.device)
+    _, batch = next(iter(rank_micro_batches(stage.data, 0, options.global_batch, micro_batch, world)))
+    dry_batch(trainee, stage.teacher, batch, settings)
+    kernels = choose_kernels(training, settings, trainee, micro_batch * inputs.max_length, world, recorded)
+    engine = build_engine(trainee, training.optimizer, settings, kernels)
+    if start:
+        checkpoint.load(start, {_STUDENT: engine})
+
+    def export(to: Path, beside: Mapping[str, str]) -> None:
+        export_student(engine, to, inputs.tokenizer_name, world, beside)
+
+    best = Best(folder / "best", stage.best, export) if stage.best else None
+    monitor = None
+    if world.is_main:
+        _say(
+            "\n".join([f"warning: {line}" for line in passed_over] + [_start_line(stage, max_steps, first_step)]), world
+        )
+        monitor = Monitor(folder, first_step, max_steps, f"stage {stage.name}")
+    run = Run(
+        training,
+        {_STUDENT: engine},
+        stage.teacher,
+        stage.data,
+        micro_batch,
+        max_steps,
+        facts | kernels.facts,
+        world,
+        measure=lambda: stage.measure(engine),
+        measured=stage.measured,
+        pictures=stage.pictures(training.run.held_out_interval) if stage.pictures else None,
+        best=best,
+    )
+    try:
+        fit(run, first_step, monitor)
+    finally:
+        if monitor:
+            monitor.close()
+    mark = {_MADE_OF: json.dumps(made_of, indent=2, sort_keys=True) + "\n"}
+    if best:
+        world.first(lambda: _publish_best(best.folder, stage.product, mark))
+    else:
+        export(stage.product, mark)
+    engine.destroy()
+
+
+def is_made(product: Path, made_of: Mapping[str, Any]) -> bool:
+    """Whether a stage's model is there. Raises ValueError where it was made of something else."""
+    file = product / _MADE_OF
+    if not file.is_file():
+        return False
+    before = json.loads(file.read_text(encoding="utf-8"))
+    lines = [
+        f"  {key}: {before.get(key)} there, {made_of.get(key)} now"
+        for key in sorted(before.keys() | made_of.keys())
+        if before.get(key) != made_of.get(key)
+    ]
+    if lines:
+        raise ValueError(
+            f"{product} was made otherwise:\n"
+            + "\n".join(lines)
+            + f"\nset these back, remove {product} to make it anew, or choose another --run.output_dir"
+        )
+    return True
+
+
+def _publish_best(best: Path, product: Path, files: Mapping[str, str]) -> None:
+    temporary = product.with_name(f".{product.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    shutil.copytree(best, temporary)
+    for name, text in files.items():
+        (temporary / name).write_text(text, encoding="utf-8")
+    publish_folder(temporary, product)
+
+
+def _start_line(stage: Stage, max_steps: int, first_step: int) -> str:
+    parameters = size_of(stage.trainee.student).parameters
+    return (
+        f"stage {stage.name}: {parameters:,} parameters, {stage.data.samples:,} rows, "
+        f"{first_step:,} of {max_steps:,} steps done"
+    )
+
+
+def _say(text: str, world: World) -> None:
+    if world.is_main:
+        print(text, file=sys.stderr)
