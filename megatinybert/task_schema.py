@@ -32,11 +32,9 @@ from megatinybert.schema import (
 
 ACTIONS = ("teacher", "augment", "one", "two", "eval", "predict", "all")
 
-# Where a stage's epochs are not given: rows that it sees in all, and the fewest and most passes over the data.
-ROWS_BY_DEFAULT, FEWEST_EPOCHS, MOST_EPOCHS = 60_000, 1, 20
-_EPOCHS = (
-    f"passes over the rows (null: as many as see about {ROWS_BY_DEFAULT:,} rows, from {FEWEST_EPOCHS} to {MOST_EPOCHS}"
-)
+# Where a stage's epochs are not given: tokens that it sees in all, which suits two CPU cores, and the most passes.
+TOKENS_BY_DEFAULT, MOST_EPOCHS = 500_000, 20
+_EPOCHS = f"passes over the rows (null: as many as hold {TOKENS_BY_DEFAULT:,} tokens, at most {MOST_EPOCHS}"
 
 
 class TaskTeacherConfig(TeacherConfig):
@@ -90,6 +88,8 @@ class StageConfig(Section):
 
 class FinetuneConfig(StageConfig):
     """Stage "teacher": the teacher learns the task from its labels."""
+
+    epochs: NonNegative | None = Field(None, description=f"{_EPOCHS} and at least 1)")
 
 
 class StageOneConfig(StageConfig):
@@ -178,7 +178,7 @@ class TaskConfig(ProgramConfig):
     run: TaskRunConfig = TaskRunConfig()
     predict: PredictConfig = PredictConfig()
     monitor: MonitorConfig = MonitorConfig()
-    deepspeed: DeepSpeedFile = "ds_configs/zero1.json"
+    deepspeed: DeepSpeedFile = "ds_configs/zero0.json"  # fine-tuned models fit on one device, and one gains by it
 
     @model_validator(mode="after")
     def _a_shape(self) -> TaskConfig:

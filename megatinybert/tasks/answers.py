@@ -26,11 +26,13 @@ def evaluate(inputs: TaskInputs, teacher: str, student: str, device: torch.devic
     """
     task, output = inputs.task, inputs.output
     models = {
-        TEACHER: load_fine_tuned(teacher, "teacher", task, inputs.config.teacher.labels).to(device),
-        STUDENT: load_fine_tuned(student, "predict", task, inputs.config.predict.labels).to(device),
+        TEACHER: load_fine_tuned(teacher, "teacher", task, inputs.config.teacher.labels),
+        STUDENT: load_fine_tuned(student, "predict", task, inputs.config.predict.labels),
     }
+    for model in models.values():
+        model.to(device)  # type: ignore[arg-type]
     logits = {name: {s: logits_of(m, rows, device) for s, rows in inputs.dev.items()} for name, m in models.items()}
-    gold = {split: rows.labels for split, rows in inputs.dev.items()}
+    gold = {split: rows.gold for split, rows in inputs.dev.items()}
     first = next(iter(inputs.dev))
     latencies = compare_latency(models, inputs.dev[first])
     results = {
@@ -79,7 +81,8 @@ def predict(inputs: TaskInputs, student: str, device: torch.device) -> None:
         raise ValueError(
             f"--predict.output {config.output} is one file, and there are {len(files)} to answer: leave it out"
         )
-    model = load_fine_tuned(student, "predict", task, config.labels).to(device)
+    model = load_fine_tuned(student, "predict", task, config.labels)
+    model.to(device)  # type: ignore[arg-type]
     for split, path in files.items():
         rows = inputs.rows(path, split, with_labels=False)
         logits = logits_of(model, rows, device)

@@ -180,7 +180,8 @@ def _check_teacher(inputs: TaskInputs, world: World) -> None:
             before = json.loads(known.read_text(encoding="utf-8"))
             if {key: before[key] for key in asked} == asked:
                 return before[SCORE]
-        found = measure(task, logits_of(model.to(world.device), rows, world.device), _labels(rows.labels))[SCORE]
+        model.to(world.device)  # type: ignore[arg-type]
+        found = measure(task, logits_of(model, rows, world.device), rows.gold)[SCORE]
         value = None if np.isnan(found) else found
         write_atomically(known, json.dumps({**asked, SCORE: value}, indent=2) + "\n")
         return value
@@ -188,9 +189,8 @@ def _check_teacher(inputs: TaskInputs, world: World) -> None:
     value = world.first(score)
     constant = 0.0
     if task.labels is not None:
-        labels = _labels(rows.labels)
-        commonest = np.bincount(labels, minlength=task.classes).argmax()
-        constant = measure(task, np.tile(np.eye(task.classes)[commonest], (len(rows), 1)), labels)[SCORE]
+        commonest = np.bincount(rows.gold, minlength=task.classes).argmax()
+        constant = measure(task, np.tile(np.eye(task.classes)[commonest], (len(rows), 1)), rows.gold)[SCORE]
     shown = "undefined" if value is None else f"{value:.4f}"
     _say(f"teacher: {' and '.join(task.metrics)} on {split} {shown}", world)
     if value is None or value <= constant:
@@ -201,11 +201,6 @@ def _check_teacher(inputs: TaskInputs, world: World) -> None:
         if not inputs.config.task.force:
             raise ValueError(f"{text}; --task.force true goes on all the same")
         _say(f"warning: {text}", world)
-
-
-def _labels(labels: np.ndarray | None) -> np.ndarray:
-    assert labels is not None
-    return labels
 
 
 def _say(text: str, world: World) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from transformers import BertConfig, BertForSequenceClassification, BertModel
@@ -57,7 +58,7 @@ def load_fine_tuned(
         if outputs != 1:
             raise ValueError(f"{source} has {outputs} outputs, but {task.name} is a regression, which has one")
     else:
-        names = dict(enumerate(labels)) if labels else model.config.id2label
+        names: Any = dict(enumerate(labels)) if labels else model.config.id2label
         order = label_order(task.labels, names, source)
         with torch.no_grad():
             for weight in (model.classifier.weight, model.classifier.bias):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from megatinybert.schema import OptimizerConfig, RunConfig, ScheduleConfig, StudentConfig
-from megatinybert.task_schema import FEWEST_EPOCHS, MOST_EPOCHS, ROWS_BY_DEFAULT, StageConfig, TaskConfig
+from megatinybert.task_schema import MOST_EPOCHS, TOKENS_BY_DEFAULT, FinetuneConfig, StageConfig, TaskConfig
 
 # The section of each stage's options.
 SECTIONS = {"teacher": "finetune", "mlm": "mlm", "one": "one", "two": "two"}
@@ -25,13 +25,14 @@ class StageTraining:
     deepspeed: str
 
 
-def steps_of(stage: StageConfig, rows: int) -> int:
-    """Optimizer steps of a stage on `rows` rows."""
+def steps_of(stage: StageConfig, rows: int, tokens: int) -> int:
+    """Optimizer steps of a stage on so many rows, which hold so many tokens."""
     if stage.max_steps is not None:
         return stage.max_steps
     epochs = stage.epochs
     if epochs is None:
-        epochs = min(max(round(ROWS_BY_DEFAULT / rows), FEWEST_EPOCHS), MOST_EPOCHS)
+        fewest = 1.0 if isinstance(stage, FinetuneConfig) else 0.0  # a poor teacher spoils all that follows
+        epochs = min(max(TOKENS_BY_DEFAULT / tokens, fewest), MOST_EPOCHS)
     return math.ceil(epochs * rows / stage.global_batch)
 
 

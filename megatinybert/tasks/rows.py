@@ -46,6 +46,12 @@ class EncodedRows:
         return np.diff(self.offsets)
 
     @property
+    def gold(self) -> np.ndarray:
+        """`labels` of rows that have them."""
+        assert self.labels is not None
+        return self.labels
+
+    @property
     def identity(self) -> str:
         """A short hash of everything a batch is made of."""
         digest = hashlib.sha256(repr((len(self), self.pad, self.segments)).encode())

@@ -26,6 +26,7 @@ from megatinybert.monitor import Monitor
 from megatinybert.resume import starting_point, training_facts
 from megatinybert.tasks.inputs import TaskInputs, settings_of
 from megatinybert.tasks.plan import SECTIONS, steps_of, training_of
+from megatinybert.tasks.rows import EncodedRows
 from megatinybert.trainee import Trainee
 
 _STUDENT = "student"
@@ -36,15 +37,17 @@ _MADE_OF = "stage.json"
 class Stage:
     """A training stage, ready to run.
 
-    product: the model folder that it leaves. made_of: what decides its result, beside options and models. measure: of
-    the student as it is, on the development rows; measured: its tags beside the losses. best: the tag whose best
-    weights are kept; None: the last ones are. pictures: gives what draws attention maps at an interval of steps.
+    product: the model folder that it leaves. rows: what it trains on; data: them in their order. made_of: what decides
+    its result, beside options, models and rows. measure: of the student as it is, on the development rows; measured:
+    its tags beside the losses. best: the tag whose best weights are kept; None: the last ones are. pictures: gives what
+    draws attention maps at an interval of steps.
     """
 
     name: str
     product: Path
     trainee: Trainee
     teacher: Teacher | None
+    rows: EncodedRows
     data: TrainingData
     made_of: Mapping[str, Any]
     measure: Callable[[DeepSpeedEngine], dict[str, float]]
@@ -60,11 +63,12 @@ def run_stage(stage: Stage, inputs: TaskInputs, world: World) -> None:
     """
     config, section = inputs.config, SECTIONS[stage.name]
     options = getattr(config, section)
-    max_steps = steps_of(options, stage.data.samples)
+    max_steps = steps_of(options, len(stage.rows), int(stage.rows.lengths.sum()))
     folder = inputs.output / "stages" / stage.name
     training = training_of(config, section, folder, max_steps)
     settings = settings_of(config, section, world)
     facts = training_facts(training, settings, stage.trainee, stage.teacher, world) | dict(stage.made_of)
+    facts["rows"] = stage.rows.identity
     facts["first weights"] = fingerprint_of(stage.trainee)
     placement = ("ZeRO stage", "precision", "world size")  # where it runs is not what it is made of
     made_of = {key: value for key, value in facts.items() if key not in placement} | {

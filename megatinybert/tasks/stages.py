@@ -61,8 +61,9 @@ def layers(inputs: TaskInputs, teacher_folder: str, rows: EncodedRows, world: Wo
         inputs.output / "student-one",
         trainee,
         teacher,
+        rows,
         BucketedRows(rows, config.one.global_batch, config.run.seed),
-        {"rows": rows.identity, "objective": config.objective.model_dump(mode="json")},
+        {"objective": config.objective.model_dump(mode="json")},
         measure,
         [PROBE],
         pictures=pictures,
@@ -91,8 +92,7 @@ def masked_lm(inputs: TaskInputs, rows: EncodedRows, world: World) -> Stage:
     def measure(engine: DeepSpeedEngine) -> dict[str, float]:
         return held_out({"student": engine}, None, some, engine.train_micro_batch_size_per_gpu(), world)
 
-    made_of = {"rows": rows.identity}
-    return Stage("mlm", inputs.output / "mlm", Trainee(model, Mlm()), None, data, made_of, measure, [])
+    return Stage("mlm", inputs.output / "mlm", Trainee(model, Mlm()), None, rows, data, {}, measure, [])
 
 
 def first_student(inputs: TaskInputs, teacher_folder: str) -> tuple[BertModel, TinyBert]:
@@ -129,8 +129,9 @@ def _of_answers(
         product,
         trainee,
         teacher,
+        rows,
         BucketedRows(rows, options.global_batch, config.run.seed),
-        {"rows": rows.identity, "development rows": [split.identity for split in dev.values()]},
+        {"development rows": [split.identity for split in dev.values()]},
         measure,
         measured_tags(task, dev),
         best=score_tag(dev),
