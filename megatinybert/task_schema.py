@@ -90,6 +90,7 @@ class FinetuneConfig(StageConfig):
     """Stage "teacher": the teacher learns the task from its labels."""
 
     epochs: NonNegative | None = Field(None, description=f"{_EPOCHS} and at least 1)")
+    learning_rate: Positive = Field(1e-4, description="peak learning rate; of a BERT-base 2e-5 to 5e-5")
 
 
 class StageOneConfig(StageConfig):

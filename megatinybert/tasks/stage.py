@@ -100,6 +100,8 @@ def run_stage(stage: Stage, inputs: TaskInputs, world: World) -> None:
         export_student(engine, to, inputs.tokenizer_name, world, beside)
 
     best = Best(folder / "best", stage.best, export) if stage.best else None
+    if best and not start:
+        world.first(best.forget)  # of a run that ended before its first checkpoint, by other options perhaps
     monitor = None
     if world.is_main:
         _say(

@@ -12,7 +12,7 @@ from transformers import BertModel
 from megatinybert.attention_maps import AttentionPictures, choose_maps
 from megatinybert.data.masking import Masked, MaskedHeldOut, Masking
 from megatinybert.dist import World
-from megatinybert.evaluate import PROBE, held_out
+from megatinybert.evaluate import PROBE, beside_losses, held_out
 from megatinybert.first_weights import Lesson, give_first_weights
 from megatinybert.mlm_model import build_mlm_model
 from megatinybert.models import Teacher, build_student, load_teacher, read_bert_config, teacher_dtype
@@ -92,7 +92,8 @@ def masked_lm(inputs: TaskInputs, rows: EncodedRows, world: World) -> Stage:
     def measure(engine: DeepSpeedEngine) -> dict[str, float]:
         return held_out({"student": engine}, None, some, engine.train_micro_batch_size_per_gpu(), world)
 
-    return Stage("mlm", inputs.output / "mlm", Trainee(model, Mlm()), None, rows, data, {}, measure, [])
+    product, trainee = inputs.output / "mlm", Trainee(model, Mlm())
+    return Stage("mlm", product, trainee, None, rows, data, {}, measure, beside_losses(None))
 
 
 def first_student(inputs: TaskInputs, teacher_folder: str) -> tuple[BertModel, TinyBert]:
