@@ -18,7 +18,7 @@ from deepspeed.runtime.engine import DeepSpeedEngine
 from deepspeed.utils import safe_get_full_fp32_param
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers import AutoTokenizer, PreTrainedModel
+from transformers import AutoTokenizer, BertTokenizerFast, PreTrainedModel, PreTrainedTokenizerBase
 
 from megatinybert.dist import World
 from megatinybert.files import publish_file, publish_folder
@@ -53,7 +53,7 @@ def export_student(
     Transformers' BertModel has and distillation of layers does not train, is written with its first random weights, the
     same in every export.
     """
-    weights = full_weights(engine, engine.module.student)
+    weights = full_weights(engine, engine.module.student) | engine.module.frozen
     if world.is_main:
         temporary = folder.with_name(f".{folder.name}.tmp")
         shutil.rmtree(temporary, ignore_errors=True)
@@ -62,7 +62,7 @@ def export_student(
         assert not unexpected, unexpected
         assert all(name.startswith("pooler.") or name in _tied(model) for name in missing), missing
         model.save_pretrained(temporary)
-        AutoTokenizer.from_pretrained(tokenizer).save_pretrained(temporary)
+        _tokenizer(tokenizer).save_pretrained(temporary)
         for name, text in (beside or {}).items():
             (temporary / name).write_text(text, encoding="utf-8")
         for file in temporary.iterdir():
@@ -89,6 +89,16 @@ def export_objective(
         temporary.chmod(_READABLE)
         publish_file(temporary, file)
     world.barrier()
+
+
+def _tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of a folder or hub name; of a BERT's folder its vocab.txt is enough."""
+    try:
+        return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    except (OSError, ValueError):
+        if not (Path(name) / "vocab.txt").is_file():
+            raise
+        return BertTokenizerFast.from_pretrained(name)
 
 
 def _plain(student: PreTrainedModel) -> PreTrainedModel:

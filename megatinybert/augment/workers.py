@@ -1,0 +1,89 @@
+"""Tasks done in this process or in a pool of worker processes, one thread each, and handed back in order."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait
+from typing import Any, TypeVar
+
+import torch
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_TASKS_AHEAD = 2  # tasks under way per worker
+
+
+def in_order(make: Callable[[], Callable[[T], R]], tasks: Iterable[T], workers: int) -> Iterator[R]:
+    """Yield work(task) for each task, where every worker has a `work` of its own, from `make`; both are picklable.
+
+    With one worker this process does it, also on one thread of torch's: sums over several are rounded differently.
+    Raises RuntimeError where a worker process was killed.
+    """
+    if workers == 1:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield from map(make(), tasks)
+        finally:
+            torch.set_num_threads(threads)
+        return
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker, (make,))
+    under_way: deque[Future[R]] = deque()
+    try:
+        for task in tasks:
+            under_way.append(_submit(pool, task))
+            if len(under_way) >= _TASKS_AHEAD * workers:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
+    except BrokenProcessPool as error:
+        raise RuntimeError(
+            "a worker process was killed, mostly a sign of too little memory: use fewer --workers, and --resume"
+        ) from error
+    except BaseException:
+        for process in list((pool._processes or {}).values()):  # Python 3.14 has terminate_workers() for this
+            process.terminate()  # a task may take minutes, and nobody waits for it any more
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _submit(pool: ProcessPoolExecutor, task: Any) -> Future[Any]:
+    # A worker may be started here and inherits the signal mask: Ctrl-C is then the parent's alone to handle.
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return pool.submit(_work_in_worker, task)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+
+
+# Of a worker process, set once when it starts: the executor hands its functions nothing that lasts between calls.
+_work: Callable[[Any], Any] | None = None
+
+
+def _start_worker(make: Callable[[], Callable[[Any], Any]]) -> None:
+    global _work
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one process, one core
+    torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _work = make()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)  # the parent was killed: it ends its workers otherwise
+
+
+def _work_in_worker(task: Any) -> Any:
+    assert _work is not None
+    return _work(task)
