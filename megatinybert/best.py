@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,10 @@ class Best:
         if known is None or _rank(value) > _rank(known[1]):
             state = {"step": step, "measured": self.tag, "value": value if math.isfinite(value) else None}
             self.export(self.folder, {_STATE: json.dumps(state, indent=2) + "\n"})
+
+    def forget(self) -> None:
+        """Take away what is kept, for a run that begins anew. One rank calls it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def state(self) -> tuple[int, float | None] | None:
         """(step, value, None where it is undefined) of what is kept; None where nothing is."""

@@ -23,15 +23,16 @@ from megatinybert.models import size_of
 from megatinybert.schema import DataConfig, GeneralConfig
 
 PICTURE = "loss.png"
-_TAGS = ["distillation", "bert", "tinybert", "megatinybert"]
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a student comes from. steps: optimizer steps in all; windows: those of one epoch."""
+    """Where a student comes from. teacher: None of masked-language modelling, which has none. steps: optimizer steps in
+    all; windows: those of one epoch.
+    """
 
     config: GeneralConfig
-    teacher: BertConfig
+    teacher: BertConfig | None
     student: PreTrainedConfig
     steps: int
     windows: int
@@ -51,10 +52,7 @@ def write_card(output: Path, run: Provenance) -> None:
         environment = yaml.safe_load((output / "config.yaml").read_text(encoding="utf-8"))["environment"]
     if rows:
         with _no_failure("the model card has no picture"):
-            figure = curves.draw(
-                rows, f"A {_shape(run.student)} student distilled from a {_shape(run.teacher)} teacher"
-            )
-            curves.save(figure, folder / PICTURE)
+            curves.save(curves.draw(rows, _words(run).picture), folder / PICTURE)
     with _no_failure("the student has no model card"):
         card = model_card(run, rows, environment, picture=(folder / PICTURE).is_file())
         write_atomically(folder / "README.md", card)
@@ -62,45 +60,38 @@ def write_card(output: Path, run: Provenance) -> None:
 
 def model_card(run: Provenance, rows: Sequence[Row], environment: Mapping[str, Any], picture: bool) -> str:
     """The text of README.md. rows: metrics, as far as there are any; environment: of config.yaml."""
-    config, student = run.config, run.student
-    teacher = config.teacher.model
-    front: dict[str, Any] = {"library_name": "transformers", "tags": _TAGS}
-    if not Path(teacher).exists():  # a teacher that was loaded, but from no folder: a name on the hub
-        front["base_model"] = teacher
+    words = _words(run)
+    front: dict[str, Any] = {"library_name": "transformers", "tags": words.tags}
+    if words.made_of and not Path(words.made_of).exists():  # what was loaded, but from no folder: a name on the hub
+        front["base_model"] = words.made_of
     lines = [
         "---",
         yaml.safe_dump(front, sort_keys=False, allow_unicode=True).rstrip(),
         "---",
         "",
-        f"# A {student.num_hidden_layers}-layer, {student.hidden_size}-wide BERT student",
+        f"# A {run.student.num_hidden_layers}-layer, {run.student.hidden_size}-wide BERT{words.role}",
         "",
-        "General distillation by MegaTinyBERT: this encoder learnt the inner states of its teacher on text without",
-        "labels. It knows no task yet: fine-tune it, or distil it further on a task. Its pooler is untrained.",
+        *words.about,
         "",
-        *(
-            [f"![Losses in training and on held-out text, and the probe, over the optimizer steps]({PICTURE})", ""]
-            if picture
-            else []
-        ),
+        *([f"![Losses in training and on held-out text over the optimizer steps]({PICTURE})", ""] if picture else []),
         "| | |",
         "| --- | --- |",
         *(f"| {name} | {value} |" for name, value in _facts(run, rows, environment).items()),
         "",
-        *_held_out(rows),
+        *_held_out(rows, words),
         "## Use",
         "",
         "```python",
-        "from transformers import AutoModel, AutoTokenizer",
+        f"from transformers import {words.loader}, AutoTokenizer",
         "",
         'tokenizer = AutoTokenizer.from_pretrained("path/to/student")',
-        'model = AutoModel.from_pretrained("path/to/student")',
-        'hidden_states = model(**tokenizer("A sentence.", return_tensors="pt")).last_hidden_state',
+        f'model = {words.loader}.from_pretrained("path/to/student")',
+        words.call,
         "```",
         "",
         "## Licence",
         "",
-        "The student is made from its teacher, so the teacher's licence applies to it. Before you publish it, read",
-        "that licence and the terms of the text, and add `license:` to the lines at the top.",
+        *words.licence,
     ]
     return "\n".join(lines) + "\n"
 
@@ -120,18 +111,94 @@ def logged_time(rows: Sequence[Row], tokens_per_step: int) -> tuple[float, int]:
     return seconds, steps
 
 
-def _facts(run: Provenance, rows: Sequence[Row], environment: Mapping[str, Any]) -> dict[str, str]:
+@dataclass(frozen=True)
+class _Words:
+    """What a card says of an objective. facts: rows of its table. beside: what is measured beside the losses."""
+
+    tags: list[str]
+    made_of: str | None
+    role: str
+    about: list[str]
+    picture: str
+    facts: dict[str, str]
+    beside: str
+    measured: list[str]
+    loader: str
+    call: str
+    licence: list[str]
+
+
+def _words(run: Provenance) -> _Words:
+    return _words_of_distillation(run, run.teacher) if run.teacher else _words_of_mlm(run)
+
+
+def _words_of_distillation(run: Provenance, teacher: BertConfig) -> _Words:
     config, objective = run.config, run.config.objective
+    layers = resolve_layer_map(objective.layer_map, run.student.num_hidden_layers, teacher.num_hidden_layers)
+    return _Words(
+        tags=["distillation", "bert", "tinybert", "megatinybert"],
+        made_of=config.teacher.model,
+        role=" student",
+        about=[
+            "General distillation by MegaTinyBERT: this encoder learnt the inner states of its teacher on text without",
+            "labels. It knows no task yet: fine-tune it, or distil it further on a task. Its pooler is untrained.",
+        ],
+        picture=f"A {_shape(run.student)} student distilled from a {_shape(teacher)} teacher",
+        facts={
+            "student": _sizes(run.student),
+            "teacher": f"{config.teacher.model}: {_sizes(teacher)}",
+            "objective": f"{objective.name}: weight {objective.attention_weight:g} of the attention scores, "
+            f"{objective.hidden_weight:g} of the hidden states, {objective.embedding_weight:g} of the embeddings",
+            "layer map": f"teacher layers {', '.join(map(str, layers))} of 0 to {teacher.num_hidden_layers - 1}",
+            "projection": objective.projection,
+        },
+        beside="probe",
+        measured=[
+            "The losses compare student and teacher. The probe is the rank correlation, from -1 to 1, between the two",
+            "models' similarities of held-out texts.",
+        ],
+        loader="AutoModel",
+        call='hidden_states = model(**tokenizer("A sentence.", return_tensors="pt")).last_hidden_state',
+        licence=[
+            "The student is made from its teacher, so the teacher's licence applies to it. Before you publish it, read",
+            "that licence and the terms of the text, and add `license:` to the lines at the top.",
+        ],
+    )
+
+
+def _words_of_mlm(run: Provenance) -> _Words:
+    config, init = run.config, run.config.student.init
+    made_of = None if init == "random" else init
+    about = "Masked-language modelling by MegaTinyBERT: this model learnt to find masked tokens of a text."
+    frozen = [f"Its encoder is that of {init}, as it was; its head alone was trained."]
+    terms = ["Before you publish it, read the terms of the text, and add `license:` to the lines at the top."]
+    inherited = [f"The model is made from {init}, so the licence of that applies to it, too."]
+    return _Words(
+        tags=["fill-mask", "bert", "megatinybert"],
+        made_of=made_of,
+        role="",
+        about=[about, *(frozen if config.mlm.train == "head" else [])],
+        picture=f"A {_shape(run.student)} BERT trained by masked-language modelling",
+        facts={
+            "model": _sizes(run.student),
+            "objective": f"mlm: {100 * config.mlm.probability:g} % of the tokens to be found",
+            "trained": "the whole model" if config.mlm.train == "whole" else "the masked-LM head",
+        },
+        beside="accuracy",
+        measured=[
+            "The loss is the cross-entropy of the masked tokens; the accuracy is the share of them that is found."
+        ],
+        loader="AutoModelForMaskedLM",
+        call='logits = model(**tokenizer(f"A {tokenizer.mask_token}.", return_tensors="pt")).logits',
+        licence=[*(inherited if made_of else []), *terms],
+    )
+
+
+def _facts(run: Provenance, rows: Sequence[Row], environment: Mapping[str, Any]) -> dict[str, str]:
+    config = run.config
     length, batch = config.data.sequence_length, config.run.global_batch
-    layers = resolve_layer_map(objective.layer_map, run.student.num_hidden_layers, run.teacher.num_hidden_layers)
     seconds, timed = logged_time(rows, batch * length)
-    facts = {
-        "student": _sizes(run.student),
-        "teacher": f"{config.teacher.model}: {_sizes(run.teacher)}",
-        "objective": f"{objective.name}: weight {objective.attention_weight:g} of the attention scores, "
-        f"{objective.hidden_weight:g} of the hidden states, {objective.embedding_weight:g} of the embeddings",
-        "layer map": f"teacher layers {', '.join(map(str, layers))} of 0 to {run.teacher.num_hidden_layers - 1}",
-        "projection": objective.projection,
+    facts = _words(run).facts | {
         "first weights": config.student.init,
         "data": f"{_corpora(config.data)}: {run.windows:,} windows of {length} tokens, {run.windows * length:,} in all",
         "training": f"{run.steps:,} steps of {batch:,} windows: {run.steps * batch * length:,} tokens seen, "
@@ -159,13 +226,14 @@ def _corpora(data: DataConfig) -> str:
     return ", ".join(names)
 
 
-def _held_out(rows: Sequence[Row]) -> list[str]:
+def _held_out(rows: Sequence[Row], words: _Words) -> list[str]:
     """The first and the last measurement on held-out text, as a table."""
     measured = [row for row in rows if "held_out/total" in row]
     if not measured:
         return []
     shown = [measured[0], *measured[1:][-1:]]
-    tags = {f"loss: {name}": f"held_out/{name}" for name in curves.loss_names(measured)} | {"probe": "held_out/probe"}
+    tags = {f"loss: {name}": f"held_out/{name}" for name in curves.loss_names(measured)}
+    tags[words.beside] = f"held_out/{words.beside}"
     return [
         "## On held-out text",
         "",
@@ -173,8 +241,7 @@ def _held_out(rows: Sequence[Row]) -> list[str]:
         "| --- |" + " ---: |" * len(shown),
         *(f"| {name} | " + " | ".join(f"{row[tag]:#.4g}" for row in shown) + " |" for name, tag in tags.items()),
         "",
-        "The losses compare student and teacher. The probe is the rank correlation, from -1 to 1, between the two",
-        "models' similarities of held-out texts.",
+        *words.measured,
         "",
     ]
 
@@ -184,6 +251,7 @@ def _shape(model: PreTrainedConfig) -> str:
 
 
 def _sizes(model: PreTrainedConfig) -> str:
+    assert isinstance(model, BertConfig)
     with torch.device("meta"):  # counts weights without making them
         size = size_of(BertModel(model, add_pooling_layer=False))
     return (

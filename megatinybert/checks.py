@@ -50,8 +50,8 @@ def check_threads(ranks: int, device: torch.device) -> Finding:
     return Finding("warn", "threads", f"{text}: {effect}; set OMP_NUM_THREADS={fair}")
 
 
-def check_precision(settings: DeepSpeedSettings, teacher: torch.dtype, device: torch.device) -> list[Finding]:
-    """Whether the device computes what the DeepSpeed file and --teacher.dtype ask for. teacher: resolved."""
+def check_precision(settings: DeepSpeedSettings, teacher: torch.dtype | None, device: torch.device) -> list[Finding]:
+    """Whether the device computes what the DeepSpeed file and --teacher.dtype ask for. teacher: resolved, if any."""
     if settings.precision == "fp16" and not get_accelerator().is_fp16_supported():
         text = (
             f"--deepspeed {settings.path} asks for fp16, which DeepSpeed does not run on this device: "
@@ -61,8 +61,9 @@ def check_precision(settings: DeepSpeedSettings, teacher: torch.dtype, device: t
     student = {"fp32": torch.float32, "fp16": torch.float16}.get(settings.precision, torch.bfloat16)
     slow = {
         f"--deepspeed {settings.path} computes the student in bfloat16": (student, "a float32 one, such as zero1"),
-        f"--teacher.dtype {_name(teacher)}": (teacher, "auto"),
     }
+    if teacher:
+        slow[f"--teacher.dtype {_name(teacher)}"] = teacher, "auto"
     findings = [
         Finding(
             "warn", "precision", f"{what}, for which this device has no instructions: slower than float32; take {fix}"
@@ -70,7 +71,7 @@ def check_precision(settings: DeepSpeedSettings, teacher: torch.dtype, device: t
         for what, (dtype, fix) in slow.items()
         if not computes_natively(dtype, device)
     ]
-    text = f"student {settings.precision}, teacher {_name(teacher)}"
+    text = f"student {settings.precision}" + (f", teacher {_name(teacher)}" if teacher else "")
     return findings or [Finding("ok", "precision", text)]
 
 
@@ -83,10 +84,11 @@ def computes_natively(dtype: torch.dtype, device: torch.device) -> bool:
     return dtype != torch.float16 or get_accelerator().is_fp16_supported()
 
 
-def check_positions(config: GeneralConfig, teacher: BertConfig, student: BertConfig) -> list[Finding]:
+def check_positions(config: GeneralConfig, teacher: BertConfig | None, student: BertConfig) -> list[Finding]:
     """Whether the models have a position for every token of a window."""
     length = config.data.sequence_length
-    models = {f"--teacher.model {config.teacher.model}": teacher, f"--student.config {config.student.config}": student}
+    models = {f"--teacher.model {config.teacher.model}": teacher} if teacher else {}
+    models |= {f"--student.config {config.student.config}": student}
     return [
         Finding(
             "fail",
@@ -99,13 +101,12 @@ def check_positions(config: GeneralConfig, teacher: BertConfig, student: BertCon
     ]
 
 
-def check_tokenizer(config: GeneralConfig, special: SpecialIds, fingerprint: str, teacher: BertConfig) -> Finding:
-    """Whether the teacher has an embedding for every id of the tokenizer."""
-    name = config.teacher.tokenizer or config.teacher.model
-    if special.vocab_size > teacher.vocab_size:
+def check_tokenizer(name: str, special: SpecialIds, fingerprint: str, option: str, model: BertConfig) -> Finding:
+    """Whether a model has an embedding for every id of the tokenizer `name`. option: what named the model."""
+    if special.vocab_size > model.vocab_size:
         text = (
-            f"the tokenizer {name} has {special.vocab_size:,} ids, --teacher.model "
-            f"{config.teacher.model} only {teacher.vocab_size:,}: name its own with --teacher.tokenizer"
+            f"the tokenizer {name} has {special.vocab_size:,} ids, {option} only {model.vocab_size:,}: name its own "
+            "with --teacher.tokenizer"
         )
         return Finding("fail", "tokenizer", text)
     return Finding("ok", "tokenizer", f"{special.vocab_size:,} ids, fingerprint {fingerprint[:12]}")
@@ -122,6 +123,23 @@ def check_weight_files(name: str) -> list[Finding]:
         "loading it in Transformers and save_pretrained give model.safetensors"
     )
     return [Finding("warn", "teacher", text)]
+
+
+def check_mlm(config: GeneralConfig, student: PreTrainedModel) -> list[Finding]:
+    """Whether masked-language modelling has tokens to guess, and what is trained."""
+    trained = sum(weight.numel() for weight in student.parameters() if weight.requires_grad)
+    text = (
+        f"{_shape(student.config)}, {size_of(student).parameters:,} parameters with its masked-LM head, {trained:,} of "
+        f"them trained; first weights: {config.student.init}"
+    )
+    length, probability = config.data.sequence_length, config.mlm.probability
+    masked = round(probability * (length - 2))
+    if masked:
+        masking = Finding("ok", "masking", f"up to {masked} of the {length} tokens of a window")
+    else:
+        problem = f"--mlm.probability {probability:g} of the {length} tokens of a window is none: raise it"
+        masking = Finding("fail", "masking", problem)
+    return [Finding("ok", "model", text), masking]
 
 
 def check_sizes(config: GeneralConfig, teacher: BertConfig, student: PreTrainedModel) -> list[Finding]:
@@ -151,10 +169,10 @@ def check_sizes(config: GeneralConfig, teacher: BertConfig, student: PreTrainedM
 
 
 def check_token_ids(samples: Samples) -> Finding:
-    """Read windows from all over the corpus. Raises ValueError where an id is outside the teacher's vocabulary."""
+    """Read windows from all over the corpus. Raises ValueError where an id is outside the models' vocabulary."""
     count = min(_SAMPLED_WINDOWS, samples.samples)
     samples.batch(np.linspace(0, samples.samples - 1, count).astype(np.int64))
-    return Finding("ok", "token ids", f"those of {count} windows lie within the teacher's vocabulary")
+    return Finding("ok", "token ids", f"those of {count} windows lie within the models' vocabulary")
 
 
 def check_corpus(config: GeneralConfig, samples: Samples, held_out: HeldOut, max_steps: int) -> list[Finding]:

@@ -15,12 +15,15 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from megatinybert.files import publish_file
 
 Row = dict[str, float]  # of one line of metrics.jsonl, what is kept
+# What may be measured on held-out text beside the losses, and its unit.
+BESIDE_LOSSES = {"probe": "rank correlation", "accuracy": "share of the masked tokens"}
 _MOST_POINTS = 2000  # of a curve: more are chosen from evenly, for they take seconds to draw and are not seen
 _KEPT = ("step", "loss/", "held_out/", "speed/tokens_per_second")  # a long run logs much else
 
 
 def read_metrics(file: Path) -> list[Row]:
-    """Losses, probe and speed of each logged step. null, which JSON has in place of NaN and infinity, becomes NaN.
+    """Losses, what is measured beside them, and speed of each logged step. null, which JSON has in place of NaN and
+    infinity, becomes NaN.
 
     Raises ValueError where a line is cut short.
     """
@@ -40,14 +43,14 @@ def loss_names(rows: Sequence[Row]) -> list[str]:
     """Names of the losses in the metrics, "total" first: total, attention, hidden, ..."""
     parts = [tag.partition("/") for row in (rows[0], rows[-1]) for tag in row]
     names = dict.fromkeys(name for kind, _, name in parts if kind in ("loss", "held_out"))
-    return ["total", *(name for name in names if name not in ("total", "probe"))]
+    return ["total", *(name for name in names if name not in ("total", *BESIDE_LOSSES))]
 
 
 def draw(rows: Sequence[Row], title: str) -> Figure:
-    """Loss curves: the total on the left, its terms and the probe on the right. rows: at least one."""
+    """Loss curves: the total on the left, its terms and what else is measured on the right. rows: at least one."""
     names = loss_names(rows)
-    probe = _curve(rows, "held_out/probe")
-    panels = [*names[1:], *(["probe"] if probe[0] else [])]
+    beside = {name: _curve(rows, f"held_out/{name}") for name in BESIDE_LOSSES}
+    panels = [*names[1:], *(name for name, (steps, _) in beside.items() if steps)]
     right = math.ceil(len(panels) / 2)
     cells = panels + ["."] * (2 * right - len(panels))
     figure = Figure(figsize=(5.0 + 3.2 * right, 6.0), dpi=120, layout="constrained")
@@ -57,9 +60,10 @@ def draw(rows: Sequence[Row], title: str) -> Figure:
     for name in names:
         _draw_loss(axes[name], rows, name)
     axes["total"].legend(loc="upper right", frameon=False)
-    if probe[0]:
-        axes["probe"].plot(*probe, "o-", color="tab:green", markersize=4)
-        axes["probe"].set(title="probe", ylabel="rank correlation", ylim=(min([0.0, *_finite(probe[1])]), 1.0))
+    for name, (steps, values) in beside.items():
+        if steps:
+            axes[name].plot(steps, values, "o-", color="tab:green", markersize=4)
+            axes[name].set(title=name, ylabel=BESIDE_LOSSES[name], ylim=(min([0.0, *_finite(values)]), 1.0))
     for axis in axes.values():
         axis.set_xlabel("optimizer step")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 2.5, 5, 10], nbins="auto"))

@@ -11,7 +11,7 @@ from megatinybert.card import Provenance, write_card
 from megatinybert.data.mixture import Mixture
 from megatinybert.dist import World, check_shared
 from megatinybert.engine import build_engine
-from megatinybert.evaluate import PROBE, held_out
+from megatinybert.evaluate import beside_losses, held_out
 from megatinybert.export import export_objective, export_student
 from megatinybert.findings import Findings
 from megatinybert.first_weights import OBJECTIVE_FILE, STUDENT_FOLDER, trained_positions
@@ -50,24 +50,25 @@ def distil(config: GeneralConfig, world: World) -> None:
         write_config(output, config, inputs.settings, kernels, world)
         warnings = [f"warning: {each.subject}: {each.text}" for each in findings.all if each.level == "warn"]
         print("\n".join([*warnings, *_start_lines(config, inputs, kernels, world)]), file=sys.stderr)
-        monitor = Monitor(output, inputs.first_step, inputs.max_steps)
+        title = "distil" if inputs.teacher else config.objective.name
+        monitor = Monitor(output, inputs.first_step, inputs.max_steps, title)
         monitor.text("config", config_text((output / "config.yaml").read_text(encoding="utf-8")))
-    teacher, rows = inputs.teacher, inputs.held_out
-    interval = drawing_interval(config, inputs.max_steps)
+    teacher, rows, pictures = inputs.teacher, inputs.held_out_data, None
+    if inputs.maps and teacher:
+        interval = drawing_interval(config, inputs.max_steps)
+        pictures = AttentionPictures(inputs.maps, teacher, rows, inputs.tokenizer, world, interval)
     run = Run(
         config,
         engines,
         teacher,
-        inputs.windows,
+        inputs.data,
         micro_batch,
         inputs.max_steps,
         inputs.facts | kernels.facts,
         world,
         measure=lambda: held_out(engines, teacher, rows, micro_batch, world),
-        measured=[PROBE],
-        pictures=AttentionPictures(inputs.maps, teacher, rows, inputs.tokenizer, world, interval)
-        if inputs.maps
-        else None,
+        measured=beside_losses(teacher),
+        pictures=pictures,
     )
     try:
         fit(run, inputs.first_step, monitor)
@@ -79,18 +80,22 @@ def distil(config: GeneralConfig, world: World) -> None:
     export_objective(engines[STUDENT], output / OBJECTIVE_FILE, config.objective, trained, world)
     export_student(engines[STUDENT], output / STUDENT_FOLDER, inputs.tokenizer, world)
     if world.is_main:
-        student = inputs.trainee.student.config
-        write_card(output, Provenance(config, inputs.teacher_config, student, inputs.max_steps, inputs.windows.samples))
+        student, windows = inputs.trainee.student.config, inputs.windows.samples
+        write_card(output, Provenance(config, inputs.teacher_config, student, inputs.max_steps, windows))
 
 
 def _start_lines(config: GeneralConfig, inputs: Inputs, kernels: Kernels, world: World) -> list[str]:
     """What runs, for the person who started it."""
-    teacher, trainee, held_out = inputs.teacher.model, inputs.trainee, inputs.held_out
+    trainee, held_out = inputs.trainee, inputs.held_out
     drawn = inputs.max_steps * config.run.global_batch
     mixture_lines = inputs.windows.lines(drawn) if isinstance(inputs.windows, Mixture) else []
+    teacher_lines = []
+    if inputs.teacher and inputs.teacher_config:
+        dtype = str(inputs.teacher.model.dtype).removeprefix("torch.")
+        layers = f"{trainee.objective.teacher_layers} of {inputs.teacher_config.num_hidden_layers} layers"
+        teacher_lines = [f"teacher {config.teacher.model}: {layers} in {dtype}"]
     return [
-        f"teacher {config.teacher.model}: {trainee.objective.teacher_layers} of "
-        f"{inputs.teacher_config.num_hidden_layers} layers in {str(teacher.dtype).removeprefix('torch.')}",
+        *teacher_lines,
         f"student {config.student.config}: {size_of(trainee.student).parameters:,} parameters, "
         f"{inputs.settings.precision}, ZeRO {inputs.settings.stage}, {world.size} rank(s) on {world.device.type}",
         f"data: {inputs.windows.samples:,} windows of {config.data.sequence_length} tokens; held out: "

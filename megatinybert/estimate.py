@@ -87,7 +87,7 @@ def estimate(config: GeneralConfig, inputs: Inputs, ranks: int, alone: World, se
 
     def train(first: int, steps: int) -> dict[str, float]:
         for step in range(first, first + steps):
-            batches = rank_micro_batches(inputs.windows, step, shown * inputs.micro_batch, inputs.micro_batch, alone)
+            batches = rank_micro_batches(inputs.data, step, shown * inputs.micro_batch, inputs.micro_batch, alone)
             rate = learning_rate(config.optimizer, config.schedule, step % inputs.max_steps, inputs.max_steps)
             train_step(engines, inputs.teacher, batches, step, run.seed, rate, watch)
         return watch.read()
@@ -111,13 +111,13 @@ def _occasions(
     new = inputs.first_step == 0
 
     def measure() -> object:
-        return held_out(engines, inputs.teacher, inputs.held_out, inputs.micro_batch, alone)
+        return held_out(engines, inputs.teacher, inputs.held_out_data, inputs.micro_batch, alone)
 
     times = _times(config.run.held_out_interval, inputs) + new
     occasions = [Occasion("held-out measurement", _seconds_of(measure, alone) / ranks, times)]
-    if inputs.maps:
-        interval = drawing_interval(config, inputs.max_steps)
-        pictures = AttentionPictures(inputs.maps, inputs.teacher, inputs.held_out, inputs.tokenizer, alone, interval)
+    if inputs.maps and inputs.teacher:
+        interval, rows = drawing_interval(config, inputs.max_steps), inputs.held_out_data
+        pictures = AttentionPictures(inputs.maps, inputs.teacher, rows, inputs.tokenizer, alone, interval)
         times = _times(interval, inputs) + new
         seconds = _seconds_of(lambda: pictures.of(engines, 0), alone)
         occasions.append(Occasion("set of attention maps", seconds, times))

@@ -18,7 +18,7 @@ from deepspeed.runtime.engine import DeepSpeedEngine
 from deepspeed.utils import safe_get_full_fp32_param
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers import AutoTokenizer, BertTokenizerFast, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, BertTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from megatinybert.dist import World
 from megatinybert.files import publish_file, publish_folder
@@ -98,7 +98,7 @@ def _tokenizer(name: str) -> PreTrainedTokenizerBase:
     except (OSError, ValueError):
         if not (Path(name) / "vocab.txt").is_file():
             raise
-        return BertTokenizerFast.from_pretrained(name)
+        return BertTokenizer.from_pretrained(name)
 
 
 def _plain(student: PreTrainedModel) -> PreTrainedModel:

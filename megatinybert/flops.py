@@ -6,10 +6,10 @@ and layer of a BERT of width D, inner width I and sequence length S:
     2 (4 D^2 + 2 D I)    queries, keys, values, output and the feed-forward part
     4 S D                Q K^T and the weighted sum of the values
 
-Embeddings, softmax, norms, the objective (its projections too) and the optimizer are not counted: their time lowers
-the utilisation. A training step is one forward pass of the teacher, as deep as it runs, and three times the student's
-forward pass, since the backward pass has two products for each one of the forward pass (Kaplan et al. 2020, section
-2.1). Padded positions count like others.
+Embeddings, heads, softmax, norms, the objective (its projections too) and the optimizer are not counted: their time
+lowers the utilisation. A training step is one forward pass of the teacher, as deep as it runs, and three times the
+student's forward pass, since the backward pass has two products for each one of the forward pass (Kaplan et al. 2020,
+section 2.1). Padded positions count like others.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def training_flops(student: BertConfig, rows: int, length: int) -> int:
 
 @dataclass(frozen=True)
 class Part:
-    """One model of a step. passes: forward passes that its work is worth, 1 of a teacher and 3 of a student."""
+    """One model of a step. passes: forward passes that its work is worth, 1 of a frozen body and 3 of a trained one."""
 
     config: BertConfig
     passes: int

@@ -68,7 +68,9 @@ def step_work(engines: Mapping[str, DeepSpeedEngine], teacher: Teacher | None, w
     Every rank calls it: ranks that share a CPU then measure what is left for each.
     """
     models = {"teacher": (teacher.model.config, 1, teacher.model.dtype)} if teacher else {}
-    models |= {name: (each.module.student.config, 3, arithmetic_dtype(each)) for name, each in engines.items()}
+    for name, each in engines.items():
+        passes = 3 if any(weight.requires_grad for weight in each.module.student.base_model.parameters()) else 1
+        models[name] = each.module.student.config, passes, arithmetic_dtype(each)
     peaks = {dtype: find_peak(dtype, world.device) for dtype in {dtype for _, _, dtype in models.values()}}
     parts = {name: Part(config, passes, peaks[dtype]) for name, (config, passes, dtype) in models.items()}
     return StepWork(parts, world.size)

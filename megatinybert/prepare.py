@@ -10,12 +10,14 @@ from typing import Any
 
 import torch.distributed
 import transformers
+from tokenizers import Tokenizer
 from transformers import BertConfig
 
 from megatinybert import checkpoint
 from megatinybert.attention_maps import MapChoice, choose_maps
 from megatinybert.checks import (
     check_corpus,
+    check_mlm,
     check_positions,
     check_precision,
     check_schedule,
@@ -27,37 +29,47 @@ from megatinybert.checks import (
 )
 from megatinybert.config import resolve_batch
 from megatinybert.data.cache import shard_text
+from megatinybert.data.masking import Masked, MaskedHeldOut, Masking
 from megatinybert.data.shards import open_corpus
 from megatinybert.data.source import HeldOut, Samples, open_windows
 from megatinybert.data.tokenizer import SpecialIds, load_tokenizer, special_ids, tokenizer_fingerprint
 from megatinybert.disk import check_disk, check_output_folder
 from megatinybert.dist import World
 from megatinybert.ds_config import DeepSpeedSettings, load_ds_config
-from megatinybert.engine import dry_batch, rank_micro_batches
+from megatinybert.engine import TrainingData, dry_batch, rank_micro_batches
+from megatinybert.evaluate import HeldOutData
 from megatinybert.findings import Finding, Findings, refusal
 from megatinybert.kernels import check_kernels
 from megatinybert.layer_map import resolve_layer_map
+from megatinybert.mlm_model import model_folder
 from megatinybert.models import Teacher, load_teacher, read_bert_config, student_config, teacher_dtype
 from megatinybert.resume import facts_of, starting_point
-from megatinybert.schema import DataConfig, GeneralConfig
-from megatinybert.trainee import Trainee, build_trainee
+from megatinybert.schema import DataConfig, GeneralConfig, shipped_students
+from megatinybert.trainee import Trainee, build_mlm_trainee, build_trainee
 from megatinybert.versions import check_versions
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a run starts from. maps: the attention maps to draw. start: the checkpoint to continue from; None: anew."""
+    """What a run starts from.
+
+    teacher_config, teacher: None of an objective without a teacher. maps: the attention maps to draw. windows,
+    held_out: of the text; data, held_out_data: the same as the models read them, masked where tokens are to be guessed.
+    start: the checkpoint to continue from; None: anew.
+    """
 
     settings: DeepSpeedSettings
     micro_batch: int
     max_steps: int
-    teacher_config: BertConfig
-    teacher: Teacher
+    teacher_config: BertConfig | None
+    teacher: Teacher | None
     trainee: Trainee
     maps: MapChoice | None
     tokenizer: str
     windows: Samples
     held_out: HeldOut
+    data: TrainingData
+    held_out_data: HeldOutData
     facts: dict[str, Any]
     start: Path | None
 
@@ -80,28 +92,30 @@ def prepare(config: GeneralConfig, world: World, findings: Findings) -> Inputs |
     local_ranks = int(os.environ.get("LOCAL_SIZE", world.size))  # which the launcher sets
     findings.add(*check_versions(), check_threads(local_ranks, world.device))
     settings = _read_settings(config, world, findings)
-    teacher_config = findings.attempt("teacher", read_bert_config, config.teacher.model, "--teacher.model")
-    trainee = _build_trainee(config, teacher_config, findings) if teacher_config else None
-    teacher = _load_teacher(config, teacher_config, trainee, world, findings) if teacher_config else None
-    reader = _open_tokenizer(config, teacher_config, findings)
-    maps = None
-    if teacher_config and trainee:
-        depth = trainee.objective.teacher_layers
-        maps = findings.attempt("attention maps", choose_maps, config, trainee.student.config, teacher_config, depth)
+    taught = config.objective.name != "mlm"
+    tokenizer = findings.attempt("tokenizer", _tokenizer_name, config) or ""
+    models = (_taught_models if taught else _untaught_models)(config, tokenizer, world, findings)
+    reader, trainee, teacher = models.reader, models.trainee, models.teacher
     output = check_output_folder(Path(config.run.output_dir))
     findings.add(*([output] if output else []))
     if settings:
-        findings.add(*check_precision(settings, teacher_dtype(config.teacher.dtype, world.device), world.device))
+        dtype = teacher_dtype(config.teacher.dtype, world.device) if taught else None
+        findings.add(*check_precision(settings, dtype, world.device))
         if trainee and not output:
             parameters = sum(parameter.numel() for parameter in trainee.parameters())
             findings.add(check_disk(config, parameters, settings))
     # Last, since to make shards of text may take long; called by all ranks, whatever they have found.
-    sources = findings.attempt("text", _with_shards, config, world, findings)
-    data = _open_data(config, sources, reader, teacher_config, trainee, findings)
-    if not (settings and teacher_config and trainee and teacher and data):
+    sources = findings.attempt("text", _with_shards, config, tokenizer, world, findings)
+    text = _open_data(config, sources, models, findings)
+    if not (settings and reader and trainee and text and (teacher or not taught)):
         return None
 
-    windows, held_out = data
+    windows, held_out = text
+    data: TrainingData = windows
+    held_out_data: HeldOutData = held_out
+    if not taught:
+        masking = Masking(reader.tokenizer, config.run.seed, config.mlm.probability)
+        data, held_out_data = Masked(windows, masking), MaskedHeldOut(held_out, masking)
     max_steps = config.run.max_steps or math.ceil(config.run.epochs * windows.samples / config.run.global_batch)
     findings.add(*check_corpus(config, windows, held_out, max_steps), check_schedule(config, max_steps))
     facts = facts_of(config, settings, trainee, teacher, windows, world)
@@ -111,24 +125,25 @@ def prepare(config: GeneralConfig, world: World, findings: Findings) -> Inputs |
     findings.attempt("kernels", check_kernels, config, settings, world.device, recorded)
     if not fits:
         return None
-    idle = findings.attempt("first batch", _try_first_batch, config, trainee, teacher, windows, settings, world)
+    idle = findings.attempt("first batch", _try_first_batch, config, trainee, teacher, data, settings, world)
     if found is None or idle is None or findings.failed:
         return None
     start, passed_over = found
     findings.add(*(Finding("warn", "checkpoints", line) for line in passed_over), _on_first_batch(idle))
     micro_batch, _ = resolve_batch(config, world.size)
-    tokenizer = config.teacher.tokenizer or config.teacher.model
     return Inputs(
         settings,
         micro_batch,
         max_steps,
-        teacher_config,
+        models.teacher_config,
         teacher,
         trainee,
-        maps,
+        models.maps,
         tokenizer,
         windows,
         held_out,
+        data,
+        held_out_data,
         facts,
         start,
     )
@@ -171,6 +186,66 @@ def _read_settings(config: GeneralConfig, world: World, findings: Findings) -> D
     return settings
 
 
+@dataclass(frozen=True)
+class _Reader:
+    """The tokenizer."""
+
+    tokenizer: Tokenizer
+    special: SpecialIds
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class _Models:
+    """What could be opened. whole: the configuration that decides vocabulary and segments."""
+
+    reader: _Reader | None
+    trainee: Trainee | None
+    whole: BertConfig | None
+    teacher_config: BertConfig | None = None
+    teacher: Teacher | None = None
+    maps: MapChoice | None = None
+
+
+def _taught_models(config: GeneralConfig, tokenizer: str, world: World, findings: Findings) -> _Models:
+    """A student and its teacher."""
+    name = config.teacher.model
+    assert name is not None, "which the configuration has seen to"
+    option = f"--teacher.model {name}"
+    whole = findings.attempt("teacher", read_bert_config, name, "--teacher.model")
+    if whole is None:  # its own tokenizer is not there either
+        own = config.teacher.tokenizer is None
+        return _Models(None if own else _open_tokenizer(tokenizer, option, None, findings), None, None)
+    trainee = _build_trainee(config, whole, findings)
+    teacher = _load_teacher(config, whole, trainee, world, findings)
+    reader = _open_tokenizer(tokenizer, option, whole, findings)
+    maps = None
+    if trainee:
+        shape, depth = trainee.student.config, trainee.objective.teacher_layers
+        assert isinstance(shape, BertConfig)
+        maps = findings.attempt("attention maps", choose_maps, config, shape, whole, depth)
+    return _Models(reader, trainee, whole, whole, teacher, maps)
+
+
+def _untaught_models(config: GeneralConfig, tokenizer: str, world: World, findings: Findings) -> _Models:
+    """A model that learns from the text alone. The vocabulary of a shipped shape is the tokenizer's."""
+    wanted = config.student
+    own = None
+    if wanted.config not in shipped_students():
+        own = findings.attempt("student", read_bert_config, wanted.config, "--student.config")
+    reader = _open_tokenizer(tokenizer, f"--student.config {wanted.config}", own, findings)
+    if wanted.config in shipped_students() and reader:
+        own = BertConfig(vocab_size=reader.special.vocab_size)
+    if own is None:
+        return _Models(reader, None, None)
+    shape = student_config(wanted.config, own, wanted.hidden_dropout, wanted.attention_dropout)
+    findings.add(*check_positions(config, None, shape))
+    trainee = findings.attempt("student", build_mlm_trainee, config, shape)
+    if trainee:
+        findings.add(*check_mlm(config, trainee.student))
+    return _Models(reader, trainee, shape)
+
+
 def _build_trainee(config: GeneralConfig, teacher: BertConfig, findings: Findings) -> Trainee | None:
     wanted = config.student
     dropout = (wanted.hidden_dropout, wanted.attention_dropout)
@@ -190,34 +265,35 @@ def _build_trainee(config: GeneralConfig, teacher: BertConfig, findings: Finding
 def _load_teacher(
     config: GeneralConfig, teacher: BertConfig, trainee: Trainee | None, world: World, findings: Findings
 ) -> Teacher | None:
+    assert config.teacher.model is not None
     findings.add(*check_weight_files(config.teacher.model))
     layers = trainee.objective.teacher_layers if trainee else teacher.num_hidden_layers
     dtype = teacher_dtype(config.teacher.dtype, world.device)
     return findings.attempt("teacher", load_teacher, config.teacher.model, layers, dtype, world.device)
 
 
-def _open_tokenizer(
-    config: GeneralConfig, teacher: BertConfig | None, findings: Findings
-) -> tuple[SpecialIds, str] | None:
-    """(special ids, fingerprint) of the tokenizer."""
-    if not (teacher or config.teacher.tokenizer):  # that of a teacher that is not there is not there either
-        return None
-    tokenizer = findings.attempt("tokenizer", load_tokenizer, config.teacher.tokenizer or config.teacher.model)
+def _tokenizer_name(config: GeneralConfig) -> str:
+    """Folder or hub name; where no teacher is named, of the model that the student starts from."""
+    return config.teacher.tokenizer or config.teacher.model or model_folder(config.student.init)
+
+
+def _open_tokenizer(name: str, option: str, model: BertConfig | None, findings: Findings) -> _Reader | None:
+    """option: what named the model that has to know its ids."""
+    tokenizer = findings.attempt("tokenizer", load_tokenizer, name) if name else None
     special = findings.attempt("tokenizer", special_ids, tokenizer) if tokenizer else None
     if not (tokenizer and special):
         return None
     fingerprint = tokenizer_fingerprint(tokenizer)
-    if teacher:
-        findings.add(check_tokenizer(config, special, fingerprint, teacher))
-    return special, fingerprint
+    if model:
+        findings.add(check_tokenizer(name, special, fingerprint, option, model))
+    return _Reader(tokenizer, special, fingerprint)
 
 
-def _with_shards(config: GeneralConfig, world: World, findings: Findings) -> DataConfig | None:
+def _with_shards(config: GeneralConfig, tokenizer: str, world: World, findings: Findings) -> DataConfig | None:
     """`config.data` with its text made into shards by rank 0; None where rank 0 has found a failure. Collective."""
     data = config.data
     if data.text is None:
         return data
-    tokenizer = config.teacher.tokenizer or config.teacher.model
     folders = world.first(lambda: None if findings.failed else shard_text(data, tokenizer))
     for folder in folders or []:
         if not Path(folder).is_dir():
@@ -229,24 +305,18 @@ def _with_shards(config: GeneralConfig, world: World, findings: Findings) -> Dat
 
 
 def _open_data(
-    config: GeneralConfig,
-    sources: DataConfig | None,
-    reader: tuple[SpecialIds, str] | None,
-    teacher: BertConfig | None,
-    trainee: Trainee | None,
-    findings: Findings,
+    config: GeneralConfig, sources: DataConfig | None, models: _Models, findings: Findings
 ) -> tuple[Samples, HeldOut] | None:
-    """sources: `config.data` with shards. reader: the tokenizer's special ids and fingerprint."""
-    if not (sources and reader and teacher):
+    """sources: `config.data` with shards."""
+    reader, whole, trainee = models.reader, models.whole, models.trainee
+    if not (sources and reader and whole):
         for path in config.data.shards or []:
             findings.attempt("shards", open_corpus, path)
         return None
-    special, fingerprint = reader
-    segments = min(teacher.type_vocab_size, (trainee.student.config if trainee else teacher).type_vocab_size)
+    segments = min(whole.type_vocab_size, (trainee.student.config if trainee else whole).type_vocab_size)
     pairs = config.data.pair_probability if segments > 1 else 0.0
-    data = findings.attempt(
-        "shards", open_windows, sources, config.run.seed, special, teacher.vocab_size, fingerprint, pairs
-    )
+    seed, special, fingerprint = config.run.seed, reader.special, reader.fingerprint
+    data = findings.attempt("shards", open_windows, sources, seed, special, whole.vocab_size, fingerprint, pairs)
     sampled = findings.attempt("shards", check_token_ids, data[0]) if data else None
     findings.add(*([sampled] if sampled else []))
     return data
@@ -255,14 +325,14 @@ def _open_data(
 def _try_first_batch(
     config: GeneralConfig,
     trainee: Trainee,
-    teacher: Teacher,
-    windows: Samples,
+    teacher: Teacher | None,
+    data: TrainingData,
     settings: DeepSpeedSettings,
     world: World,
 ) -> list[str]:
     """Run this rank's first micro batch: the names of the weights that get no gradient."""
     micro_batch, _ = resolve_batch(config, world.size)
-    _, batch = next(iter(rank_micro_batches(windows, 0, config.run.global_batch, micro_batch, world)))
+    _, batch = next(iter(rank_micro_batches(data, 0, config.run.global_batch, micro_batch, world)))
     return dry_batch(trainee.to(world.device), teacher, batch, settings)
 
 

@@ -26,6 +26,11 @@ from megatinybert import curves
 from megatinybert.files import write_atomically
 from megatinybert.models import size_of
 
+# What is measured beside the losses, and what the table says of it.
+_BESIDE_LOSSES = {
+    "probe": "Probe: rank correlation between the two models' similarities of held-out texts; needs no labels.",
+    "accuracy": "Accuracy: the share of the held-out text's masked tokens that the model finds.",
+}
 BATCH, LENGTH = 16, 128  # of the speed measurement: sentences, tokens
 WARM_UP_RUNS, TIMED_RUNS = 2, 9
 
@@ -44,18 +49,22 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class Report:
-    """The numbers of a run. Pairs are (at the first step, at the last)."""
+    """The numbers of a run. Pairs are (at the first step, at the last).
+
+    teacher, speed_up, probe: None of masked-language modelling, which has no teacher; accuracy: of that alone.
+    """
 
     steps: int
     tokens: int  # that the student was trained on
-    teacher: ModelFacts
+    teacher: ModelFacts | None
     student: ModelFacts
-    speed_up: float
+    speed_up: float | None
     speed_batch: int  # sentences
     speed_length: int  # tokens a sentence
     speed_threads: int
     held_out: dict[str, tuple[float, float]]  # "total" and the groups of terms
-    probe: tuple[float, float]
+    probe: tuple[float, float] | None
+    accuracy: tuple[float, float] | None = None
 
 
 def read_run(folder: Path) -> tuple[dict[str, Any], list[curves.Row]]:
@@ -91,32 +100,40 @@ def read_run(folder: Path) -> tuple[dict[str, Any], list[curves.Row]]:
 def make_report(folder: Path) -> Report:
     """Read the run in `folder` and measure its models on this CPU. Raises ValueError as `read_run` does."""
     config, rows = read_run(folder)
-    teacher, student, length = measure_models(config["teacher"]["model"], folder / "student")
+    learnt_from = None if config.get("objective", {}).get("name") == "mlm" else config["teacher"]["model"]
+    teacher, student, length = measure_models(learnt_from, folder / "student")
     first, last = rows[0], rows[-1]
+
+    def beside_losses(name: str) -> tuple[float, float] | None:
+        tag = f"held_out/{name}"
+        return (first[tag], last[tag]) if tag in first else None
+
     return Report(
         steps=int(last["step"]),
         tokens=int(last["step"]) * config["run"]["global_batch"] * config["data"]["sequence_length"],
         teacher=teacher,
         student=student,
-        speed_up=teacher.milliseconds / student.milliseconds,
+        speed_up=teacher.milliseconds / student.milliseconds if teacher else None,
         speed_batch=BATCH,
         speed_length=length,
         speed_threads=torch.get_num_threads(),
         held_out={name: (first[f"held_out/{name}"], last[f"held_out/{name}"]) for name in curves.loss_names(rows)},
-        probe=(first["held_out/probe"], last["held_out/probe"]),
+        probe=beside_losses("probe"),
+        accuracy=beside_losses("accuracy"),
     )
 
 
-def measure_models(teacher: str, student: Path) -> tuple[ModelFacts, ModelFacts, int]:
-    """Load both with plain Transformers and time them on one batch: (teacher, student, tokens a sentence).
+def measure_models(teacher: str | None, student: Path) -> tuple[ModelFacts | None, ModelFacts, int]:
+    """Load them with plain Transformers and time them on one batch: (teacher, if any, student, tokens a sentence).
 
     They run in turn, so that whatever else the machine does meanwhile falls on both.
     """
-    models = [AutoModel.from_pretrained(name, dtype=torch.float32).eval() for name in (teacher, student)]
+    names = [*([teacher] if teacher else []), str(student)]
+    models = [AutoModel.from_pretrained(name, dtype=torch.float32).eval() for name in names]
     length = min(LENGTH, *(model.config.max_position_embeddings for model in models))
     vocabulary = min(model.config.vocab_size for model in models)
     input_ids = torch.randint(vocabulary, (BATCH, length), generator=torch.Generator().manual_seed(0))
-    seconds: list[list[float]] = [[], []]
+    seconds: list[list[float]] = [[] for _ in models]
     with torch.inference_mode():
         for _ in range(WARM_UP_RUNS + TIMED_RUNS):
             for model, times in zip(models, seconds, strict=True):
@@ -124,11 +141,8 @@ def measure_models(teacher: str, student: Path) -> tuple[ModelFacts, ModelFacts,
                 model(input_ids=input_ids)
                 times.append(time.perf_counter() - start)
     medians = [1000 * statistics.median(times[WARM_UP_RUNS:]) for times in seconds]
-    return (
-        _model_facts(teacher, models[0], medians[0]),
-        _model_facts(str(student), models[1], medians[1]),
-        length,
-    )
+    facts = [_model_facts(*each) for each in zip(names, models, medians, strict=True)]
+    return facts[0] if teacher else None, facts[-1], length
 
 
 def _model_facts(name: str, model: PreTrainedModel, milliseconds: float) -> ModelFacts:
@@ -138,36 +152,49 @@ def _model_facts(name: str, model: PreTrainedModel, milliseconds: float) -> Mode
 
 def table(report: Report) -> str:
     """The report as text for a terminal."""
-    teacher, student = report.teacher, report.student
-    size = f"{teacher.parameters / student.parameters:.1f} x smaller"
+    beside = {name: pair for name in _BESIDE_LOSSES if (pair := getattr(report, name)) is not None}
+    turns = ", the two models in turn" if report.teacher else ""
     rows = [
-        ("", "teacher", "student", ""),
-        ("layers x width", *(f"{model.layers} x {model.hidden_size}" for model in (teacher, student)), ""),
-        ("parameters", f"{teacher.parameters:,}", f"{student.parameters:,}", size),
-        ("weights in float32", f"{teacher.megabytes:.1f} MB", f"{student.megabytes:.1f} MB", ""),
-        (
-            "CPU time of one batch",
-            f"{teacher.milliseconds:.1f} ms",
-            f"{student.milliseconds:.1f} ms",
-            f"{report.speed_up:.1f} x faster",
-        ),
+        *_sizes(report),
         ("", "", "", ""),
         ("on held-out text", "at the start", "at the end", ""),
         *(
             (f"loss: {name}", f"{before:#.4g}", f"{after:#.4g}", f"{_ratio(after, before):.3f} of the start")
             for name, (before, after) in report.held_out.items()
         ),
-        ("probe", *(f"{value:.3f}" for value in report.probe), f"{report.probe[1] - report.probe[0]:+.3f}"),
+        *(
+            (name, f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f}")
+            for name, (before, after) in beside.items()
+        ),
     ]
     lines = [f"{name:<22}{left:>14}{right:>14}   {note}".rstrip() for name, left, right, note in rows]
     lines += [
         "",
         f"Trained for {report.steps:,} steps on {report.tokens / 1e6:,.2f} M tokens.",
         f"CPU time: median of {TIMED_RUNS} float32 runs of {report.speed_batch} sentences of "
-        f"{report.speed_length} tokens on {report.speed_threads} threads, the two models in turn.",
-        "Probe: rank correlation between the two models' similarities of held-out texts; needs no labels.",
+        f"{report.speed_length} tokens on {report.speed_threads} threads{turns}.",
+        *(_BESIDE_LOSSES[name] for name in beside),
     ]
     return "\n".join(lines)
+
+
+def _sizes(report: Report) -> list[tuple[str, str, str, str]]:
+    """The part of the table about the models: one column of numbers where there is no teacher."""
+    teacher, student = report.teacher, report.student
+    facts = {
+        "layers x width": lambda model: f"{model.layers} x {model.hidden_size}",
+        "parameters": lambda model: f"{model.parameters:,}",
+        "weights in float32": lambda model: f"{model.megabytes:.1f} MB",
+        "CPU time of one batch": lambda model: f"{model.milliseconds:.1f} ms",
+    }
+    if teacher is None:
+        return [("", "model", "", ""), *((name, show(student), "", "") for name, show in facts.items())]
+    notes = {
+        "parameters": f"{teacher.parameters / student.parameters:.1f} x smaller",
+        "CPU time of one batch": f"{report.speed_up:.1f} x faster",
+    }
+    rows = [(name, show(teacher), show(student), notes.get(name, "")) for name, show in facts.items()]
+    return [("", "teacher", "student", ""), *rows]
 
 
 def _ratio(after: float, before: float) -> float:
@@ -179,9 +206,12 @@ def save(report: Report, rows: Sequence[curves.Row], folder: Path) -> None:
     # JSON has no NaN, which the probe of a student that gives every text one vector is.
     plain = json.loads(json.dumps(asdict(report)), parse_constant=lambda _: None)
     write_atomically(folder / "report.json", json.dumps(plain, indent=2) + "\n")
-    shapes = [f"{model.layers} x {model.hidden_size}" for model in (report.student, report.teacher)]
-    figure = curves.draw(rows, f"A {shapes[0]} student distilled from a {shapes[1]} teacher")
-    curves.save(figure, folder / "loss.png")
+    title = f"A {report.student.layers} x {report.student.hidden_size} "
+    if report.teacher:
+        title += f"student distilled from a {report.teacher.layers} x {report.teacher.hidden_size} teacher"
+    else:
+        title += "BERT trained by masked-language modelling"
+    curves.save(curves.draw(rows, title), folder / "loss.png")
 
 
 def tensorboard_command(folder: Path) -> str:

@@ -11,7 +11,7 @@ from megatinybert.data.source import Samples, data_identity
 from megatinybert.dist import World
 from megatinybert.ds_config import DeepSpeedSettings
 from megatinybert.kernels import settled
-from megatinybert.models import Teacher
+from megatinybert.models import Teacher, fingerprint_of
 from megatinybert.schema import GeneralConfig, TrainingConfig
 from megatinybert.trainee import Trainee
 
@@ -20,7 +20,7 @@ def facts_of(
     config: GeneralConfig,
     settings: DeepSpeedSettings,
     trainee: Trainee,
-    teacher: Teacher,
+    teacher: Teacher | None,
     windows: Samples,
     world: World,
 ) -> dict[str, Any]:
@@ -33,6 +33,8 @@ def facts_of(
         "data.shuffle_group": config.data.shuffle_group,
         "objective": config.objective.model_dump(mode="json"),
     }
+    if config.objective.name == "mlm":
+        own["objective"] = {"name": "mlm", **config.mlm.model_dump(mode="json")}
     return own | training_facts(config, settings, trainee, teacher, world)
 
 
@@ -55,6 +57,8 @@ def training_facts(
         "ZeRO stage": settings.stage,
         "precision": settings.precision,
     }
+    if trainee.frozen:
+        facts["frozen weights"] = fingerprint_of(trainee.student.base_model)
     if settings.stage > 0:  # DeepSpeed splits the optimizer's state among the ranks
         facts["world size"] = world.size
     return json.loads(json.dumps(facts))

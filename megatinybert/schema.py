@@ -55,6 +55,7 @@ Index = Annotated[int, Field(ge=0), BeforeValidator(_no_truth_value)]
 Positive = Annotated[float, Field(gt=0), BeforeValidator(_no_truth_value)]
 NonNegative = Annotated[float, Field(ge=0), BeforeValidator(_no_truth_value)]
 Fraction = Annotated[float, Field(ge=0, le=1), BeforeValidator(_no_truth_value)]
+FractionAboveZero = Annotated[float, Field(gt=0, le=1), BeforeValidator(_no_truth_value)]
 FractionBelowOne = Annotated[float, Field(ge=0, lt=1), BeforeValidator(_no_truth_value)]
 
 
@@ -94,6 +95,14 @@ class TeacherConfig(Section):
     tokenizer: Text | None = Field(None, description="folder or hub name (null: the teacher's own)")
 
 
+class GeneralTeacherConfig(TeacherConfig):
+    """The model to learn from: frozen, and run only as deep as the objective looks."""
+
+    model: Text | None = Field(  # type: ignore[assignment]
+        None, description="a BERT folder in Hugging Face form, or a hub name; required, but for the objective mlm"
+    )
+
+
 class StudentConfig(Section):
     """The model to train."""
 
@@ -111,8 +120,8 @@ class StudentConfig(Section):
 
     @field_validator("config")
     @classmethod
-    def _shipped_or_path(cls, value: str) -> str:
-        if value in shipped_students() or "/" in value or Path(value).exists():
+    def _shipped_or_path(cls, value: str | None) -> str | None:
+        if value is None or value in shipped_students() or "/" in value or Path(value).exists():
             return value
         meant = nearest(value, shipped_students())
         hint = f"did you mean {meant}?" if meant else "check the spelling"
@@ -201,12 +210,24 @@ class TransferConfig(Section):
 
 class _ObjectiveName(Section):
     name: Literal[*OBJECTIVES] = Field(  # type: ignore[valid-type]
-        "tinybert", description="tinybert: match attention scores, hidden states, embeddings"
+        "tinybert",
+        description="tinybert: match attention scores, hidden states, embeddings; mlm: guess masked tokens, no teacher",
     )
 
 
 class ObjectiveConfig(TransferConfig, _ObjectiveName):  # pydantic puts the fields of the last base first
     """What the student is taught."""
+
+
+class MaskedLmConfig(Section):
+    """Masked-language modelling, the objective mlm."""
+
+    train: Literal["whole", "head"] = Field(
+        "whole", description="the whole model, or its head alone on the body of student.init, which stays as it is"
+    )
+    probability: FractionAboveZero = Field(
+        0.15, description="share of a window's tokens that are to be guessed, special tokens not counted"
+    )
 
 
 class UpdateConfig(Section):
@@ -323,19 +344,53 @@ class ProgramConfig(Section):
 class GeneralConfig(ProgramConfig):
     """All options of general distillation: a `TrainingConfig`, and what is its own."""
 
-    teacher: TeacherConfig
+    teacher: GeneralTeacherConfig = GeneralTeacherConfig()
     student: StudentConfig = StudentConfig()
     data: DataConfig
-    objective: ObjectiveConfig = ObjectiveConfig()
+    objective: ObjectiveConfig = Field(ObjectiveConfig(), validate_default=True)
+    mlm: MaskedLmConfig = Field(MaskedLmConfig(), validate_default=True)
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     run: RunConfig = RunConfig()
     monitor: MonitorConfig = MonitorConfig()
     deepspeed: DeepSpeedFile = "ds_configs/zero1.json"
 
+    @field_validator("objective")
+    @classmethod
+    def _something_to_learn_from(cls, objective: ObjectiveConfig, info: ValidationInfo) -> ObjectiveConfig:
+        teacher, student = info.data.get("teacher"), info.data.get("student")
+        if teacher is None or student is None:  # where they are wrong themselves, that is reported
+            return objective
+        if objective.name != "mlm" and teacher.model is None:
+            raise ValueError(
+                "--teacher.model: required, and not given (a BERT folder in Hugging Face form, or a hub name)"
+            )
+        if objective.name == "mlm" and student.init == "teacher":
+            raise ValueError("--student.init teacher: the objective mlm has no teacher; name a model folder, or random")
+        if objective.name == "mlm" and student.init == "random" and not (teacher.model or teacher.tokenizer):
+            raise ValueError(
+                "--teacher.tokenizer: required for the objective mlm, and not given (the folder or hub name of a "
+                "tokenizer; where --student.init names a model folder, its own is the default)"
+            )
+        return objective
+
+    @field_validator("mlm")
+    @classmethod
+    def _body_to_stay(cls, mlm: MaskedLmConfig, info: ValidationInfo) -> MaskedLmConfig:
+        student = info.data.get("student")
+        if mlm.train == "head" and student and student.init == "random":
+            raise ValueError("--mlm.train head: the body stays as it is, so name its folder with --student.init")
+        return mlm
+
     @staticmethod
     def without_effect(values: Mapping[str, Any]) -> dict[str, str]:
         off = replaced(values)
+        sections: dict[str, type[Section]] = {"objective": TransferConfig, "monitor": MonitorConfig}
+        if values.get("objective.name") != "mlm":
+            sections = {"mlm": MaskedLmConfig}
+        else:
+            off["teacher.dtype"] = "objective.name"
+        off |= {f"{name}.{key}": "objective.name" for name, each in sections.items() for key in each.model_fields}
         if values.get("data.shards") is not None:
             off |= dict.fromkeys(("data.cache", "data.encoding", "data.text_key", "data.document"), "data.shards")
             if values.get("data.text") is not None:

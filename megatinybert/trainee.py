@@ -10,19 +10,26 @@ from transformers import BertConfig, PreTrainedModel
 
 from megatinybert.capture import Features, run_captured
 from megatinybert.first_weights import Lesson, give_first_weights
+from megatinybert.mlm_model import build_mlm_model
 from megatinybert.models import build_student, student_config
 from megatinybert.objectives import OBJECTIVES
 from megatinybert.objectives.base import Objective
+from megatinybert.objectives.mlm import Mlm
 from megatinybert.schema import GeneralConfig
 from megatinybert.stopwatch import Stopwatch
 
 
 class Trainee(nn.Module):
-    """A student with its objective; its forward is the loss, so that the engine wraps the whole computation."""
+    """A student with its objective; its forward is the loss, so that the engine wraps the whole computation.
+
+    frozen: the student's weights that are not trained, as they are given: an engine has them in the precision that it
+    trains in.
+    """
 
     def __init__(self, student: PreTrainedModel, objective: Objective) -> None:
         super().__init__()
         self.student, self.objective = student, objective
+        self.frozen = {name: w.detach().clone() for name, w in student.named_parameters() if not w.requires_grad}
 
     def forward(
         self, batch: dict[str, Tensor], teacher: Features | None, watch: Stopwatch | None = None
@@ -45,6 +52,7 @@ def build_trainee(config: GeneralConfig, teacher: BertConfig) -> Trainee:
 
     teacher: the whole teacher's configuration. Raises ValueError where the models or the first weights do not fit.
     """
+    assert config.teacher.model is not None, "of objectives that have a teacher"
     wanted = config.student
     shape = student_config(wanted.config, teacher, wanted.hidden_dropout, wanted.attention_dropout)
     with torch.random.fork_rng(devices=[]):
@@ -55,3 +63,8 @@ def build_trainee(config: GeneralConfig, teacher: BertConfig) -> Trainee:
     lesson = Lesson(config.objective, config.teacher.model, teacher, config.data.sequence_length)
     give_first_weights(student, objective, wanted.init, lesson)
     return Trainee(student, objective)
+
+
+def build_mlm_trainee(config: GeneralConfig, shape: BertConfig) -> Trainee:
+    """The same for masked-language modelling, which has no teacher. shape: the student's."""
+    return Trainee(build_mlm_model(shape, config.student.init, config.mlm.train, config.run.seed), Mlm())

@@ -23,8 +23,8 @@ class Objective(nn.Module):
     """A loss between the features of student and teacher, with whatever it learns beside the student.
 
     terms: the scalars that `forward` computes, in its order. teacher_layers: how many layers of the teacher it needs.
-    Those of general.sh are made of (ObjectiveConfig, student's and teacher's BertConfig), and raise ValueError where the
-    two models do not fit.
+    Those of general.sh that have a teacher are made of (ObjectiveConfig, the student's and the teacher's BertConfig),
+    and raise ValueError where the two models do not fit.
     """
 
     terms: list[Term]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from transformers import BertModel
 
 from megatinybert.augment.options import AugmentOptions
 from megatinybert.augment.run import augment
@@ -98,13 +99,7 @@ def _two(inputs: TaskInputs, world: World) -> None:
     _check_teacher(inputs, world)
     model = load_fine_tuned(name, "teacher", inputs.task, config.teacher.labels)
     teacher = as_teacher(model, teacher_dtype(config.teacher.dtype, world.device), world.device)
-    folder = inputs.output / "student-one"
-    if _leaves_out_one(config):
-        body, _ = first_student(inputs, name)
-    elif folder.is_dir():
-        body = load_encoder(str(folder), "the student of stage one")
-    else:
-        raise ValueError(f"{folder} is not there yet: run stage one first, or leave it out with --one.epochs 0")
+    body = first_student(inputs, name)[0] if _leaves_out_one(config) else _student_of_one(inputs)
     rows = inputs.rows(_training_file(inputs), "training rows")
     run_stage(answers(inputs, teacher, body, rows, world), inputs, world)
 
@@ -127,6 +122,7 @@ _ACTIONS: dict[str, Callable[[TaskInputs, World], None]] = {
     "predict": _predict,
 }
 _ALL = ("teacher", "augment", "one", "two", "eval")
+_SHAPE = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size", "vocab_size")
 
 
 def _fine_tuned_teacher(inputs: TaskInputs) -> str:
@@ -139,6 +135,22 @@ def _fine_tuned_teacher(inputs: TaskInputs) -> str:
             f"{own} is not there yet, and --teacher.model {name} is not fine-tuned: run stage teacher first"
         )
     return str(own)
+
+
+def _student_of_one(inputs: TaskInputs) -> BertModel:
+    folder = inputs.output / "student-one"
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is not there yet: run stage one first, or leave it out with --one.epochs 0")
+    body = load_encoder(str(folder), "the student of stage one")
+    there, now = ({key: getattr(shape, key) for key in _SHAPE} for shape in (body.config, inputs.student))
+    lines = [f"  {key}: {there[key]} there, {now[key]} now" for key in _SHAPE if there[key] != now[key]]
+    if lines:
+        raise ValueError(
+            f"{folder} is of another shape than the student is to have:\n"
+            + "\n".join(lines)
+            + f"\ngive --student.config as for stage one, or remove {folder} and run that stage again"
+        )
+    return body
 
 
 def _student(inputs: TaskInputs) -> str:
