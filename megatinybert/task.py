@@ -10,7 +10,7 @@ from megatinybert.task_schema import ACTIONS, TASK, TaskConfig
 
 def main() -> None:
     """Exit code 2 for a user's mistake, 1 for a run that had to stop."""
-    run_program(read_arguments, "megatinybert.tasks.chain.run_task")
+    run_program(read_arguments, "megatinybert.chain.run_task")
 
 
 def read_arguments(argv: list[str]) -> tuple[str, TaskConfig]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from megatinybert.config import Program
 from megatinybert.schema import (
+    ConfigError,
     Count,
     DeepSpeedFile,
-    Fraction,
+    FractionAboveZero,
     Index,
     MonitorConfig,
     Names,
@@ -35,6 +36,13 @@ ACTIONS = ("teacher", "augment", "one", "two", "eval", "predict", "all")
 # Where a stage's epochs are not given: tokens that it sees in all, which suits two CPU cores, and the most passes.
 TOKENS_BY_DEFAULT, MOST_EPOCHS = 500_000, 20
 _EPOCHS = f"passes over the rows (null: as many as hold {TOKENS_BY_DEFAULT:,} tokens, at most {MOST_EPOCHS}"
+
+
+def in_words_of(stage: str, text: str) -> str:
+    """A message about an option of general distillation, with the name that a stage has for it."""
+    for option in ("run.global_batch", "run.micro_batch", "optimizer.learning_rate"):
+        text = text.replace(f"--{option}", f"--{stage}.{option.partition('.')[2]}")
+    return text
 
 
 class TaskTeacherConfig(TeacherConfig):
@@ -66,13 +74,13 @@ class TaskDataConfig(Section):
         None, ge=8, description="tokens of a row, special tokens included (null: 64, for pairs 128)"
     )
     skip_bad_rows: bool = Field(False, description="leave out and count rows that cannot be parsed")
-    force: bool = Field(False, description="go on with a teacher that is no better than the commonest label")
+    force: bool = Field(False, description="go on with a teacher that is no better than one answer to all rows")
 
 
 class StageConfig(Section):
     """One stage of training."""
 
-    epochs: NonNegative | None = Field(None, description=f"{_EPOCHS})")
+    epochs: Positive | None = Field(None, description=f"{_EPOCHS})")
     max_steps: Count | None = Field(None, description="optimizer steps, in place of epochs")
     global_batch: Count = Field(32, description="rows of one optimizer step, over all ranks")
     micro_batch: Count | None = Field(
@@ -80,16 +88,11 @@ class StageConfig(Section):
     )
     learning_rate: Positive = Field(5e-5, description="peak learning rate")
 
-    @model_validator(mode="after")
-    def _whole_micro_batches(self) -> StageConfig:
-        split_batch(self.global_batch, self.micro_batch, world_size=1)
-        return self
-
 
 class FinetuneConfig(StageConfig):
     """Stage "teacher": the teacher learns the task from its labels."""
 
-    epochs: NonNegative | None = Field(None, description=f"{_EPOCHS} and at least 1)")
+    epochs: Positive | None = Field(None, description=f"{_EPOCHS}, and at least 1)")
     learning_rate: Positive = Field(1e-4, description="peak learning rate; of a BERT-base 2e-5 to 5e-5")
 
 
@@ -121,13 +124,13 @@ class AugmentConfig(Section):
         2, description="rewritten copies of a row (0: no augmentation; published: as many as TinyBERT's authors made)"
     )
     rows: Index = Field(10_000, description="how many of the rows are rewritten, chosen by the seed (0: all)")
-    probability: Fraction = Field(0.4, description="chance of a word to be replaced in a copy")
+    probability: FractionAboveZero = Field(0.4, description="chance of a word to be replaced in a copy")
     candidates: Count = Field(15, description="words that a replacement is drawn from")
     vectors: Text | None = Field(
         None, description="word vectors in GloVe's text format, for words of several pieces (null: masked-LM alone)"
     )
     model: Text | None = Field(
-        None, description="masked-LM folder or hub name (null: the teacher's, with a head trained where it has none)"
+        None, description="masked-LM folder or hub name (null: teacher.model, with a head trained where it has none)"
     )
     segmenter: Literal["none", "jieba"] = Field("none", description="what finds Chinese words; none: each character")
 
@@ -154,7 +157,7 @@ class TaskRunConfig(Section):
 
 
 class PredictConfig(Section):
-    """The actions "eval" and "predict"."""
+    """What the actions "eval" (its model) and "predict" read and write."""
 
     model: Text | None = Field(None, description="fine-tuned model folder (null: the run's student)")
     labels: Names | None = Field(None, description="names of its outputs, in order (null: those of its config.json)")
@@ -180,6 +183,15 @@ class TaskConfig(ProgramConfig):
     predict: PredictConfig = PredictConfig()
     monitor: MonitorConfig = MonitorConfig()
     deepspeed: DeepSpeedFile = "ds_configs/zero0.json"  # fine-tuned models fit on one device, and one gains by it
+
+    @field_validator("finetune", "mlm", "one", "two")
+    @classmethod
+    def _whole_micro_batches(cls, stage: StageConfig, info: ValidationInfo) -> StageConfig:
+        try:
+            split_batch(stage.global_batch, stage.micro_batch, world_size=1)
+        except ConfigError as error:
+            raise ValueError(in_words_of(str(info.field_name), str(error))) from error
+        return stage
 
     @model_validator(mode="after")
     def _a_shape(self) -> TaskConfig:

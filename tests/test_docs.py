@@ -5,10 +5,10 @@ JSON. A block whose first line is a comment with a path is the content of that f
 files of others, and hold no command; NO_COMMANDS lists the exceptions, with the reason.
 
 What makes this possible in seconds: INPUTS makes, small, what the pages name but do not make themselves (a teacher,
-text, shards, a finished run). Programs that stand first on PATH make runs small: `deepspeed` and `python` give TINY to
-a run after its own options, and the doctor measures no burst. `make` shows what it would do, `tensorboard` prints what
-it finds and does not serve it. Commands for several machines reach a `deepspeed` that notes its arguments, which the
-launcher's own parser then reads.
+text, shards, a task, a finished run). Programs that stand first on PATH make runs small: `deepspeed` and `python` give
+TINY, or what suits the program, to a run after its own options, and the doctor measures no burst. `make` shows what it
+would do, `tensorboard` prints what it finds and does not serve it. Commands for several machines reach a `deepspeed`
+that notes its arguments, which the launcher's own parser then reads.
 """
 
 from __future__ import annotations
@@ -21,8 +21,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from deepspeed.launcher import runner
+from safetensors.torch import save_file
+from transformers import BertForPreTraining
 
 from megatinybert.config import load_config
 from megatinybert.data.build import BuildOptions, build_corpus
@@ -34,9 +37,14 @@ from tests.toys import REPOSITORY, VOCABULARY, WORDS, environment, free_port, me
 
 WALKED = [README, *sorted(DOCS.glob("*.md"))]
 PROGRAM = ("data_prep", "ds_configs", "launch", "megatinybert")
-TINY = (
+TINY_MLM = (
     "--run.max_steps 2 --run.epochs null --run.global_batch 4 --run.micro_batch null --run.log_interval 1"
-    " --run.held_out_interval 1 --data.held_out_windows 4 --data.sequence_length 16 --teacher.dtype fp32"
+    " --run.held_out_interval 1 --data.held_out_windows 4 --data.sequence_length 16"
+)
+TINY = f"{TINY_MLM} --teacher.dtype fp32 --monitor.attention_interval 0"
+# A task's files are so small that its stages are short.
+TINY_TASK = (
+    "--task.max_length 16 --task.force true --teacher.dtype fp32 --run.held_out_interval 1000"
     " --monitor.attention_interval 0"
 )
 # Names and numbers of real models and runs, and what they are in the small.
@@ -46,13 +54,35 @@ SEVERAL_MACHINES = ("--hostfile hosts", "HOSTFILE=hosts", "srun")
 COMMANDS = r"^(?:[A-Z_]+=\S+ )*(?:bash|cd|deepspeed|export|git|make|pip|python3?|sbatch|sh|srun|tensorboard)\b"
 NO_COMMANDS = {
     ("migration.md", "python pregenerate_training_data.py"): "commands of another repository",
+    ("migration.md", "bash script/task_train.sh"): "commands of another repository",
     ("apex.md", 'python -c "import torch; print(torch.version.cuda)"'): "needs a CUDA compiler",
     ("apex.md", "git clone https://github.com/NVIDIA/apex"): "needs the network and a CUDA compiler",
 }
 
 
 def teacher(path: Path) -> None:
+    """With the heads of BERT's pretraining, as the real ones have them."""
     write_teacher(path, layers=12, heads=12)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        BertForPreTraining.from_pretrained(path).save_pretrained(path)
+
+
+def general_run(path: Path) -> None:
+    """What a finished general distillation leaves for a task."""
+    write_teacher(path / "student", layers=4, hidden=12, heads=12)
+    (path / "config.yaml").write_text("")
+    projection = {"projections.0.weight": torch.zeros(24, 12), "projections.0.bias": torch.zeros(24)}
+    save_file(projection, path / "objective.safetensors", {"objective": "{}", "trained_positions": "64"})
+
+
+def sst_2(path: Path) -> None:
+    path.mkdir(parents=True)
+    texts = [" ".join(WORDS[(11 * row + word * word) % len(WORDS)] for word in range(4 + row % 5)) for row in range(16)]
+    labelled = "".join(f"{text}\t{row % 2}\n" for row, text in enumerate(texts))
+    for split in ("train", "dev"):
+        (path / f"{split}.tsv").write_text("sentence\tlabel\n" + labelled)
+    (path / "test.tsv").write_text("index\tsentence\n" + "".join(f"{row}\t{text}\n" for row, text in enumerate(texts)))
 
 
 def published_student(path: Path) -> None:
@@ -74,6 +104,13 @@ def shards(path: Path) -> None:
     build_corpus(BuildOptions([str(source)], str(tokenizer), path, workers=1, validation_fraction=0.1))
 
 
+def reviews(path: Path) -> None:
+    path.mkdir(parents=True)
+    for name in ("train", "eval"):
+        lines = (f"{WORDS[row]} {WORDS[2 * row]}\t{('good', 'bad')[row % 2]}\n" for row in range(16))
+        (path / f"{name}.txt").write_text("".join(lines))
+
+
 def recipe(path: Path) -> None:
     path.write_text("teacher: {model: google-bert/bert-base-uncased}\ndata: {shards: data/shards}\n")
 
@@ -83,7 +120,8 @@ def hosts(path: Path) -> None:
 
 
 # What pages name without making it. A folder of runs is a copy of a finished one.
-TEACHER, RUNS = "google-bert/bert-base-uncased", ("runs/first", "runs/general", "runs/quickstart")
+TEACHER = "google-bert/bert-base-uncased"
+RUNS = ("runs/first", "runs/general", "runs/quickstart", "runs/task/stages/one")
 INPUTS: dict[str, Callable[[Path], None]] = {
     TEACHER: teacher,
     "hfl/chinese-bert-wwm-ext": teacher,
@@ -92,8 +130,11 @@ INPUTS: dict[str, Callable[[Path], None]] = {
     "my_chinese_text": text,
     "corpus.txt": text,
     "data/*.txt": lambda path: text(path.with_name("train.txt")),
+    "data/SST-2": sst_2,
+    "data/reviews": reviews,
     "data/shards": shards,
     "data/wikipedia": shards,
+    "runs/tinybert-4l": general_run,
     "runs/longer": lambda path: text(path / "corpus.txt"),
     "runs/wider": lambda path: text(path / "corpus.txt"),
     "recipe.yaml": recipe,
@@ -108,6 +149,12 @@ def tool(path: Path, script: str) -> None:
     path.chmod(0o755)
 
 
+def add(options: dict[str, str]) -> str:
+    """A shell command that adds the options of the first pattern which the arguments match."""
+    cases = " ".join(f'{pattern}) set -- "$@" {words} ;;' for pattern, words in options.items())
+    return f'case "$*" in {cases} esac'
+
+
 @pytest.fixture(scope="module")
 def tools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder of programs for the PATH of commands on one machine."""
@@ -115,10 +162,16 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     installed = environment()["PATH"]
     with fork_server.server(folder, environment(PYTHONPATH="", DS_ACCELERATOR="cpu")) as python:
         launcher = f"{python} {shutil.which('deepspeed', path=installed)} --num_accelerators 1"
-        tool(folder / "deepspeed", f'exec {launcher} --master_port {free_port()} "$@" {TINY}')
-        general, doctor = '"-m megatinybert.general"*', '"-m megatinybert.doctor"*'
-        options = f'{general}) set -- "$@" {TINY} ;; {doctor}) set -- "$@" {TINY} --no-burst ;;'  # a burst takes 10 s
-        tool(folder / "python", f'case "$*" in {options} esac\nexec {python} "$@"')
+        mlm = '*"--objective.name mlm"*'
+        run = {"*launch/task.sh*": TINY_TASK, mlm: TINY_MLM, "*": TINY}
+        tool(folder / "deepspeed", f'{add(run)}\nexec {launcher} --master_port {free_port()} "$@"')
+        program = {
+            '"-m megatinybert.task"*': TINY_TASK,
+            f'"-m megatinybert.general"{mlm}': TINY_MLM,
+            '"-m megatinybert.general"*': TINY,
+            '"-m megatinybert.doctor"*': f"{TINY} --no-burst",  # a burst takes 10 s
+        }
+        tool(folder / "python", f'{add(program)}\nexec {python} "$@"')
         tool(folder / "tensorboard", f'exec {python} -m tensorboard.main "$@" --inspect')
         tool(folder / "make", f'exec {shutil.which("make")} -C {REPOSITORY} -n "$@"')
         yield folder
@@ -225,6 +278,19 @@ def check_readme(folder: Path, printed: str) -> None:
         assert expected in printed
     for run in ("first", "mixed", "tinybert-4l"):
         assert [row["step"] for row in metrics(folder / "runs" / run)] == [0, 1, 2]
+    assert json.loads((folder / "runs" / "sst-2" / "results.json").read_text()).keys() >= {"teacher", "student"}
+    assert "'label': '" in printed
+
+
+def check_task(folder: Path, printed: str) -> None:
+    run = folder / "runs" / "sst-2"
+    results = json.loads((run / "results.json").read_text())
+    assert all(0 <= results[model]["dev"]["accuracy"] <= 1 for model in ("teacher", "student"))
+    assert "stage two: done already" in printed and "loss/prediction" in printed
+    assert (run / "predictions" / "SST-2.tsv").read_text().startswith("index\tprediction\n")
+    answers = [json.loads(line) for line in (folder / "new.jsonl").read_text().splitlines()]
+    assert [answer["text_a"] for answer in answers] == ["a fine film", "a dull film"]
+    assert {"negative", "positive"} == answers[0]["probabilities"].keys()
 
 
 def check_own_student(folder: Path, printed: str) -> None:
@@ -246,7 +312,12 @@ def check_own_objective(folder: Path, printed: str) -> None:
     assert rows[2]["held_out/total"] < rows[0]["held_out/total"]
 
 
-CHECKS = {"README.md": check_readme, "own-student.md": check_own_student, "own-objective.md": check_own_objective}
+CHECKS = {
+    "README.md": check_readme,
+    "task.md": check_task,
+    "own-student.md": check_own_student,
+    "own-objective.md": check_own_objective,
+}
 
 
 @pytest.mark.parametrize("page", WALKED, ids=lambda page: page.name)

@@ -9,25 +9,27 @@ import ast
 import json
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from megatinybert.schema import GeneralConfig, shipped_students
+from megatinybert.schema import GeneralConfig, ProgramConfig, shipped_students
+from megatinybert.task_schema import StageConfig, TaskConfig
 from tests.pages import DOCS, PAGES, README, blocks, first_names, prose, section, table_rows, written_files
 from tests.toys import REPOSITORY, environment, metrics
 
-ARCHITECTURE, GENERAL, MIGRATION, RESUME, TROUBLESHOOT = (
-    DOCS / f"{name}.md" for name in ("architecture", "general", "migration", "resume", "troubleshoot")
+ARCHITECTURE, GENERAL, MIGRATION, RESUME, TASK, TROUBLESHOOT = (
+    DOCS / f"{name}.md" for name in ("architecture", "general", "migration", "resume", "task", "troubleshoot")
 )
+STAGES = ("finetune", "mlm", "one", "two")  # whose options have one table in docs/task.md
 # Of programs that are not here.
 FOREIGN_OPTIONS = {
     *("--nodes", "--ntasks-per-node", "--gpus-per-node", "--logdir", "--host", "--no-deps", "--section"),
     *("--no-build-isolation", "--config-settings", "--build-option", "--cpp_ext", "--cuda_ext"),
 }
-# Of the published general distillation, by the parsers of its two scripts.
+# Of the published scripts, by their parsers.
 TINYBERT_OPTIONS = {
     *("--train_corpus", "--output_dir", "--bert_model", "--do_lower_case", "--do_whole_word_mask", "--reduce_memory"),
     *("--num_workers", "--epochs_to_generate", "--max_seq_len", "--short_seq_prob", "--masked_lm_prob", "--data_url"),
@@ -35,15 +37,24 @@ TINYBERT_OPTIONS = {
     *("--max_seq_length", "--do_eval", "--train_batch_size", "--eval_batch_size", "--learning_rate", "--eval_step"),
     *("--weight_decay", "--num_train_epochs", "--warmup_proportion", "--no_cuda", "--local_rank", "--fp16"),
     *("--gradient_accumulation_steps", "--continue_train"),
+    *("--pretrained_bert_model", "--glove_embs", "--glue_dir", "--task_name", "--N", "--M", "--p"),
+    *("--data_dir", "--cache_dir", "--aug_train", "--pred_distill", "--temperature"),
 }
-# Of its simplified fork, and of the scripts that have no counterpart here yet.
-OTHER_TINYBERT_OPTIONS = {"--train_file_path", "--pred_distill"}
+# Of its simplified fork.
+OTHER_TINYBERT_OPTIONS = {
+    "--train_file_path",
+    "--data_path",
+    "--max_seq_len",
+    "--num_labels",
+    "--task_mode",
+    "--do_train",
+}
 
 
-def options() -> dict[str, Any]:
+def options(schema: type[ProgramConfig]) -> dict[str, Any]:
     """The default of every option by its dotted name; ... where there is none."""
     found = {}
-    for name, field in GeneralConfig.model_fields.items():
+    for name, field in schema.model_fields.items():
         inner = getattr(field.annotation, "model_fields", None)
         if inner is None:
             found[name] = field.default
@@ -93,7 +104,8 @@ def known_options() -> set[str]:
         *(REPOSITORY / "megatinybert").glob("*.py"),
     ]
     texts = [help_text, *(path.read_text() for path in ours)]
-    return {f"--{name}" for name in options()} | set(re.findall(r"--[a-zA-Z][\w-]*", " ".join(texts)))
+    named = options(GeneralConfig) | options(TaskConfig)
+    return {f"--{name}" for name in named} | set(re.findall(r"--[a-zA-Z][\w-]*", " ".join(texts)))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -123,16 +135,18 @@ def test_files_exist(page: Path) -> None:
     assert set(re.findall(r"\b\d+L-\d+\b", text)) <= shapes
 
 
-def test_every_option_stands_in_its_section_with_its_default() -> None:
-    defaults = options()
-    names = list(dict.fromkeys(name.split(".")[0] for name in defaults))
+def written_defaults(page: Path, sections: Iterable[str]) -> dict[str, str]:
+    """What the tables of these sections say, by the option's dotted name."""
     written = {}
-    for name in names:
-        for cells in table_rows(section(GENERAL, name)):
+    for name in sections:
+        for cells in table_rows(section(page, name)):
             if cells[0].startswith("`--"):
                 assert cells[0].startswith(f"`--{name}"), cells[0]
                 written[cells[0].strip("`").removeprefix("--")] = cells[1].strip("`")
-    assert written.keys() == defaults.keys()
+    return written
+
+
+def check_defaults(written: dict[str, str], defaults: dict[str, Any]) -> None:
     for name, text in written.items():
         default = defaults[name]
         if default is ...:
@@ -141,6 +155,32 @@ def test_every_option_stands_in_its_section_with_its_default() -> None:
             assert text == default, name
         else:
             assert json.loads(text) == json.loads(json.dumps(default)), name
+
+
+def test_every_option_stands_in_its_section_with_its_default() -> None:
+    defaults = options(GeneralConfig)
+    written = written_defaults(GENERAL, dict.fromkeys(name.split(".")[0] for name in defaults))
+    assert written.keys() == defaults.keys()
+    check_defaults(written, defaults)
+
+
+def test_every_option_of_task_distillation_has_its_default_there_or_is_that_of_general_distillation() -> None:
+    defaults, of_general = options(TaskConfig), options(GeneralConfig)
+    headings = re.findall(r"^### (\S+)$", section(TASK, "Options"), re.M)
+    written = written_defaults(TASK, headings)
+    for cells in table_rows(section(TASK, ", ".join(STAGES))):
+        name = cells[0].strip("`")
+        if name in StageConfig.model_fields:
+            values = zip(STAGES, cells[1:], strict=False)
+            written |= {f"{stage}.{name}": value.strip("`") for stage, value in values}
+        elif name.startswith("--"):
+            written[name.removeprefix("--")] = cells[1].strip("`")
+    assert written.keys() <= defaults.keys()
+    check_defaults(written, defaults)
+    rest = defaults.keys() - written.keys()
+    assert {name: defaults[name] for name in rest} == {name: of_general[name] for name in rest}
+    referred_to = set(re.findall(r"general\.md#(\w+)\)", section(TASK, "Options")))
+    assert {name.split(".")[0] for name in rest} <= referred_to
 
 
 def test_shapes_are_described_as_they_are() -> None:
@@ -165,14 +205,14 @@ def test_metrics_output_and_conditions_of_resuming_are_those_of_a_run(golden_run
 
 
 def messages() -> Iterator[str]:
-    """Every text in the library, with … for values, and the launch file."""
+    """Every text in the library, with … for values, and the launch files."""
     for path in (REPOSITORY / "megatinybert").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.JoinedStr):
                 yield "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 yield node.value
-    yield (REPOSITORY / "launch" / "general.sh").read_text()
+    yield from (path.read_text() for path in (REPOSITORY / "launch").glob("*.sh"))
 
 
 def test_messages_are_those_of_the_program() -> None:
@@ -199,7 +239,7 @@ def test_the_folder_tree_is_the_folder_tree() -> None:
 
 
 def test_imports_point_one_way() -> None:
-    lines = next(b.text for b in blocks(ARCHITECTURE) if b.text.startswith("general,")).splitlines()
+    lines = next(b.text for b in blocks(ARCHITECTURE) if b.text.startswith("general, task,")).splitlines()
     level = {name.strip(" /"): number for number, line in enumerate(lines) for name in line.split(",")}
     library = REPOSITORY / "megatinybert"
     for path in library.rglob("*.py"):

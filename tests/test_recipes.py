@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertForPreTraining
 
-from megatinybert.config import GeneralConfig, load_config, resolve_batch
+from megatinybert.augment.run import PUBLISHED_COPIES
+from megatinybert.config import GeneralConfig, load_config, load_options, resolve_batch
 from megatinybert.data.build import BuildOptions, build_corpus
 from megatinybert.data.shards import open_corpus
 from megatinybert.dist import World
@@ -17,10 +19,14 @@ from megatinybert.distil import distil
 from megatinybert.ds_config import load_ds_config
 from megatinybert.layer_map import resolve_layer_map
 from megatinybert.schema import STUDENTS_FOLDER, shipped_students
+from megatinybert.task_schema import TASK, TaskConfig
+from megatinybert.tasks.inputs import PAIR_LENGTH, SINGLE_LENGTH, settings_of
+from megatinybert.tasks.plan import SECTIONS, steps_of
 from tests.toys import REPOSITORY, metrics, write_dataset, write_student_shape, write_teacher
 
 RECIPES = sorted((REPOSITORY / "launch" / "recipes").glob("*.yaml"))
-NAMES = [path.stem for path in RECIPES]
+TASK_RECIPES = {"task-paper"}  # the others are of general distillation
+NAMES = [path.stem for path in RECIPES if path.stem not in TASK_RECIPES]
 BERT_LAYERS = 12  # of the teachers that the recipes name, and their heads
 # The quickstart's teacher is a folder inside a package, which launch/quickstart.sh finds.
 NOT_IN_THE_RECIPE = {"quickstart": {"teacher.model": "a MiniLM"}}
@@ -30,6 +36,22 @@ def read(name: str, **overrides: object) -> GeneralConfig:
     given = NOT_IN_THE_RECIPE.get(name, {}) | overrides
     words = [part for option, value in given.items() for part in (f"--{option}", str(value))]
     return load_config(["--config", str(REPOSITORY / "launch" / "recipes" / f"{name}.yaml"), *words])
+
+
+def read_task(name: str, *more: str) -> TaskConfig:
+    """With the options that the recipe leaves to its user."""
+    given = (
+        "--task.name",
+        "cola",
+        "--task.data_dir",
+        "glue/CoLA",
+        "--teacher.model",
+        "bert",
+        "--student.init",
+        "runs/general",
+    )
+    recipe = ("--config", str(REPOSITORY / "launch" / "recipes" / f"{name}.yaml"))
+    return load_options([*recipe, *given, *more], TASK)
 
 
 def shape_of(student: str) -> dict[str, int]:
@@ -71,7 +93,8 @@ def train(name: str, inputs: Path, world: World, **overrides: object) -> Path:
 def test_there_are_the_recipes_of_the_documentation() -> None:
     page = (REPOSITORY / "docs" / "recipes.md").read_text()
     assert set(NAMES) == {"quickstart", "tinybert-4l", "tinybert-6l", "chinese-4l", "two-phase-128", "two-phase-512"}
-    assert all(f"`{name}`" in page for name in NAMES)
+    assert all(f"`{name}`" in page for name in [*NAMES, *TASK_RECIPES])
+    assert {path.stem for path in RECIPES} == {*NAMES, *TASK_RECIPES}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -115,6 +138,30 @@ def test_the_tinybert_recipes_hold_the_published_values(name: str, map_: list[in
     assert (schedule.type, schedule.warmup_fraction) == ("linear", 0.1)
     assert config.objective.projection == "shared"
     assert config.objective.attention_weight == config.objective.hidden_weight == config.objective.embedding_weight == 1
+
+
+def test_the_task_recipe_holds_the_published_values() -> None:
+    config = read_task("task-paper")
+    assert (config.finetune.epochs, config.one.epochs, config.two.epochs) == (3, 20, 3)
+    assert (config.finetune.learning_rate, config.one.learning_rate, config.two.learning_rate) == (2e-5, 5e-5, 3e-5)
+    assert [stage.global_batch for stage in (config.finetune, config.one, config.two)] == [32, 32, 32]
+    assert (config.two.temperature, config.two.hard_label_weight) == (1, 0)
+    augment = config.augment
+    assert (augment.copies, augment.rows, augment.probability, augment.candidates) == ("published", 0, 0.4, 15)
+    assert PUBLISHED_COPIES["cola"] == 30
+    assert (config.schedule.type, config.schedule.warmup_fraction) == ("linear", 0.1)
+    assert (config.optimizer.weight_decay, config.optimizer.gradient_clipping) == (0.01, 1)
+    assert (SINGLE_LENGTH, PAIR_LENGTH) == (64, 128) and config.task.max_length is None
+    assert steps_of(config.one, rows=8_551, tokens=10**6) == math.ceil(20 * 8_551 / 32)
+    assert read_task("task-paper", "--one.epochs", "50").one.epochs == 50  # CoLA's
+
+
+@pytest.mark.parametrize("ranks", [1, 8])
+def test_the_task_recipe_fits_machines_of_one_and_eight_devices(ranks: int) -> None:
+    world = World(0, ranks, torch.device("cpu"))
+    for section in SECTIONS.values():
+        raw = settings_of(read_task("task-paper"), section, world).raw
+        assert raw["train_micro_batch_size_per_gpu"] * raw["gradient_accumulation_steps"] * ranks == 32
 
 
 def test_the_two_phases_fit_together() -> None:

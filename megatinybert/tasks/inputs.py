@@ -17,7 +17,7 @@ from megatinybert.ds_config import DeepSpeedSettings, load_ds_config
 from megatinybert.findings import Findings, refusal
 from megatinybert.first_weights import STUDENT_FOLDER, is_run
 from megatinybert.models import read_bert_config, student_config
-from megatinybert.task_schema import TaskConfig, TaskStudentConfig
+from megatinybert.task_schema import TaskConfig, TaskStudentConfig, in_words_of
 from megatinybert.tasks.plan import SECTIONS, training_of
 from megatinybert.tasks.read import Skipped, TaskFiles, open_task, read_rows
 from megatinybert.tasks.rows import EncodedRows, encode_rows
@@ -100,10 +100,7 @@ def settings_of(config: TaskConfig, section: str, world: World) -> DeepSpeedSett
         resolve_batch(training, world.size)
         return load_ds_config(config.deepspeed, training, world.size)
     except ConfigError as error:
-        text = str(error)
-        for option in ("global_batch", "micro_batch"):
-            text = text.replace(f"--run.{option}", f"--{section}.{option}")
-        raise ConfigError(text) from error
+        raise ConfigError(in_words_of(section, str(error))) from error
 
 
 def student_shape(wanted: TaskStudentConfig, teacher: BertConfig) -> BertConfig:

@@ -19,11 +19,13 @@ from megatinybert.dist import World, check_shared
 from megatinybert.engine import TrainingData, build_engine, dry_batch, rank_micro_batches
 from megatinybert.export import export_student
 from megatinybert.files import publish_folder
-from megatinybert.fit import Run, fit
+from megatinybert.fit import NonFiniteLoss, Run, fit
 from megatinybert.kernels import check_kernels, choose_kernels
 from megatinybert.models import Teacher, fingerprint_of, size_of
 from megatinybert.monitor import Monitor
 from megatinybert.resume import starting_point, training_facts
+from megatinybert.schema import Section
+from megatinybert.task_schema import in_words_of
 from megatinybert.tasks.inputs import TaskInputs, settings_of
 from megatinybert.tasks.plan import SECTIONS, steps_of, training_of
 from megatinybert.tasks.rows import EncodedRows
@@ -31,6 +33,7 @@ from megatinybert.trainee import Trainee
 
 _STUDENT = "student"
 _MADE_OF = "stage.json"
+_PLACEMENT = ("ZeRO stage", "precision", "world size")  # where a stage runs is not what its result is made of
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,16 @@ class Stage:
 def run_stage(stage: Stage, inputs: TaskInputs, world: World) -> None:
     """Train, or go on training, unless the product is there and made of the same. Every rank calls it.
 
-    Raises ValueError where what is there was made of something else, or something does not fit.
+    Raises ValueError where what is there was made of something else, or something does not fit, and NonFiniteLoss, in
+    the words of the stage's options.
     """
+    try:
+        _run_stage(stage, inputs, world)
+    except (ValueError, NonFiniteLoss) as error:
+        raise type(error)(in_words_of(SECTIONS[stage.name], str(error))) from error
+
+
+def _run_stage(stage: Stage, inputs: TaskInputs, world: World) -> None:
     config, section = inputs.config, SECTIONS[stage.name]
     options = getattr(config, section)
     max_steps = steps_of(options, len(stage.rows), int(stage.rows.lengths.sum()))
@@ -68,16 +79,19 @@ def run_stage(stage: Stage, inputs: TaskInputs, world: World) -> None:
     training = training_of(config, section, folder, max_steps)
     settings = settings_of(config, section, world)
     facts = training_facts(training, settings, stage.trainee, stage.teacher, world) | dict(stage.made_of)
-    facts["rows"] = stage.rows.identity
-    facts["first weights"] = fingerprint_of(stage.trainee)
-    placement = ("ZeRO stage", "precision", "world size")  # where it runs is not what it is made of
-    made_of = {key: value for key, value in facts.items() if key not in placement} | {
-        "options": options.model_dump(mode="json", exclude={"epochs", "max_steps", "micro_batch"}),
+    student = stage.trainee.student.config
+    facts |= {
+        "rows": stage.rows.identity,
+        "first weights": fingerprint_of(stage.trainee),
         "steps": max_steps,
-        "optimizer": config.optimizer.model_dump(mode="json", exclude={"implementation"}),
-        "schedule": config.schedule.model_dump(mode="json"),
+        "student dropout": [student.hidden_dropout_prob, student.attention_probs_dropout_prob],
+        **({"steps between measurements": training.run.held_out_interval} if stage.best else {}),
+        **_options(f"--{section}", options, {"epochs", "max_steps", "micro_batch"}),
+        **_options("--optimizer", config.optimizer, {"implementation"}),
+        **_options("--schedule", config.schedule, set()),
     }
-    made_of = json.loads(json.dumps(made_of))
+    facts = json.loads(json.dumps(facts))
+    made_of = {key: value for key, value in facts.items() if key not in _PLACEMENT}
     if is_made(stage.product, made_of):
         _say(f"stage {stage.name}: done already ({stage.product})", world)
         return
@@ -104,9 +118,8 @@ def run_stage(stage: Stage, inputs: TaskInputs, world: World) -> None:
         world.first(best.forget)  # of a run that ended before its first checkpoint, by other options perhaps
     monitor = None
     if world.is_main:
-        _say(
-            "\n".join([f"warning: {line}" for line in passed_over] + [_start_line(stage, max_steps, first_step)]), world
-        )
+        warnings = [f"warning: {line}" for line in passed_over]
+        _say("\n".join([*warnings, _start_line(stage, max_steps, first_step)]), world)
         monitor = Monitor(folder, first_step, max_steps, f"stage {stage.name}")
     run = Run(
         training,
@@ -153,6 +166,10 @@ def is_made(product: Path, made_of: Mapping[str, Any]) -> bool:
             + f"\nset these back, remove {product} to make it anew, or choose another --run.output_dir"
         )
     return True
+
+
+def _options(section: str, options: Section, without: set[str]) -> dict[str, Any]:
+    return {f"{section}.{key}": value for key, value in options.model_dump(mode="json", exclude=without).items()}
 
 
 def _publish_best(best: Path, product: Path, files: Mapping[str, str]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from transformers import BertModel
 
-from megatinybert.augment.options import AugmentOptions
+from megatinybert.augment.options import AugmentOptions, AugmentReport
 from megatinybert.augment.run import augment
 from megatinybert.dist import World, check_shared
 from megatinybert.files import write_atomically
@@ -18,7 +18,7 @@ from megatinybert.mlm_model import has_mlm_head
 from megatinybert.models import fingerprint_of, load_encoder, teacher_dtype
 from megatinybert.published import has_classifier
 from megatinybert.record import write_config
-from megatinybert.task_schema import TaskConfig
+from megatinybert.task_schema import PredictConfig, TaskConfig
 from megatinybert.tasks.answers import evaluate, predict
 from megatinybert.tasks.inputs import TaskInputs, open_inputs, settings_of
 from megatinybert.tasks.measure import SCORE
@@ -38,7 +38,8 @@ def run_task(asked: tuple[str, TaskConfig], world: World) -> None:
     inputs = open_inputs(config, world)
     check_shared(inputs.output, world)
     if world.is_main:
-        write_config(inputs.output, config, settings_of(config, "two", world), None, world)
+        recipe = config.model_copy(update={"predict": PredictConfig()})  # which no later action should find in it
+        write_config(inputs.output, recipe, settings_of(config, "two", world), None, world)
     for part in _ALL if action == "all" else [action]:
         _ACTIONS[part](inputs, world)
 
@@ -80,7 +81,14 @@ def _augment(inputs: TaskInputs, world: World) -> None:
         resume=True,
     )
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    report = world.first(lambda: augment(options))
+
+    def rewrite() -> AugmentReport:
+        try:
+            return augment(options)
+        except RuntimeError as error:  # a worker was killed
+            raise ChildProcessError(str(error)) from error
+
+    report = world.first(rewrite)
     done = "done already" if report.was_whole else f"{report.seconds:,.0f} s"
     _say(f"augment: {report.totals.rows_out:,} rows out of {report.totals.rows:,} ({done})", world)
 
