@@ -14,6 +14,7 @@ from megatinybert.augment.options import AugmentOptions, AugmentReport
 from megatinybert.augment.run import augment
 from megatinybert.dist import World, check_shared
 from megatinybert.files import write_atomically
+from megatinybert.findings import differences
 from megatinybert.mlm_model import has_mlm_head
 from megatinybert.models import fingerprint_of, load_encoder, teacher_dtype
 from megatinybert.published import has_classifier
@@ -151,7 +152,7 @@ def _student_of_one(inputs: TaskInputs) -> BertModel:
         raise ValueError(f"{folder} is not there yet: run stage one first, or leave it out with --one.epochs 0")
     body = load_encoder(str(folder), "the student of stage one")
     there, now = ({key: getattr(shape, key) for key in _SHAPE} for shape in (body.config, inputs.student))
-    lines = [f"  {key}: {there[key]} there, {now[key]} now" for key in _SHAPE if there[key] != now[key]]
+    lines = differences(there, now, "now")
     if lines:
         raise ValueError(
             f"{folder} is of another shape than the student is to have:\n"

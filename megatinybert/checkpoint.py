@@ -17,6 +17,7 @@ from deepspeed.runtime.engine import DeepSpeedEngine
 
 from megatinybert.dist import World
 from megatinybert.files import publish_folder, write_atomically
+from megatinybert.findings import differences
 
 _STATE = "state.json"
 
@@ -82,11 +83,7 @@ def read_state(path: Path) -> tuple[int, dict[str, Any]]:
 def check_facts(path: Path, facts: dict[str, Any]) -> None:
     """Raise ValueError listing where this run differs from the one that wrote the checkpoint."""
     _, before = read_state(path)
-    lines = [
-        f"  {key}: {before.get(key)} there, {facts.get(key)} now"
-        for key in sorted(before.keys() | facts.keys())
-        if before.get(key) != facts.get(key)
-    ]
+    lines = differences(before, facts, "now")
     if lines:
         raise ValueError(
             f"{path} was written by another kind of run:\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, ParamSpec, TypeVar
 
@@ -48,6 +48,15 @@ class Findings:
     @property
     def failed(self) -> bool:
         return bool(self.texts("fail"))
+
+
+def differences(there: Mapping[str, object], here: Mapping[str, object], word: str) -> list[str]:
+    """What two runs do not have in common, a line each. word: what the second one is, such as "now"."""
+    return [
+        f"  {key}: {there.get(key, 'none')} there, {here.get(key, 'none')} {word}"
+        for key in sorted(there.keys() | here.keys())
+        if there.get(key) != here.get(key)
+    ]
 
 
 def refusal(texts: Iterable[str]) -> str:

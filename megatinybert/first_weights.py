@@ -13,6 +13,7 @@ from safetensors import safe_open
 from torch import Tensor
 from transformers import BertConfig, BertModel
 
+from megatinybert.findings import differences
 from megatinybert.layer_map import resolve_layer_map
 from megatinybert.models import load_encoder, read_bert_config
 from megatinybert.objectives.base import Objective
@@ -129,11 +130,7 @@ def init_from_run(student: BertModel, objective: Objective, run: Path, lesson: L
     if there != here:
         there |= {f"--objective.{key}": value for key, value in options_there.items()}
         here |= {f"--objective.{key}": value for key, value in lesson.options.model_dump(mode="json").items()}
-        lines = [
-            f"  {key}: {there.get(key, 'none')} there, {here.get(key, 'none')} here"
-            for key in sorted(there.keys() | here.keys())
-            if there.get(key) != here.get(key)
-        ]
+        lines = differences(there, here, "here")
         raise ValueError(
             f"{option}: what the objective of that run learnt does not fit this one:\n"
             + "\n".join(lines)

@@ -54,7 +54,7 @@ def test_every_difference_of_two_runs_is_listed(tmp_path: Path) -> None:
     with pytest.raises(ValueError) as caught:
         checkpoint.check_facts(path, {"run.seed": 1, "world size": 4})
     assert "run.seed: 0 there, 1 now" in str(caught.value)
-    assert "world size: None there, 4 now" in str(caught.value)
+    assert "world size: none there, 4 now" in str(caught.value)
 
 
 def test_a_run_keeps_the_newest_two_and_their_files_are_listed(golden_run: Path) -> None:

@@ -30,7 +30,6 @@ from megatinybert.augment.output import Output, Plan
 from megatinybert.augment.rewrite import SELECTED
 from megatinybert.augment.vectors import open_vectors, vectors_key
 from megatinybert.augment.words import Splitter
-from megatinybert.augment.workers import in_order
 from megatinybert.data.order import mix
 from megatinybert.data.shards import file_sha256
 from megatinybert.data.tokenizer import load_tokenizer, special_ids, tokenizer_fingerprint
@@ -38,6 +37,7 @@ from megatinybert.files import write_atomically
 from megatinybert.models import fingerprint_of, teacher_dtype
 from megatinybert.tasks.read import Row, Skipped, TaskFiles, open_task, read_rows
 from megatinybert.tasks.table import Task
+from megatinybert.workers import in_order
 
 # N of the paper's authors; fewer for tasks that have many rows.
 PUBLISHED_COPIES = {"cola": 30, "mrpc": 30, "rte": 30, "sts-b": 30, "sst-2": 20, "qnli": 20, "mnli": 10, "qqp": 10}
@@ -208,10 +208,19 @@ def _write_chunks(output: Output, settings: Settings, parts: Iterable[Chunk], wo
                 yield chunk
 
     with bar:
-        for written in in_order(partial(ChunkRewriter, settings), missing(), workers):
-            output.keep(written)
-            bar.update(written.rows)
+        threads = torch.get_num_threads()
+        try:
+            for _, written in in_order(partial(_rewriter, settings), missing(), workers):
+                output.keep(written)
+                bar.update(written.rows)
+        finally:
+            torch.set_num_threads(threads)
     return total
+
+
+def _rewriter(settings: Settings) -> ChunkRewriter:
+    torch.set_num_threads(1)  # here as in a worker: sums over several threads are rounded differently
+    return ChunkRewriter(settings)
 
 
 def _bar(rows: int, shown: bool) -> tqdm:

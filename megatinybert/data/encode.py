@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
-import os
-import signal
-import threading
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
-from multiprocessing.connection import wait
 
 import numpy as np
 from tokenizers import Encoding
@@ -21,12 +14,12 @@ from tokenizers import Encoding
 from megatinybert.data.blocks import Block
 from megatinybert.data.documents import split_documents
 from megatinybert.data.tokenizer import tokenizer_from_json
+from megatinybert.workers import in_order
 
 TRAIN, VALIDATION = "train", "validation"
 
 _BATCH_CHARACTERS = 1 << 18  # per call of the tokenizer: its encodings take over 100 bytes a character
 _PIECE_CHARACTERS = 1 << 16  # longer lines are encoded in pieces: less memory, and twice as fast
-_BLOCKS_AHEAD = 2  # blocks under way per worker
 
 
 @dataclass(frozen=True)
@@ -146,61 +139,11 @@ def encode_blocks(
 
     Raises DataError naming file and line, and RuntimeError where a worker was killed.
     """
-    if workers == 1:
-        encoder = Encoder(settings)
-        yield from ((block, encoder.encode(block)) for block in blocks)
-        return
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker, (settings,))
-    under_way: deque[tuple[Block, Future[EncodedBlock]]] = deque()
-    try:
-        for block in blocks:
-            under_way.append((block, _submit(pool, block)))
-            if len(under_way) >= _BLOCKS_AHEAD * workers:
-                first, future = under_way.popleft()
-                yield first, future.result()
-        while under_way:
-            first, future = under_way.popleft()
-            yield first, future.result()
-    except BrokenProcessPool as error:
-        raise RuntimeError(
-            "a worker process was killed, mostly a sign of too little memory: use fewer --workers, and --resume"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
+    yield from in_order(partial(_encoder, settings), blocks, workers)
 
 
-def _submit(pool: ProcessPoolExecutor, block: Block) -> Future[EncodedBlock]:
-    # A worker may be started here and inherits the signal mask: Ctrl-C is then the parent's alone to handle.
-    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        return pool.submit(_encode_in_worker, block)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
-
-
-# Of a worker process, set once when it starts: the executor hands its functions nothing that lasts between
-# calls.
-_encoder: Encoder | None = None
-
-
-def _start_worker(settings: EncodeSettings) -> None:
-    global _encoder
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one process, one core
-    os.environ["RAYON_NUM_THREADS"] = "1"
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    _encoder = Encoder(settings)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    wait([parent.sentinel])
-    os._exit(1)  # the parent was killed: it ends its workers otherwise
-
-
-def _encode_in_worker(block: Block) -> EncodedBlock:
-    assert _encoder is not None
-    return _encoder.encode(block)
+def _encoder(settings: EncodeSettings) -> Callable[[Block], EncodedBlock]:
+    return Encoder(settings).encode
 
 
 def _pieces(line: str) -> list[str]:

@@ -19,6 +19,7 @@ from megatinybert.dist import World, check_shared
 from megatinybert.engine import TrainingData, build_engine, dry_batch, rank_micro_batches
 from megatinybert.export import export_student
 from megatinybert.files import publish_folder
+from megatinybert.findings import differences
 from megatinybert.fit import NonFiniteLoss, Run, fit
 from megatinybert.kernels import check_kernels, choose_kernels
 from megatinybert.models import Teacher, fingerprint_of, size_of
@@ -154,11 +155,7 @@ def is_made(product: Path, made_of: Mapping[str, Any]) -> bool:
     if not file.is_file():
         return False
     before = json.loads(file.read_text(encoding="utf-8"))
-    lines = [
-        f"  {key}: {before.get(key)} there, {made_of.get(key)} now"
-        for key in sorted(before.keys() | made_of.keys())
-        if before.get(key) != made_of.get(key)
-    ]
+    lines = differences(before, made_of, "now")
     if lines:
         raise ValueError(
             f"{product} was made otherwise:\n"

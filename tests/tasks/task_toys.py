@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import BertForSequenceClassification, BertTokenizerFast
 
+from megatinybert.chain import run_task
 from megatinybert.dist import World
 from megatinybert.task import read_arguments
-from megatinybert.chain import run_task
 from tests.toys import bert_config, write_student_shape
 
 TASK = ("-m", "megatinybert.task")

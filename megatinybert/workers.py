@@ -1,4 +1,4 @@
-"""Tasks done in this process or in a pool of worker processes, one thread each, and handed back in order."""
+"""Tasks done in this process or in a pool of worker processes, and handed back in order."""
 
 from __future__ import annotations
 
@@ -13,37 +13,33 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
 from typing import Any, TypeVar
 
-import torch
-
 T = TypeVar("T")
 R = TypeVar("R")
 
 _TASKS_AHEAD = 2  # tasks under way per worker
 
 
-def in_order(make: Callable[[], Callable[[T], R]], tasks: Iterable[T], workers: int) -> Iterator[R]:
-    """Yield work(task) for each task, where every worker has a `work` of its own, from `make`; both are picklable.
+def in_order(make: Callable[[], Callable[[T], R]], tasks: Iterable[T], workers: int) -> Iterator[tuple[T, R]]:
+    """Yield (task, work(task)) for each task, with few of them under way. With one worker this process does it.
 
-    With one worker this process does it, also on one thread of torch's: sums over several are rounded differently.
-    Raises RuntimeError where a worker process was killed.
+    make: what gives every worker a `work` of its own; it, tasks and results are picklable.
+    Raises what `work` raises, and RuntimeError where a worker process was killed.
     """
     if workers == 1:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            yield from map(make(), tasks)
-        finally:
-            torch.set_num_threads(threads)
+        work = make()
+        yield from ((task, work(task)) for task in tasks)
         return
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker, (make,))
-    under_way: deque[Future[R]] = deque()
+    under_way: deque[tuple[T, Future[R]]] = deque()
     try:
         for task in tasks:
-            under_way.append(_submit(pool, task))
+            under_way.append((task, _submit(pool, task)))
             if len(under_way) >= _TASKS_AHEAD * workers:
-                yield under_way.popleft().result()
+                first, future = under_way.popleft()
+                yield first, future.result()
         while under_way:
-            yield under_way.popleft().result()
+            first, future = under_way.popleft()
+            yield first, future.result()
     except BrokenProcessPool as error:
         raise RuntimeError(
             "a worker process was killed, mostly a sign of too little memory: use fewer --workers, and --resume"
@@ -72,7 +68,7 @@ _work: Callable[[Any], Any] | None = None
 def _start_worker(make: Callable[[], Callable[[Any], Any]]) -> None:
     global _work
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one process, one core
-    torch.set_num_threads(1)
+    os.environ["RAYON_NUM_THREADS"] = "1"
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _work = make()
 
