@@ -25,11 +25,11 @@ from megatinybert.dist import World
 from megatinybert.ds_config import load_ds_config
 from megatinybert.engine import build_engine, rank_micro_batches, train_step
 from megatinybert.flops import forward_flops, training_flops
+from megatinybert.general_schema import ObjectiveConfig
 from megatinybert.layer_map import resolve_layer_map
 from megatinybert.models import Teacher, load_teacher, read_bert_config, teacher_dtype
 from megatinybert.objectives.base import Objective, Term
 from megatinybert.objectives.tinybert import TinyBert
-from megatinybert.schema import ObjectiveConfig
 from megatinybert.stopwatch import Stopwatch
 from megatinybert.trainee import Trainee, build_trainee
 

@@ -19,10 +19,11 @@ from megatinybert.data.tokenizer import load_tokenizer
 from megatinybert.dist import World
 from megatinybert.engine import as_tensors
 from megatinybert.evaluate import HeldOutData
+from megatinybert.general_schema import GeneralConfig
 from megatinybert.layer_map import resolve_layer_map
 from megatinybert.models import Teacher
 from megatinybert.monitor import tag_prefix
-from megatinybert.schema import GeneralConfig, MonitorConfig, TransferConfig
+from megatinybert.schema import MonitorConfig, TransferConfig
 
 DEFAULT_HEADS = 4
 MOST_PICTURES = 8  # of a layer in one run, beside the one of step 0: TensorBoard shows ten of a tag

@@ -18,9 +18,9 @@ from megatinybert import curves
 from megatinybert.curves import Row
 from megatinybert.files import write_atomically
 from megatinybert.first_weights import STUDENT_FOLDER
+from megatinybert.general_schema import DataConfig, GeneralConfig
 from megatinybert.layer_map import resolve_layer_map
 from megatinybert.models import size_of
-from megatinybert.schema import DataConfig, GeneralConfig
 
 PICTURE = "loss.png"
 

@@ -17,11 +17,11 @@ from megatinybert.data.tokenizer import SpecialIds
 from megatinybert.data.windows import Windows
 from megatinybert.ds_config import DeepSpeedSettings
 from megatinybert.findings import Finding
+from megatinybert.general_schema import GeneralConfig
 from megatinybert.models import size_of, teacher_dtype
 from megatinybert.peak import find_peak
 from megatinybert.record import hardware_name
 from megatinybert.schedule import warmup_steps
-from megatinybert.schema import GeneralConfig
 
 MANY_PASSES = 10
 _SAMPLED_WINDOWS = 64

@@ -14,15 +14,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from megatinybert.schema import (
-    ConfigError,
-    GeneralConfig,
-    ProgramConfig,
-    TrainingConfig,
-    nearest,
-    shipped_students,
-    split_batch,
-)
+from megatinybert.general_schema import GeneralConfig
+from megatinybert.schema import ConfigError, ProgramConfig, TrainingConfig, nearest, shipped_students, split_batch
 
 __all__ = ["ConfigError", "GeneralConfig", "Program", "dump_yaml", "load_config", "load_options", "resolve_batch"]
 

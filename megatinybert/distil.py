@@ -16,13 +16,13 @@ from megatinybert.export import export_objective, export_student
 from megatinybert.findings import Findings
 from megatinybert.first_weights import OBJECTIVE_FILE, STUDENT_FOLDER, trained_positions
 from megatinybert.fit import Run, fit
+from megatinybert.general_schema import GeneralConfig
 from megatinybert.kernels import Kernels, choose_kernels
 from megatinybert.models import size_of
 from megatinybert.monitor import Monitor
 from megatinybert.panel import config_text
 from megatinybert.prepare import Inputs, prepare, refuse
 from megatinybert.record import write_config
-from megatinybert.schema import GeneralConfig
 
 STUDENT = "student"
 

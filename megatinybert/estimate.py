@@ -19,11 +19,11 @@ from megatinybert.disk import nearest_existing
 from megatinybert.dist import World
 from megatinybert.engine import build_engine, rank_micro_batches, train_step
 from megatinybert.evaluate import held_out
+from megatinybert.general_schema import GeneralConfig
 from megatinybert.kernels import choose_kernels
 from megatinybert.monitor import peak_memory
 from megatinybert.prepare import Inputs
 from megatinybert.schedule import learning_rate
-from megatinybert.schema import GeneralConfig
 from megatinybert.stopwatch import Stopwatch
 
 _WARM_UP_STEPS = 2

@@ -39,12 +39,13 @@ from megatinybert.ds_config import DeepSpeedSettings, load_ds_config
 from megatinybert.engine import TrainingData, dry_batch, rank_micro_batches
 from megatinybert.evaluate import HeldOutData
 from megatinybert.findings import Finding, Findings, refusal
+from megatinybert.general_schema import DataConfig, GeneralConfig
 from megatinybert.kernels import check_kernels
 from megatinybert.layer_map import resolve_layer_map
 from megatinybert.mlm_model import model_folder
 from megatinybert.models import Teacher, load_teacher, read_bert_config, student_config, teacher_dtype
 from megatinybert.resume import facts_of, starting_point
-from megatinybert.schema import DataConfig, GeneralConfig, shipped_students
+from megatinybert.schema import shipped_students
 from megatinybert.trainee import Trainee, build_mlm_trainee, build_trainee
 from megatinybert.versions import check_versions
 

@@ -10,9 +10,10 @@ from megatinybert import checkpoint
 from megatinybert.data.source import Samples, data_identity
 from megatinybert.dist import World
 from megatinybert.ds_config import DeepSpeedSettings
+from megatinybert.general_schema import GeneralConfig
 from megatinybert.kernels import settled
 from megatinybert.models import Teacher, fingerprint_of
-from megatinybert.schema import GeneralConfig, TrainingConfig
+from megatinybert.schema import TrainingConfig
 from megatinybert.trainee import Trainee
 
 

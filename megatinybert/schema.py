@@ -1,7 +1,7 @@
-"""The schema of a run: every option of general distillation, its type, its limits and its default.
+"""What all programs share: kinds of values, and the sections that general and task distillation both have.
 
-The command line, --help and the messages about mistakes are derived from it (see config.py). What the engine needs of
-any run, `TrainingConfig`, is apart: the stages of task distillation (task_schema.py) have it too.
+A schema gives every option with its type, its limits and its default; the command line, --help and the messages about
+mistakes are derived from it (config.py).
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
-
-from megatinybert.objectives import OBJECTIVES
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 STUDENTS_FOLDER = Path(__file__).parent / "students"
 LARGEST_AUTOMATIC_MICRO_BATCH = 32
@@ -43,12 +41,12 @@ def _no_truth_value(value: object) -> object:
     return str(value) if isinstance(value, bool) else value
 
 
-def _list_of_one(value: object) -> object:
+def list_of_one(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
 Text = Annotated[str, Field(min_length=1)]
-Names = Annotated[list[Text], Field(min_length=1), BeforeValidator(_list_of_one)]
+Names = Annotated[list[Text], Field(min_length=1), BeforeValidator(list_of_one)]
 Whole = Annotated[int, BeforeValidator(_no_truth_value)]
 Count = Annotated[int, Field(ge=1), BeforeValidator(_no_truth_value)]
 Index = Annotated[int, Field(ge=0), BeforeValidator(_no_truth_value)]
@@ -95,14 +93,6 @@ class TeacherConfig(Section):
     tokenizer: Text | None = Field(None, description="folder or hub name (null: the teacher's own)")
 
 
-class GeneralTeacherConfig(TeacherConfig):
-    """The model to learn from: frozen, and run only as deep as the objective looks."""
-
-    model: Text | None = Field(  # type: ignore[assignment]
-        None, description="a BERT folder in Hugging Face form, or a hub name; required, but for the objective mlm"
-    )
-
-
 class StudentConfig(Section):
     """The model to train."""
 
@@ -126,59 +116,6 @@ class StudentConfig(Section):
         meant = nearest(value, shipped_students())
         hint = f"did you mean {meant}?" if meant else "check the spelling"
         raise ValueError(f"neither a shipped shape ({', '.join(shipped_students())}) nor an existing folder; {hint}")
-
-
-class DataConfig(Section):
-    """The text, as token shards or to be made into them, and how windows are cut from it, mixed and ordered."""
-
-    shards: Names | None = Field(
-        None, description="folders of data_prep/build_shards.py, or prefixes of Megatron .bin/.idx datasets"
-    )
-    text: Names | None = Field(
-        None,
-        validate_default=True,
-        description="in place of shards: files, folders or patterns such as 'data/*.txt'; sharded on first use",
-    )
-    cache: Text = Field("data/cache", description="folder of the shards that are built of data.text")
-    encoding: Text = Field("utf-8", description="character encoding of data.text")
-    text_key: Text = Field("text", description="key or column of the text where data.text is .jsonl or .parquet")
-    document: Literal["auto", "blank-line", "line"] = Field(
-        "auto", description="what parts the documents of a .txt file; auto: blank lines where there are any"
-    )
-    mixture: Annotated[list[Positive], Field(min_length=1), BeforeValidator(_list_of_one)] | None = Field(
-        None,
-        description="weight of each entry of shards or text, as corpora of their own (null: one corpus of them all)",
-    )
-    sequence_length: Whole = Field(128, ge=8, description="tokens in a window, special tokens included")
-    pair_probability: Fraction = Field(0.5, description="share of windows split into two segments A and B")
-    shuffle_block: Count = Field(
-        1,
-        description="neighbouring windows read together; 1 is a full shuffle, thousands suit a shared disk",
-    )
-    shuffle_group: Count = Field(64, description="blocks whose windows are mixed together")
-    held_out_windows: Whole = Field(256, ge=3, description="windows of the held-out measurements")
-
-    @field_validator("text")
-    @classmethod
-    def _shards_or_text(cls, text: list[str] | None, info: ValidationInfo) -> list[str] | None:
-        shards = info.data.get("shards", [])  # where they are wrong themselves, that is reported
-        if text is None and shards is None:
-            raise ValueError("--data.shards or --data.text: one of them is required, and neither is given")
-        if text and shards:
-            raise ValueError(f"stands beside --data.shards {' '.join(shards)}; give one of the two")
-        return text
-
-    @field_validator("mixture")
-    @classmethod
-    def _weight_for_each(cls, mixture: list[float] | None, info: ValidationInfo) -> list[float] | None:
-        option = "shards" if info.data.get("shards") else "text"
-        entries = info.data.get(option)
-        if mixture and entries and len(mixture) != len(entries):
-            raise ValueError(
-                f"needs as many weights as --data.{option} has entries, {len(entries)} ({' '.join(entries)}), "
-                f"not {len(mixture)}"
-            )
-        return mixture
 
 
 class TransferConfig(Section):
@@ -206,28 +143,6 @@ class TransferConfig(Section):
                 " are all 0, which leaves nothing to learn; give at least one a weight above 0"
             )
         return self
-
-
-class _ObjectiveName(Section):
-    name: Literal[*OBJECTIVES] = Field(  # type: ignore[valid-type]
-        "tinybert",
-        description="tinybert: match attention scores, hidden states, embeddings; mlm: guess masked tokens, no teacher",
-    )
-
-
-class ObjectiveConfig(TransferConfig, _ObjectiveName):  # pydantic puts the fields of the last base first
-    """What the student is taught."""
-
-
-class MaskedLmConfig(Section):
-    """Masked-language modelling, the objective mlm."""
-
-    train: Literal["whole", "head"] = Field(
-        "whole", description="the whole model, or its head alone on the body of student.init, which stays as it is"
-    )
-    probability: FractionAboveZero = Field(
-        0.15, description="share of a window's tokens that are to be guessed, special tokens not counted"
-    )
 
 
 class UpdateConfig(Section):
@@ -339,63 +254,6 @@ class ProgramConfig(Section):
     def without_effect(values: Mapping[str, Any]) -> dict[str, str]:
         """Options, by dotted name, that another option's value leaves without effect, each with that other option."""
         raise NotImplementedError
-
-
-class GeneralConfig(ProgramConfig):
-    """All options of general distillation: a `TrainingConfig`, and what is its own."""
-
-    teacher: GeneralTeacherConfig = GeneralTeacherConfig()
-    student: StudentConfig = StudentConfig()
-    data: DataConfig
-    objective: ObjectiveConfig = Field(ObjectiveConfig(), validate_default=True)
-    mlm: MaskedLmConfig = Field(MaskedLmConfig(), validate_default=True)
-    optimizer: OptimizerConfig = OptimizerConfig()
-    schedule: ScheduleConfig = ScheduleConfig()
-    run: RunConfig = RunConfig()
-    monitor: MonitorConfig = MonitorConfig()
-    deepspeed: DeepSpeedFile = "ds_configs/zero1.json"
-
-    @field_validator("objective")
-    @classmethod
-    def _something_to_learn_from(cls, objective: ObjectiveConfig, info: ValidationInfo) -> ObjectiveConfig:
-        teacher, student = info.data.get("teacher"), info.data.get("student")
-        if teacher is None or student is None:  # where they are wrong themselves, that is reported
-            return objective
-        if objective.name != "mlm" and teacher.model is None:
-            raise ValueError(
-                "--teacher.model: required, and not given (a BERT folder in Hugging Face form, or a hub name)"
-            )
-        if objective.name == "mlm" and student.init == "teacher":
-            raise ValueError("--student.init teacher: the objective mlm has no teacher; name a model folder, or random")
-        if objective.name == "mlm" and student.init == "random" and not (teacher.model or teacher.tokenizer):
-            raise ValueError(
-                "--teacher.tokenizer: required for the objective mlm, and not given (the folder or hub name of a "
-                "tokenizer; where --student.init names a model folder, its own is the default)"
-            )
-        return objective
-
-    @field_validator("mlm")
-    @classmethod
-    def _body_to_stay(cls, mlm: MaskedLmConfig, info: ValidationInfo) -> MaskedLmConfig:
-        student = info.data.get("student")
-        if mlm.train == "head" and student and student.init == "random":
-            raise ValueError("--mlm.train head: the body stays as it is, so name its folder with --student.init")
-        return mlm
-
-    @staticmethod
-    def without_effect(values: Mapping[str, Any]) -> dict[str, str]:
-        off = replaced(values)
-        sections: dict[str, type[Section]] = {"objective": TransferConfig, "monitor": MonitorConfig}
-        if values.get("objective.name") != "mlm":
-            sections = {"mlm": MaskedLmConfig}
-        else:
-            off["teacher.dtype"] = "objective.name"
-        off |= {f"{name}.{key}": "objective.name" for name, each in sections.items() for key in each.model_fields}
-        if values.get("data.shards") is not None:
-            off |= dict.fromkeys(("data.cache", "data.encoding", "data.text_key", "data.document"), "data.shards")
-            if values.get("data.text") is not None:
-                off["data.text"] = "data.shards"
-        return off
 
 
 def replaced(values: Mapping[str, Any]) -> dict[str, str]:

@@ -10,12 +10,12 @@ from transformers import BertConfig, PreTrainedModel
 
 from megatinybert.capture import Features, run_captured
 from megatinybert.first_weights import Lesson, give_first_weights
+from megatinybert.general_schema import GeneralConfig
 from megatinybert.mlm_model import build_mlm_model
 from megatinybert.models import build_student, student_config
 from megatinybert.objectives import OBJECTIVES
 from megatinybert.objectives.base import Objective
 from megatinybert.objectives.mlm import Mlm
-from megatinybert.schema import GeneralConfig
 from megatinybert.stopwatch import Stopwatch
 
 

@@ -18,8 +18,8 @@ from megatinybert.attention_maps import MapChoice, attention_maps, choose_maps, 
 from megatinybert.config import load_config
 from megatinybert.dist import World
 from megatinybert.distil import distil
+from megatinybert.general_schema import GeneralConfig
 from megatinybert.models import Teacher
-from megatinybert.schema import GeneralConfig
 from tests.objectives.test_tinybert import batch, models
 from tests.toys import bert_config, recipe, run_general
 

@@ -15,8 +15,8 @@ from benchmarks.measure import WARM_UP, interleave
 from benchmarks.memory import peak_growth
 from benchmarks.variants import Floor
 from megatinybert.capture import Features
+from megatinybert.general_schema import ObjectiveConfig
 from megatinybert.objectives.tinybert import TinyBert
-from megatinybert.schema import ObjectiveConfig
 from tests.objectives.test_tinybert import batch, models, published_loss
 from tests.toys import REPOSITORY, bert_config, environment, write_student_shape, write_teacher
 

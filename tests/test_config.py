@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from megatinybert.config import ConfigError, GeneralConfig, dump_yaml, load_config, resolve_batch
-from megatinybert.schema import DataConfig, ObjectiveConfig, nearest, shipped_students
+from megatinybert.general_schema import DataConfig, ObjectiveConfig
+from megatinybert.schema import nearest, shipped_students
 
 REQUIRED = ["--teacher.model", "bert", "--data.shards", "shards"]
 

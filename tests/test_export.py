@@ -20,8 +20,8 @@ from megatinybert.dist import World
 from megatinybert.ds_config import load_ds_config
 from megatinybert.engine import DeepSpeedEngine, build_engine, rank_micro_batches, train_step
 from megatinybert.export import export_objective, export_student, full_weights
+from megatinybert.general_schema import GeneralConfig
 from megatinybert.models import load_teacher, read_bert_config
-from megatinybert.schema import GeneralConfig
 from megatinybert.trainee import build_trainee
 from tests.scripts.golden import STEPS, golden_options
 from tests.toys import environment, recipe, write_student_shape

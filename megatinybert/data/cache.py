@@ -22,7 +22,7 @@ from megatinybert.data.manifest import MANIFEST, PROGRESS
 from megatinybert.data.shards import open_corpus
 from megatinybert.data.text import Source, check_unchanged, find_sources
 from megatinybert.data.tokenizer import load_tokenizer, tokenizer_fingerprint
-from megatinybert.schema import DataConfig
+from megatinybert.general_schema import DataConfig
 
 _CHUNK = 1 << 20
 

@@ -14,7 +14,7 @@ from megatinybert.data.order import mix
 from megatinybert.data.shards import Corpus, open_corpus
 from megatinybert.data.tokenizer import SpecialIds
 from megatinybert.data.windows import TokenStream, Windows
-from megatinybert.schema import DataConfig
+from megatinybert.general_schema import DataConfig
 
 # Of a corpus with no validation split, at most this share is held out of training.
 _LARGEST_RESERVED_SHARE = 0.05

@@ -10,9 +10,9 @@ from torch.utils._pytree import tree_leaves
 from transformers import BertConfig, BertModel
 
 from megatinybert.capture import ATTENTION_NAME, run_captured
+from megatinybert.general_schema import ObjectiveConfig
 from megatinybert.models import Teacher, build_student
 from megatinybert.objectives.tinybert import TinyBert
-from megatinybert.schema import ObjectiveConfig
 from megatinybert.trainee import Trainee
 from tests.toys import bert_config, write_teacher
 

@@ -26,9 +26,9 @@ from megatinybert.data.tokenizer import load_tokenizer, special_ids, tokenizer_f
 from megatinybert.ds_config import load_ds_config
 from megatinybert.engine import build_engine, loss_scale, rank_micro_batches, train_step
 from megatinybert.export import export_student, full_weights
+from megatinybert.general_schema import GeneralConfig
 from megatinybert.models import load_teacher, read_bert_config, teacher_dtype
 from megatinybert.schedule import learning_rate
-from megatinybert.schema import GeneralConfig
 from megatinybert.trainee import build_trainee
 
 WORLD = dist.start()
