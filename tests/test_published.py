@@ -186,7 +186,7 @@ def trainee_from(tmp_path: Path, **overrides: object) -> tuple[BertModel, TinyBe
     config = load_config(recipe(tmp_path, **options))
     teacher = read_bert_config(str(tmp_path / "teacher"), "--teacher.model")
     shape = student_config(published, teacher, hidden_dropout=0.1, attention_dropout=0.0)
-    trainee = build_trainee(config, shape, teacher)
+    trainee = build_trainee(config, teacher)
     assert isinstance(trainee.student, BertModel) and isinstance(trainee.objective, TinyBert)
     return trainee.student, trainee.objective
 
