@@ -27,6 +27,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason="needs a CUDA device, and torch sees none"))
 
 
+@pytest.fixture(autouse=True)
+def one_thread(request: pytest.FixtureRequest) -> None:
+    """Tests that compute in this process do so on one thread, as in toys.environment, whatever ran before."""
+    if "world" in request.fixturenames:
+        import torch
+
+        torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def toy_inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the teacher, student shape and corpus of `toys.recipe`."""
