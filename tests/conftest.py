@@ -27,10 +27,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason="needs a CUDA device, and torch sees none"))
 
 
-@pytest.fixture(autouse=True)
-def one_thread(request: pytest.FixtureRequest) -> None:
+@pytest.hookimpl(tryfirst=True)  # before the fixtures of larger scope
+def pytest_runtest_setup(item: pytest.Item) -> None:
     """Tests that compute in this process do so on one thread, as in toys.environment, whatever ran before."""
-    if "world" in request.fixturenames:
+    if "world" in getattr(item, "fixturenames", ()):
         import torch
 
         torch.set_num_threads(1)
