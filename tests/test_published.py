@@ -20,22 +20,18 @@ from transformers import (
 from megatinybert.capture import run_captured
 from megatinybert.config import load_config
 from megatinybert.data.tokenizer import load_tokenizer
-from megatinybert.models import load_encoder, read_bert_config, student_config
+from megatinybert.models import load_encoder, read_bert_config
 from megatinybert.objectives.tinybert import TinyBert
 from megatinybert.published import has_classifier, load_classifier
 from megatinybert.trainee import build_trainee
 from tests.published_layout import write_published
 from tests.test_models import Intruder
-from tests.toys import VOCABULARY, bert_config, recipe, write_teacher
+from tests.toys import VOCABULARY, bert_config, padded_batch, recipe, write_teacher
 
 
 @pytest.fixture
 def batch() -> dict[str, Tensor]:
-    random = torch.Generator().manual_seed(0)
-    ids = torch.randint(5, len(VOCABULARY), (4, 8), generator=random)
-    mask = torch.ones_like(ids)
-    mask[1, 5:] = 0
-    return {"input_ids": ids, "token_type_ids": torch.zeros_like(ids), "attention_mask": mask}
+    return padded_batch(4)
 
 
 def edit_config(folder: Path, **changes: object) -> None:
@@ -185,7 +181,6 @@ def trainee_from(tmp_path: Path, **overrides: object) -> tuple[BertModel, TinyBe
     options = {"student.config": published, "student.init": published} | overrides
     config = load_config(recipe(tmp_path, **options))
     teacher = read_bert_config(str(tmp_path / "teacher"), "--teacher.model")
-    shape = student_config(published, teacher, hidden_dropout=0.1, attention_dropout=0.0)
     trainee = build_trainee(config, teacher)
     assert isinstance(trainee.student, BertModel) and isinstance(trainee.objective, TinyBert)
     return trainee.student, trainee.objective
