@@ -15,11 +15,10 @@ from transformers import BertConfig
 
 from megatinybert.attention_figure import LayerMaps, draw, render
 from megatinybert.capture import Features, padding_mask
+from megatinybert.data.batches import HeldOutData
 from megatinybert.data.tokenizer import load_tokenizer
 from megatinybert.dist import World
 from megatinybert.engine import as_tensors
-from megatinybert.evaluate import HeldOutData
-from megatinybert.general_schema import GeneralConfig
 from megatinybert.layer_map import resolve_layer_map
 from megatinybert.models import Teacher
 from megatinybert.monitor import tag_prefix
@@ -84,10 +83,9 @@ def choose_maps(config: MapOptions, student: BertConfig, teacher: BertConfig, te
     return MapChoice(drawn, wanted.attention_heads or range(min(DEFAULT_HEADS, common)))
 
 
-def drawing_interval(config: GeneralConfig, max_steps: int) -> int:
+def drawing_interval(monitor: MonitorConfig, held_out_interval: int, max_steps: int) -> int:
     """Steps from picture to picture."""
-    most_often = max(config.run.held_out_interval, math.ceil(max_steps / MOST_PICTURES))
-    return config.monitor.attention_interval or most_often
+    return monitor.attention_interval or max(held_out_interval, math.ceil(max_steps / MOST_PICTURES))
 
 
 class AttentionPictures:

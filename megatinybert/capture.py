@@ -19,7 +19,7 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from megatinybert.heads import head_logits
 
 ATTENTION_NAME = "megatinybert_capture"
-_MODEL_INPUTS = ("input_ids", "token_type_ids", "attention_mask")
+MODEL_INPUTS = ("input_ids", "token_type_ids", "attention_mask")
 
 
 @dataclass
@@ -65,7 +65,7 @@ def run_captured(model: PreTrainedModel, batch: dict[str, Tensor]) -> Features:
     Raises ValueError where the model did not use the attention it was told to (some architectures do not).
     """
     features = Features()
-    inputs = {name: batch[name] for name in _MODEL_INPUTS if name in batch}
+    inputs = {name: batch[name] for name in MODEL_INPUTS if name in batch}
     output = model.base_model(**inputs, output_hidden_states=True, capture=features)
     features.hidden_states = list(output.hidden_states)
     features.logits = head_logits(model, features.hidden_states[-1], batch)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +13,8 @@ from megatinybert.augment.options import AugmentOptions, AugmentReport
 from megatinybert.augment.run import augment
 from megatinybert.dist import World, check_shared
 from megatinybert.files import write_atomically
-from megatinybert.findings import differences
+from megatinybert.findings import refuse_differences
+from megatinybert.first_weights import SHAPE
 from megatinybert.mlm_model import has_mlm_head
 from megatinybert.models import fingerprint_of, load_encoder, teacher_dtype
 from megatinybert.published import has_classifier
@@ -48,7 +48,7 @@ def run_task(asked: tuple[str, TaskConfig], world: World) -> None:
 def _teacher(inputs: TaskInputs, world: World) -> None:
     name = inputs.config.teacher.model
     if has_classifier(name):
-        _say(f"teacher: {name} is fine-tuned already", world)
+        world.say(f"teacher: {name} is fine-tuned already")
     else:
         run_stage(finetuning(inputs, inputs.rows(inputs.files.train, "training rows"), world), inputs, world)
     _check_teacher(inputs, world)
@@ -58,7 +58,7 @@ def _augment(inputs: TaskInputs, world: World) -> None:
     config = inputs.config
     wanted, name = config.augment, config.augment.model or config.teacher.model
     if wanted.copies == 0:
-        _say("augment: left out (--augment.copies 0)", world)
+        world.say("augment: left out (--augment.copies 0)")
         return
     if wanted.model is None and not has_mlm_head(name):
         rows = inputs.rows(inputs.files.train, "rows of the masked-LM")
@@ -91,12 +91,12 @@ def _augment(inputs: TaskInputs, world: World) -> None:
 
     report = world.first(rewrite)
     done = "done already" if report.was_whole else f"{report.seconds:,.0f} s"
-    _say(f"augment: {report.totals.rows_out:,} rows out of {report.totals.rows:,} ({done})", world)
+    world.say(f"augment: {report.totals.rows_out:,} rows out of {report.totals.rows:,} ({done})")
 
 
 def _one(inputs: TaskInputs, world: World) -> None:
     if _leaves_out_one(inputs.config):
-        _say("stage one: left out (--one.epochs 0)", world)
+        world.say("stage one: left out (--one.epochs 0)")
         return
     teacher = _fine_tuned_teacher(inputs)
     _check_teacher(inputs, world)
@@ -131,7 +131,6 @@ _ACTIONS: dict[str, Callable[[TaskInputs, World], None]] = {
     "predict": _predict,
 }
 _ALL = ("teacher", "augment", "one", "two", "eval")
-_SHAPE = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size", "vocab_size")
 
 
 def _fine_tuned_teacher(inputs: TaskInputs) -> str:
@@ -151,14 +150,9 @@ def _student_of_one(inputs: TaskInputs) -> BertModel:
     if not folder.is_dir():
         raise ValueError(f"{folder} is not there yet: run stage one first, or leave it out with --one.epochs 0")
     body = load_encoder(str(folder), "the student of stage one")
-    there, now = ({key: getattr(shape, key) for key in _SHAPE} for shape in (body.config, inputs.student))
-    lines = differences(there, now, "now")
-    if lines:
-        raise ValueError(
-            f"{folder} is of another shape than the student is to have:\n"
-            + "\n".join(lines)
-            + f"\ngive --student.config as for stage one, or remove {folder} and run that stage again"
-        )
+    there, now = ({key: getattr(shape, key) for key in SHAPE} for shape in (body.config, inputs.student))
+    remedy = f"give --student.config as for stage one, or remove {folder} and run that stage again"
+    refuse_differences(f"{folder} is of another shape than the student is to have", there, now, remedy)
     return body
 
 
@@ -213,7 +207,7 @@ def _check_teacher(inputs: TaskInputs, world: World) -> None:
         commonest = np.bincount(rows.gold, minlength=task.classes).argmax()
         constant = measure(task, np.tile(np.eye(task.classes)[commonest], (len(rows), 1)), rows.gold)[SCORE]
     shown = "undefined" if value is None else f"{value:.4f}"
-    _say(f"teacher: {' and '.join(task.metrics)} on {split} {shown}", world)
+    world.say(f"teacher: {' and '.join(task.metrics)} on {split} {shown}")
     if value is None or value <= constant:
         text = (
             f"the teacher {name} reaches {shown} on {split}, and the same answer to every row {constant:.4f}: "
@@ -221,9 +215,4 @@ def _check_teacher(inputs: TaskInputs, world: World) -> None:
         )
         if not inputs.config.task.force:
             raise ValueError(f"{text}; --task.force true goes on all the same")
-        _say(f"warning: {text}", world)
-
-
-def _say(text: str, world: World) -> None:
-    if world.is_main:
-        print(text, file=sys.stderr)
+        world.say(f"warning: {text}")

@@ -17,7 +17,7 @@ from deepspeed.runtime.engine import DeepSpeedEngine
 
 from megatinybert.dist import World
 from megatinybert.files import publish_folder, write_atomically
-from megatinybert.findings import differences
+from megatinybert.findings import refuse_differences
 
 _STATE = "state.json"
 
@@ -83,13 +83,12 @@ def read_state(path: Path) -> tuple[int, dict[str, Any]]:
 def check_facts(path: Path, facts: dict[str, Any]) -> None:
     """Raise ValueError listing where this run differs from the one that wrote the checkpoint."""
     _, before = read_state(path)
-    lines = differences(before, facts, "now")
-    if lines:
-        raise ValueError(
-            f"{path} was written by another kind of run:\n"
-            + "\n".join(lines)
-            + "\nset these back to continue it, or choose another --run.output_dir to start anew"
-        )
+    refuse_differences(
+        f"{path} was written by another kind of run",
+        before,
+        facts,
+        "set these back to continue it, or choose another --run.output_dir to start anew",
+    )
 
 
 def load(path: Path, engines: Mapping[str, DeepSpeedEngine]) -> None:

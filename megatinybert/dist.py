@@ -6,6 +6,7 @@ import datetime
 import logging
 import os
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, wait
@@ -35,6 +36,11 @@ class World:
     @property
     def is_main(self) -> bool:
         return self.rank == 0
+
+    def say(self, text: str) -> None:
+        """Tell the person who started the run, once and on stderr."""
+        if self.is_main:
+            print(text, file=sys.stderr)
 
     def mean(self, tensor: Tensor) -> Tensor:
         """The mean over ranks of a tensor of one shape; NaN or infinity on any rank reaches all."""

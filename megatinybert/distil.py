@@ -55,7 +55,7 @@ def distil(config: GeneralConfig, world: World) -> None:
         monitor.text("config", config_text((output / "config.yaml").read_text(encoding="utf-8")))
     teacher, rows, pictures = inputs.teacher, inputs.held_out_data, None
     if inputs.maps and teacher:
-        interval = drawing_interval(config, inputs.max_steps)
+        interval = drawing_interval(config.monitor, config.run.held_out_interval, inputs.max_steps)
         pictures = AttentionPictures(inputs.maps, teacher, rows, inputs.tokenizer, world, interval)
     run = Run(
         config,

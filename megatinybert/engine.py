@@ -6,7 +6,6 @@ import contextlib
 import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import deepspeed
 import numpy as np
@@ -14,6 +13,7 @@ import torch
 from deepspeed.runtime.engine import DeepSpeedEngine
 from torch import Tensor
 
+from megatinybert.data.batches import TrainingData
 from megatinybert.data.order import mix
 from megatinybert.dist import World
 from megatinybert.ds_config import DeepSpeedSettings
@@ -27,14 +27,6 @@ from megatinybert.trainee import Trainee
 
 # What --deepspeed makes of the student's weights; under "bf16-autocast" they stay float32.
 _WEIGHTS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "bf16-autocast": torch.float32}
-
-
-class TrainingData(Protocol):
-    """What a run draws from. batch: a pure function of the positions, int64 (B,), which run on across epochs."""
-
-    @property
-    def samples(self) -> int: ...
-    def batch(self, positions: np.ndarray) -> dict[str, np.ndarray]: ...
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from megatinybert.capture import Features, mean_pool, padding_mask
+from megatinybert.data.batches import HeldOutData
 from megatinybert.data.masking import IGNORED
 from megatinybert.dist import World
 from megatinybert.engine import as_tensors
@@ -20,13 +20,6 @@ from megatinybert.monitor import tag_prefix
 from megatinybert.objectives.base import Term, by_group
 
 PROBE, ACCURACY = "held_out/probe", "held_out/accuracy"
-
-
-class HeldOutData(Protocol):
-    """Rows that training never sees. batch: of the rows of these numbers, int64 (B,)."""
-
-    def __len__(self) -> int: ...
-    def batch(self, rows: np.ndarray) -> dict[str, np.ndarray]: ...
 
 
 def beside_losses(teacher: Teacher | None) -> list[str]:

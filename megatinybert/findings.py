@@ -50,13 +50,20 @@ class Findings:
         return bool(self.texts("fail"))
 
 
-def differences(there: Mapping[str, object], here: Mapping[str, object], word: str) -> list[str]:
-    """What two runs do not have in common, a line each. word: what the second one is, such as "now"."""
-    return [
+def refuse_differences(
+    what: str, there: Mapping[str, object], here: Mapping[str, object], remedy: str, word: str = "now"
+) -> None:
+    """Raise ValueError with a line for each thing in which two runs differ, and nothing where they agree.
+
+    what, remedy: what stands before and after the lines. word: what the second run is.
+    """
+    lines = [
         f"  {key}: {there.get(key, 'none')} there, {here.get(key, 'none')} {word}"
         for key in sorted(there.keys() | here.keys())
         if there.get(key) != here.get(key)
     ]
+    if lines:
+        raise ValueError("\n".join([f"{what}:", *lines, remedy]))
 
 
 def refusal(texts: Iterable[str]) -> str:

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from torch import Tensor
 from transformers import BertConfig, BertModel
 
-from megatinybert.findings import differences
+from megatinybert.findings import refuse_differences
 from megatinybert.layer_map import resolve_layer_map
 from megatinybert.models import load_encoder, read_bert_config
 from megatinybert.objectives.base import Objective
@@ -24,7 +24,7 @@ from megatinybert.schema import TransferConfig
 
 # Where a run's output folder has its student, and what its objective learnt. export.py writes both.
 STUDENT_FOLDER, OBJECTIVE_FILE = "student", "objective.safetensors"
-_SHAPE = (
+SHAPE = (
     "hidden_size",
     "num_hidden_layers",
     "intermediate_size",
@@ -60,7 +60,7 @@ def give_first_weights(student: BertModel, objective: Objective, init: str, less
         count = student.config.num_hidden_layers
         layers = resolve_layer_map(lesson.options.layer_map, count, lesson.teacher_config.num_hidden_layers)
         init_from_teacher(student, lesson.teacher, layers)
-    elif is_run(Path(init)):
+    elif _is_run(Path(init)):
         init_from_run(student, objective, Path(init), lesson)
     else:
         init_from_folder(student, init)
@@ -74,7 +74,7 @@ def init_from_teacher(student: BertModel, name: str, layers: Sequence[int]) -> N
     Raises ValueError where the widths differ.
     """
     teacher = load_encoder(name, f"--teacher.model {name}")
-    for key in _SHAPE:
+    for key in SHAPE:
         ours, theirs = getattr(student.config, key), getattr(teacher.config, key)
         if key != "num_hidden_layers" and ours != theirs:
             raise ValueError(
@@ -89,7 +89,7 @@ def init_from_teacher(student: BertModel, name: str, layers: Sequence[int]) -> N
 def init_from_folder(student: BertModel, name: str) -> None:
     """Load the student's weights from a model folder of the same shape. Raises ValueError where a weight is missing."""
     source = read_bert_config(name, "--student.init")
-    for key in _SHAPE:
+    for key in SHAPE:
         if getattr(source, key) != getattr(student.config, key):
             raise ValueError(
                 f"--student.init {name}: {key} is {getattr(source, key)} there and {getattr(student.config, key)} "
@@ -105,7 +105,7 @@ def trained_positions(init: str, length: int, positions: int) -> int:
     """
     if init == "random":
         return length
-    if init == "teacher" or not is_run(Path(init)):
+    if init == "teacher" or not _is_run(Path(init)):
         return positions
     return max(length, _read_objective(Path(init))[2])
 
@@ -130,12 +130,12 @@ def init_from_run(student: BertModel, objective: Objective, run: Path, lesson: L
     if there != here:
         there |= {f"--objective.{key}": value for key, value in options_there.items()}
         here |= {f"--objective.{key}": value for key, value in lesson.options.model_dump(mode="json").items()}
-        lines = differences(there, here, "here")
-        raise ValueError(
-            f"{option}: what the objective of that run learnt does not fit this one:\n"
-            + "\n".join(lines)
-            + "\ntake the same objective and a teacher of the same width, or the student alone: "
-            + f"{option}/{STUDENT_FOLDER}"
+        refuse_differences(
+            f"{option}: what the objective of that run learnt does not fit this one",
+            there,
+            here,
+            f"take the same objective and a teacher of the same width, or the student alone: {option}/{STUDENT_FOLDER}",
+            word="here",
         )
     with torch.no_grad():
         for name, weight in own.items():
@@ -154,5 +154,17 @@ def _read_objective(run: Path) -> tuple[dict[str, Tensor], dict[str, Any], int]:
     return learnt, json.loads(metadata["objective"]), int(metadata["trained_positions"])
 
 
-def is_run(folder: Path) -> bool:
+def model_folder(name: str) -> str:
+    """The student of a finished run; other names as they are. Raises ValueError where a run has left none yet."""
+    if not _is_run(Path(name)):
+        return name
+    student = Path(name) / STUDENT_FOLDER
+    if not student.is_dir():
+        raise ValueError(
+            f"--student.init {name}: that run has left no {STUDENT_FOLDER} yet; let it end (the same command continues)"
+        )
+    return str(student)
+
+
+def _is_run(folder: Path) -> bool:
     return (folder / "config.yaml").is_file() and not (folder / "config.json").is_file()

@@ -17,8 +17,9 @@ from megatinybert import checkpoint
 from megatinybert.attention_maps import AttentionPictures
 from megatinybert.best import Best
 from megatinybert.capture import padding_mask
+from megatinybert.data.batches import TrainingData
 from megatinybert.dist import World
-from megatinybert.engine import StepResult, TrainingData, loss_scale, rank_micro_batches, train_step
+from megatinybert.engine import StepResult, loss_scale, rank_micro_batches, train_step
 from megatinybert.models import Teacher
 from megatinybert.monitor import Monitor, memory, tag_prefix
 from megatinybert.objectives.base import Term, by_group

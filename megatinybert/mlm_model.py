@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -11,7 +10,7 @@ from torch import nn
 from transformers import BertConfig, BertForMaskedLM
 
 from megatinybert.capture import ATTENTION_NAME
-from megatinybert.first_weights import STUDENT_FOLDER, init_from_folder, is_run
+from megatinybert.first_weights import init_from_folder, model_folder
 from megatinybert.models import load_model
 from megatinybert.published import read_weights
 
@@ -47,15 +46,3 @@ def build_mlm_model(config: BertConfig, init: str, train: Literal["whole", "head
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
     return model
-
-
-def model_folder(name: str) -> str:
-    """The student of a finished run; other names as they are. Raises ValueError where a run has left none yet."""
-    if not is_run(Path(name)):
-        return name
-    student = Path(name) / STUDENT_FOLDER
-    if not student.is_dir():
-        raise ValueError(
-            f"--student.init {name}: that run has left no {STUDENT_FOLDER} yet; let it end (the same command continues)"
-        )
-    return str(student)

@@ -28,6 +28,7 @@ from megatinybert.checks import (
     check_weight_files,
 )
 from megatinybert.config import resolve_batch
+from megatinybert.data.batches import HeldOutData, TrainingData
 from megatinybert.data.cache import shard_text
 from megatinybert.data.masking import Masked, MaskedHeldOut, Masking
 from megatinybert.data.shards import open_corpus
@@ -36,13 +37,12 @@ from megatinybert.data.tokenizer import SpecialIds, load_tokenizer, special_ids,
 from megatinybert.disk import check_disk, check_output_folder
 from megatinybert.dist import World
 from megatinybert.ds_config import DeepSpeedSettings, load_ds_config
-from megatinybert.engine import TrainingData, dry_batch, rank_micro_batches
-from megatinybert.evaluate import HeldOutData
+from megatinybert.engine import dry_batch, rank_micro_batches
 from megatinybert.findings import Finding, Findings, refusal
+from megatinybert.first_weights import model_folder
 from megatinybert.general_schema import DataConfig, GeneralConfig
 from megatinybert.kernels import check_kernels
 from megatinybert.layer_map import resolve_layer_map
-from megatinybert.mlm_model import model_folder
 from megatinybert.models import Teacher, load_teacher, read_bert_config, student_config, teacher_dtype
 from megatinybert.resume import facts_of, starting_point
 from megatinybert.schema import shipped_students

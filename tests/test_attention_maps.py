@@ -58,9 +58,9 @@ def test_what_the_models_do_not_have_is_refused_together() -> None:
 
 
 def test_pictures_come_with_held_out_measurements_but_not_often() -> None:
-    assert drawing_interval(config("--run.held_out_interval=100"), 300) == 100
-    assert drawing_interval(config("--run.held_out_interval=100"), 80_001) == 10_001
-    assert drawing_interval(config("--monitor.attention_interval=7"), 80_001) == 7
+    assert drawing_interval(config().monitor, 100, 300) == 100
+    assert drawing_interval(config().monitor, 100, 80_001) == 10_001
+    assert drawing_interval(config("--monitor.attention_interval=7").monitor, 250, 80_001) == 7
 
 
 class Engine:

@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import BertForMaskedLM, BertForSequenceClassification, BertModel, PreTrainedModel
 
 from megatinybert.heads import head_logits
-from tests.toys import VOCABULARY, bert_config
+from tests.toys import VOCABULARY, bert_config, padded_batch
 
 
 def seeded(kind: type[PreTrainedModel], **more: object) -> PreTrainedModel:
@@ -18,11 +18,7 @@ def seeded(kind: type[PreTrainedModel], **more: object) -> PreTrainedModel:
 
 @pytest.fixture
 def batch() -> dict[str, Tensor]:
-    random = torch.Generator().manual_seed(0)
-    ids = torch.randint(5, len(VOCABULARY), (3, 8), generator=random)
-    mask = torch.ones_like(ids)
-    mask[1, 5:] = 0
-    return {"input_ids": ids, "token_type_ids": torch.zeros_like(ids), "attention_mask": mask}
+    return padded_batch(3)
 
 
 def test_a_body_has_no_logits(batch: dict[str, Tensor]) -> None:

@@ -89,6 +89,14 @@ def recipe(folder: Path, **overrides: object) -> list[str]:
     return [part for name, value in options.items() for part in (f"--{name}", str(value))]
 
 
+def padded_batch(rows: int) -> dict[str, torch.Tensor]:
+    """Rows of 8 random tokens, the second of which ends after 5."""
+    ids = torch.randint(5, len(VOCABULARY), (rows, 8), generator=torch.Generator().manual_seed(0))
+    mask = torch.ones_like(ids)
+    mask[1, 5:] = 0
+    return {"input_ids": ids, "token_type_ids": torch.zeros_like(ids), "attention_mask": mask}
+
+
 _NOT_INHERITED = {
     *("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_SIZE", "MASTER_ADDR", "MASTER_PORT"),
     *("DS_ACCELERATOR", "HOSTFILE", "DEEPSPEED_ARGS"),

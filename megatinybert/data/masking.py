@@ -3,31 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from tokenizers import Tokenizer
 
+from megatinybert.data.batches import HeldOutData, TrainingData
 from megatinybert.data.order import mix, uniform
 from megatinybert.data.tokenizer import special_ids
 
 IGNORED = -100  # the label of a slot without a masked token, as torch's cross-entropy knows it
 _REPLACED, _RANDOM = 0.8, 0.1  # shares of the chosen tokens that become [MASK], and any other token
-
-
-class Samples(Protocol):
-    """What training draws from: the batch of any positions."""
-
-    @property
-    def samples(self) -> int: ...
-    def batch(self, positions: np.ndarray) -> dict[str, np.ndarray]: ...
-
-
-class HeldOut(Protocol):
-    """What is measured now and then: the batch of any rows."""
-
-    def __len__(self) -> int: ...
-    def batch(self, rows: np.ndarray) -> dict[str, np.ndarray]: ...
 
 
 class Masking:
@@ -80,7 +65,7 @@ class Masking:
 class Masked:
     """Samples of training with their tokens masked, otherwise in every epoch."""
 
-    inner: Samples
+    inner: TrainingData
     masking: Masking
 
     @property
@@ -96,7 +81,7 @@ class Masked:
 class MaskedHeldOut:
     """Held-out rows with their tokens masked, alike at every measurement."""
 
-    inner: HeldOut
+    inner: HeldOutData
     masking: Masking
 
     def __len__(self) -> int:

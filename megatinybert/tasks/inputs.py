@@ -15,7 +15,7 @@ from megatinybert.data.tokenizer import SpecialIds, load_tokenizer, special_ids
 from megatinybert.dist import World
 from megatinybert.ds_config import DeepSpeedSettings, load_ds_config
 from megatinybert.findings import Findings, refusal
-from megatinybert.first_weights import STUDENT_FOLDER, is_run
+from megatinybert.first_weights import model_folder
 from megatinybert.models import read_bert_config, student_config
 from megatinybert.task_schema import TaskConfig, TaskStudentConfig, in_words_of
 from megatinybert.tasks.plan import SECTIONS, training_of
@@ -105,13 +105,8 @@ def settings_of(config: TaskConfig, section: str, world: World) -> DeepSpeedSett
 
 def student_shape(wanted: TaskStudentConfig, teacher: BertConfig) -> BertConfig:
     """The student's configuration. Where no shape is named it is that of --student.init."""
-    name = wanted.config or student_folder(wanted.init)
+    name = wanted.config or model_folder(wanted.init)
     return student_config(name, teacher, wanted.hidden_dropout, wanted.attention_dropout)
-
-
-def student_folder(init: str) -> str:
-    """The model folder that --student.init, a model folder or the output folder of a run, means."""
-    return str(Path(init) / STUDENT_FOLDER) if is_run(Path(init)) else init
 
 
 def _check_sizes(inputs: TaskInputs) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
+from megatinybert.capture import MODEL_INPUTS
 from megatinybert.files import publish_file
 from megatinybert.heads import head_logits
 from megatinybert.tasks.read import Row
@@ -22,13 +23,12 @@ from megatinybert.tasks.rows import EncodedRows
 from megatinybert.tasks.table import Task
 
 SUFFIXES = (".tsv", ".jsonl")  # of a file of predictions
-_INPUTS = ("input_ids", "token_type_ids", "attention_mask")
 
 
 @torch.no_grad()
 def forward(model: PreTrainedModel, batch: dict[str, np.ndarray], device: torch.device) -> Tensor:
     """The logits of a classifier for a batch of `EncodedRows`: (B, C) on `device`, in the model's dtype."""
-    inputs = {name: torch.from_numpy(batch[name]).to(device) for name in _INPUTS if name in batch}
+    inputs = {name: torch.from_numpy(batch[name]).to(device) for name in MODEL_INPUTS if name in batch}
     logits = head_logits(model, model.base_model(**inputs).last_hidden_state, inputs)
     assert logits is not None
     return logits

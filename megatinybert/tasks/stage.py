@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +12,14 @@ from typing import Any
 from deepspeed.runtime.engine import DeepSpeedEngine
 
 from megatinybert import checkpoint
-from megatinybert.attention_maps import AttentionPictures
+from megatinybert.attention_maps import AttentionPictures, drawing_interval
 from megatinybert.best import Best
+from megatinybert.data.batches import TrainingData
 from megatinybert.dist import World, check_shared
-from megatinybert.engine import TrainingData, build_engine, dry_batch, rank_micro_batches
+from megatinybert.engine import build_engine, dry_batch, rank_micro_batches
 from megatinybert.export import export_student
 from megatinybert.files import publish_folder
-from megatinybert.findings import differences
+from megatinybert.findings import refuse_differences
 from megatinybert.fit import NonFiniteLoss, Run, fit
 from megatinybert.kernels import check_kernels, choose_kernels
 from megatinybert.models import Teacher, fingerprint_of, size_of
@@ -94,14 +94,13 @@ def _run_stage(stage: Stage, inputs: TaskInputs, world: World) -> None:
     facts = json.loads(json.dumps(facts))
     made_of = {key: value for key, value in facts.items() if key not in _PLACEMENT}
     if is_made(stage.product, made_of):
-        _say(f"stage {stage.name}: done already ({stage.product})", world)
+        world.say(f"stage {stage.name}: done already ({stage.product})")
         return
 
     micro_batch = settings.raw["train_micro_batch_size_per_gpu"]
     check_shared(folder, world)
     start, passed_over = starting_point(training, facts)
-    recorded = checkpoint.read_state(start)[1] if start else {}
-    first_step = checkpoint.read_state(start)[0] if start else 0
+    first_step, recorded = checkpoint.read_state(start) if start else (0, {})
     check_kernels(training, settings, world.device, recorded)
     trainee = stage.trainee.to(world.device)
     _, batch = next(iter(rank_micro_batches(stage.data, 0, options.global_batch, micro_batch, world)))
@@ -120,7 +119,7 @@ def _run_stage(stage: Stage, inputs: TaskInputs, world: World) -> None:
     monitor = None
     if world.is_main:
         warnings = [f"warning: {line}" for line in passed_over]
-        _say("\n".join([*warnings, _start_line(stage, max_steps, first_step)]), world)
+        world.say("\n".join([*warnings, _start_line(stage, max_steps, first_step)]))
         monitor = Monitor(folder, first_step, max_steps, f"stage {stage.name}")
     run = Run(
         training,
@@ -133,7 +132,9 @@ def _run_stage(stage: Stage, inputs: TaskInputs, world: World) -> None:
         world,
         measure=lambda: stage.measure(engine),
         measured=stage.measured,
-        pictures=stage.pictures(training.run.held_out_interval) if stage.pictures else None,
+        pictures=stage.pictures(drawing_interval(config.monitor, training.run.held_out_interval, max_steps))
+        if stage.pictures
+        else None,
         best=best,
     )
     try:
@@ -155,13 +156,8 @@ def is_made(product: Path, made_of: Mapping[str, Any]) -> bool:
     if not file.is_file():
         return False
     before = json.loads(file.read_text(encoding="utf-8"))
-    lines = differences(before, made_of, "now")
-    if lines:
-        raise ValueError(
-            f"{product} was made otherwise:\n"
-            + "\n".join(lines)
-            + f"\nset these back, remove {product} to make it anew, or choose another --run.output_dir"
-        )
+    remedy = f"set these back, remove {product} to make it anew, or choose another --run.output_dir"
+    refuse_differences(f"{product} was made otherwise", before, made_of, remedy)
     return True
 
 
@@ -184,8 +180,3 @@ def _start_line(stage: Stage, max_steps: int, first_step: int) -> str:
         f"stage {stage.name}: {parameters:,} parameters, {stage.data.samples:,} rows, "
         f"{first_step:,} of {max_steps:,} steps done"
     )
-
-
-def _say(text: str, world: World) -> None:
-    if world.is_main:
-        print(text, file=sys.stderr)

@@ -20,9 +20,11 @@ from megatinybert.objectives.labels import LabelLoss
 from megatinybert.objectives.mlm import Mlm
 from megatinybert.objectives.prediction import PredictionLoss
 from megatinybert.objectives.tinybert import TinyBert
+from megatinybert.task_schema import StageConfig
 from megatinybert.tasks.inputs import TaskInputs
 from megatinybert.tasks.measure import measure_task, measured_tags, score_tag
 from megatinybert.tasks.models import classifier_on, new_classifier
+from megatinybert.tasks.plan import SECTIONS
 from megatinybert.tasks.rows import BucketedRows, EncodedRows
 from megatinybert.tasks.stage import Stage
 from megatinybert.trainee import Trainee
@@ -53,8 +55,7 @@ def layers(inputs: TaskInputs, teacher_folder: str, rows: EncodedRows, world: Wo
     maps = choose_maps(config, student.config, read_bert_config(teacher_folder, "teacher"), objective.teacher_layers)
 
     def pictures(interval: int) -> AttentionPictures | None:
-        every = config.monitor.attention_interval or interval
-        return AttentionPictures(maps, teacher, some, inputs.tokenizer_name, world, every) if maps else None
+        return AttentionPictures(maps, teacher, some, inputs.tokenizer_name, world, interval) if maps else None
 
     return Stage(
         "one",
@@ -120,7 +121,7 @@ def _of_answers(
 ) -> Stage:
     """A stage whose student answers, and is selected by its answers to the development rows."""
     config, task, dev = inputs.config, inputs.task, inputs.dev
-    options = config.finetune if name == "teacher" else config.two
+    options: StageConfig = getattr(config, SECTIONS[name])
 
     def measure(engine: DeepSpeedEngine) -> dict[str, float]:
         return measure_task(engine, teacher, task, dev, engine.train_micro_batch_size_per_gpu(), world)
