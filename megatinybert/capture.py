@@ -19,7 +19,7 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from megatinybert.heads import head_logits
 
 ATTENTION_NAME = "megatinybert_capture"
-MODEL_INPUTS = ("input_ids", "token_type_ids", "attention_mask")
+MODEL_INPUTS = ("input_ids", "token_type_ids", "position_ids", "attention_mask")
 
 
 @dataclass
@@ -60,8 +60,8 @@ AttentionMaskInterface.register(ATTENTION_NAME, sdpa_mask)
 def run_captured(model: PreTrainedModel, batch: dict[str, Tensor]) -> Features:
     """Run an encoder loaded with `attn_implementation=ATTENTION_NAME`.
 
-    batch: input_ids and token_type_ids, int64 (B, S); with padding also attention_mask, (B, S), 1 at real tokens. What
-    else is there (labels, say) is the objective's.
+    batch: input_ids and token_type_ids, int64 (B, S); with padding also attention_mask, (B, S), 1 at real tokens; where
+    positions are not 0 .. S - 1 also position_ids, int64 (B, S). What else is there (labels, say) is the objective's.
     Raises ValueError where the model did not use the attention it was told to (some architectures do not).
     """
     features = Features()

@@ -75,8 +75,9 @@ def distil(config: GeneralConfig, world: World) -> None:
     finally:
         if monitor:
             monitor.close()
-    positions = inputs.trainee.student.config.max_position_embeddings
-    trained = trained_positions(config.student.init, config.data.sequence_length, positions)
+    reached = inputs.positions if config.data.position_skips else config.data.sequence_length
+    own = inputs.trainee.student.config.max_position_embeddings
+    trained = trained_positions(config.student.init, reached, own)
     export_objective(engines[STUDENT], output / OBJECTIVE_FILE, config.objective, trained, world)
     export_student(engines[STUDENT], output / STUDENT_FOLDER, inputs.tokenizer, world)
     if world.is_main:

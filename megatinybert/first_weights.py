@@ -98,16 +98,17 @@ def init_from_folder(student: BertModel, name: str) -> None:
     student.load_state_dict(load_encoder(name, f"--student.init {name}").state_dict())
 
 
-def trained_positions(init: str, length: int, positions: int) -> int:
+def trained_positions(init: str, reached: int, positions: int) -> int:
     """How many positions, from 0 on, the student of a run has values for that are not random.
 
-    init: the option --student.init. length: tokens of a window. positions: all that the student has.
+    init: the option --student.init. reached: positions that the windows of the run hold. positions: all that the
+    student has.
     """
     if init == "random":
-        return length
+        return reached
     if init == "teacher" or not _is_run(Path(init)):
         return positions
-    return max(length, _read_objective(Path(init))[2])
+    return max(reached, _read_objective(Path(init))[2])
 
 
 def init_from_run(student: BertModel, objective: Objective, run: Path, lesson: Lesson) -> None:

@@ -62,6 +62,9 @@ class DataConfig(Section):
     )
     sequence_length: Whole = Field(128, ge=8, description="tokens in a window, special tokens included")
     pair_probability: Fraction = Field(0.5, description="share of windows split into two segments A and B")
+    position_skips: Fraction = Field(
+        0.0, description="share of windows whose positions skip ahead, to prepare a later phase of longer windows"
+    )
     shuffle_block: Count = Field(
         1,
         description="neighbouring windows read together; 1 is a full shuffle, thousands suit a shared disk",

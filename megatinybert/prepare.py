@@ -32,6 +32,7 @@ from megatinybert.data.batches import HeldOutData, TrainingData
 from megatinybert.data.cache import shard_text
 from megatinybert.data.masking import Masked, MaskedHeldOut, Masking
 from megatinybert.data.shards import open_corpus
+from megatinybert.data.skips import Skipping, Skips
 from megatinybert.data.source import HeldOut, Samples, open_windows
 from megatinybert.data.tokenizer import SpecialIds, load_tokenizer, special_ids, tokenizer_fingerprint
 from megatinybert.disk import check_disk, check_output_folder
@@ -56,7 +57,7 @@ class Inputs:
 
     teacher_config, teacher: None of an objective without a teacher. maps: the attention maps to draw. windows,
     held_out: of the text; data, held_out_data: the same as the models read them, masked where tokens are to be guessed.
-    start: the checkpoint to continue from; None: anew.
+    positions: how many all models have. start: the checkpoint to continue from; None: anew.
     """
 
     settings: DeepSpeedSettings
@@ -71,6 +72,7 @@ class Inputs:
     held_out: HeldOut
     data: TrainingData
     held_out_data: HeldOutData
+    positions: int
     facts: dict[str, Any]
     start: Path | None
 
@@ -114,9 +116,13 @@ def prepare(config: GeneralConfig, world: World, findings: Findings) -> Inputs |
     windows, held_out = text
     data: TrainingData = windows
     held_out_data: HeldOutData = held_out
+    if config.data.position_skips:
+        share, length = config.data.position_skips, config.data.sequence_length
+        skips = findings.attempt("positions", Skips, config.run.seed, share, length, models.positions)
+        data = Skipping(windows, skips) if skips else data
     if not taught:
         masking = Masking(reader.tokenizer, config.run.seed, config.mlm.probability)
-        data, held_out_data = Masked(windows, masking), MaskedHeldOut(held_out, masking)
+        data, held_out_data = Masked(data, masking), MaskedHeldOut(held_out, masking)
     max_steps = config.run.max_steps or math.ceil(config.run.epochs * windows.samples / config.run.global_batch)
     findings.add(*check_corpus(config, windows, held_out, max_steps), check_schedule(config, max_steps))
     facts = facts_of(config, settings, trainee, teacher, windows, world)
@@ -145,6 +151,7 @@ def prepare(config: GeneralConfig, world: World, findings: Findings) -> Inputs |
         held_out,
         data,
         held_out_data,
+        models.positions,
         facts,
         start,
     )
@@ -206,6 +213,12 @@ class _Models:
     teacher_config: BertConfig | None = None
     teacher: Teacher | None = None
     maps: MapChoice | None = None
+
+    @property
+    def positions(self) -> int:
+        """How many positions all models have."""
+        shapes = [self.whole, self.trainee.student.config if self.trainee else None]
+        return min(shape.max_position_embeddings for shape in shapes if shape)
 
 
 def _taught_models(config: GeneralConfig, tokenizer: str, world: World, findings: Findings) -> _Models:

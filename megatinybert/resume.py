@@ -30,6 +30,7 @@ def facts_of(
         "corpus": data_identity(windows),
         "data.sequence_length": config.data.sequence_length,
         "data.pair_probability": config.data.pair_probability,
+        "data.position_skips": config.data.position_skips,
         "data.shuffle_block": config.data.shuffle_block,
         "data.shuffle_group": config.data.shuffle_group,
         "objective": config.objective.model_dump(mode="json"),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -29,11 +30,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before the fixtures of larger scope
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Tests that compute in this process do so on one thread, as in toys.environment, whatever ran before."""
+    """Tests that compute in this process round as a fresh process does (toys.environment), whatever ran before."""
     if "world" in getattr(item, "fixturenames", ()):
         import torch
 
         torch.set_num_threads(1)
+        # An engine at ZeRO stage 3 puts a linear layer that rounds otherwise in its place, for the whole process.
+        torch.nn.functional.linear = _torch_linear()
+
+
+@functools.cache
+def _torch_linear() -> Callable[..., Any]:
+    """torch's own, as it is before the first test that has an engine."""
+    import torch
+
+    return torch.nn.functional.linear
 
 
 @pytest.fixture(scope="session")

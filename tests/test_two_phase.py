@@ -94,6 +94,16 @@ def test_new_positions_are_read_off_the_teachers(world: World, toy_inputs: Path,
     assert torch.equal(positions(trainee_of(toy_inputs, **fourth).student), left)
 
 
+def test_positions_met_by_skips_are_taken_as_they_are(world: World, toy_inputs: Path, tmp_path: Path) -> None:
+    """All 64 of the student were trained, so none is read off the teacher's; and they all have moved."""
+    phase(world, toy_inputs, tmp_path / "1", **{"data.position_skips": 1, "run.max_steps": 20})
+    left = load_file(tmp_path / "1" / "student" / "model.safetensors")["embeddings.position_embeddings.weight"]
+    longer = trainee_of(toy_inputs, **{"student.init": tmp_path / "1", "data.sequence_length": 64})
+    assert torch.equal(longer.student.embeddings.position_embeddings.weight, left)
+    first = trainee_of(toy_inputs).student.embeddings.position_embeddings.weight
+    assert ((left - first).abs().amax(dim=1) > 0.002).all()  # weight decay alone moves them by 0.00004
+
+
 def test_the_projection_lies_beside_the_student(phase_1: Path, toy_inputs: Path) -> None:
     file = phase_1 / "objective.safetensors"
     weights = load_file(file)
