@@ -19,6 +19,9 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from megatinybert.heads import head_logits
 
 ATTENTION_NAME = "megatinybert_capture"
+# Below this length, torch's attention on a CPU without AMX has a faster backward pass in float32 than in bfloat16
+# (benchmarks/README.md, "Attention of the student on a CPU").
+_FLOAT32_BELOW = 512
 MODEL_INPUTS = ("input_ids", "token_type_ids", "position_ids", "attention_mask")
 
 
@@ -49,7 +52,18 @@ def _captured_attention(
     if capture is not None:
         capture.queries.append(query)
         capture.keys.append(key)
-    return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+    if not _is_faster_in_float32(query):
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+    with torch.autocast("cpu", enabled=False):  # it would narrow them again
+        wide = query.float(), key.float(), value.float()
+        context, weights = sdpa_attention_forward(module, *wide, attention_mask, **kwargs)
+    return context.to(query.dtype), weights
+
+
+def _is_faster_in_float32(query_BHSD: Tensor) -> bool:
+    trained_in_bf16 = query_BHSD.dtype == torch.bfloat16 and query_BHSD.requires_grad
+    short_on_cpu = query_BHSD.device.type == "cpu" and query_BHSD.shape[2] < _FLOAT32_BELOW
+    return trained_in_bf16 and short_on_cpu and not torch.cpu._is_amx_tile_supported()
 
 
 # Both registrations are needed: without the second, Transformers drops the padding mask in silence.
