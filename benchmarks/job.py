@@ -16,7 +16,8 @@ from megatinybert.models import read_bert_config
 
 @dataclass(frozen=True)
 class Job:
-    """teacher: a model folder. corpus: prefix of a Megatron dataset. micro_batch: windows of one step."""
+    """teacher: a model folder. corpus: prefix of a Megatron dataset. micro_batch: windows of one step. compile: whether
+    the product's step goes through torch.compile, "always" or "never"."""
 
     teacher: str
     corpus: str
@@ -24,6 +25,7 @@ class Job:
     length: int
     micro_batch: int
     deepspeed: str
+    compile: str = "never"
 
     @property
     def tokens(self) -> int:
@@ -39,6 +41,7 @@ class Job:
             "data.sequence_length": self.length,
             "run.global_batch": self.micro_batch,
             "run.micro_batch": self.micro_batch,
+            "run.compile": self.compile,
             "deepspeed": self.deepspeed,
         }
         return load_config([f"--{name}={value}" for name, value in options.items()])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import re
 from collections.abc import Callable
@@ -18,11 +19,12 @@ _STEPS = 3  # the first makes the optimizer's state, so the peak comes in the se
 def step_memory(job: Job, variant: str) -> int:
     """Peak bytes of training steps over those before the first, measured in a fresh process.
 
-    variant: literal, eager, step or floor. On CUDA bytes allocated by torch; else the resident memory of the
-    process. Raises OSError where there is neither CUDA nor Linux's /proc.
+    variant: literal, eager, step or floor, nothing of it compiled: the compiler's own memory would be counted. On CUDA
+    bytes allocated by torch; else the resident memory of the process.
+    Raises OSError where there is neither CUDA nor Linux's /proc.
     """
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_measure, job, variant).result()
+        return pool.submit(_measure, dataclasses.replace(job, compile="never"), variant).result()
 
 
 def peak_growth(function: Callable[[], object], device: torch.device) -> int:

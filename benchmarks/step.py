@@ -25,6 +25,7 @@ from benchmarks.job import Job, write_corpus, write_teacher
 from benchmarks.measure import Times, environment, interleave, native_dtypes
 from benchmarks.memory import step_memory
 from megatinybert import dist
+from megatinybert.compiled import compiler_problem
 from megatinybert.models import read_bert_config
 from megatinybert.peak import large_product
 from megatinybert.schema import shipped_students
@@ -53,6 +54,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--deepspeed",
         metavar="CONFIG",
         help="DeepSpeed configuration (default: zero1-autocast; zero1 on a CPU without bfloat16)",
+    )
+    parser.add_argument(
+        "--compile",
+        choices=("always", "never"),
+        help="torch.compile of step and floor (default: always; never where there is no C++ compiler)",
     )
     parser.add_argument("--repeats", type=int, default=10, help="timed steps of each kind (default: 10)")
     parser.add_argument("--memory-only", action="store_true", help="measure memory and no time")
@@ -90,7 +96,8 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     vocabulary = read_bert_config(teacher, "--teacher").vocab_size
     corpus = write_corpus(folder / "corpus", vocabulary, tokens=16 * micro_batch * options.length)
     deepspeed = options.deepspeed or ("zero1-autocast" if len(native_dtypes(device)) > 1 else "zero1")
-    job = Job(teacher, corpus, options.student, options.length, micro_batch, deepspeed)
+    compiles = options.compile or ("never" if compiler_problem(1, device) else "always")
+    job = Job(teacher, corpus, options.student, options.length, micro_batch, deepspeed, compiles)
     job.check()
     results: dict[str, Any] = {"environment": environment(device), "job": asdict(job)}
     # Memory first: each measurement has a process of its own, and this one holds nothing yet.
@@ -148,7 +155,8 @@ def table(results: dict[str, Any]) -> str:
     job, memory = results["job"], results["memory_bytes"]
     lines = [f"- {name}: {value}" for name, value in results["environment"].items()]
     lines.append(
-        f"- step: {job['micro_batch']} windows of {job['length']} tokens, student {job['student']}, {job['deepspeed']}"
+        f"- step: {job['micro_batch']} windows of {job['length']} tokens, student {job['student']}, "
+        f"{job['deepspeed']}, torch.compile {job['compile']}"
     )
     if "seconds" not in results:
         lines += ["", "| | memory of a step, MiB |", "|---|---|"]

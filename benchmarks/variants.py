@@ -77,6 +77,11 @@ class Bench:
         teacher = forward_flops(self.teacher_config, trainee.objective.teacher_layers, rows, length)
         return teacher + training_flops(trainee.student.config, rows, length)
 
+    @property
+    def shape(self) -> torch.Size:
+        """Of a micro batch."""
+        return torch.Size((self.job.micro_batch, self.job.length))
+
     def trainee(self) -> Trainee:
         return build_trainee(self.config, self.teacher_config)
 
@@ -85,6 +90,8 @@ class Bench:
         if self._teacher is None:
             self._teacher = load_teacher(self.job.teacher, layers, self.teacher_dtype, self.world.device)
             _touch(self._teacher.model)
+            if self.job.compile == "always":
+                self._teacher.compile_passes(self.shape)
         return self._teacher
 
     def eager_teacher(self) -> BertModel:
@@ -141,6 +148,8 @@ class EngineStep:
 
     def __init__(self, bench: Bench, trainee: Trainee) -> None:
         self._bench, self._teacher = bench, bench.teacher(trainee.objective.teacher_layers)
+        if bench.job.compile == "always":
+            trainee.compile_passes(bench.shape)
         self._engine = build_engine(trainee.to(bench.world.device), bench.config.optimizer, bench.settings)
         self._steps = itertools.count()
 

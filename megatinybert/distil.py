@@ -8,6 +8,7 @@ from pathlib import Path
 from megatinybert import checkpoint
 from megatinybert.attention_maps import AttentionPictures, drawing_interval
 from megatinybert.card import Provenance, write_card
+from megatinybert.compilation import settle_kernels
 from megatinybert.data.mixture import Mixture
 from megatinybert.dist import World, check_shared
 from megatinybert.engine import build_engine
@@ -17,7 +18,7 @@ from megatinybert.findings import Findings
 from megatinybert.first_weights import OBJECTIVE_FILE, STUDENT_FOLDER, trained_positions
 from megatinybert.fit import Run, fit
 from megatinybert.general_schema import GeneralConfig
-from megatinybert.kernels import Kernels, choose_kernels
+from megatinybert.kernels import Kernels
 from megatinybert.models import size_of
 from megatinybert.monitor import Monitor
 from megatinybert.panel import config_text
@@ -39,9 +40,8 @@ def distil(config: GeneralConfig, world: World) -> None:
     assert inputs is not None  # without failures there are inputs
     check_shared(output, world)
 
-    micro_batch, recorded = inputs.micro_batch, inputs.recorded
-    tokens = micro_batch * config.data.sequence_length
-    kernels = choose_kernels(config, inputs.settings, inputs.trainee, tokens, world, recorded)
+    micro_batch = inputs.micro_batch
+    kernels = settle_kernels(config, inputs, inputs.settings, world.size, world)
     engines = {STUDENT: build_engine(inputs.trainee, config.optimizer, inputs.settings, kernels)}
     if inputs.start:
         checkpoint.load(inputs.start, engines)

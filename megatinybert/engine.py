@@ -124,11 +124,9 @@ def dry_batch(
     Returns the names of weights that the objective gives no gradient, which therefore keep their first values.
     Raises ValueError where a loss is not finite or memory does not suffice.
     """
-    trial = copy.deepcopy(trainee).to(_WEIGHTS[settings.precision]).train()
+    trial = trial_of(trainee, settings)
     try:
-        with autocast(settings, batch["input_ids"].device):
-            total, values, _ = trial(batch, teacher.features(batch) if teacher else None)
-        total.backward()
+        values = try_batch(trial, teacher, batch, settings)
     except torch.OutOfMemoryError as error:
         rows, length = batch["input_ids"].shape
         raise ValueError(
@@ -141,6 +139,19 @@ def dry_batch(
             f"before the first step the loss is not finite ({', '.join(bad)}): look at the two models' weights"
         )
     return [name for name, weight in trial.named_parameters() if weight.requires_grad and weight.grad is None]
+
+
+def trial_of(trainee: Trainee, settings: DeepSpeedSettings) -> Trainee:
+    """A copy to try things on, in the precision that an engine would have it in."""
+    return copy.deepcopy(trainee).to(_WEIGHTS[settings.precision]).train()
+
+
+def try_batch(trial: Trainee, teacher: Teacher | None, batch: dict[str, Tensor], settings: DeepSpeedSettings) -> Tensor:
+    """Forward and backward, without an update: [total, *unweighted terms], (1 + T,)."""
+    with autocast(settings, batch["input_ids"].device):
+        total, values, _ = trial(batch, teacher.features(batch) if teacher else None)
+    total.backward()
+    return values
 
 
 def autocast(settings: DeepSpeedSettings, device: torch.device) -> contextlib.AbstractContextManager:

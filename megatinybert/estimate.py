@@ -15,12 +15,12 @@ from deepspeed.runtime.engine import DeepSpeedEngine
 
 from megatinybert import checkpoint
 from megatinybert.attention_maps import AttentionPictures, drawing_interval
+from megatinybert.compilation import settle_kernels
 from megatinybert.disk import nearest_existing
 from megatinybert.dist import World
 from megatinybert.engine import build_engine, rank_micro_batches, train_step
 from megatinybert.evaluate import held_out
 from megatinybert.general_schema import GeneralConfig
-from megatinybert.kernels import choose_kernels
 from megatinybert.monitor import peak_memory
 from megatinybert.prepare import Inputs
 from megatinybert.schedule import learning_rate
@@ -80,8 +80,7 @@ def estimate(config: GeneralConfig, inputs: Inputs, ranks: int, alone: World, se
         "gradient_accumulation_steps": shown,
     }
     settings = dataclasses.replace(inputs.settings, raw=raw)
-    tokens = inputs.micro_batch * config.data.sequence_length
-    kernels = choose_kernels(config, settings, inputs.trainee, tokens, alone, inputs.recorded)
+    kernels = settle_kernels(config, inputs, settings, ranks, alone)
     engines = {"student": build_engine(inputs.trainee, config.optimizer, settings, kernels)}
     watch = Stopwatch(alone.device)
 

@@ -150,6 +150,16 @@ class GeneralConfig(ProgramConfig):
             )
         return objective
 
+    @field_validator("run")
+    @classmethod
+    def _shapes_to_compile_for(cls, run: RunConfig, info: ValidationInfo) -> RunConfig:
+        objective = info.data.get("objective")
+        if run.compile == "always" and objective and objective.name == "mlm":
+            raise ValueError(
+                "--run.compile always: batches of masked tokens (objective mlm) differ in shape; take auto"
+            )
+        return run
+
     @field_validator("mlm")
     @classmethod
     def _body_to_stay(cls, mlm: MaskedLmConfig, info: ValidationInfo) -> MaskedLmConfig:

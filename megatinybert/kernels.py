@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from megatinybert.apex import apex_state
+from megatinybert.compiled import compiler_problem
 from megatinybert.dist import World
 from megatinybert.ds_config import DeepSpeedSettings
 from megatinybert.layer_norm import ApexLayerNorm
@@ -21,7 +22,7 @@ from megatinybert.optimizers import build_optimizer, is_offloaded, parameter_gro
 from megatinybert.schema import OptimizerConfig, TrainingConfig
 from megatinybert.trainee import Trainee
 
-OPTIMIZER, LAYER_NORM = "optimizer.implementation", "student.layer_norm"
+OPTIMIZER, LAYER_NORM, COMPILE = "optimizer.implementation", "student.layer_norm", "run.compile"
 
 # apex must be this much faster to be taken: less is within the noise of a short measurement.
 _MARGIN = 0.95
@@ -29,7 +30,7 @@ _MARGIN = 0.95
 
 @dataclass(frozen=True)
 class Choice:
-    """by: "torch", "apex" or "deepspeed". reason: why, for people."""
+    """by: "torch", "apex" or "deepspeed"; of torch.compile "always" or "never". reason: why, for people."""
 
     by: str
     reason: str
@@ -41,16 +42,18 @@ class Kernels:
 
     optimizer: Choice = Choice("torch", "default")
     layer_norm: Choice = Choice("torch", "default")
+    compilation: Choice = Choice("never", "default")
 
     @property
     def facts(self) -> dict[str, str]:
         """What a checkpoint remembers, by option."""
-        return {OPTIMIZER: self.optimizer.by, LAYER_NORM: self.layer_norm.by}
+        return {OPTIMIZER: self.optimizer.by, LAYER_NORM: self.layer_norm.by, COMPILE: self.compilation.by}
 
     def __str__(self) -> str:
         return (
             f"optimizer by {self.optimizer.by} ({self.optimizer.reason}), "
-            f"LayerNorm by {self.layer_norm.by} ({self.layer_norm.reason})"
+            f"LayerNorm by {self.layer_norm.by} ({self.layer_norm.reason}), "
+            f"torch.compile {self.compilation.by} ({self.compilation.reason})"
         )
 
 
@@ -64,7 +67,12 @@ def settled(config: TrainingConfig, recorded: Mapping[str, Any]) -> dict[str, Ch
     the continued run computes the same bits.
     """
     choices: dict[str, Choice] = {}
-    for option, value in ((OPTIMIZER, config.optimizer.implementation), (LAYER_NORM, config.student.layer_norm)):
+    asked = {
+        OPTIMIZER: config.optimizer.implementation,
+        LAYER_NORM: config.student.layer_norm,
+        COMPILE: config.run.compile,
+    }
+    for option, value in asked.items():
         if value != "auto":
             choices[option] = Choice(value, "asked for")
         elif option in recorded:
@@ -80,6 +88,10 @@ def check_kernels(
     problems = [problem for option, choice in choices.items() for problem in _against_apex(option, choice, device)]
     if OPTIMIZER in choices and config.optimizer.name == "adamw":
         problems += _against_settings(choices[OPTIMIZER], settings)
+    compilation = choices.get(COMPILE)
+    if compilation and compilation.by == "always":
+        problem = compiler_problem(settings.stage, device)
+        problems += [f"--{COMPILE} always ({compilation.reason}): {problem}, or --{COMPILE} never"] if problem else []
     if problems:
         raise ValueError("\n".join(problems))
 
@@ -93,13 +105,14 @@ def choose_kernels(
     recorded: Mapping[str, Any],
 ) -> Kernels:
     """Resolve --optimizer.implementation and --student.layer_norm, to the same on every rank. All ranks call it.
+    --run.compile is left to `compilation.settle_kernels`.
 
     tokens: of a micro batch. What is not `settled` is torch's, or on CUDA the faster of torch's and apex's where all
     ranks can use apex: rank 0 measures, on tensors shaped as in this run.
     """
     choices = settled(config, recorded)
     default = Choice("torch", "default")
-    measure = len(choices) < 2 and _apex_everywhere(world)
+    measure = not {OPTIMIZER, LAYER_NORM} <= choices.keys() and _apex_everywhere(world)
     if OPTIMIZER not in choices:
         if is_offloaded(settings) and config.optimizer.name == "adamw":
             choices[OPTIMIZER] = Choice("deepspeed", "for offload_optimizer")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
 import json
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, BertConfig, BertModel, PreTrainedConfig, PreTrainedModel
 
 from megatinybert.capture import ATTENTION_NAME, Features, run_captured
+from megatinybert.compiled import Run, compiled_run
 
 STUDENTS = Path(__file__).parent / "students"
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -30,11 +32,16 @@ class Teacher:
         """fingerprint: tells these weights from others, so that a run is not continued under another teacher."""
         self.model = model.eval().requires_grad_(False)
         self.fingerprint = fingerprint
+        self._run: Run = functools.partial(run_captured, self.model)
+
+    def compile_passes(self, shape: torch.Size) -> None:
+        """Run batches of this shape of input_ids compiled from now on."""
+        self._run = compiled_run(self.model, shape, frozen=True)
 
     @torch.no_grad()  # not inference_mode: its tensors could not enter the student's loss
     def features(self, batch: dict[str, Tensor]) -> Features:
         """batch as `run_captured` takes it -> the teacher's features, in its own dtype, without a graph."""
-        return run_captured(self.model, batch)
+        return self._run(batch)
 
 
 def read_bert_config(name: str, role: str) -> BertConfig:

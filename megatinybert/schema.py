@@ -190,6 +190,9 @@ class RunConfig(Section):
         f" up to {LARGEST_AUTOMATIC_MICRO_BATCH})",
     )
     seed: Index = Field(0, description="seed of weights, order and dropout")
+    compile: Literal["auto", "always", "never"] = Field(
+        "auto", description="torch.compile of both models and the objective; auto: in a long run, where it is faster"
+    )
     log_interval: Count = Field(10, description="steps between lines of metrics")
     save_interval: Count = Field(500, description="steps between checkpoints")
     held_out_interval: Count = Field(250, description="steps between held-out measurements")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pkgutil
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from transformers import BertConfig, PreTrainedModel
 
 from megatinybert.capture import Features, run_captured
+from megatinybert.compiled import Run, Terms, compiled_run, compiled_terms
 from megatinybert.first_weights import Lesson, give_first_weights
 from megatinybert.general_schema import GeneralConfig
 from megatinybert.mlm_model import build_mlm_model
@@ -30,16 +32,23 @@ class Trainee(nn.Module):
         super().__init__()
         self.student, self.objective = student, objective
         self.frozen = {name: w.detach().clone() for name, w in student.named_parameters() if not w.requires_grad}
+        self._compiled: tuple[Run, Terms] | None = None
+
+    def compile_passes(self, shape: torch.Size) -> None:
+        """Train on batches of this shape of input_ids compiled from now on. It cannot be copied any more then."""
+        self._compiled = compiled_run(self.student, shape, frozen=False), compiled_terms(self.objective)
 
     def forward(
         self, batch: dict[str, Tensor], teacher: Features | None, watch: Stopwatch | None = None
     ) -> tuple[Tensor, Tensor, Features | None]:
         """-> (total loss, a scalar; [total, *unweighted terms], detached float32 (1 + T,); in eval mode the student's
         features), with T = len(objective.terms). watch: tells the objective's time from the student's."""
-        student = run_captured(self.student, batch)
+        as_written = functools.partial(run_captured, self.student), self.objective
+        run, losses = self._compiled if self.training and self._compiled else as_written
+        student = run(batch)
         if watch:
             watch.lap("student")
-        terms = self.objective(student, teacher, batch)
+        terms = losses(student, teacher, batch)
         total = sum(term.weight * loss for term, loss in zip(self.objective.terms, terms, strict=True))
         if watch:
             watch.lap("objective")

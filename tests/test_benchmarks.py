@@ -85,7 +85,7 @@ def run_step(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
 
 def test_step_measures_everything(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
-    tiny = ("--length", "16", "--micro-batch", "2", "--repeats", "2")
+    tiny = ("--length", "16", "--micro-batch", "2", "--repeats", "2", "--compile", "never")
     done = run_step(tmp_path, *tiny, "--json", str(report))
     assert done.returncode == 0, done.stdout + done.stderr
     results = json.loads(report.read_text())

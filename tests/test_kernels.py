@@ -76,8 +76,12 @@ def test_on_a_cpu_torch_is_taken_without_measuring(toy_inputs: Path, monkeypatch
     config = configured(toy_inputs)
     chosen = choose_kernels(config, settings(), trainee_of(config), 4, ALONE, {})
     assert chosen == Kernels(Choice("torch", "default"), Choice("torch", "default"))
-    assert str(chosen) == "optimizer by torch (default), LayerNorm by torch (default)"
-    assert chosen.facts == {"optimizer.implementation": "torch", "student.layer_norm": "torch"}
+    assert str(chosen) == "optimizer by torch (default), LayerNorm by torch (default), torch.compile never (default)"
+    assert chosen.facts == {
+        "optimizer.implementation": "torch",
+        "student.layer_norm": "torch",
+        "run.compile": "never",
+    }
     assert not asked
 
 
@@ -161,7 +165,11 @@ def test_a_continued_run_takes_what_its_checkpoint_remembers(toy_inputs: Path, m
     assert chosen == Kernels(Choice("apex", "as in the checkpoint"), Choice("torch", "as in the checkpoint"))
     asked_for = configured(toy_inputs, **{"optimizer.implementation": "torch", "student.layer_norm": "apex"})
     chosen = choose_kernels(asked_for, settings(), trainee_of(config), 4, ALONE, recorded)
-    assert chosen.facts == {"optimizer.implementation": "torch", "student.layer_norm": "apex"}
+    assert chosen.facts | {"run.compile": ""} == {
+        "optimizer.implementation": "torch",
+        "student.layer_norm": "apex",
+        "run.compile": "",
+    }
     assert not asked
 
 
@@ -213,7 +221,7 @@ def test_sgd_has_no_implementations(toy_inputs: Path) -> None:
 
 
 def test_a_run_notes_its_kernels_and_its_checkpoint_remembers_them(golden_run: Path) -> None:
-    expected = {"optimizer.implementation": "torch", "student.layer_norm": "torch"}
+    expected = {"optimizer.implementation": "torch", "student.layer_norm": "torch", "run.compile": "never"}
     assert yaml.safe_load((golden_run / "config.yaml").read_text())["environment"]["kernels"] == expected
     _, facts = read_state(newest(golden_run / "checkpoints")[0] or Path())
     assert facts.items() >= expected.items()

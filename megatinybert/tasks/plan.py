@@ -50,6 +50,7 @@ def training_of(config: TaskConfig, section: str, folder: Path, max_steps: int) 
             global_batch=stage.global_batch,
             micro_batch=stage.micro_batch,
             seed=every.seed,
+            compile="never",  # rows of many lengths
             log_interval=every.log_interval,
             save_interval=every.save_interval,
             held_out_interval=every.held_out_interval or math.ceil(max_steps / _MEASUREMENTS),
