@@ -169,9 +169,7 @@ def _order(options: argparse.Namespace) -> list[dict[str, Any]]:
     for tokens in _VIRTUAL:
         for name, block in _ORDERS.items():
             order = SampleOrder(tokens // stride, 0, block, _GROUP)
-            functions[tokens, name] = lambda order=order: [  # type: ignore[misc]
-                order(order.samples // 3 + call * options.batch + np.arange(options.batch)) for call in range(calls)
-            ]
+            functions[tokens, name] = partial(_draw_order, order, options.batch, calls)
     times = interleave(functions, options.repeats, torch.device("cpu"))
     return [
         {
@@ -183,6 +181,11 @@ def _order(options: argparse.Namespace) -> list[dict[str, Any]]:
         }
         for (tokens, name), spent in times.items()
     ]
+
+
+def _draw_order(order: SampleOrder, batch: int, calls: int) -> None:
+    for call in range(calls):
+        order(order.samples // 3 + call * batch + np.arange(batch))
 
 
 def _open(shards: list[TokenShard], length: int, block: int) -> Windows:

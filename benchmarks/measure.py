@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from megatinybert.models import teacher_dtype
 from megatinybert.peak import seconds_of
 
 WARM_UP = 2
+Name = TypeVar("Name")
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Times:
         return float(high - low) / self.median
 
 
-def interleave(functions: Mapping[str, Callable[[], object]], repeats: int, device: torch.device) -> dict[str, Times]:
+def interleave(functions: Mapping[Name, Callable[[], object]], repeats: int, device: torch.device) -> dict[Name, Times]:
     """Time each function `repeats` times, in turns, after WARM_UP calls that do not count.
 
     Turns spread a slow spell of the machine over all of them.
@@ -46,13 +48,13 @@ def interleave(functions: Mapping[str, Callable[[], object]], repeats: int, devi
     for function in functions.values():
         for _ in range(WARM_UP):
             function()
-    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    seconds: dict[Name, list[float]] = {name: [] for name in functions}
     for name in turns(list(functions), repeats):
         seconds[name].append(seconds_of(functions[name], device))
     return {name: Times(values) for name, values in seconds.items()}
 
 
-def turns(names: Sequence[str], repeats: int) -> Iterator[str]:
+def turns(names: Sequence[Name], repeats: int) -> Iterator[Name]:
     """All names, `repeats` times; each round begins with another one, so that none always comes first."""
     for turn in range(repeats):
         first = turn % len(names)

@@ -76,12 +76,15 @@ def ways() -> dict[str, Way]:
 
 @contextmanager
 def on_cores(count: int) -> Iterator[None]:
-    """Keep this process, and those that it starts, to so many cores, where the system can (Linux)."""
+    """Keep this process, and those that it starts, to so many cores, where the system can (Linux).
+
+    The last ones: what other programs and the system keep to one core is mostly on the first.
+    """
     if not hasattr(os, "sched_setaffinity"):
         yield
         return
     usable = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, sorted(usable)[:count])
+    os.sched_setaffinity(0, sorted(usable)[-count:])
     try:
         yield
     finally:

@@ -284,9 +284,9 @@ def _map_file(path: Path, dtype: np.dtype, count: int) -> np.ndarray:
         os.close(descriptor)
     if address == ctypes.c_void_p(-1).value:  # MAP_FAILED
         raise OSError(ctypes.get_errno(), "cannot be mapped into memory", str(path))
-    memory = (ctypes.c_char * size).from_address(address)
+    memory = (ctypes.c_ubyte * size).from_address(address)
     weakref.finalize(memory, _LIBC.munmap, address, size).atexit = False  # arrays may be in use until the very end
-    tokens = np.frombuffer(memory, dtype=dtype)
+    tokens: np.ndarray = np.frombuffer(memoryview(memory), dtype=dtype)
     tokens.flags.writeable = False
     return tokens
 
