@@ -8,9 +8,10 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from megatinybert.models import teacher_dtype
 from megatinybert.peak import seconds_of
 
 WARM_UP = 2
+Name = TypeVar("Name")
 
 
 @dataclass(frozen=True)
@@ -38,22 +40,25 @@ class Times:
         return float(high - low) / self.median
 
 
-def interleave(functions: Mapping[str, Callable[[], object]], repeats: int, device: torch.device) -> dict[str, Times]:
+def interleave(functions: Mapping[Name, Callable[[], object]], repeats: int, device: torch.device) -> dict[Name, Times]:
     """Time each function `repeats` times, in turns, after WARM_UP calls that do not count.
 
-    Turns spread a slow spell of the machine over all of them; each round begins with another function, so
-    that none always comes first.
+    Turns spread a slow spell of the machine over all of them.
     """
     for function in functions.values():
         for _ in range(WARM_UP):
             function()
-    seconds: dict[str, list[float]] = {name: [] for name in functions}
-    names = list(functions)
+    seconds: dict[Name, list[float]] = {name: [] for name in functions}
+    for name in turns(list(functions), repeats):
+        seconds[name].append(seconds_of(functions[name], device))
+    return {name: Times(values) for name, values in seconds.items()}
+
+
+def turns(names: Sequence[Name], repeats: int) -> Iterator[Name]:
+    """All names, `repeats` times; each round begins with another one, so that none always comes first."""
     for turn in range(repeats):
         first = turn % len(names)
-        for name in names[first:] + names[:first]:
-            seconds[name].append(seconds_of(functions[name], device))
-    return {name: Times(values) for name, values in seconds.items()}
+        yield from [*names[first:], *names[:first]]
 
 
 def native_dtypes(device: torch.device) -> list[torch.dtype]:
@@ -62,9 +67,10 @@ def native_dtypes(device: torch.device) -> list[torch.dtype]:
     return [torch.float32, torch.bfloat16] if native else [torch.float32]
 
 
-def environment(device: torch.device) -> dict[str, str]:
+def environment(
+    device: torch.device, packages: Sequence[str] = ("torch", "transformers", "deepspeed")
+) -> dict[str, str]:
     """What a reader of a result needs to know: hardware, load, versions, commit, command."""
-    packages = ("torch", "transformers", "deepspeed")
     versions = [f"{name} {importlib.metadata.version(name)}" for name in packages]
     command = [Path(sys.executable).name, os.path.relpath(sys.argv[0]), *sys.argv[1:]]
     return {

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import scores
+from benchmarks import scaling, scores
 from benchmarks.literal import literal_loss
 from benchmarks.measure import WARM_UP, interleave
 from benchmarks.memory import peak_growth
@@ -108,3 +108,43 @@ def test_a_window_longer_than_the_teacher_takes_is_refused(tmp_path: Path) -> No
     done = run_step(tmp_path, "--length", "65")
     assert done.returncode == 2
     assert "--length 65 is more than the 64 positions" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_scaling_takes_medians_after_the_first_steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    launched: list[scaling.Setup] = []
+
+    def launch(setup: scaling.Setup, recipe: dict[str, object], output: Path) -> list[dict[str, float]]:
+        launched.append(setup)
+        rate = 100.0 * setup.ranks * setup.threads
+        speeds = [1.0] * 5 + [rate, rate, 9000.0]
+        return [
+            {"step": step, "speed/tokens_per_second": speed, "loss/total": 0.5} for step, speed in enumerate(speeds, 1)
+        ]
+
+    monkeypatch.setattr(scaling, "_launch", launch)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(4)), raising=False)
+    report = tmp_path / "report.json"
+    scaling.main(["--ranks", "3", "--global-batch", "6", "--steps", "8", "--repeats", "2", "--json", str(report)])
+    one, several, cores = (scaling.Setup(*both) for both in ((1, 1), (3, 1), (1, 4)))
+    assert launched == [one, several, cores, several, cores, one]
+    results = json.loads(report.read_text())
+    assert results["median_tokens_per_second"] == {str(one): 100, str(several): 300, str(cores): 400}
+    assert results["several_over_one"] == 3 and results["several_over_all_cores"] == 0.75
+    assert all(len(speeds) == 6 for speeds in results["tokens_per_second"].values())
+    assert results["tokens_of_a_step"] == 6 * 128
+
+
+@pytest.mark.slow
+def test_scaling_launches_runs_that_do_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0}, raising=False)  # so one rank is run once
+    for name, value in environment().items():
+        monkeypatch.setenv(name, value)
+    report = tmp_path / "report.json"
+    scaling.main(["--length", "16", "--global-batch", "4", "--steps", "7", "--json", str(report)])
+    results = json.loads(report.read_text())
+    assert {setup: len(speeds) for setup, speeds in results["tokens_per_second"].items()} == {
+        "1 rank of 1 thread": 2,
+        "2 ranks of 1 thread": 2,
+    }
+    one, two = results["last_loss"].values()
+    assert one == pytest.approx(two, rel=1e-4)

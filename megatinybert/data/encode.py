@@ -67,6 +67,8 @@ class Encoder:
     def __init__(self, settings: EncodeSettings) -> None:
         self._settings = settings
         self._tokenizer = tokenizer_from_json(settings.tokenizer_json)
+        # It adds special tokens, which are not wanted here, and copies every encoding even so.
+        self._tokenizer.post_processor = None
 
     def encode(self, block: Block) -> EncodedBlock:
         """Decode, part and tokenize a block. Raises DataError naming file and line."""

@@ -30,19 +30,18 @@ class TokenStream:
     def rows(self, begins: np.ndarray, length: int) -> np.ndarray:
         """begins: int64 (n,) -> tokens int64 (n, length), row i being tokens begins[i] .. begins[i] + length - 1."""
         rows = np.empty((len(begins), length), dtype=np.int64)
-        first = np.searchsorted(self.starts, begins, side="right") - 1
-        last = np.searchsorted(self.starts, begins + length - 1, side="right") - 1
-        for shard in np.unique(first[first == last]):
-            here = np.flatnonzero((first == shard) & (last == shard))
-            offsets = (begins[here] - self.starts[shard])[:, None] + np.arange(length)
-            rows[here] = self.shards[shard].tokens[offsets]
-        for row in np.flatnonzero(first != last):  # the few windows that run over the end of a shard
+        order = np.argsort(begins)  # the order of the disk, where each shard is looked up once
+        shards = np.searchsorted(self.starts, begins[order], side="right") - 1
+        offsets = begins[order] - self.starts[shards]
+        current, tokens = -1, np.empty(0)
+        for row, shard, offset in zip(order.tolist(), shards.tolist(), offsets.tolist(), strict=True):
             at = 0
-            for shard in range(first[row], last[row] + 1):
-                begin = max(int(begins[row] - self.starts[shard]), 0)
-                piece = self.shards[shard].tokens[begin : begin + length - at]
+            while at < length:  # once, but for the few windows that run over the end of a shard
+                if shard != current:
+                    current, tokens = shard, self.shards[shard].tokens
+                piece = tokens[offset : offset + length - at]
                 rows[row, at : at + len(piece)] = piece
-                at += len(piece)
+                at, shard, offset = at + len(piece), shard + 1, 0
         return rows
 
 

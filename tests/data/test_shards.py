@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -170,7 +172,7 @@ def test_a_folder_without_a_manifest_is_unfinished(corpus: Path) -> None:
         open_corpus(corpus)
 
 
-def test_a_thousand_shards_open_at_once_and_few_stay_mapped(corpus: Path) -> None:
+def test_a_thousand_shards_are_opened_at_once_and_hold_no_files_open(corpus: Path) -> None:
     manifest = read_manifest(corpus)
     first = manifest.shards[0]
     entries: list[ShardEntry] = []
@@ -191,7 +193,32 @@ def test_a_thousand_shards_open_at_once_and_few_stay_mapped(corpus: Path) -> Non
     files = Path("/proc/self/fd")
     if files.is_dir():
         names = [path.resolve().name for path in files.iterdir()]
-        assert sum(name.endswith(".bin") for name in names) <= 256
+        assert sum(name.endswith(".bin") for name in names) == 0
+
+
+def test_a_map_lives_as_long_as_its_tokens_are_used(corpus: Path) -> None:
+    first, second = open_corpus(corpus).shards[:2]
+    assert sum(shard.n_tokens for shard in (first, second)) > 10_000
+    files = MappedFiles(limit=1)
+    first, second = (replace(shard, _files=files) for shard in (first, second))
+    maps, name = Path("/proc/self/maps"), bin_path(first.prefix).name
+    tail = first.tokens[-10:]
+    expected = np.fromfile(bin_path(first.prefix), first.dtype)[-10:]
+    assert second.tokens[0] >= 0  # the first shard is no longer among the mapped ones
+    assert np.array_equal(tail, expected)
+    with pytest.raises(ValueError, match="read-only"):
+        tail[0] = 1
+    if maps.exists():
+        assert name in maps.read_text()
+        del tail
+        assert name not in maps.read_text() and bin_path(second.prefix).name in maps.read_text()
+
+
+def test_a_shard_that_was_cut_short_after_opening_is_refused(corpus: Path) -> None:
+    shard = open_corpus(corpus).shards[0]
+    os.truncate(bin_path(shard.prefix), 100)
+    with pytest.raises(ValueError, match=r"train-00000\.bin has been cut short"):
+        _ = shard.tokens
 
 
 def test_mapped_files_share_one_limit_after_pickling(corpus: Path) -> None:

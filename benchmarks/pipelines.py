@@ -1,0 +1,210 @@
+"""The ways from text to token ids that benchmarks/shards.py compares.
+
+floor: the tokenizer alone. Worker processes hold the documents, call `encode_batch_fast` and take the ids out; nothing
+is read, sent or written. product: `build_corpus`, as the command calls it. megatron: Megatron-LM's way, by the builder
+of its own package: the workers of a pool encode document by document, and their parent, which holds the documents,
+appends each to one indexed dataset. All of them have the tokenizers library's Rust code do the tokenizing.
+
+The clock of each begins when all of its worker processes stand ready with their tokenizer.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from multiprocessing.pool import Pool
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from megatinybert.data import build
+from megatinybert.data.blocks import Block, ReadSettings, read_blocks
+from megatinybert.data.documents import split_documents
+from megatinybert.data.encode import EncodedBlock, Encoder, EncodeSettings
+from megatinybert.data.text import find_sources
+from megatinybert.data.tokenizer import load_tokenizer, special_ids, tokenizer_from_json
+from megatinybert.workers import in_order
+
+_READY_SECONDS = 300  # for processes to start in; one that fails to would otherwise be waited for without end
+_BATCH_CHARACTERS = 1 << 15  # of a call of the tokenizer: the fastest of the floor's
+_CHUNK = 32  # documents sent to a worker of Megatron-LM's at a time
+
+
+@dataclass(frozen=True)
+class Text:
+    """A .txt file, and the tokenizer that it is encoded with, by folder or name."""
+
+    file: Path
+    tokenizer: str
+
+    def documents(self) -> list[str]:
+        """The documents as the product parts them, a line for each sequence."""
+        sources, _ = find_sources([str(self.file)], self.file)
+        reading = ReadSettings("auto", "text", "utf-8", replace_invalid=False, block_bytes=1 << 20)
+        blocks = read_blocks(sources, reading)
+        return ["\n".join(lines) for block in blocks for lines in split_documents(block, "text", False)[0]]
+
+
+@dataclass(frozen=True)
+class Done:
+    """tokens: ids of the text, without the [SEP] that ends a document. seconds: of the clock, see above."""
+
+    tokens: int
+    seconds: float
+
+
+Way = Callable[[Text, int, Path], Done]
+
+
+def ways() -> dict[str, Way]:
+    """Name -> function of (text, worker processes, a folder to write to). megatron only where it is installed."""
+    found: dict[str, Way] = {"floor": floor, "product": product}
+    if find_spec("megatron") and find_spec("megatron.core"):
+        found["megatron"] = megatron
+    return found
+
+
+@contextmanager
+def on_cores(count: int) -> Iterator[None]:
+    """Keep this process, and those that it starts, to so many cores, where the system can (Linux).
+
+    The last ones: what other programs and the system keep to one core is mostly on the first.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    usable = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(usable)[-count:])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, usable)
+
+
+# Of a worker process, set once when it starts: its tokenizer, and what the floor encodes.
+_tokenizer: Tokenizer
+_batches: list[list[str]]
+
+
+def floor(text: Text, workers: int, folder: Path) -> Done:
+    tokenizer = load_tokenizer(text.tokenizer).to_str()
+    batches = range(len(_in_batches(text.documents())))
+    with _ready(workers, partial(_prepare_floor, tokenizer, text)) as pool:
+        began = time.perf_counter()
+        tokens = sum(pool.imap_unordered(_encode_batch, batches))
+        return Done(tokens, time.perf_counter() - began)
+
+
+def product(text: Text, workers: int, folder: Path) -> Done:
+    clock = _Clock()
+    with mock.patch.object(build, "encode_blocks", clock.encode_blocks):
+        report = build.build_corpus(build.BuildOptions([str(text.file)], text.tokenizer, folder / "product", workers))
+    seconds = time.perf_counter() - clock.began
+    totals = report.manifest.totals.values()
+    return Done(sum(split["tokens"] - split["documents"] for split in totals), seconds)
+
+
+def megatron(text: Text, workers: int, folder: Path) -> Done:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of packages that are not needed here
+        from megatron.core.datasets.indexed_dataset import IndexedDatasetBuilder, get_bin_path, get_idx_path
+    tokenizer, documents = load_tokenizer(text.tokenizer), text.documents()
+    ends_with = special_ids(tokenizer).sep
+    builder = IndexedDatasetBuilder(get_bin_path(str(folder / "megatron")), dtype=np.uint16)
+    tokens = 0
+    with _ready(workers, partial(_prepare_tokenizer, tokenizer.to_str())) as pool:
+        began = time.perf_counter()
+        for ids in pool.imap(_encode_document, documents, _CHUNK):
+            tokens += len(ids)
+            ids.append(ends_with)
+            builder.add_document(ids, [len(ids)])
+        builder.finalize(get_idx_path(str(folder / "megatron")))
+        return Done(tokens, time.perf_counter() - began)
+
+
+def _in_batches(documents: list[str]) -> list[list[str]]:
+    batches: list[list[str]] = [[]]
+    size = 0
+    for document in documents:
+        if size >= _BATCH_CHARACTERS:
+            batches.append([])
+            size = 0
+        batches[-1].append(document)
+        size += len(document)
+    return batches
+
+
+def _prepare_tokenizer(tokenizer_json: str) -> None:
+    global _tokenizer
+    _tokenizer = tokenizer_from_json(tokenizer_json)
+
+
+def _prepare_floor(tokenizer_json: str, text: Text) -> None:
+    global _batches
+    _prepare_tokenizer(tokenizer_json)
+    _batches = _in_batches(text.documents())
+
+
+def _encode_batch(number: int) -> int:
+    encodings = _tokenizer.encode_batch_fast(_batches[number], add_special_tokens=False)
+    return sum(len(encoding.ids) for encoding in encodings)
+
+
+def _encode_document(document: str) -> list[int]:
+    ids: list[int] = _tokenizer.encode(document, add_special_tokens=False).ids
+    return ids
+
+
+@contextmanager
+def _ready(workers: int, prepare: Callable[[], None]) -> Iterator[Pool]:
+    """A pool whose processes have all been prepared."""
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(workers + 1)
+    with context.Pool(workers, _prepare_and_wait, (prepare, barrier)) as pool:
+        barrier.wait(_READY_SECONDS)
+        yield pool
+
+
+def _prepare_and_wait(prepare: Callable[[], None], barrier: Barrier) -> None:
+    prepare()
+    barrier.wait(_READY_SECONDS)
+
+
+class _Clock:
+    """Stands in for the product's `encode_blocks`: the same, but blocks are read only when all workers are ready."""
+
+    began: float
+
+    def encode_blocks(
+        self, blocks: Iterable[Block], settings: EncodeSettings, workers: int
+    ) -> Iterator[tuple[Block, EncodedBlock]]:
+        # One worker is this process itself: nothing to wait for.
+        barrier = multiprocessing.get_context("spawn").Barrier(workers + 1) if workers > 1 else None
+
+        def tasks() -> Iterator[Block | None]:
+            if barrier:
+                yield from [None] * workers  # a worker is started for each
+                barrier.wait(_READY_SECONDS)
+            self.began = time.perf_counter()
+            yield from blocks
+
+        for block, encoded in in_order(partial(_ready_encoder, settings, barrier), tasks(), workers):
+            if block is not None and encoded is not None:
+                yield block, encoded
+
+
+def _ready_encoder(settings: EncodeSettings, barrier: Barrier | None) -> Callable[[Block | None], EncodedBlock | None]:
+    encoder = Encoder(settings)
+    if barrier:
+        barrier.wait(_READY_SECONDS)
+    return lambda block: None if block is None else encoder.encode(block)
