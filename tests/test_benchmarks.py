@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import scaling, scores
+from benchmarks import attention, scaling, scores
 from benchmarks.literal import literal_loss
 from benchmarks.measure import WARM_UP, interleave
 from benchmarks.memory import peak_growth
@@ -67,6 +67,10 @@ def test_memory_counts_the_peak_of_the_function_alone() -> None:
 def test_scores_times_both_forms() -> None:
     literal, gram = scores.measure(2, 256, 4, 4, torch.float32, CPU, repeats=5)
     assert 0 < gram < literal, "at 32 times the joined width the Gram form is far ahead"
+
+
+def test_attention_times_both_precisions() -> None:
+    assert all(seconds > 0 for seconds in attention.measure(1, 16, 6, repeats=2))
 
 
 def run_step(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,71 @@
+"""The attention that stands in for a model's own: what it notes, and when it computes in float32."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor
+
+from megatinybert import capture
+from megatinybert.capture import Features, _captured_attention
+
+
+def tensors(length: int, trained: bool) -> list[Tensor]:
+    random = torch.Generator().manual_seed(length)
+    shape = (2, 4, length, 6)
+    return [torch.randn(shape, generator=random).bfloat16().requires_grad_(trained) for _ in range(3)]
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, features: Features) -> Tensor:
+    module = SimpleNamespace(is_causal=False, training=True)
+    context, _ = _captured_attention(module, q, k, v, None, features)  # type: ignore[arg-type]
+    return context
+
+
+@pytest.fixture
+def computed_in(monkeypatch: pytest.MonkeyPatch) -> list[torch.dtype]:
+    """The dtypes that attention was computed in."""
+    seen: list[torch.dtype] = []
+    original = capture.sdpa_attention_forward
+
+    def spy(module: object, query: Tensor, *arguments: object, **options: object) -> object:
+        seen.append(query.dtype if not torch.is_autocast_enabled("cpu") else torch.get_autocast_dtype("cpu"))
+        return original(module, query, *arguments, **options)
+
+    monkeypatch.setattr(capture, "sdpa_attention_forward", spy)
+    return seen
+
+
+def test_a_trained_models_short_attention_is_float32_where_there_is_no_amx(
+    computed_in: list[torch.dtype], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for amx, length, trained, expected in (
+        (False, 16, True, torch.float32),
+        (False, 512, True, torch.bfloat16),
+        (False, 16, False, torch.bfloat16),
+        (True, 16, True, torch.bfloat16),
+    ):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda amx=amx: amx)
+        features = Features()
+        q, k, v = tensors(length, trained)
+        with torch.autocast("cpu", torch.bfloat16):
+            context = attend(q, k, v, features)
+        assert computed_in.pop() == expected
+        assert context.dtype == torch.bfloat16
+        assert features.queries[0] is q and features.keys[0] is k
+
+
+def test_in_float32_it_is_attention_rounded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    q, k, v = tensors(16, trained=True)
+    context = attend(q, k, v, Features())
+    scores = q.double() @ k.double().transpose(-1, -2) / 6**0.5
+    exact = (scores.softmax(dim=-1) @ v.double()).transpose(1, 2)
+    torch.testing.assert_close(context, exact.bfloat16(), rtol=2**-8, atol=1e-6)
+    upstream = torch.randn(context.shape, generator=torch.Generator().manual_seed(1)).bfloat16()
+    found = torch.autograd.grad(context, (q, k, v), upstream)
+    expected = torch.autograd.grad(exact, (q, k, v), upstream.double())
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b.bfloat16(), rtol=2**-7, atol=1e-4)
