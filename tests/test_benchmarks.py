@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import attention, scaling, scores
+from benchmarks import attention, phases, scaling, scores
 from benchmarks.literal import literal_loss
 from benchmarks.measure import WARM_UP, interleave
 from benchmarks.memory import peak_growth
@@ -71,6 +71,19 @@ def test_scores_times_both_forms() -> None:
 
 def test_attention_times_both_precisions() -> None:
     assert all(seconds > 0 for seconds in attention.measure(1, 16, 6, repeats=2))
+
+
+def test_phases_are_put_end_to_end(golden_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    figure = tmp_path / "phases.png"
+    phases.main([str(golden_run), str(golden_run), "--figure", str(figure)])
+    measured = phases.measurements(golden_run)
+    lines = capsys.readouterr().out.splitlines()
+    assert figure.read_bytes().startswith(b"\x89PNG")
+    assert len(lines) == 2 + 1 + len(measured) and len(measured) > 2
+    last = measured[-1]
+    tokens = last["step"] * 48 * 16  # windows of a step, tokens of a window
+    assert lines[2].startswith(f"| phase 1, {tokens / 1e6:.2f} M | {last['held_out/total']:.4g} |")
+    assert lines[-1].startswith(f"| phase 2, {2 * tokens / 1e6:.2f} M | {last['held_out/total']:.4g} |")
 
 
 def run_step(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
