@@ -22,6 +22,7 @@ ATTENTION_NAME = "megatinybert_capture"
 # Below this length, torch's attention on a CPU without AMX has a faster backward pass in float32 than in bfloat16
 # (benchmarks/README.md, "Attention of the student on a CPU").
 _FLOAT32_BELOW = 512
+_HAS_AMX = torch.cpu._is_amx_tile_supported()
 MODEL_INPUTS = ("input_ids", "token_type_ids", "position_ids", "attention_mask")
 
 
@@ -63,7 +64,7 @@ def _captured_attention(
 def _is_faster_in_float32(query_BHSD: Tensor) -> bool:
     trained_in_bf16 = query_BHSD.dtype == torch.bfloat16 and query_BHSD.requires_grad
     short_on_cpu = query_BHSD.device.type == "cpu" and query_BHSD.shape[2] < _FLOAT32_BELOW
-    return trained_in_bf16 and short_on_cpu and not torch.cpu._is_amx_tile_supported()
+    return trained_in_bf16 and short_on_cpu and not _HAS_AMX
 
 
 # Both registrations are needed: without the second, Transformers drops the padding mask in silence.

@@ -47,7 +47,7 @@ def test_a_trained_models_short_attention_is_float32_where_there_is_no_amx(
         (False, 16, False, torch.bfloat16),
         (True, 16, True, torch.bfloat16),
     ):
-        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda amx=amx: amx)
+        monkeypatch.setattr(capture, "_HAS_AMX", amx)
         features = Features()
         q, k, v = tensors(length, trained)
         with torch.autocast("cpu", torch.bfloat16):
@@ -58,7 +58,7 @@ def test_a_trained_models_short_attention_is_float32_where_there_is_no_amx(
 
 
 def test_in_float32_it_is_attention_rounded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr(capture, "_HAS_AMX", False)
     q, k, v = tensors(16, trained=True)
     context = attend(q, k, v, Features())
     scores = q.double() @ k.double().transpose(-1, -2) / 6**0.5

@@ -61,6 +61,9 @@ def test_compiled_passes_give_the_same_losses_and_gradients(toy_inputs: Path) ->
         assert found[1].keys() == gradients.keys()
         for name, gradient in gradients.items():
             torch.testing.assert_close(found[1][name], gradient, rtol=1e-4, atol=1e-6, msg=name)
+    with torch.autocast("cpu", torch.bfloat16):
+        narrow, _ = losses(work.trainee, work.teacher, work)
+    torch.testing.assert_close(narrow, values, rtol=0.02, atol=1e-3)
 
 
 def test_measurements_and_other_shapes_run_as_written(toy_inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
