@@ -25,8 +25,8 @@ from torch import Tensor
 def takes_gram_form(length: int, d_s: int, d_t: int) -> bool:
     """Whether the Gram form is the faster one: from the length at which X is taller than wide.
 
-    Measured on a CPU the two cross at 64 for widths 26 + 32, 80 to 96 for 26 + 64 and 128 to 160 for 64 + 64
-    (benchmarks/README.md, "Gram or literal").
+    Measured on a CPU the two cross between 80 and 96 for widths 26 + 32, 96 and 128 for 26 + 64 and 160 and 256 for
+    64 + 64 (benchmarks/README.md, "Gram or literal").
     """
     return length >= d_s + d_t
 
