@@ -76,6 +76,7 @@ def choose_compilation(
     plain = _of_main(_seconds_of_pass(trial, work.teacher, work.batch, settings), world)
     if plain * work.passes < _WORTH_SECONDS:
         return Choice("never", f"a run of about {max(plain * work.passes / 60, 1):.0f} minutes")
+    world.say("compiling both models, to see whether it pays: a minute or two the first time")
     teacher, shape = Teacher(work.teacher.model), work.batch["input_ids"].shape
     failure, seconds = "", 0.0
     try:

@@ -139,7 +139,9 @@ def test_a_compiler_that_fails_is_told_and_done_without(
     monkeypatch.setattr(compilation, "compiler_problem", lambda stage, device: None)
     monkeypatch.setattr(Trainee, "compile_passes", broken)
     assert choose_compilation(*options, work, ALONE, {}) == Choice("never", "it fails here")
-    assert "warning: torch.compile is not used, as it fails here: ld: cannot find -lgomp\n" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "compiling both models, to see whether it pays" in said
+    assert "warning: torch.compile is not used, as it fails here: ld: cannot find -lgomp\n" in said
 
 
 def test_what_is_asked_for_or_remembered_is_not_measured(toy_inputs: Path) -> None:
