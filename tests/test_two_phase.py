@@ -104,6 +104,14 @@ def test_positions_met_by_skips_are_taken_as_they_are(world: World, toy_inputs: 
     assert ((left - first).abs().amax(dim=1) > 0.002).all()  # weight decay alone moves them by 0.00004
 
 
+def test_windows_of_all_positions_have_nowhere_to_skip_to(world: World, toy_inputs: Path, tmp_path: Path) -> None:
+    long = {"data.position_skips": 0.5, "data.sequence_length": 64, "run.max_steps": 1}
+    with pytest.raises(
+        ValueError, match="--data.position_skips 0.5: windows of --data.sequence_length 64 tokens take all"
+    ):
+        phase(world, toy_inputs, tmp_path / "run", **long)
+
+
 def test_the_projection_lies_beside_the_student(phase_1: Path, toy_inputs: Path) -> None:
     file = phase_1 / "objective.safetensors"
     weights = load_file(file)
