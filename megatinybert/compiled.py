@@ -2,7 +2,8 @@
 
 A model that never changes is frozen into its graph on a CPU: inductor packs its weights for the products once. What
 comes in another shape (the last batch of a measurement, say), and what is only measured, runs as it always does. So a
-run compiles three graphs, those of teacher, student and objective, and no more.
+run compiles three graphs, those of teacher, student and objective; the teacher's twice where positions skip in
+training, since they do not in measurements.
 """
 
 from __future__ import annotations
