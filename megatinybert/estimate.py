@@ -115,10 +115,8 @@ def _occasions(
     times = _times(config.run.held_out_interval, inputs) + new
     occasions = [Occasion("held-out measurement", _seconds_of(measure, alone) / ranks, times)]
     if inputs.maps and inputs.teacher:
-        interval, rows = (
-            drawing_interval(config.monitor, config.run.held_out_interval, inputs.max_steps),
-            inputs.held_out_data,
-        )
+        interval = drawing_interval(config.monitor, config.run.held_out_interval, inputs.max_steps)
+        rows = inputs.held_out_data
         pictures = AttentionPictures(inputs.maps, inputs.teacher, rows, inputs.tokenizer, alone, interval)
         times = _times(interval, inputs) + new
         seconds = _seconds_of(lambda: pictures.of(engines, 0), alone)
