@@ -17,7 +17,7 @@ from megatinybert.models import read_bert_config
 @dataclass(frozen=True)
 class Job:
     """teacher: a model folder. corpus: prefix of a Megatron dataset. micro_batch: windows of one step. compile: whether
-    the product's step goes through torch.compile, "always" or "never"."""
+    the product's step goes through torch.compile, "always" or "never". quantize: its teacher's products."""
 
     teacher: str
     corpus: str
@@ -26,6 +26,7 @@ class Job:
     micro_batch: int
     deepspeed: str
     compile: str = "never"
+    quantize: str = "none"
 
     @property
     def tokens(self) -> int:
@@ -42,6 +43,7 @@ class Job:
             "run.global_batch": self.micro_batch,
             "run.micro_batch": self.micro_batch,
             "run.compile": self.compile,
+            "teacher.quantize": self.quantize,
             "deepspeed": self.deepspeed,
         }
         return load_config([f"--{name}={value}" for name, value in options.items()])

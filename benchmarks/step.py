@@ -60,6 +60,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         choices=("always", "never"),
         help="torch.compile of step and floor (default: always; never where there is no C++ compiler)",
     )
+    parser.add_argument(
+        "--quantize",
+        choices=("none", "int8", "fp8"),
+        default="none",
+        help="products of the teacher of step and floor (default: none)",
+    )
     parser.add_argument("--repeats", type=int, default=10, help="timed steps of each kind (default: 10)")
     parser.add_argument("--memory-only", action="store_true", help="measure memory and no time")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all results here as well")
@@ -97,7 +103,7 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     corpus = write_corpus(folder / "corpus", vocabulary, tokens=16 * micro_batch * options.length)
     deepspeed = options.deepspeed or ("zero1-autocast" if len(native_dtypes(device)) > 1 else "zero1")
     compiles = options.compile or ("never" if compiler_problem(1, device) else "always")
-    job = Job(teacher, corpus, options.student, options.length, micro_batch, deepspeed, compiles)
+    job = Job(teacher, corpus, options.student, options.length, micro_batch, deepspeed, compiles, options.quantize)
     job.check()
     results: dict[str, Any] = {"environment": environment(device), "job": asdict(job)}
     # Memory first: each measurement has a process of its own, and this one holds nothing yet.
@@ -163,7 +169,8 @@ def table(results: dict[str, Any]) -> str:
         lines += [f"| {name} | {taken / 2**20:,.0f} |" for name, taken in memory.items()]
         return "\n".join(lines)
     peaks = results["peak_flops_per_second"]
-    lines.append(f"- teacher in {results['teacher_dtype']}, student's weights {results['precision']}")
+    products = "" if job["quantize"] == "none" else f", its products in {job['quantize']}"
+    lines.append(f"- teacher in {results['teacher_dtype']}{products}, student's weights {results['precision']}")
     head = ["", "tokens/s", "ms", "spread", *(f"of {name} peak" for name in peaks), "memory of a step, MiB"]
     lines += ["", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for name, rate in results["tokens_per_second"].items():

@@ -53,7 +53,7 @@ class Bench:
             self.config.data.pair_probability if self.teacher_config.type_vocab_size > 1 else 0.0,
             self.config.run.seed,
         )
-        self.teacher_dtype = teacher_dtype(self.config.teacher.dtype, world.device)
+        self.teacher_dtype = teacher_dtype(self.config.teacher.dtype, world.device, self.config.teacher.quantize)
         self._teacher: Teacher | None = None
         self._eager_teacher: BertModel | None = None
 
@@ -88,8 +88,10 @@ class Bench:
     def teacher(self, layers: int) -> Teacher:
         """The product's teacher, one for all steps."""
         if self._teacher is None:
-            self._teacher = load_teacher(self.job.teacher, layers, self.teacher_dtype, self.world.device)
-            _touch(self._teacher.model)
+            quantize = self.config.teacher.quantize
+            self._teacher = load_teacher(self.job.teacher, layers, self.teacher_dtype, self.world.device, quantize)
+            if quantize == "none":  # others were read to be rounded
+                _touch(self._teacher.model)
             if self.job.compile == "always":
                 self._teacher.compile_passes(self.shape)
         return self._teacher

@@ -74,7 +74,7 @@ def choose_compilation(
         return Choice("never", problem or "batches of masked tokens differ in shape")
     trial = trial_of(work.trainee, settings)
     plain = _of_main(_seconds_of_pass(trial, work.teacher, work.batch, settings), world)
-    if plain * work.passes < _WORTH_SECONDS:
+    if plain * work.passes < _WORTH_SECONDS and work.teacher.quantize == "none":
         return Choice("never", f"a run of about {max(plain * work.passes / 60, 1):.0f} minutes")
     world.say("compiling both models, to see whether it pays: a minute or two the first time")
     teacher, shape = Teacher(work.teacher.model), work.batch["input_ids"].shape

@@ -100,6 +100,8 @@ def start() -> World:
     Raises ValueError where some other launcher started several processes: each would take itself for the whole run.
     """
     device = choose_accelerator()
+    if device.type == "cpu":
+        share_threads()
     if "RANK" not in os.environ:
         for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE"):
             if int(os.environ.get(name, "1")) > 1:
@@ -113,6 +115,9 @@ def start() -> World:
         os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
 
+    # Transformers imports torchao where it is installed, which warns of each of its extensions for other devices.
+    for name in ("torchao", "torch.utils._pytree"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     import deepspeed
     import deepspeed.ops
     from deepspeed.utils import groups, logger
@@ -126,6 +131,16 @@ def start() -> World:
     # ZeRO's collectives run in a group that DeepSpeed makes without the timeout above, unless it finds one here.
     groups._WORLD_GROUP = torch.distributed.new_group(timeout=TIMEOUT)
     return World(torch.distributed.get_rank(), torch.distributed.get_world_size(), device)
+
+
+def share_threads() -> None:
+    """Give each rank of this machine its share of torch's threads, unless OMP_NUM_THREADS says how many.
+
+    Each would take all cores: small products then wait for one another's time slices, and take many times as long.
+    """
+    if "OMP_NUM_THREADS" not in os.environ:
+        ranks = int(os.environ.get("LOCAL_SIZE", "1"))  # which the launcher sets
+        torch.set_num_threads(max(torch.get_num_threads() // ranks, 1))
 
 
 def check_shared(folder: Path, world: World) -> None:

@@ -93,6 +93,8 @@ def _start_lines(config: GeneralConfig, inputs: Inputs, kernels: Kernels, world:
     teacher_lines = []
     if inputs.teacher and inputs.teacher_config:
         dtype = str(inputs.teacher.model.dtype).removeprefix("torch.")
+        if inputs.teacher.quantize != "none":
+            dtype += f", products in {inputs.teacher.quantize}"
         layers = f"{trainee.objective.teacher_layers} of {inputs.teacher_config.num_hidden_layers} layers"
         teacher_lines = [f"teacher {config.teacher.model}: {layers} in {dtype}"]
     return [

@@ -18,6 +18,7 @@ from megatinybert.schema import (
     OptimizerConfig,
     Positive,
     ProgramConfig,
+    Quantize,
     RunConfig,
     ScheduleConfig,
     Section,
@@ -36,6 +37,9 @@ class GeneralTeacherConfig(TeacherConfig):
 
     model: Text | None = Field(  # type: ignore[assignment]
         None, description="a BERT folder in Hugging Face form, or a hub name; required, but for the objective mlm"
+    )
+    quantize: Quantize = Field(
+        "none", description="its matrix products in 8 bits, by torchao: int8, or fp8 on CUDA devices that have it"
     )
 
 
@@ -175,7 +179,7 @@ class GeneralConfig(ProgramConfig):
         if values.get("objective.name") != "mlm":
             sections = {"mlm": MaskedLmConfig}
         else:
-            off["teacher.dtype"] = "objective.name"
+            off |= dict.fromkeys(("teacher.dtype", "teacher.quantize"), "objective.name")
         off |= {f"{name}.{key}": "objective.name" for name, each in sections.items() for key in each.model_fields}
         if values.get("data.shards") is not None:
             off |= dict.fromkeys(("data.cache", "data.encoding", "data.text_key", "data.document"), "data.shards")

@@ -18,6 +18,8 @@ from transformers import AutoConfig, BertConfig, BertModel, PreTrainedConfig, Pr
 
 from megatinybert.capture import ATTENTION_NAME, Features, run_captured
 from megatinybert.compiled import Run, compiled_run
+from megatinybert.quantized import quantize_products
+from megatinybert.schema import Quantize
 
 STUDENTS = Path(__file__).parent / "students"
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -28,10 +30,11 @@ _BERT_KEYS = {"vocab_size", "hidden_size", "num_hidden_layers", "num_attention_h
 class Teacher:
     """A frozen encoder in eval mode. It belongs to no engine, so no checkpoint holds it and nothing trains it."""
 
-    def __init__(self, model: PreTrainedModel, fingerprint: str = "") -> None:
-        """fingerprint: tells these weights from others, so that a run is not continued under another teacher."""
+    def __init__(self, model: PreTrainedModel, fingerprint: str = "", quantize: Quantize = "none") -> None:
+        """fingerprint: tells these weights from others, so that a run is not continued under another teacher.
+        quantize: how `model` is quantized."""
         self.model = model.eval().requires_grad_(False)
-        self.fingerprint = fingerprint
+        self.fingerprint, self.quantize = fingerprint, quantize
         self._run: Run = functools.partial(run_captured, self.model)
 
     def compile_passes(self, shape: torch.Size) -> None:
@@ -63,26 +66,35 @@ def read_bert_config(name: str, role: str) -> BertConfig:
     return config
 
 
-def teacher_dtype(name: str, device: torch.device) -> torch.dtype:
-    """Resolve --teacher.dtype: "auto" is fp16 on CUDA, bf16 on a CPU that computes it natively, else fp32."""
+def teacher_dtype(name: str, device: torch.device, quantize: Quantize = "none") -> torch.dtype:
+    """Resolve --teacher.dtype: "auto" is fp16 on CUDA, bf16 on a CPU that computes it natively, else fp32.
+
+    With --teacher.quantize what remains outside the products is fastest in fp32 on a CPU, and torchao's fp8 wants bf16.
+    """
     if name != "auto":
         return DTYPES[name]
     if device.type == "cuda":
-        return torch.float16
+        return torch.bfloat16 if quantize == "fp8" else torch.float16
+    if quantize != "none":
+        return torch.float32
     native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
     return torch.bfloat16 if device.type == "cpu" and native else torch.float32
 
 
-def load_teacher(name: str, layers: int, dtype: torch.dtype, device: torch.device) -> Teacher:
+def load_teacher(
+    name: str, layers: int, dtype: torch.dtype, device: torch.device, quantize: Quantize = "none"
+) -> Teacher:
     """Load the first `layers` layers of a BERT teacher, without pooler or head.
 
-    Raises ValueError where the weights do not fill the model: a layer left at random would teach noise.
+    Raises ValueError where the weights do not fill the model, as a layer left at random would teach noise, or where
+    they cannot be quantized.
     """
     model = load_encoder(name, f"--teacher.model {name}")
     _cut(model, layers)
     fingerprint = fingerprint_of(model)
     model.to(device, dtype)  # type: ignore[arg-type]
-    return Teacher(model, fingerprint)
+    quantize_products(model, quantize)
+    return Teacher(model, fingerprint, quantize)
 
 
 def fingerprint_of(model: nn.Module) -> str:

@@ -9,7 +9,7 @@ from deepspeed.runtime.engine import DeepSpeedEngine
 from megatinybert.dist import World
 from megatinybert.engine import arithmetic_dtype
 from megatinybert.flops import Part, StepWork
-from megatinybert.models import Teacher
+from megatinybert.models import Teacher, teacher_dtype
 from megatinybert.monitor import Layout, curve_of, tag_prefix
 from megatinybert.objectives.base import Term
 from megatinybert.peak import find_peak
@@ -67,7 +67,11 @@ def step_work(engines: Mapping[str, DeepSpeedEngine], teacher: Teacher | None, w
 
     Every rank calls it: ranks that share a CPU then measure what is left for each.
     """
-    models = {"teacher": (teacher.model.config, 1, teacher.model.dtype)} if teacher else {}
+    models = {}
+    if teacher:
+        # Of one in 8 bits it is a share of what 16 bits could do, so that its gain is seen.
+        dtype = teacher.model.dtype if teacher.quantize == "none" else teacher_dtype("auto", world.device)
+        models["teacher"] = teacher.model.config, 1, dtype
     for name, each in engines.items():
         passes = 3 if any(weight.requires_grad for weight in each.module.student.base_model.parameters()) else 1
         models[name] = each.module.student.config, passes, arithmetic_dtype(each)

@@ -45,6 +45,7 @@ from megatinybert.general_schema import DataConfig, GeneralConfig
 from megatinybert.kernels import check_kernels
 from megatinybert.layer_map import resolve_layer_map
 from megatinybert.models import Teacher, load_teacher, read_bert_config, student_config, teacher_dtype
+from megatinybert.quantized import check_quantized
 from megatinybert.resume import facts_of, starting_point
 from megatinybert.schema import shipped_students
 from megatinybert.trainee import Trainee, build_mlm_trainee, build_trainee
@@ -102,8 +103,9 @@ def prepare(config: GeneralConfig, world: World, findings: Findings) -> Inputs |
     output = check_output_folder(Path(config.run.output_dir))
     findings.add(*([output] if output else []))
     if settings:
-        dtype = teacher_dtype(config.teacher.dtype, world.device) if taught else None
+        dtype = teacher_dtype(config.teacher.dtype, world.device, config.teacher.quantize) if taught else None
         findings.add(*check_precision(settings, dtype, world.device))
+        findings.add(*check_quantized(config.teacher.quantize, config.run.compile))
         if trainee and not output:
             parameters = sum(parameter.numel() for parameter in trainee.parameters())
             findings.add(check_disk(config, parameters, settings))
@@ -282,8 +284,9 @@ def _load_teacher(
     assert config.teacher.model is not None
     findings.add(*check_weight_files(config.teacher.model))
     layers = trainee.objective.teacher_layers if trainee else teacher.num_hidden_layers
-    dtype = teacher_dtype(config.teacher.dtype, world.device)
-    return findings.attempt("teacher", load_teacher, config.teacher.model, layers, dtype, world.device)
+    quantize = config.teacher.quantize
+    dtype = teacher_dtype(config.teacher.dtype, world.device, quantize)
+    return findings.attempt("teacher", load_teacher, config.teacher.model, layers, dtype, world.device, quantize)
 
 
 def _tokenizer_name(config: GeneralConfig) -> str:

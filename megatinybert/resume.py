@@ -28,6 +28,7 @@ def facts_of(
     """What makes a general distillation the same run: a checkpoint is continued only where all of it agrees."""
     own = {
         "corpus": data_identity(windows),
+        "teacher.quantize": config.teacher.quantize,
         "data.sequence_length": config.data.sequence_length,
         "data.pair_probability": config.data.pair_probability,
         "data.position_skips": config.data.position_skips,

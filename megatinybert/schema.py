@@ -83,6 +83,9 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+Quantize = Literal["none", "int8", "fp8"]
+
+
 class TeacherConfig(Section):
     """The model to learn from: frozen, and run only as deep as the objective looks."""
 

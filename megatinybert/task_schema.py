@@ -112,9 +112,12 @@ class StageTwoConfig(StageConfig):
 
 
 class MlmConfig(StageConfig):
-    """Stage "mlm": a masked-LM head for a teacher that has none, trained on the task's texts, for the augmentation."""
+    """Stage "mlm": a masked-LM out of a teacher without a head, trained on the task's texts, for the augmentation."""
 
-    learning_rate: Positive = Field(1e-3, description="peak learning rate")
+    train: Literal["whole", "head"] = Field(
+        "whole", description="a copy of the whole teacher, or a head alone on its body as it is"
+    )
+    learning_rate: Positive = Field(3e-4, description="peak learning rate; of a head alone 1e-3")
 
 
 class AugmentConfig(Section):

@@ -18,7 +18,9 @@ _REPLACED, _RANDOM = 0.8, 0.1  # shares of the chosen tokens that become [MASK],
 class Masking:
     """Masks a share of the tokens of each row of a batch, by a function of (seed, position of the row).
 
-    Of each row's tokens that are not special, the share `probability` is chosen, rounded to whole tokens: of 0 % none.
+    Of each row's tokens that are not special, the share `probability` is chosen, rounded to whole tokens, and at least one
+    (as BERT's create_pretraining_data.py has it): else rows of three words would never be learnt from.
+    probability: above 0, at most 1.
     Of those, 80 % become [MASK], 10 % a token drawn from all that are not special, 10 % stay. tokenizer: of the text.
     """
 
@@ -41,7 +43,8 @@ class Masking:
         candidates_BS = ~np.isin(tokens_BS, self._special)
         if "attention_mask" in batch:
             candidates_BS &= batch["attention_mask"].astype(bool)
-        counts_B = np.rint(self.probability * candidates_BS.sum(axis=1)).astype(np.int64)
+        most_B = candidates_BS.sum(axis=1)
+        counts_B = np.minimum(np.rint(self.probability * most_B).clip(min=1), most_B).astype(np.int64)
         # The first tokens of a shuffle of the row in which all that may not be chosen come last.
         keys_BS = uniform(self.seed, positions[:, None], np.arange(tokens_BS.shape[1]), 10)
         shuffled_BS = np.argsort(np.where(candidates_BS, keys_BS, 2.0), axis=1)

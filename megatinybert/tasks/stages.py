@@ -83,9 +83,9 @@ def answers(inputs: TaskInputs, teacher: Teacher, body: BertModel, rows: Encoded
 
 
 def masked_lm(inputs: TaskInputs, rows: EncodedRows, world: World) -> Stage:
-    """Stage "mlm": a masked-LM head on the teacher's body, which stays as it is, learns the task's texts."""
+    """Stage "mlm": a copy of the teacher with a masked-LM head, or that head alone, learns the task's texts."""
     config = inputs.config
-    model = build_mlm_model(inputs.teacher, config.teacher.model, "head", config.run.seed)
+    model = build_mlm_model(inputs.teacher, config.teacher.model, config.mlm.train, config.run.seed)
     masking = Masking(inputs.tokenizer, config.run.seed)
     some = MaskedHeldOut(_First(next(iter(inputs.dev.values())), _HELD_OUT_ROWS), masking)
     data = Masked(BucketedRows(rows, config.mlm.global_batch, config.run.seed), masking)
