@@ -4,12 +4,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from benchmarks import attention, phases, scaling, scores
+from benchmarks import attention, growth, phases, scaling, scores
 from benchmarks.literal import literal_loss
 from benchmarks.measure import WARM_UP, interleave
 from benchmarks.memory import peak_growth
@@ -86,6 +87,41 @@ def test_phases_are_put_end_to_end(golden_run: Path, tmp_path: Path, capsys: pyt
     assert lines[-1].startswith(f"| phase 2, {2 * tokens / 1e6:.2f} M | {last['held_out/total']:.4g} |")
 
 
+def step_results(length: int, micro_batch: int, timed: bool, student: str = "4L-312") -> dict[str, Any]:
+    """Results as step.py writes them, with a speed and a memory that follow the length."""
+    job = {"length": length, "micro_batch": micro_batch, "student": student, "deepspeed": "zero1", "compile": "always"}
+    results: dict[str, Any] = {
+        "environment": {"hardware": "some"},
+        "job": {**job, "quantize": "none"},
+        "memory_bytes": {"literal": 3 * length * 2**20, "step": length * 2**20},
+    }
+    if timed:
+        speeds = {"literal": 1e6 / (2 * length), "eager": 1.0, "step": 1e6 / length, "floor": 2e6 / length}
+        results |= {"seconds": {}, "tokens_per_second": speeds}
+    return results
+
+
+def test_growth_has_a_row_for_each_length(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Times of all results that have them, memory of those of one window."""
+    given = [step_results(512, 8, True), step_results(2048, 1, False), step_results(128, 32, True)]
+    files = [tmp_path / f"{number}.json" for number in range(len(given))]
+    for file, results in zip(files, given, strict=True):
+        file.write_text(json.dumps(results))
+    figure = tmp_path / "growth.png"
+    growth.main([*map(str, files), "--figure", str(figure)])
+    assert figure.read_bytes().startswith(b"\x89PNG")
+    rows = capsys.readouterr().out.splitlines()[2:]
+    assert rows == [
+        "| 128 | 256 | 128 | 64 |  |  |",
+        "| 512 | 1,024 | 512 | 256 |  |  |",
+        "| 2,048 |  |  |  | 6,144 | 2,048 |",
+    ]
+    files[0].write_text(json.dumps(step_results(512, 8, True, student="6L-768")))
+    with pytest.raises(SystemExit):
+        growth.main(list(map(str, files)))
+    assert "the results differ in student: 6L-768 and 4L-312" in capsys.readouterr().err
+
+
 def run_step(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     teacher, shape = write_teacher(folder / "teacher"), write_student_shape(folder / "shape")
     command = [sys.executable, "benchmarks/step.py", "--teacher", str(teacher), "--student", str(shape)]
@@ -102,7 +138,7 @@ def run_step(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
 
 def test_step_measures_everything(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
-    tiny = ("--length", "16", "--micro-batch", "2", "--repeats", "2", "--compile", "never")
+    tiny = ("--length", "16", "--micro-batch", "2", "--repeats", "2", "--compile", "never", "--quantize", "int8")
     done = run_step(tmp_path, *tiny, "--json", str(report))
     assert done.returncode == 0, done.stdout + done.stderr
     results = json.loads(report.read_text())

@@ -18,10 +18,10 @@ _REPLACED, _RANDOM = 0.8, 0.1  # shares of the chosen tokens that become [MASK],
 class Masking:
     """Masks a share of the tokens of each row of a batch, by a function of (seed, position of the row).
 
-    Of each row's tokens that are not special, the share `probability` is chosen, rounded to whole tokens, and at least one
-    (as BERT's create_pretraining_data.py has it): else rows of three words would never be learnt from.
-    probability: above 0, at most 1.
-    Of those, 80 % become [MASK], 10 % a token drawn from all that are not special, 10 % stay. tokenizer: of the text.
+    Of each row's tokens that are not special, the share `probability` is chosen, rounded to whole tokens, and at
+    least one (as BERT's create_pretraining_data.py has it): else rows of three words would never be learnt from.
+    Of those, 80 % become [MASK], 10 % a token drawn from all that are not special, 10 % stay.
+    tokenizer: of the text. probability: above 0, at most 1.
     """
 
     def __init__(self, tokenizer: Tokenizer, seed: int, probability: float = 0.15) -> None:
