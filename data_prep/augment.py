@@ -38,6 +38,7 @@ def parse(arguments: list[str] | None = None) -> AugmentOptions:
     parser.add_argument(
         "--model", required=True, metavar="NAME_OR_FOLDER", help="a BERT with its masked-LM head, which proposes words"
     )
+    parser.add_argument("--tokenizer", metavar="NAME_OR_FOLDER", help="(default: the model's own)")
     parser.add_argument("--output", required=True, type=Path, metavar="FILE.jsonl", help="new file of all rows")
     parser.add_argument(
         "--copies", type=int, metavar="N", help=f"of each row, at most (default: {published}, others {OTHER_COPIES})"

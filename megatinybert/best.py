@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from megatinybert.dist import World
+
 _STATE = "best.json"
 
 
@@ -24,11 +26,12 @@ class Best:
     folder: Path
     tag: str
     export: Callable[[Path, Mapping[str, str]], None]
+    world: World
 
     def consider(self, step: int, measurement: Mapping[str, float]) -> None:
         """Keep the present weights where they are the best so far. What is undefined (NaN) is below everything."""
         value = measurement[self.tag]
-        known = self.state()
+        known = self.world.first(self.state)  # other ranks could read what rank 0 is about to write
         if known is None or _rank(value) > _rank(known[1]):
             state = {"step": step, "measured": self.tag, "value": value if math.isfinite(value) else None}
             self.export(self.folder, {_STATE: json.dumps(state, indent=2) + "\n"})

@@ -47,6 +47,7 @@ def run_task(asked: tuple[str, TaskConfig], world: World) -> None:
 
 def _teacher(inputs: TaskInputs, world: World) -> None:
     name = inputs.config.teacher.model
+    _check_rows_differ(inputs, world)
     if has_classifier(name):
         world.say(f"teacher: {name} is fine-tuned already")
     else:
@@ -69,6 +70,7 @@ def _augment(inputs: TaskInputs, world: World) -> None:
         data_dir=config.task.data_dir,
         model=name,
         output=_augmented(inputs),
+        tokenizer=config.teacher.tokenizer if name == config.teacher.model else None,
         labels=config.task.labels,
         kind=config.task.kind,
         copies=None if wanted.copies == "published" else wanted.copies,
@@ -182,6 +184,20 @@ def _leaves_out_one(config: TaskConfig) -> bool:
     return config.one.epochs == 0 and config.one.max_steps is None
 
 
+def _check_rows_differ(inputs: TaskInputs, world: World) -> None:
+    """Raise ValueError for development rows that are all alike: no answer to them says which model is better."""
+    split, rows = next(iter(inputs.dev.items()))
+    if (rows.gold != rows.gold[0]).any():
+        return
+    text = (
+        f"all {len(rows):,} rows of {split} ({inputs.files.dev[split]}) have the same label, so no measurement on them "
+        "says which weights are better: shuffle the rows before you divide them"
+    )
+    if not inputs.config.task.force:
+        raise ValueError(f"{text}; --task.force true goes on all the same")
+    world.say(f"warning: {text}")
+
+
 def _check_teacher(inputs: TaskInputs, world: World) -> None:
     """Raise ValueError for a teacher that is no better on the development rows than one answer to them all."""
     split, rows = next(iter(inputs.dev.items()))
@@ -204,8 +220,9 @@ def _check_teacher(inputs: TaskInputs, world: World) -> None:
     value = world.first(score)
     constant = 0.0
     if task.labels is not None:
-        commonest = np.bincount(rows.gold, minlength=task.classes).argmax()
-        constant = measure(task, np.tile(np.eye(task.classes)[commonest], (len(rows), 1)), rows.gold)[SCORE]
+        constant = max(
+            measure(task, np.tile(answer, (len(rows), 1)), rows.gold)[SCORE] for answer in np.eye(task.classes)
+        )
     shown = "undefined" if value is None else f"{value:.4f}"
     world.say(f"teacher: {' and '.join(task.metrics)} on {split} {shown}")
     if value is None or value <= constant:

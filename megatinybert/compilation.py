@@ -99,10 +99,10 @@ def _seconds_of_pass(
     trial: Trainee, teacher: Teacher, batch: dict[str, Tensor], settings: DeepSpeedSettings, repeats: int
 ) -> float:
     """Forward and backward: the median of the repeats, after a pass that counts only where there are none."""
-    seconds = []
-    with torch.random.fork_rng():
+    seconds, device = [], batch["input_ids"].device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         for _ in range(1 + repeats):
-            seconds.append(seconds_of(lambda: try_batch(trial, teacher, batch, settings), batch["input_ids"].device))
+            seconds.append(seconds_of(lambda: try_batch(trial, teacher, batch, settings), device))
             trial.zero_grad()
     return statistics.median(seconds[1:] or seconds)
 

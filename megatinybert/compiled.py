@@ -8,15 +8,23 @@ training, since they do not in measurements.
 
 from __future__ import annotations
 
+import functools
+import importlib.util
+import os
 import shutil
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._functorch import config as functorch
 from transformers import PreTrainedModel
 
 from megatinybert.capture import Features, run_captured
+
+# As without torch.compile, a backward pass is in the precision that the forward pass had in each place. By default it
+# would be traced under the autocast around the call, in 16 bits also where the score loss had left autocast.
+_BACKWARD = functools.partial(functorch.patch, backward_pass_autocast="off")
 
 Run = Callable[[dict[str, Tensor]], Features]
 Terms = Callable[[Features, Features | None, dict[str, Tensor]], list[Tensor]]
@@ -43,10 +51,12 @@ def compiled_run(model: PreTrainedModel, shape: torch.Size, frozen: bool) -> Run
             return run_captured(model, batch)
         if not traced:
             # Transformers prepares a model in its first pass, in a way that cannot be traced.
-            with torch.no_grad(), torch.random.fork_rng():
+            device = batch["input_ids"].device
+            with torch.no_grad(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
                 run_captured(model, batch)
             traced = True
-        return Features(*compiled(batch))
+        with _BACKWARD():
+            return Features(*compiled(batch))
 
     return run
 
@@ -58,7 +68,12 @@ def compiled_terms(objective: nn.Module) -> Terms:
         return objective(Features(*student), Features(*teacher) if teacher else None, batch)
 
     compiled = torch.compile(terms, fullgraph=True, dynamic=False)
-    return lambda student, teacher, batch: compiled(_parts(student), _parts(teacher) if teacher else None, batch)
+
+    def run(student: Features, teacher: Features | None, batch: dict[str, Tensor]) -> list[Tensor]:
+        with _BACKWARD():
+            return compiled(_parts(student), _parts(teacher) if teacher else None, batch)
+
+    return run
 
 
 def compiler_problem(stage: int, device: torch.device) -> str | None:
@@ -66,7 +81,7 @@ def compiler_problem(stage: int, device: torch.device) -> str | None:
     if stage == 3:
         return "ZeRO stage 3 gathers weights in the middle of the passes; take stage 2 or less"
     if device.type != "cpu":
-        return None
+        return _triton_problem(device)
     from torch._inductor.cpp_builder import get_cpp_compiler  # here, as it takes seconds to import
     from torch._inductor.exc import InvalidCxxCompiler
 
@@ -75,6 +90,17 @@ def compiler_problem(stage: int, device: torch.device) -> str | None:
     except InvalidCxxCompiler:
         found = None
     return None if found else "there is no C++ compiler; install g++"
+
+
+def _triton_problem(device: torch.device) -> str | None:
+    if importlib.util.find_spec("triton") is None:
+        return "triton is not installed, which compiles for GPUs; install it"
+    if torch.cuda.get_device_capability(device) < (7, 0):
+        return "triton compiles for GPUs of capability 7.0 or more"
+    compilers = [os.environ.get("CC", ""), "gcc", "clang", "cc"]
+    if not any(shutil.which(name) for name in compilers if name):
+        return "there is no C compiler, which triton builds its launcher with; install gcc"
+    return None
 
 
 def _parts(features: Features) -> tuple[list[Tensor], list[Tensor], list[Tensor], Tensor | None]:

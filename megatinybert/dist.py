@@ -86,7 +86,7 @@ class World:
 
 def choose_accelerator() -> torch.device:
     """Pick this rank's device, and tell DeepSpeed, which must not have been imported before."""
-    if torch.cuda.is_available():
+    if torch.cuda.is_available() and os.environ.get("DS_ACCELERATOR") != "cpu":
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
         return device
@@ -100,8 +100,7 @@ def start() -> World:
     Raises ValueError where some other launcher started several processes: each would take itself for the whole run.
     """
     device = choose_accelerator()
-    if device.type == "cpu":
-        share_threads()
+    share_threads()
     if "RANK" not in os.environ:
         for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE"):
             if int(os.environ.get(name, "1")) > 1:

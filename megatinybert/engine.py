@@ -152,8 +152,9 @@ def trial_of(trainee: Trainee, settings: DeepSpeedSettings) -> Trainee:
 
 def try_batch(trial: Trainee, teacher: Teacher | None, batch: dict[str, Tensor], settings: DeepSpeedSettings) -> Tensor:
     """Forward and backward, without an update: [total, *unweighted terms], (1 + T,)."""
+    features = teacher.features(batch) if teacher else None  # as in training, not under autocast
     with autocast(settings, batch["input_ids"].device):
-        total, values, _ = trial(batch, teacher.features(batch) if teacher else None)
+        total, values, _ = trial(batch, features)
     total.backward()
     return values
 

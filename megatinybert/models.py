@@ -69,12 +69,14 @@ def read_bert_config(name: str, role: str) -> BertConfig:
 def teacher_dtype(name: str, device: torch.device, quantize: Quantize = "none") -> torch.dtype:
     """Resolve --teacher.dtype: "auto" is fp16 on CUDA, bf16 on a CPU that computes it natively, else fp32.
 
-    With --teacher.quantize what remains outside the products is fastest in fp32 on a CPU, and torchao's fp8 wants bf16.
+    With --teacher.quantize it is bf16 on CUDA devices that have it, and fp32 on a CPU, where that is fastest.
     """
     if name != "auto":
         return DTYPES[name]
     if device.type == "cuda":
-        return torch.bfloat16 if quantize == "fp8" else torch.float16
+        # torchao's products in 8 bits leave float16's range before they are scaled.
+        wide = quantize != "none" and torch.cuda.get_device_capability(device) >= (8, 0)
+        return torch.bfloat16 if wide else torch.float16
     if quantize != "none":
         return torch.float32
     native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()

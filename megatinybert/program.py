@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pkgutil
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -56,5 +57,13 @@ def run_program(read: Callable[[list[str]], Any], work: str) -> None:
             sys.stderr.flush()
             os._exit(code)
         sys.exit(code)
+    except Exception:
+        if world.size == 1:
+            raise
+        # To leave the process group waits, under NCCL, for peers that do not know, so the traceback would come late.
+        traceback.print_exc()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)
     finally:
         dist.stop()

@@ -26,24 +26,34 @@ def quantize_products(model: nn.Module, kind: Quantize) -> None:
     """
     if kind == "none":
         return
-    problem = quantize_problem(kind, next(model.parameters()).device)
+    weight = next(model.parameters())
+    problem = quantize_problem(kind, weight.device, weight.dtype)
     if problem:
         raise ValueError(problem)
     from torchao import quantization  # here: it is optional
+    from torchao.quantization.quantize_.common import KernelPreference
 
     # False: inductor's settings are the process's, and would change other graphs with this one.
     config: Any = (
         quantization.Int8DynamicActivationInt8WeightConfig(set_inductor_config=False)
         if kind == "int8"
         else quantization.Float8DynamicActivationFloat8WeightConfig(
-            granularity=quantization.PerRow(), set_inductor_config=False
+            granularity=quantization.PerRow(),
+            kernel_preference=KernelPreference.TORCH,  # others look for packages in each pass, which cannot be traced
+            set_inductor_config=False,
         )
     )
     quantization.quantize_(model, config)
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear) and type(module.weight) is nn.Parameter:
+            raise ValueError(
+                f"--teacher.quantize {kind}: torchao leaves {name} ({tuple(module.weight.shape)}) as it is, as for "
+                "widths that are no multiples of 16: take none"
+            )
 
 
-def quantize_problem(kind: Quantize, device: torch.device) -> str | None:
-    """Why --teacher.quantize cannot be had here, and what would help; None where it can."""
+def quantize_problem(kind: Quantize, device: torch.device, dtype: torch.dtype) -> str | None:
+    """Why --teacher.quantize cannot be had here, and what would help; None where it can. dtype: of the teacher."""
     if kind == "none":
         return None
     if importlib.util.find_spec("torchao") is None:
@@ -53,6 +63,9 @@ def quantize_problem(kind: Quantize, device: torch.device) -> str | None:
             f"--teacher.quantize fp8 needs a CUDA device of capability {'.'.join(map(str, _FP8_CAPABILITY))} or more "
             f"(Ada Lovelace, Hopper); this run is on {device.type}: take int8, or none"
         )
+    if kind == "fp8" and dtype != torch.bfloat16:
+        name = str(dtype).removeprefix("torch.")
+        return f"--teacher.quantize fp8 needs --teacher.dtype bf16, or auto; it is {name}"
     return None
 
 

@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
+import torch
 
 from megatinybert.best import Best
+from megatinybert.dist import World
 
 
 class Weights:
@@ -18,7 +20,7 @@ class Weights:
     def __init__(self, folder: Path) -> None:
         self.step = 0
         self.exports: list[int] = []
-        self.best = Best(folder, "dev/score", self.export)
+        self.best = Best(folder, "dev/score", self.export, World(0, 1, torch.device("cpu")))
 
     def export(self, folder: Path, beside: Mapping[str, str]) -> None:
         folder.mkdir(exist_ok=True)

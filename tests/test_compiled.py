@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from megatinybert import compilation, compiled
+from megatinybert.capture import run_captured
 from megatinybert.checkpoint import read_state
 from megatinybert.compilation import Work, choose_compilation
 from megatinybert.config import ConfigError, GeneralConfig, load_config
@@ -64,6 +66,27 @@ def test_compiled_passes_give_the_same_losses_and_gradients(toy_inputs: Path) ->
     with torch.autocast("cpu", torch.bfloat16):
         narrow, _ = losses(work.trainee, work.teacher, work)
     torch.testing.assert_close(narrow, values, rtol=0.02, atol=1e-3)
+
+
+@needs_compiler
+def test_gradients_of_the_scores_leave_autocast_in_the_backward_pass_too(toy_inputs: Path) -> None:
+    """Near the teacher, the Gram form's products nearly cancel: in 16 bits the gradient would be mostly noise."""
+    work, _ = work_of(toy_inputs)
+    assert work.teacher
+    rows = {name: torch.cat([tensor] * 4, dim=1) for name, tensor in work.batch.items()}  # 32 tokens: the Gram form
+    teacher, student = work.teacher.features(rows), run_captured(work.trainee.student.eval(), rows)
+
+    def gradient(terms: Callable[..., list[torch.Tensor]]) -> torch.Tensor:
+        query = student.queries[0].detach().requires_grad_()
+        moved = dataclasses.replace(student, queries=[query, *student.queries[1:]])
+        with torch.autocast("cpu", torch.bfloat16):
+            terms(moved, teacher, rows)[0].backward()
+        assert query.grad is not None
+        return query.grad
+
+    expected = gradient(work.trainee.objective)
+    found = gradient(compiled.compiled_terms(work.trainee.objective))
+    assert float((found - expected).norm() / expected.norm()) < 1e-4
 
 
 def test_measurements_and_other_shapes_run_as_written(toy_inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

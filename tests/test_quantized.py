@@ -88,7 +88,7 @@ def test_where_it_cannot_be_had(toy_inputs: Path, monkeypatch: pytest.MonkeyPatc
     )
     with pytest.raises(ValueError, match="--teacher.quantize int8 needs torchao.*pip install"):
         teacher_of(toy_inputs, "int8")
-    assert quantized.quantize_problem("none", CPU) is None
+    assert quantized.quantize_problem("none", CPU, torch.float32) is None
 
 
 def test_it_is_told_that_it_does_not_pay_without_compiling() -> None:

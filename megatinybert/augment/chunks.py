@@ -53,6 +53,7 @@ class Settings:
     """
 
     model: str
+    tokenizer: str
     labels: tuple[str, ...] | None
     copies: int
     probability: float
@@ -92,7 +93,7 @@ class ChunkRewriter:
         transformers.utils.logging.disable_progress_bar()
         self._settings = settings
         model = load_masked_lm(settings.model, "--model", settings.dtype, settings.device)
-        tokenizer = load_tokenizer(settings.model)
+        tokenizer = load_tokenizer(settings.tokenizer)
         filler = Filler(model, special_ids(tokenizer).pad, settings.candidates, settings.batch_tokens)
         nearest = json.loads(settings.nearest.read_text(encoding="utf-8")) if settings.nearest else None
         splitter = Splitter(tokenizer, settings.segmenter)

@@ -21,8 +21,9 @@ Device = Literal["auto", "cpu", "cuda"]
 class AugmentOptions:
     """Each field is a command-line option of data_prep/augment.py.
 
-    labels, kind: of a custom task, as `open_task` takes them. copies: of each row, at most; None: the published number
-    of the task. candidates: M, of each word. vectors: a file of word vectors, for words of several pieces. rows: how
+    labels, kind: of a custom task, as `open_task` takes them. tokenizer: None: the model's own. copies: of each row, at
+    most; None: the published number of the task. candidates: M, of each word. vectors: a file of word
+    vectors, for words of several pieces. rows: how
     many rows are rewritten, chosen by a hash; 0: all. workers: 0 means one per usable core, and one on a GPU.
     batch_tokens: of a forward pass; None: what suits the device.
     """
@@ -31,6 +32,7 @@ class AugmentOptions:
     data_dir: str
     model: str
     output: Path
+    tokenizer: str | None = None
     labels: Sequence[str] | None = None
     kind: Kind = "auto"
     copies: int | None = None
@@ -45,6 +47,11 @@ class AugmentOptions:
     device: Device = "auto"
     skip_bad_rows: bool = False
     resume: bool = False
+
+    @property
+    def reader(self) -> str:
+        """Folder or hub name of the tokenizer."""
+        return self.tokenizer or self.model
 
     def problems(self) -> list[str]:
         """What is wrong with the values, each naming its option."""

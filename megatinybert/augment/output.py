@@ -100,6 +100,8 @@ class Output:
                 )
             return None
         meta = read_record(Meta, self._meta_path)
+        if not self.path.exists() and meta.plan != self._plan:
+            return None  # removed, to be made anew
         _refuse_differences(f"--output {self.path} is there already, made otherwise", meta.plan, self._plan)
         if not self.path.is_file() or self.path.stat().st_size != meta.bytes:
             raise ValueError(

@@ -59,7 +59,7 @@ def augment(options: AugmentOptions, show_progress: bool = True) -> AugmentRepor
         raise ValueError("\n".join(problems))
     files = open_task(options.task, options.data_dir, options.labels, options.kind)
     settings = _settings(options, files.task)
-    splitter = Splitter(load_tokenizer(options.model), options.segmenter)
+    splitter = Splitter(load_tokenizer(options.reader), options.segmenter)
     output = Output(options.output, _plan(options, settings, files, _check_model(options)), options.resume)
     if output.finished:
         return AugmentReport(output.finished.totals, True, time.monotonic() - began)
@@ -109,6 +109,7 @@ def _settings(options: AugmentOptions, task: Task) -> Settings:
     device = options.choose_device()
     return Settings(
         model=options.model,
+        tokenizer=options.reader,
         labels=task.labels,
         copies=options.copies or PUBLISHED_COPIES.get(task.name, OTHER_COPIES),
         probability=options.probability,
@@ -127,7 +128,7 @@ def _check_model(options: AugmentOptions) -> str:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     model = load_masked_lm(options.model, "--model", torch.float32, torch.device("cpu"))
-    tokenizer = load_tokenizer(options.model)
+    tokenizer = load_tokenizer(options.reader)
     try:
         ids = special_ids(tokenizer).vocab_size
         proposals(tokenizer)

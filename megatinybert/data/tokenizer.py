@@ -134,4 +134,9 @@ def _auto_tokenizer(name: str) -> Tokenizer:
             f"{name} has only a slow tokenizer ({type(tokenizer).__name__}): shards need a fast one. "
             "Convert it to a tokenizer.json with Transformers, save it beside the model, name the folder"
         )
+    if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):  # made up by the library where there is none
+        raise ValueError(
+            f"{name} holds no vocabulary (a tokenizer.json or vocab.txt): put the model's there, or name a folder that "
+            "has it"
+        )
     return Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import torch
 from torch.utils.tensorboard import SummaryWriter
+from transformers import BertForSequenceClassification
 
+from megatinybert.data.tokenizer import load_tokenizer, tokenizer_fingerprint
 from megatinybert.models import size_of
 from megatinybert.tasks.confusion import confusion_figure, count_confusions, save_image, scatter_figure
 from megatinybert.tasks.inputs import TaskInputs
@@ -29,6 +32,7 @@ def evaluate(inputs: TaskInputs, teacher: str, student: str, device: torch.devic
         TEACHER: load_fine_tuned(teacher, "teacher", task, inputs.config.teacher.labels),
         STUDENT: load_fine_tuned(student, "predict", task, inputs.config.predict.labels),
     }
+    _check_reads(models[STUDENT], student, inputs)
     for model in models.values():
         model.to(device)  # type: ignore[arg-type]
     logits = {name: {s: logits_of(m, rows, device) for s, rows in inputs.dev.items()} for name, m in models.items()}
@@ -82,6 +86,7 @@ def predict(inputs: TaskInputs, student: str, device: torch.device) -> None:
             f"--predict.output {config.output} is one file, and there are {len(files)} to answer: leave it out"
         )
     model = load_fine_tuned(student, "predict", task, config.labels)
+    _check_reads(model, student, inputs)
     model.to(device)  # type: ignore[arg-type]
     for split, path in files.items():
         rows = inputs.rows(path, split, with_labels=False)
@@ -90,5 +95,29 @@ def predict(inputs: TaskInputs, student: str, device: torch.device) -> None:
         skipped = Skipped() if inputs.config.task.skip_bad_rows else None
         write_predictions(task, read_rows(task, path, skipped, with_labels=False), logits, target)
         print(f"{len(rows):,} predictions: {target}")
-        if not config.input and split in task.submission:
+        if not config.input and split in task.submission and skipped and skipped.count:
+            print(
+                f"warning: no file for submission of {split}: {skipped.count:,} of its rows are left out",
+                file=sys.stderr,
+            )
+        elif not config.input and split in task.submission:
             print(f"for submission: {write_submission(task, split, predictions_of(task, logits), folder)}")
+
+
+def _check_reads(model: BertForSequenceClassification, name: str, inputs: TaskInputs) -> None:
+    """Raise ValueError where --predict.model cannot read what the run's tokenizer writes."""
+    problems, shape = [], model.config
+    if shape.vocab_size < inputs.special.vocab_size:
+        problems.append(f"it has {shape.vocab_size:,} embeddings, the tokenizer {inputs.special.vocab_size:,} ids")
+    if shape.max_position_embeddings < inputs.max_length:
+        problems.append(f"it has {shape.max_position_embeddings} positions, --task.max_length is {inputs.max_length}")
+    if inputs.segments and shape.type_vocab_size < 2:
+        problems.append("it knows no second segment")
+    own = Path(name)
+    if (own / "tokenizer.json").is_file() or (own / "vocab.txt").is_file():
+        theirs, ours = (tokenizer_fingerprint(each) for each in (load_tokenizer(name), inputs.tokenizer))
+        if theirs != ours:
+            problems.append(f"its tokenizer is another one than {inputs.tokenizer_name}")
+    if problems:
+        text = f"--predict.model {name} does not fit --teacher.model and its tokenizer: {'; '.join(problems)}"
+        raise ValueError(f"{text}. Give the options of the run that made it")

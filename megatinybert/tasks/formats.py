@@ -117,6 +117,9 @@ def _tab_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         yield number, text.split("\t") if text.strip() else []
 
 
+csv.field_size_limit(2**31 - 1)  # a document may be longer than the library's 131,072 characters
+
+
 def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Records of RFC 4180, each with the line that it begins in; [] for an empty line."""
     reader = csv.reader((text + "\n" for _, text in _lines(path)), strict=True)

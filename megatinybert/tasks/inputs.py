@@ -48,6 +48,11 @@ class TaskInputs:
         return self.config.task.max_length or (PAIR_LENGTH if self.task.pair else SINGLE_LENGTH)
 
     @property
+    def segments(self) -> bool:
+        """Whether both models know two."""
+        return min(self.teacher.type_vocab_size, self.student.type_vocab_size) > 1
+
+    @property
     def output(self) -> Path:
         return Path(self.config.run.output_dir)
 
@@ -60,10 +65,9 @@ class TaskInputs:
         """The rows of a file, encoded. Raises ValueError, with file and line, for one that cannot be parsed."""
         skipped = Skipped() if self.config.task.skip_bad_rows else None
         rows = read_rows(self.task, path, skipped, with_labels)
-        segments = min(self.teacher.type_vocab_size, self.student.type_vocab_size) > 1
         regression = self.task.labels is None
         bar = None if self.quiet else what
-        encoded = encode_rows(rows, self.tokenizer, self.special, self.max_length, regression, segments, bar)
+        encoded = encode_rows(rows, self.tokenizer, self.special, self.max_length, regression, self.segments, bar)
         if not self.quiet:
             cut = f", {encoded.truncated:,} of them cut to {self.max_length} tokens" if encoded.truncated else ""
             print(f"{what}: {len(encoded):,} rows of {path}{cut}", file=sys.stderr)

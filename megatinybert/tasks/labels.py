@@ -10,11 +10,14 @@ _GENERIC = re.compile(r"label_?\d+")
 _SEPARATORS = re.compile(r"(?<=[^\W_])[\s_-]+(?=[^\W_])")  # within a name: the sign of -1 says something
 
 
-def label_order(task_labels: Sequence[str], id2label: Mapping[int, str], source: str) -> list[int]:
+def label_order(
+    task_labels: Sequence[str], id2label: Mapping[int, str], source: str, option: str = "--teacher.labels"
+) -> list[int]:
     """For each class of a task, the output of a model that means it, by name.
 
     Case does not matter, nor do spaces, "_" and "-" within a name, unless two names differ in nothing else.
-    id2label: the name of each output, as in a config.json. source: whose they are, for messages.
+    id2label: the name of each output, as in a config.json. source: whose they are, option: what would name
+    them in order, for messages.
 
     Raises ValueError where the names are not those of the task, one for each.
     """
@@ -26,7 +29,7 @@ def label_order(task_labels: Sequence[str], id2label: Mapping[int, str], source:
         return [by_name[name] for name in wanted]
     names = " ".join(outputs[index] for index in sorted(outputs))
     remedy = "name the model's outputs in their order"
-    example = f"--teacher.labels {shlex.join(task_labels)}"
+    example = f"{option} {shlex.join(task_labels)}"
     if len(outputs) != len(task_labels):
         raise ValueError(
             f"{source}: a model of {len(outputs)} classes ({names}) for a task of {len(task_labels)} "

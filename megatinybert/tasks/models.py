@@ -59,7 +59,7 @@ def load_fine_tuned(
             raise ValueError(f"{source} has {outputs} outputs, but {task.name} is a regression, which has one")
     else:
         names: Any = dict(enumerate(labels)) if labels else model.config.id2label
-        order = label_order(task.labels, names, source)
+        order = label_order(task.labels, names, source, f"--{section}.labels")
         with torch.no_grad():
             for weight in (model.classifier.weight, model.classifier.bias):
                 weight.copy_(weight[order].clone())

@@ -93,7 +93,7 @@ def _run_stage(stage: Stage, inputs: TaskInputs, world: World) -> None:
     }
     facts = json.loads(json.dumps(facts))
     made_of = {key: value for key, value in facts.items() if key not in _PLACEMENT}
-    if is_made(stage.product, made_of):
+    if is_made(stage.product, made_of, folder):
         world.say(f"stage {stage.name}: done already ({stage.product})")
         return
 
@@ -113,7 +113,7 @@ def _run_stage(stage: Stage, inputs: TaskInputs, world: World) -> None:
     def export(to: Path, beside: Mapping[str, str]) -> None:
         export_student(engine, to, inputs.tokenizer_name, world, beside)
 
-    best = Best(folder / "best", stage.best, export) if stage.best else None
+    best = Best(folder / "best", stage.best, export, world) if stage.best else None
     if best and not start:
         world.first(best.forget)  # of a run that ended before its first checkpoint, by other options perhaps
     monitor = None
@@ -150,13 +150,16 @@ def _run_stage(stage: Stage, inputs: TaskInputs, world: World) -> None:
     engine.destroy()
 
 
-def is_made(product: Path, made_of: Mapping[str, Any]) -> bool:
-    """Whether a stage's model is there. Raises ValueError where it was made of something else."""
+def is_made(product: Path, made_of: Mapping[str, Any], folder: Path) -> bool:
+    """Whether a stage's model is there. Raises ValueError where it was made of something else.
+
+    folder: of the stage's checkpoints, which would be continued else.
+    """
     file = product / _MADE_OF
     if not file.is_file():
         return False
     before = json.loads(file.read_text(encoding="utf-8"))
-    remedy = f"set these back, remove {product} to make it anew, or choose another --run.output_dir"
+    remedy = f"set these back, remove {product} and {folder} to make it anew, or choose another --run.output_dir"
     refuse_differences(f"{product} was made otherwise", before, made_of, remedy)
     return True
 

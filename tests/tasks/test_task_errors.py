@@ -53,6 +53,48 @@ def test_a_teacher_no_better_than_one_answer_is_refused_unless_forced(
     assert (tmp_path / "run" / "student-one" / "model.safetensors").is_file()
 
 
+def test_development_rows_of_one_class_are_refused_before_the_work(
+    task_inputs: Path, world: World, tmp_path: Path
+) -> None:
+    data = tmp_path / "sorted"
+    shutil.copytree(task_inputs / "singles", data)
+    lines = (data / "eval.txt").read_text().splitlines()
+    (data / "eval.txt").write_text("\n".join(line for line in lines if line.endswith("good")) + "\n")
+    given = options(task_inputs, "singles", tmp_path / "run", **{"task.data_dir": data})
+    assert_says(refusal("teacher", given, world), "10 rows of dev", "eval.txt", "the same label", "shuffle the rows")
+    assert not (tmp_path / "run" / "stages").exists()
+
+
+def test_a_model_of_another_tokenizer_is_not_asked(
+    done_task: Path, task_inputs: Path, world: World, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(done_task / "student", other)
+    tokenizer = json.loads((other / "tokenizer.json").read_text())
+    words = tokenizer["model"]["vocab"]
+    words["bamo"], words["beru"] = words["beru"], words["bamo"]
+    (other / "tokenizer.json").write_text(json.dumps(tokenizer))
+    longer = {"predict.model": other, "task.max_length": 65}
+    for action in ("predict", "eval"):
+        message = refusal(action, options(task_inputs, "singles", done_task, **{"predict.model": other}), world)
+        assert_says(
+            message, f"--predict.model {other}", "its tokenizer is another one", "options of the run that made it"
+        )
+    assert "--task.max_length 65 is more than" in refusal(
+        "predict", options(task_inputs, "singles", done_task, **longer), world
+    )
+
+
+def test_a_teacher_without_vocabulary_is_refused(task_inputs: Path, world: World, tmp_path: Path) -> None:
+    """Transformers would make up a tokenizer of special tokens alone."""
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(task_inputs / "teacher" / name, bare)
+    given = options(task_inputs, "singles", tmp_path / "run", **{"teacher.model": bare})
+    assert_says(refusal("teacher", given, world), f"{bare} holds no vocabulary", "tokenizer.json or vocab.txt")
+
+
 def test_a_stage_says_which_one_comes_before_it(
     done_task: Path, task_inputs: Path, world: World, tmp_path: Path
 ) -> None:
