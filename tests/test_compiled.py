@@ -74,13 +74,15 @@ def test_gradients_of_the_scores_leave_autocast_in_the_backward_pass_too(toy_inp
     work, _ = work_of(toy_inputs)
     assert work.teacher
     rows = {name: torch.cat([tensor] * 4, dim=1) for name, tensor in work.batch.items()}  # 32 tokens: the Gram form
-    teacher, student = work.teacher.features(rows), run_captured(work.trainee.student.eval(), rows)
+    with torch.no_grad():
+        teacher, student = work.teacher.features(rows), run_captured(work.trainee.student.eval(), rows)
 
     def gradient(terms: Callable[..., list[torch.Tensor]]) -> torch.Tensor:
         query = student.queries[0].detach().requires_grad_()
         moved = dataclasses.replace(student, queries=[query, *student.queries[1:]])
         with torch.autocast("cpu", torch.bfloat16):
-            terms(moved, teacher, rows)[0].backward()
+            losses = terms(moved, teacher, rows)
+        losses[0].backward()  # outside, as DeepSpeed calls it
         assert query.grad is not None
         return query.grad
 

@@ -23,9 +23,8 @@ class AugmentOptions:
 
     labels, kind: of a custom task, as `open_task` takes them. tokenizer: None: the model's own. copies: of each row, at
     most; None: the published number of the task. candidates: M, of each word. vectors: a file of word
-    vectors, for words of several pieces. rows: how
-    many rows are rewritten, chosen by a hash; 0: all. workers: 0 means one per usable core, and one on a GPU.
-    batch_tokens: of a forward pass; None: what suits the device.
+    vectors, for words of several pieces. rows: how many rows are rewritten, chosen by a hash; 0: all. workers: 0 means
+    one per usable core, and one on a GPU. batch_tokens: of a forward pass; None: what suits the device.
     """
 
     task: str

@@ -149,6 +149,20 @@ def test_a_finished_file_is_kept_and_another_one_refused(tmp_path: Path, options
         file.write("{}\n")
     with pytest.raises(ValueError, match="gone or changed"):
         augment(options(), show_progress=False)
+    (tmp_path / "out.jsonl").unlink()  # as the message about other options says
+    assert augment(options(copies=5), show_progress=False).totals.rows_out > first.totals.rows_out
+
+
+def test_a_tokenizer_beside_the_model(tmp_path: Path, options: Options, model: Path) -> None:
+    write_task(tmp_path / "task", ROWS)
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (bare / name).write_bytes((model / name).read_bytes())
+    with pytest.raises(ValueError, match="holds no vocabulary"):
+        augment(options(model=str(bare)), show_progress=False)
+    found = augment(options(model=str(bare), tokenizer=str(model)), show_progress=False)
+    assert found.totals.words > 0
 
 
 def test_mistakes_are_told_before_the_work(tmp_path: Path, options: Options, model: Path) -> None:
