@@ -114,9 +114,6 @@ def start() -> World:
         os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
 
-    # Transformers imports torchao where it is installed, which warns of each of its extensions for other devices.
-    for name in ("torchao", "torch.utils._pytree"):
-        logging.getLogger(name).setLevel(logging.ERROR)
     import deepspeed
     import deepspeed.ops
     from deepspeed.utils import groups, logger

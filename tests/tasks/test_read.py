@@ -317,6 +317,8 @@ def test_csv_has_quotes_and_lines_within_records(tmp_path: Path, write: Callable
     path = write("more.csv", "id,text,label", '1,"two', 'lines",good', "2,no label", '3,"x",good')
     message = refusal(lambda: list(read_rows(files.task, path)))
     assert message.startswith(f"{path}:4: 2 fields, but the file has 3 columns")
+    path = write("more.csv", "text,label", f"{'long ' * 40_000},good")
+    assert len(next(read_rows(files.task, path)).text_a) > 150_000  # more than the library's limit
     path = write("more.csv", "text,label", "fine,good", '"never closed,good', "more,good")
     assert f"{path}:3: the record that begins here is not CSV" in refusal(
         lambda: list(read_rows(files.task, path, Skipped()))
