@@ -41,16 +41,12 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def check_alike(results: list[dict[str, Any]]) -> None:
-    """Raise ValueError where results of different jobs or machines would share a curve."""
-    about = [_about(each) for each in results]
-    for found in about[1:]:
-        for name, value in found.items():
-            if value != about[0][name]:
-                raise ValueError(f"the results differ in {name}: {about[0][name]} and {value}")
-
-
-def _about(results: dict[str, Any]) -> dict[str, str]:
-    return {"hardware": results["environment"]["hardware"], **{name: results["job"][name] for name in _SAME}}
+    """Raise ValueError where results of different jobs, or times of different machines, would share a curve."""
+    found = {name: {each["job"][name] for each in results} for name in _SAME}
+    found["hardware"] = {each["environment"]["hardware"] for each in results if "seconds" in each}
+    for name, values in found.items():
+        if len(values) > 1:
+            raise ValueError(f"the results differ in {name}: {' and '.join(sorted(values))}")
 
 
 def times(results: list[dict[str, Any]]) -> Curves:

@@ -119,7 +119,7 @@ def test_growth_has_a_row_for_each_length(tmp_path: Path, capsys: pytest.Capture
     files[0].write_text(json.dumps(step_results(512, 8, True, student="6L-768")))
     with pytest.raises(SystemExit):
         growth.main(list(map(str, files)))
-    assert "the results differ in student: 6L-768 and 4L-312" in capsys.readouterr().err
+    assert "the results differ in student: 4L-312 and 6L-768" in capsys.readouterr().err
 
 
 def run_step(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
