@@ -181,7 +181,12 @@ def test_what_is_asked_for_or_remembered_is_not_measured(toy_inputs: Path) -> No
 def test_without_a_compiler_it_is_not_tried(toy_inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CXX", raising=False)
-    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", (None, "no-such-compiler"))
+    # Not by monkeypatch, which would take the setting away at the end.
+    with torch._inductor.config.patch({"cpp.cxx": (None, "no-such-compiler")}):
+        _check_without_compiler(toy_inputs)
+
+
+def _check_without_compiler(toy_inputs: Path) -> None:
     work, options = work_of(toy_inputs, passes=10**9)
     assert choose_compilation(*options, work, ALONE, {}).reason == "there is no C++ compiler; install g++"
     config, settings = work_of(toy_inputs, **{"run.compile": "always"})[1]
