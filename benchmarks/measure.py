@@ -16,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from megatinybert.peak import seconds_of
+from megatinybert.peak import computes_bfloat16, seconds_of
 
 WARM_UP = 2
 Name = TypeVar("Name")
@@ -62,10 +62,7 @@ def turns(names: Sequence[Name], repeats: int) -> Iterator[Name]:
 
 def native_dtypes(device: torch.device) -> list[torch.dtype]:
     """float32, and bfloat16 where the device has instructions for it; elsewhere it is slower than float32."""
-    from megatinybert.checks import computes_natively  # here, as it imports DeepSpeed
-
-    native = computes_natively(torch.bfloat16, device)
-    return [torch.float32, torch.bfloat16] if native else [torch.float32]
+    return [torch.float32, torch.bfloat16] if computes_bfloat16(device) else [torch.float32]
 
 
 def environment(

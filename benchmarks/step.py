@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also where the package is not installed
 
@@ -28,7 +28,7 @@ from megatinybert import dist
 from megatinybert.compiled import compiler_problem
 from megatinybert.models import read_bert_config
 from megatinybert.peak import large_product
-from megatinybert.schema import shipped_students
+from megatinybert.schema import Quantize, shipped_students
 
 # Tokens of a micro batch where --micro-batch is not given: a GPU needs more to be busy.
 _TOKENS = {"cpu": 4096, "cuda": 65536}
@@ -62,7 +62,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--quantize",
-        choices=("none", "int8", "fp8"),
+        choices=get_args(Quantize),
         default="none",
         help="products of the teacher of step and floor (default: none)",
     )

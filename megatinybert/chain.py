@@ -193,6 +193,11 @@ def _check_rows_differ(inputs: TaskInputs, world: World) -> None:
         f"all {len(rows):,} rows of {split} ({inputs.files.dev[split]}) have the same label, so no measurement on them "
         "says which weights are better: shuffle the rows before you divide them"
     )
+    _refuse(text, inputs, world)
+
+
+def _refuse(text: str, inputs: TaskInputs, world: World) -> None:
+    """Raise ValueError, or with --task.force say it and go on."""
     if not inputs.config.task.force:
         raise ValueError(f"{text}; --task.force true goes on all the same")
     world.say(f"warning: {text}")
@@ -230,6 +235,4 @@ def _check_teacher(inputs: TaskInputs, world: World) -> None:
             f"the teacher {name} reaches {shown} on {split}, and the same answer to every row {constant:.4f}: "
             "a student learns nothing of it. Fine-tune it longer (--finetune.epochs) or choose another"
         )
-        if not inputs.config.task.force:
-            raise ValueError(f"{text}; --task.force true goes on all the same")
-        world.say(f"warning: {text}")
+        _refuse(text, inputs, world)

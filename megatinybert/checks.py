@@ -18,8 +18,8 @@ from megatinybert.data.windows import Windows
 from megatinybert.ds_config import DeepSpeedSettings
 from megatinybert.findings import Finding
 from megatinybert.general_schema import GeneralConfig
-from megatinybert.models import size_of, teacher_dtype
-from megatinybert.peak import find_peak
+from megatinybert.models import size_of
+from megatinybert.peak import computes_bfloat16, find_peak
 from megatinybert.record import hardware_name
 from megatinybert.schedule import warmup_steps
 
@@ -77,10 +77,8 @@ def check_precision(settings: DeepSpeedSettings, teacher: torch.dtype | None, de
 
 def computes_natively(dtype: torch.dtype, device: torch.device) -> bool:
     """Whether the device has instructions for a dtype, and so gains speed by it."""
-    if dtype == torch.bfloat16 and device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
     if dtype == torch.bfloat16:
-        return teacher_dtype("auto", device) == torch.bfloat16
+        return computes_bfloat16(device)
     return dtype != torch.float16 or get_accelerator().is_fp16_supported()
 
 

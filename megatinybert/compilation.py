@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from megatinybert.compiled import compiler_problem
+from megatinybert.compiled import compiler_problem, keeping_random_state
 from megatinybert.dist import World
 from megatinybert.ds_config import DeepSpeedSettings
 from megatinybert.engine import rank_micro_batches, trial_of, try_batch
@@ -100,7 +100,7 @@ def _seconds_of_pass(
 ) -> float:
     """Forward and backward: the median of the repeats, after a pass that counts only where there are none."""
     seconds, device = [], batch["input_ids"].device
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with keeping_random_state(device):
         for _ in range(1 + repeats):
             seconds.append(seconds_of(lambda: try_batch(trial, teacher, batch, settings), device))
             trial.zero_grad()

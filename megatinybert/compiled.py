@@ -8,6 +8,7 @@ training, since they do not in measurements.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
 import os
@@ -51,8 +52,7 @@ def compiled_run(model: PreTrainedModel, shape: torch.Size, frozen: bool) -> Run
             return run_captured(model, batch)
         if not traced:
             # Transformers prepares a model in its first pass, in a way that cannot be traced.
-            device = batch["input_ids"].device
-            with torch.no_grad(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            with torch.no_grad(), keeping_random_state(batch["input_ids"].device):
                 run_captured(model, batch)
             traced = True
         with _BACKWARD():
@@ -74,6 +74,11 @@ def compiled_terms(objective: nn.Module) -> Terms:
             return compiled(_parts(student), _parts(teacher) if teacher else None, batch)
 
     return run
+
+
+def keeping_random_state(device: torch.device) -> contextlib.AbstractContextManager[None]:
+    """What is drawn within counts for nothing after: of this device, since torch else warns of all that there are."""
+    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
 
 def compiler_problem(stage: int, device: torch.device) -> str | None:

@@ -18,6 +18,7 @@ from transformers import AutoConfig, BertConfig, BertModel, PreTrainedConfig, Pr
 
 from megatinybert.capture import ATTENTION_NAME, Features, run_captured
 from megatinybert.compiled import Run, compiled_run
+from megatinybert.peak import computes_bfloat16
 from megatinybert.quantized import quantize_products
 from megatinybert.schema import Quantize
 
@@ -75,12 +76,11 @@ def teacher_dtype(name: str, device: torch.device, quantize: Quantize = "none") 
         return DTYPES[name]
     if device.type == "cuda":
         # torchao's products in 8 bits leave float16's range before they are scaled.
-        wide = quantize != "none" and torch.cuda.get_device_capability(device) >= (8, 0)
+        wide = quantize != "none" and computes_bfloat16(device)
         return torch.bfloat16 if wide else torch.float16
     if quantize != "none":
         return torch.float32
-    native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-    return torch.bfloat16 if device.type == "cpu" and native else torch.float32
+    return torch.bfloat16 if computes_bfloat16(device) else torch.float32
 
 
 def load_teacher(

@@ -33,6 +33,14 @@ _TABLE: list[tuple[str, dict[str, float]]] = [
 _NAMES = {torch.float16: "fp16", torch.bfloat16: "bf16", torch.float32: "fp32"}
 
 
+def computes_bfloat16(device: torch.device) -> bool:
+    """Whether the device has instructions for bfloat16; elsewhere it is slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return device.type == "cpu" and native
+
+
 @dataclass(frozen=True)
 class Peak:
     """The rate of one device. source: "table: NVIDIA H200", or "measured"."""

@@ -194,7 +194,7 @@ def test_fp16_where_deepspeed_does_not_run_it(
 def test_16_bits_without_instructions_for_them(
     toy_inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checks, "teacher_dtype", lambda *_: torch.float32)
+    monkeypatch.setattr(checks, "computes_bfloat16", lambda device: False)
     expect(look(toy_inputs, tmp_path, deepspeed="zero1-bf16"), "warn", "precision", "zero1-bf16.json", "take")
     findings = look(toy_inputs, tmp_path, **{"teacher.dtype": "bf16"})
     expect(findings, "warn", "precision", "--teacher.dtype bf16", "no instructions", "take auto")

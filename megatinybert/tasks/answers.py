@@ -95,12 +95,12 @@ def predict(inputs: TaskInputs, student: str, device: torch.device) -> None:
         skipped = Skipped() if inputs.config.task.skip_bad_rows else None
         write_predictions(task, read_rows(task, path, skipped, with_labels=False), logits, target)
         print(f"{len(rows):,} predictions: {target}")
-        if not config.input and split in task.submission and skipped and skipped.count:
-            print(
-                f"warning: no file for submission of {split}: {skipped.count:,} of its rows are left out",
-                file=sys.stderr,
-            )
-        elif not config.input and split in task.submission:
+        if config.input or split not in task.submission:
+            continue
+        if skipped and skipped.count:
+            text = f"warning: no file for submission of {split}: {skipped.count:,} of its rows are left out"
+            print(text, file=sys.stderr)
+        else:
             print(f"for submission: {write_submission(task, split, predictions_of(task, logits), folder)}")
 
 
