@@ -8,6 +8,7 @@ same with an objective that costs next to nothing, so that step over floor is wh
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -23,7 +24,7 @@ from megatinybert.data.tokenizer import SpecialIds
 from megatinybert.data.windows import TokenStream, Windows
 from megatinybert.dist import World
 from megatinybert.ds_config import load_ds_config
-from megatinybert.engine import build_engine, rank_micro_batches, train_step
+from megatinybert.engine import build_engine, micro_batches_ahead, rank_micro_batches, train_step
 from megatinybert.flops import forward_flops, training_flops
 from megatinybert.general_schema import ObjectiveConfig
 from megatinybert.layer_map import resolve_layer_map
@@ -107,7 +108,7 @@ class Bench:
         return self._eager_teacher
 
     def micro_batches(self, step: int) -> Iterable[tuple[int, dict[str, Tensor]]]:
-        """The input of a step: one micro batch, read as the product reads it."""
+        """The input of a step: one micro batch."""
         return rank_micro_batches(self.windows, step, self.job.micro_batch, self.job.micro_batch, self.world)
 
 
@@ -153,7 +154,8 @@ class EngineStep:
         if bench.job.compile == "always":
             trainee.compile_passes(bench.shape)
         self._engine = build_engine(trainee.to(bench.world.device), bench.config.optimizer, bench.settings)
-        self._steps = itertools.count()
+        rows, steps = bench.job.micro_batch, range(sys.maxsize)
+        self._steps = zip(steps, micro_batches_ahead(bench.windows, steps, rows, rows, bench.world), strict=True)
 
     def __call__(self) -> None:
         self._step(Stopwatch(self._bench.world.device))
@@ -165,8 +167,8 @@ class EngineStep:
         return watch.read()
 
     def _step(self, watch: Stopwatch) -> None:
-        step, config = next(self._steps), self._bench.config
-        batches, rate = self._bench.micro_batches(step), config.optimizer.learning_rate
+        (step, batches), config = next(self._steps), self._bench.config
+        rate = config.optimizer.learning_rate
         train_step({"student": self._engine}, self._teacher, batches, step, config.run.seed, rate, watch)
 
 

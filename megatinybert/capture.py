@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
@@ -23,6 +24,9 @@ ATTENTION_NAME = "megatinybert_capture"
 # (benchmarks/README.md, "Attention of the student on a CPU").
 _FLOAT32_BELOW = 512
 _HAS_AMX = torch.cpu._is_amx_tile_supported()
+# What head widths have to be a multiple of on CUDA: any other has no kernel there in float32 or with a mask, and falls
+# back to one that holds the scores (`check_head_dim_size_mem_efficient` in PyTorch's sdp_utils.cpp).
+_CUDA_MULTIPLE = 8
 MODEL_INPUTS = ("input_ids", "token_type_ids", "position_ids", "attention_mask")
 
 
@@ -53,12 +57,30 @@ def _captured_attention(
     if capture is not None:
         capture.queries.append(query)
         capture.keys.append(key)
+    if kwargs.get("scaling") is None:
+        kwargs["scaling"] = query.shape[-1] ** -0.5
+    attend = _padded_attention if _needs_padding(query) else sdpa_attention_forward
     if not _is_faster_in_float32(query):
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+        return attend(module, query, key, value, attention_mask, **kwargs)
     with torch.autocast("cpu", enabled=False):  # it would narrow them again
         wide = query.float(), key.float(), value.float()
-        context, weights = sdpa_attention_forward(module, *wide, attention_mask, **kwargs)
+        context, weights = attend(module, *wide, attention_mask, **kwargs)
     return context.to(query.dtype), weights
+
+
+def _padded_attention(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any
+) -> tuple[Tensor, Tensor | None]:
+    """The same in heads that are filled up with zeros, which change no score and are cut off the result."""
+    width = query.shape[-1]
+    missing = -width % _CUDA_MULTIPLE
+    filled = (functional.pad(tensor, (0, missing)) for tensor in (query, key, value))
+    context_BSHD, weights = sdpa_attention_forward(module, *filled, mask, **kwargs)
+    return context_BSHD[..., :width], weights
+
+
+def _needs_padding(query_BHSD: Tensor) -> bool:
+    return query_BHSD.device.type == "cuda" and query_BHSD.shape[-1] % _CUDA_MULTIPLE != 0
 
 
 def _is_faster_in_float32(query_BHSD: Tensor) -> bool:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from transformers import BertModel
 
 from megatinybert.augment.options import AugmentOptions, AugmentReport
-from megatinybert.augment.run import augment
+from megatinybert.augment.run import augment, check_made_by
 from megatinybert.dist import World, check_shared
 from megatinybert.files import write_atomically
 from megatinybert.findings import refuse_differences
@@ -19,7 +20,7 @@ from megatinybert.mlm_model import has_mlm_head
 from megatinybert.models import fingerprint_of, load_encoder, teacher_dtype
 from megatinybert.published import has_classifier
 from megatinybert.record import write_config
-from megatinybert.task_schema import PredictConfig, TaskConfig
+from megatinybert.task_schema import PredictConfig, TaskConfig, in_words_of_task
 from megatinybert.tasks.answers import evaluate, predict
 from megatinybert.tasks.inputs import TaskInputs, open_inputs, settings_of
 from megatinybert.tasks.measure import SCORE
@@ -65,29 +66,13 @@ def _augment(inputs: TaskInputs, world: World) -> None:
         rows = inputs.rows(inputs.files.train, "rows of the masked-LM")
         run_stage(masked_lm(inputs, rows, world), inputs, world)
         name = str(inputs.output / "mlm")
-    options = AugmentOptions(
-        task=inputs.task.name,
-        data_dir=config.task.data_dir,
-        model=name,
-        output=_augmented(inputs),
-        tokenizer=config.teacher.tokenizer if name == config.teacher.model else None,
-        labels=config.task.labels,
-        kind=config.task.kind,
-        copies=None if wanted.copies == "published" else wanted.copies,
-        probability=wanted.probability,
-        candidates=wanted.candidates,
-        vectors=Path(wanted.vectors) if wanted.vectors else None,
-        segmenter=wanted.segmenter,
-        rows=wanted.rows,
-        seed=config.run.seed,
-        skip_bad_rows=config.task.skip_bad_rows,
-        resume=True,
-    )
+    options = _augment_options(inputs, name)
     options.output.parent.mkdir(parents=True, exist_ok=True)
 
     def rewrite() -> AugmentReport:
         try:
-            return augment(options)
+            with _in_words_of_task():
+                return augment(options)
         except RuntimeError as error:  # a worker was killed
             raise ChildProcessError(str(error)) from error
 
@@ -102,7 +87,8 @@ def _one(inputs: TaskInputs, world: World) -> None:
         return
     teacher = _fine_tuned_teacher(inputs)
     _check_teacher(inputs, world)
-    run_stage(layers(inputs, teacher, inputs.rows(_training_file(inputs), "training rows"), world), inputs, world)
+    rows = inputs.rows(_training_file(inputs, world), "training rows")
+    run_stage(layers(inputs, teacher, rows, world), inputs, world)
 
 
 def _two(inputs: TaskInputs, world: World) -> None:
@@ -111,7 +97,7 @@ def _two(inputs: TaskInputs, world: World) -> None:
     model = load_fine_tuned(name, "teacher", inputs.task, config.teacher.labels)
     teacher = as_teacher(model, teacher_dtype(config.teacher.dtype, world.device), world.device)
     body = first_student(inputs, name)[0] if _leaves_out_one(config) else _student_of_one(inputs)
-    rows = inputs.rows(_training_file(inputs), "training rows")
+    rows = inputs.rows(_training_file(inputs, world), "training rows")
     run_stage(answers(inputs, teacher, body, rows, world), inputs, world)
 
 
@@ -169,14 +155,50 @@ def _augmented(inputs: TaskInputs) -> Path:
     return inputs.output / "augmented" / "train.jsonl"
 
 
-def _training_file(inputs: TaskInputs) -> Path:
-    """What the student trains on."""
+@contextmanager
+def _in_words_of_task() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(in_words_of_task(str(error))) from error
+
+
+def _augment_options(inputs: TaskInputs, model: str) -> AugmentOptions:
+    config, wanted = inputs.config, inputs.config.augment
+    return AugmentOptions(
+        task=inputs.task.name,
+        data_dir=config.task.data_dir,
+        model=model,
+        output=_augmented(inputs),
+        tokenizer=config.teacher.tokenizer if model == config.teacher.model else None,
+        labels=config.task.labels,
+        kind=config.task.kind,
+        copies=None if wanted.copies == "published" else wanted.copies,
+        probability=wanted.probability,
+        candidates=wanted.candidates,
+        vectors=Path(wanted.vectors) if wanted.vectors else None,
+        segmenter=wanted.segmenter,
+        rows=wanted.rows,
+        seed=config.run.seed,
+        skip_bad_rows=config.task.skip_bad_rows,
+        resume=True,
+    )
+
+
+def _training_file(inputs: TaskInputs, world: World) -> Path:
+    """What the student trains on. Raises ValueError where it is not there, or made otherwise. Every rank calls it."""
     if inputs.config.augment.copies == 0:
         return inputs.files.train
     if not _augmented(inputs).is_file():
         raise ValueError(
             f"{_augmented(inputs)} is not there yet: run augment first, or train without it by --augment.copies 0"
         )
+
+    def check() -> None:
+        with _in_words_of_task():
+            check_made_by(_augment_options(inputs, inputs.config.augment.model or inputs.config.teacher.model))
+
+    world.first(check)
     return _augmented(inputs)
 
 

@@ -71,6 +71,12 @@ def check_precision(settings: DeepSpeedSettings, teacher: torch.dtype | None, de
         for what, (dtype, fix) in slow.items()
         if not computes_natively(dtype, device)
     ]
+    if settings.precision == "fp32" and device.type == "cuda" and computes_natively(torch.bfloat16, device):
+        text = (
+            f"--deepspeed {settings.path} computes the student in float32, in which this GPU is many times slower than "
+            "in 16 bits: take one that keeps its weights in float32 and computes in bfloat16, such as zero1-autocast"
+        )
+        findings.append(Finding("warn", "precision", text))
     text = f"student {settings.precision}" + (f", teacher {_name(teacher)}" if teacher else "")
     return findings or [Finding("ok", "precision", text)]
 

@@ -13,7 +13,9 @@ import functools
 import importlib.util
 import os
 import shutil
+import sysconfig
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -105,6 +107,8 @@ def _triton_problem(device: torch.device) -> str | None:
     compilers = [os.environ.get("CC", ""), "gcc", "clang", "cc"]
     if not any(shutil.which(name) for name in compilers if name):
         return "there is no C compiler, which triton builds its launcher with; install gcc"
+    if not Path(sysconfig.get_path("include"), "Python.h").is_file():
+        return "there is no Python.h, which triton builds its launcher with; install Python's headers (python3-dev)"
     return None
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterable, Mapping
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import deepspeed
@@ -13,6 +14,7 @@ import torch
 from deepspeed.runtime.engine import DeepSpeedEngine
 from torch import Tensor
 
+from megatinybert.data.ahead import one_ahead
 from megatinybert.data.batches import TrainingData
 from megatinybert.data.order import mix
 from megatinybert.dist import World
@@ -85,12 +87,28 @@ def train_step(
 
 def rank_micro_batches(
     data: TrainingData, step: int, global_batch: int, micro_batch: int, world: World
-) -> Iterable[tuple[int, dict[str, Tensor]]]:
+) -> Iterator[tuple[int, dict[str, Tensor]]]:
     """The micro batches of a step that are this rank's: rank, rank + world size, ..."""
+    for index, batch in _rank_batches(data, step, global_batch, micro_batch, world):
+        yield index, as_tensors(batch, world.device)
+
+
+def micro_batches_ahead(
+    data: TrainingData, steps: range, global_batch: int, micro_batch: int, world: World
+) -> Iterator[Iterator[tuple[int, dict[str, Tensor]]]]:
+    """`rank_micro_batches` of one step after the other, each made while the one before is trained on."""
+    made = one_ahead(batch for step in steps for batch in _rank_batches(data, step, global_batch, micro_batch, world))
+    placed = ((index, as_tensors(batch, world.device)) for index, batch in made)
+    for _ in steps:
+        yield itertools.islice(placed, global_batch // (micro_batch * world.size))
+
+
+def _rank_batches(
+    data: TrainingData, step: int, global_batch: int, micro_batch: int, world: World
+) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
     first = step * global_batch
     for index in range(world.rank, global_batch // micro_batch, world.size):
-        positions = first + index * micro_batch + np.arange(micro_batch, dtype=np.int64)
-        yield index, as_tensors(data.batch(positions), world.device)
+        yield index, data.batch(first + index * micro_batch + np.arange(micro_batch, dtype=np.int64))
 
 
 def as_tensors(batch: Mapping[str, np.ndarray], device: torch.device) -> dict[str, Tensor]:
@@ -109,6 +127,8 @@ def build_engine(
     Raises ValueError where a kernel of DeepSpeed's own cannot be compiled.
     """
     raw = copy.deepcopy(settings.raw)
+    # DeepSpeed's own speedometer waits for the device at both ends of every micro batch, to print what we measure.
+    raw.setdefault("timers", {}).setdefault("throughput", {"enabled": False})
     if optimizer.name == "sgd":
         raw["zero_allow_untested_optimizer"] = True
     if kernels.layer_norm.by == "apex":

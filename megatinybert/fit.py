@@ -19,7 +19,7 @@ from megatinybert.best import Best
 from megatinybert.capture import padding_mask
 from megatinybert.data.batches import TrainingData
 from megatinybert.dist import World
-from megatinybert.engine import StepResult, loss_scale, rank_micro_batches, train_step
+from megatinybert.engine import StepResult, loss_scale, micro_batches_ahead, train_step
 from megatinybert.models import Teacher
 from megatinybert.monitor import Monitor, memory, tag_prefix
 from megatinybert.objectives.base import Term, by_group
@@ -80,6 +80,8 @@ def fit(run: Run, first_step: int, monitor: Monitor | None) -> None:
     pending: list[tuple[int, dict[str, StepResult]]] = []
     seen, watch = _Seen([], []), Stopwatch(world.device)
     work = step_work(run.engines, run.teacher, world)
+    if world.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(world.device)  # of what was tried before
     if monitor:
         terms = {name: engine.module.objective.terms for name, engine in run.engines.items()}
         monitor.layout(layout(terms, run.measured))
@@ -87,10 +89,11 @@ def fit(run: Run, first_step: int, monitor: Monitor | None) -> None:
     if first_step == 0:
         _write(monitor, 0, run.measure())
         _draw(run, monitor, 0)
+    steps = range(first_step, run.max_steps)
+    ahead = micro_batches_ahead(run.data, steps, every.global_batch, run.micro_batch, world)
     clock = time.perf_counter()
-    for step in range(first_step, run.max_steps):
+    for step, batches in zip(steps, ahead, strict=True):
         rate = learning_rate(config.optimizer, config.schedule, step, run.max_steps)
-        batches = rank_micro_batches(run.data, step, every.global_batch, run.micro_batch, world)
         result = train_step(run.engines, run.teacher, seen.noting(batches), step, every.seed, rate, watch)
         done, last = step + 1, step + 1 == run.max_steps
         pending.append((done, result))

@@ -64,7 +64,7 @@ def settled(config: TrainingConfig, recorded: Mapping[str, Any]) -> dict[str, Ch
     """The choices that need no measuring, by option: those asked for, and those of the checkpoint.
 
     recorded: facts of the checkpoint that the run continues from, {} for a new run. "auto" takes what they say, so that
-    the continued run computes the same bits.
+    the continued run computes the same.
     """
     choices: dict[str, Choice] = {}
     asked = {

@@ -10,23 +10,11 @@ from typing import Any
 
 import torch.distributed
 import transformers
-from tokenizers import Tokenizer
 from transformers import BertConfig
 
 from megatinybert import checkpoint
-from megatinybert.attention_maps import MapChoice, choose_maps
-from megatinybert.checks import (
-    check_corpus,
-    check_mlm,
-    check_positions,
-    check_precision,
-    check_schedule,
-    check_sizes,
-    check_threads,
-    check_token_ids,
-    check_tokenizer,
-    check_weight_files,
-)
+from megatinybert.attention_maps import MapChoice
+from megatinybert.checks import check_corpus, check_precision, check_schedule, check_threads, check_token_ids
 from megatinybert.config import resolve_batch
 from megatinybert.data.batches import HeldOutData, TrainingData
 from megatinybert.data.cache import shard_text
@@ -34,21 +22,18 @@ from megatinybert.data.masking import Masked, MaskedHeldOut, Masking
 from megatinybert.data.shards import open_corpus
 from megatinybert.data.skips import Skipping, Skips
 from megatinybert.data.source import HeldOut, Samples, open_windows
-from megatinybert.data.tokenizer import SpecialIds, load_tokenizer, special_ids, tokenizer_fingerprint
 from megatinybert.disk import check_disk, check_output_folder
 from megatinybert.dist import World
 from megatinybert.ds_config import DeepSpeedSettings, load_ds_config
 from megatinybert.engine import dry_batch, rank_micro_batches
 from megatinybert.findings import Finding, Findings, refusal
-from megatinybert.first_weights import model_folder
 from megatinybert.general_schema import DataConfig, GeneralConfig
 from megatinybert.kernels import check_kernels
-from megatinybert.layer_map import resolve_layer_map
-from megatinybert.models import Teacher, load_teacher, read_bert_config, student_config, teacher_dtype
+from megatinybert.models import Teacher, teacher_dtype
+from megatinybert.prepare_models import Models, taught_models, tokenizer_name, untaught_models
 from megatinybert.quantized import check_quantized
 from megatinybert.resume import facts_of, starting_point
-from megatinybert.schema import shipped_students
-from megatinybert.trainee import Trainee, build_mlm_trainee, build_trainee
+from megatinybert.trainee import Trainee
 from megatinybert.versions import check_versions
 
 
@@ -97,8 +82,8 @@ def prepare(config: GeneralConfig, world: World, findings: Findings) -> Inputs |
     findings.add(*check_versions(), check_threads(local_ranks, world.device))
     settings = _read_settings(config, world, findings)
     taught = config.objective.name != "mlm"
-    tokenizer = findings.attempt("tokenizer", _tokenizer_name, config) or ""
-    models = (_taught_models if taught else _untaught_models)(config, tokenizer, world, findings)
+    tokenizer = findings.attempt("tokenizer", tokenizer_name, config) or ""
+    models = (taught_models if taught else untaught_models)(config, tokenizer, world, findings)
     reader, trainee, teacher = models.reader, models.trainee, models.teacher
     output = check_output_folder(Path(config.run.output_dir))
     findings.add(*([output] if output else []))
@@ -196,116 +181,6 @@ def _read_settings(config: GeneralConfig, world: World, findings: Findings) -> D
     return settings
 
 
-@dataclass(frozen=True)
-class _Reader:
-    """The tokenizer."""
-
-    tokenizer: Tokenizer
-    special: SpecialIds
-    fingerprint: str
-
-
-@dataclass(frozen=True)
-class _Models:
-    """What could be opened. whole: the configuration that decides vocabulary and segments."""
-
-    reader: _Reader | None
-    trainee: Trainee | None
-    whole: BertConfig | None
-    teacher_config: BertConfig | None = None
-    teacher: Teacher | None = None
-    maps: MapChoice | None = None
-
-    @property
-    def positions(self) -> int:
-        """How many positions all models have."""
-        shapes = [self.whole, self.trainee.student.config if self.trainee else None]
-        return min(shape.max_position_embeddings for shape in shapes if shape)
-
-
-def _taught_models(config: GeneralConfig, tokenizer: str, world: World, findings: Findings) -> _Models:
-    """A student and its teacher."""
-    name = config.teacher.model
-    assert name is not None, "which the configuration has seen to"
-    option = f"--teacher.model {name}"
-    whole = findings.attempt("teacher", read_bert_config, name, "--teacher.model")
-    if whole is None:  # its own tokenizer is not there either
-        own = config.teacher.tokenizer is None
-        return _Models(None if own else _open_tokenizer(tokenizer, option, None, findings), None, None)
-    trainee = _build_trainee(config, whole, findings)
-    teacher = _load_teacher(config, whole, trainee, world, findings)
-    reader = _open_tokenizer(tokenizer, option, whole, findings)
-    maps = None
-    if trainee:
-        shape, depth = trainee.student.config, trainee.objective.teacher_layers
-        assert isinstance(shape, BertConfig)
-        maps = findings.attempt("attention maps", choose_maps, config, shape, whole, depth)
-    return _Models(reader, trainee, whole, whole, teacher, maps)
-
-
-def _untaught_models(config: GeneralConfig, tokenizer: str, world: World, findings: Findings) -> _Models:
-    """A model that learns from the text alone. The vocabulary of a shipped shape is the tokenizer's."""
-    wanted = config.student
-    own = None
-    if wanted.config not in shipped_students():
-        own = findings.attempt("student", read_bert_config, wanted.config, "--student.config")
-    reader = _open_tokenizer(tokenizer, f"--student.config {wanted.config}", own, findings)
-    if wanted.config in shipped_students() and reader:
-        own = BertConfig(vocab_size=reader.special.vocab_size)
-    if own is None:
-        return _Models(reader, None, None)
-    shape = student_config(wanted.config, own, wanted.hidden_dropout, wanted.attention_dropout)
-    findings.add(*check_positions(config, None, shape))
-    trainee = findings.attempt("student", build_mlm_trainee, config, shape)
-    if trainee:
-        findings.add(*check_mlm(config, trainee.student))
-    return _Models(reader, trainee, shape)
-
-
-def _build_trainee(config: GeneralConfig, teacher: BertConfig, findings: Findings) -> Trainee | None:
-    wanted = config.student
-    dropout = (wanted.hidden_dropout, wanted.attention_dropout)
-    shape = findings.attempt("student", student_config, wanted.config, teacher, *dropout)
-    if shape is None:
-        return None
-    findings.add(*check_positions(config, teacher, shape))
-    trainee = findings.attempt("student", build_trainee, config, teacher)
-    if trainee:
-        findings.add(*check_sizes(config, teacher, trainee.student))
-        layers = resolve_layer_map(config.objective.layer_map, shape.num_hidden_layers, teacher.num_hidden_layers)
-        text = f"student layers 0 .. {len(layers) - 1} learn from {layers} of the teacher's {teacher.num_hidden_layers}"
-        findings.add(Finding("ok", "layer map", text))
-    return trainee
-
-
-def _load_teacher(
-    config: GeneralConfig, teacher: BertConfig, trainee: Trainee | None, world: World, findings: Findings
-) -> Teacher | None:
-    assert config.teacher.model is not None
-    findings.add(*check_weight_files(config.teacher.model))
-    layers = trainee.objective.teacher_layers if trainee else teacher.num_hidden_layers
-    quantize = config.teacher.quantize
-    dtype = teacher_dtype(config.teacher.dtype, world.device, quantize)
-    return findings.attempt("teacher", load_teacher, config.teacher.model, layers, dtype, world.device, quantize)
-
-
-def _tokenizer_name(config: GeneralConfig) -> str:
-    """Folder or hub name; where no teacher is named, of the model that the student starts from."""
-    return config.teacher.tokenizer or config.teacher.model or model_folder(config.student.init)
-
-
-def _open_tokenizer(name: str, option: str, model: BertConfig | None, findings: Findings) -> _Reader | None:
-    """option: what named the model that has to know its ids."""
-    tokenizer = findings.attempt("tokenizer", load_tokenizer, name) if name else None
-    special = findings.attempt("tokenizer", special_ids, tokenizer) if tokenizer else None
-    if not (tokenizer and special):
-        return None
-    fingerprint = tokenizer_fingerprint(tokenizer)
-    if model:
-        findings.add(check_tokenizer(name, special, fingerprint, option, model))
-    return _Reader(tokenizer, special, fingerprint)
-
-
 def _with_shards(config: GeneralConfig, tokenizer: str, world: World, findings: Findings) -> DataConfig | None:
     """`config.data` with its text made into shards by rank 0; None where rank 0 has found a failure. Collective."""
     data = config.data
@@ -322,7 +197,7 @@ def _with_shards(config: GeneralConfig, tokenizer: str, world: World, findings: 
 
 
 def _open_data(
-    config: GeneralConfig, sources: DataConfig | None, models: _Models, findings: Findings
+    config: GeneralConfig, sources: DataConfig | None, models: Models, findings: Findings
 ) -> tuple[Samples, HeldOut] | None:
     """sources: `config.data` with shards."""
     reader, whole, trainee = models.reader, models.whole, models.trainee

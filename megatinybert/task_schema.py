@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -43,6 +44,18 @@ def in_words_of(stage: str, text: str) -> str:
     for option in ("run.global_batch", "run.micro_batch", "optimizer.learning_rate"):
         text = text.replace(f"--{option}", f"--{stage}.{option.partition('.')[2]}")
     return text
+
+
+def in_words_of_task(text: str) -> str:
+    """A message about an option of data_prep/augment.py, with the name that a task distillation has for it."""
+
+    def name(found: re.Match[str]) -> str:
+        option = found[1].replace("-", "_")
+        section = {"data_dir": "task", "labels": "task", "kind": "task", "skip_bad_rows": "task", "seed": "run"}
+        return f"--{section.get(option, 'augment')}.{option}"
+
+    options = "copies|rows|probability|candidates|vectors|model|segmenter|data-dir|labels|kind|skip-bad-rows|seed"
+    return re.sub(rf"--({options})(?![\w.-])", name, text.replace("--output ", ""))
 
 
 class TaskTeacherConfig(TeacherConfig):

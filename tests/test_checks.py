@@ -200,6 +200,17 @@ def test_16_bits_without_instructions_for_them(
     expect(findings, "warn", "precision", "--teacher.dtype bf16", "no instructions", "take auto")
 
 
+@pytest.mark.parametrize(("name", "level"), [("zero1", "warn"), ("zero1-autocast", "ok"), ("zero2-bf16", "ok")])
+def test_a_float32_student_on_a_gpu_with_16_bits(
+    name: str, level: str, toy_inputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "computes_bfloat16", lambda device: True)
+    settings = load_ds_config(name, load_config(recipe(toy_inputs)), 1)
+    (finding,) = checks.check_precision(settings, None, torch.device("cuda"))
+    assert finding.level == level and (level == "ok" or "such as zero1-autocast" in finding.text)
+    assert levels(checks.check_precision(settings, None, CPU)) == ["ok"]
+
+
 def test_positions(toy_inputs: Path, tmp_path: Path) -> None:
     findings = look(toy_inputs, tmp_path, **{"data.sequence_length": 65})
     assert levels([each for each in findings.all if each.subject == "positions"]) == ["fail", "fail"]  # of both models

@@ -15,6 +15,7 @@ from megatinybert.data.manifest import Record, read_record
 from megatinybert.files import publish_file, write_atomically
 
 _PLAN = "plan.json"
+_META = ".meta.json"
 
 
 class Plan(Record):
@@ -51,7 +52,7 @@ class Output:
     def __init__(self, path: Path, plan: Plan, resume: bool) -> None:
         """resume: go on with what is unfinished."""
         self.path, self._plan = path, plan
-        self._meta_path = path.with_name(path.name + ".meta.json")
+        self._meta_path = path.with_name(path.name + _META)
         self.parts = self.parts_of(path)
         self.finished = self._read_meta()
         if self.finished is None:
@@ -102,7 +103,7 @@ class Output:
         meta = read_record(Meta, self._meta_path)
         if not self.path.exists() and meta.plan != self._plan:
             return None  # removed, to be made anew
-        _refuse_differences(f"--output {self.path} is there already, made otherwise", meta.plan, self._plan)
+        refuse_other_plan(self.path, meta.plan, self._plan)
         if not self.path.is_file() or self.path.stat().st_size != meta.bytes:
             raise ValueError(
                 f"--output {self.path} is gone or changed since it was made ({meta.bytes:,} bytes then): delete it and "
@@ -120,18 +121,30 @@ class Output:
             )
         then = read_record(Plan, plan_path) if plan_path.is_file() else None
         if begun and then is not None:
-            _refuse_differences(f"--resume: {self.path} was begun otherwise", then, self._plan)
+            _refuse_differences(f"--resume: {self.path} was begun otherwise", then, self._plan, self.parts)
         elif then != self._plan:
             shutil.rmtree(self.parts, ignore_errors=True)
             self.parts.mkdir(parents=True)
             write_atomically(plan_path, self._plan.model_dump_json(indent=1))
 
 
-def _refuse_differences(what: str, then: Plan, now: Plan) -> None:
+def plan_of(path: Path) -> Plan | None:
+    """What the finished file was made by; None of a file that is not from here."""
+    meta = path.with_name(path.name + _META)
+    return read_record(Meta, meta).plan if meta.is_file() else None
+
+
+def refuse_other_plan(path: Path, then: Plan, now: Plan) -> None:
+    """Raise ValueError where a file was made by another plan, with a line for each difference."""
+    _refuse_differences(f"--output {path} is there already, made otherwise", then, now, path)
+
+
+def _refuse_differences(what: str, then: Plan, now: Plan, there: Path) -> None:
     differences = []
     for before, after in ((then.options, now.options), (then.inputs, now.inputs)):
         for name in sorted(before.keys() | after.keys()):
             if before.get(name) != after.get(name):
                 differences.append(f"--{name.replace('_', '-')}: {before.get(name)}, now {after.get(name)}")
     if differences:
-        raise ValueError("\n".join([what, *differences]) + "\nuse the same options and files, or name another file")
+        remedy = f"use the same options and files, remove {there} to have it made anew, or name another file"
+        raise ValueError("\n".join([what, *differences, remedy]))

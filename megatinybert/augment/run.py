@@ -26,7 +26,7 @@ from megatinybert.augment.candidates import proposals
 from megatinybert.augment.chunks import Chunk, ChunkRewriter, Settings, chunks, texts_of
 from megatinybert.augment.masked_lm import load_masked_lm
 from megatinybert.augment.options import AugmentOptions, AugmentReport
-from megatinybert.augment.output import Output, Plan
+from megatinybert.augment.output import Output, Plan, plan_of, refuse_other_plan
 from megatinybert.augment.rewrite import SELECTED
 from megatinybert.augment.vectors import open_vectors, vectors_key
 from megatinybert.augment.words import Splitter
@@ -76,6 +76,18 @@ def augment(options: AugmentOptions, show_progress: bool = True) -> AugmentRepor
         written, int(selected.sum()), skipped.count, f"megatinybert {__version__}", time.monotonic() - began
     )
     return AugmentReport(meta.totals, False, time.monotonic() - began, skipped.messages)
+
+
+def check_made_by(options: AugmentOptions) -> None:
+    """Raise ValueError where the output was made with other options, rows or vectors than these.
+
+    The model is not looked at, for it may be gone by now, nor is a file that is not from here.
+    """
+    made_by = plan_of(options.output)
+    if made_by:
+        files = open_task(options.task, options.data_dir, options.labels, options.kind)
+        plan = _plan(options, _settings(options, files.task), files, str(made_by.inputs["model"]))
+        refuse_other_plan(options.output, made_by, plan)
 
 
 def select(count: int, rows: int, seed: int) -> np.ndarray:

@@ -119,7 +119,7 @@ def test_a_stage_says_which_one_comes_before_it(
     [
         ("teacher", "finetune.learning_rate", ("--finetune.learning_rate: 0.003 there, 0.5 now",)),
         ("one", "one.max_steps", ("steps: 30 there, 2 now",)),
-        ("two", "run.seed", ("run.seed: 0 there, 2 now",)),
+        ("two", "two.temperature", ("--two.temperature: 1.0 there, 2.0 now",)),
     ],
 )
 def test_a_finished_model_that_was_made_otherwise_is_not_taken_for_this_one(
@@ -135,6 +135,25 @@ def test_a_finished_model_that_was_made_otherwise_is_not_taken_for_this_one(
     value = 0.5 if option.endswith("rate") else 2
     message = refusal(action, options(task_inputs, "singles", output, **{option: value}), world)
     assert_says(message, "was made otherwise:", *expected, "choose another --run.output_dir")
+
+
+def test_rows_that_were_augmented_otherwise_are_not_taken_for_these(
+    done_task: Path, task_inputs: Path, world: World, tmp_path: Path
+) -> None:
+    output = shutil.copytree(done_task, tmp_path / "task")
+    shutil.rmtree(output / "mlm")  # which may be gone by now
+    path = output / "augmented" / "train.jsonl"
+    changed: dict[str, object] = {"augment.copies": 3, "augment.candidates": 4, "run.seed": 2}
+    given = options(task_inputs, "singles", output, **changed)
+    for action in ("one", "two"):
+        message = refusal(action, given, world)
+        assert_says(message, f"{path} is there already, made otherwise", "--augment.copies: 1, now 3", f"remove {path}")
+        assert_says(message, "--augment.candidates: ", ", now 4", "--run.seed: 0, now 2")
+        assert "--output" not in message
+    same = options(task_inputs, "singles", output)
+    run("two", same, world)  # passed over
+    path.with_name("train.jsonl.meta.json").unlink()  # rows of the user's own making
+    run("two", same, world)
 
 
 def test_stage_two_needs_the_shape_of_stage_one(
