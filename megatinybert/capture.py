@@ -103,6 +103,9 @@ def run_captured(model: PreTrainedModel, batch: dict[str, Tensor]) -> Features:
     """
     features = Features()
     inputs = {name: batch[name] for name in MODEL_INPUTS if name in batch}
+    mask_BS = padding_mask(batch)
+    if mask_BS is not None:  # of a mask (B, S) Transformers reads whether there is padding at all, and waits for it
+        inputs["attention_mask"] = mask_BS[:, None, None, :]
     output = model.base_model(**inputs, output_hidden_states=True, capture=features)
     features.hidden_states = list(output.hidden_states)
     features.logits = head_logits(model, features.hidden_states[-1], batch)
