@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -62,6 +63,16 @@ def golden_run(toy_inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     done = toys.run_general(golden_options(toy_inputs, folder))
     assert done.returncode == 0, done.stderr
     return folder
+
+
+@pytest.fixture
+def pinned_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The packages as requirements.txt pins them, whichever of the supported versions is installed."""
+    from megatinybert.versions import PACKAGES
+
+    pins = {name: wanted.tested for name, wanted in PACKAGES.items()}
+    installed = importlib.metadata.version
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: pins.get(name) or installed(name))
 
 
 @pytest.fixture(scope="session")

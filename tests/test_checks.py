@@ -68,6 +68,7 @@ def shards(toy_inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "shards"
 
 
+@pytest.mark.usefixtures("pinned_versions")
 def test_a_run_as_it_should_be_has_nothing_to_look_at(
     toy_inputs: Path, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,6 +155,7 @@ def test_versions(installed: dict[str, str], expected: list[str], monkeypatch: p
         assert finding.level == "ok" or "pip install '" in finding.text
 
 
+@pytest.mark.usefixtures("pinned_versions")
 def test_another_python_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "version_info", (3, 14, 0))
     assert "Python 3.14.0" in versions.check_versions()[0].text

@@ -107,6 +107,7 @@ def test_under_the_launcher_it_is_refused(
     assert "start it without the launcher" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("pinned_versions")
 def test_without_a_package_that_alone_is_told(
     toy_inputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
