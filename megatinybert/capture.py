@@ -21,7 +21,7 @@ from megatinybert.heads import head_logits
 
 ATTENTION_NAME = "megatinybert_capture"
 # Below this length, torch's attention on a CPU without AMX has a faster backward pass in float32 than in bfloat16
-# (benchmarks/README.md, "Attention of the student on a CPU").
+# (benchmarks/README.md, "The student's attention on a CPU").
 _FLOAT32_BELOW = 512
 _HAS_AMX = torch.cpu._is_amx_tile_supported()
 # What head widths have to be a multiple of on CUDA: any other has no kernel there in float32 or with a mask, and falls
