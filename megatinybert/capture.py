@@ -74,8 +74,8 @@ def _padded_attention(
     """The same in heads that are filled up with zeros, which change no score and are cut off the result."""
     width = query.shape[-1]
     missing = -width % _CUDA_MULTIPLE
-    filled = (functional.pad(tensor, (0, missing)) for tensor in (query, key, value))
-    context_BSHD, weights = sdpa_attention_forward(module, *filled, mask, **kwargs)
+    query, key, value = (functional.pad(tensor, (0, missing)) for tensor in (query, key, value))
+    context_BSHD, weights = sdpa_attention_forward(module, query, key, value, mask, **kwargs)
     return context_BSHD[..., :width], weights
 
 
