@@ -18,7 +18,7 @@ from megatinybert.attention_maps import AttentionPictures, drawing_interval
 from megatinybert.compilation import settle_kernels
 from megatinybert.disk import nearest_existing
 from megatinybert.dist import World
-from megatinybert.engine import build_engine, rank_micro_batches, train_step
+from megatinybert.engine import build_engine, micro_batches_ahead, train_step
 from megatinybert.evaluate import held_out
 from megatinybert.general_schema import GeneralConfig
 from megatinybert.monitor import peak_memory
@@ -85,8 +85,9 @@ def estimate(config: GeneralConfig, inputs: Inputs, ranks: int, alone: World, se
     watch = Stopwatch(alone.device)
 
     def train(first: int, steps: int) -> dict[str, float]:
-        for step in range(first, first + steps):
-            batches = rank_micro_batches(inputs.data, step, shown * inputs.micro_batch, inputs.micro_batch, alone)
+        numbers, micro_batch = range(first, first + steps), inputs.micro_batch
+        ahead = micro_batches_ahead(inputs.data, numbers, shown * micro_batch, micro_batch, alone)
+        for step, batches in zip(numbers, ahead, strict=True):
             rate = learning_rate(config.optimizer, config.schedule, step % inputs.max_steps, inputs.max_steps)
             train_step(engines, inputs.teacher, batches, step, run.seed, rate, watch)
         return watch.read()
