@@ -154,8 +154,8 @@ class EngineStep:
         if bench.job.compile == "always":
             trainee.compile_passes(bench.shape)
         self._engine = build_engine(trainee.to(bench.world.device), bench.config.optimizer, bench.settings)
-        rows, steps = bench.job.micro_batch, range(sys.maxsize)
-        self._steps = zip(steps, micro_batches_ahead(bench.windows, steps, rows, rows, bench.world), strict=True)
+        rows = bench.job.micro_batch
+        self._steps = enumerate(micro_batches_ahead(bench.windows, range(sys.maxsize), rows, rows, bench.world))
 
     def __call__(self) -> None:
         self._step(Stopwatch(self._bench.world.device))

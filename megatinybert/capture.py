@@ -57,14 +57,13 @@ def _captured_attention(
     if capture is not None:
         capture.queries.append(query)
         capture.keys.append(key)
-    if kwargs.get("scaling") is None:
-        kwargs["scaling"] = query.shape[-1] ** -0.5
-    attend = _padded_attention if _needs_padding(query) else sdpa_attention_forward
+    if _needs_padding(query):
+        return _padded_attention(module, query, key, value, attention_mask, **kwargs)
     if not _is_faster_in_float32(query):
-        return attend(module, query, key, value, attention_mask, **kwargs)
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
     with torch.autocast("cpu", enabled=False):  # it would narrow them again
         wide = query.float(), key.float(), value.float()
-        context, weights = attend(module, *wide, attention_mask, **kwargs)
+        context, weights = sdpa_attention_forward(module, *wide, attention_mask, **kwargs)
     return context.to(query.dtype), weights
 
 
@@ -73,6 +72,8 @@ def _padded_attention(
 ) -> tuple[Tensor, Tensor | None]:
     """The same in heads that are filled up with zeros, which change no score and are cut off the result."""
     width = query.shape[-1]
+    if kwargs.get("scaling") is None:
+        kwargs["scaling"] = width**-0.5  # not that of the filled-up width
     missing = -width % _CUDA_MULTIPLE
     query, key, value = (functional.pad(tensor, (0, missing)) for tensor in (query, key, value))
     context_BSHD, weights = sdpa_attention_forward(module, query, key, value, mask, **kwargs)

@@ -49,13 +49,14 @@ def in_words_of(stage: str, text: str) -> str:
 def in_words_of_task(text: str) -> str:
     """A message about an option of data_prep/augment.py, with the name that a task distillation has for it."""
 
+    sections = dict.fromkeys(AugmentConfig.model_fields, "augment") | {"seed": "run"}
+    sections |= dict.fromkeys(("data_dir", "labels", "kind", "skip_bad_rows"), "task")
+
     def name(found: re.Match[str]) -> str:
         option = found[1].replace("-", "_")
-        section = {"data_dir": "task", "labels": "task", "kind": "task", "skip_bad_rows": "task", "seed": "run"}
-        return f"--{section.get(option, 'augment')}.{option}"
+        return f"--{sections[option]}.{option}" if option in sections else found[0]
 
-    options = "copies|rows|probability|candidates|vectors|model|segmenter|data-dir|labels|kind|skip-bad-rows|seed"
-    return re.sub(rf"--({options})(?![\w.-])", name, text.replace("--output ", ""))
+    return re.sub(r"--([a-z-]+)(?![\w.-])", name, text.replace("--output ", ""))
 
 
 class TaskTeacherConfig(TeacherConfig):

@@ -15,7 +15,6 @@ from megatinybert.data.manifest import Record, read_record
 from megatinybert.files import publish_file, write_atomically
 
 _PLAN = "plan.json"
-_META = ".meta.json"
 
 
 class Plan(Record):
@@ -52,7 +51,7 @@ class Output:
     def __init__(self, path: Path, plan: Plan, resume: bool) -> None:
         """resume: go on with what is unfinished."""
         self.path, self._plan = path, plan
-        self._meta_path = path.with_name(path.name + _META)
+        self._meta_path = _meta_of(path)
         self.parts = self.parts_of(path)
         self.finished = self._read_meta()
         if self.finished is None:
@@ -130,8 +129,12 @@ class Output:
 
 def plan_of(path: Path) -> Plan | None:
     """What the finished file was made by; None of a file that is not from here."""
-    meta = path.with_name(path.name + _META)
+    meta = _meta_of(path)
     return read_record(Meta, meta).plan if meta.is_file() else None
+
+
+def _meta_of(path: Path) -> Path:
+    return path.with_name(path.name + ".meta.json")
 
 
 def refuse_other_plan(path: Path, then: Plan, now: Plan) -> None:
