@@ -25,12 +25,12 @@ import transformers
 from transformers import BertConfig, BertForMaskedLM
 
 from benchmarks.measure import environment, interleave
-from megatinybert import dist
-from megatinybert.augment.masked_lm import Filler, Query, top_ids
-from megatinybert.augment.run import BATCH_TOKENS
-from megatinybert.files import write_atomically
-from megatinybert.models import student_config, teacher_dtype
-from megatinybert.schema import shipped_students
+from megatinybert.config.schema import shipped_students
+from megatinybert.models.load import student_config, teacher_dtype
+from megatinybert.runtime import dist
+from megatinybert.runtime.files import write_atomically
+from megatinybert.tasks.augment.masked_lm import Filler, Query, top_ids
+from megatinybert.tasks.augment.run import BATCH_TOKENS
 
 _CANDIDATES = 15
 _CLS, _SEP, _MASK, _FIRST_WORD = 101, 102, 103, 1000  # ids of BERT's vocabulary; their values do not matter

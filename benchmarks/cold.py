@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from megatinybert.data.shards import bin_path
-from megatinybert.data.windows import Windows
+from megatinybert.corpus.shards import bin_path
+from megatinybert.samples.windows import Windows
 
 _IO = Path("/proc/self/io")
 

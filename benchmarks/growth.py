@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also where the p
 
 from matplotlib.figure import Figure
 
-from megatinybert.curves import save
+from megatinybert.tracking.curves import save
 
 Curves = dict[str, dict[int, float]]  # by name, a value for each length
 _SAME = ("student", "deepspeed", "compile", "quantize")

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from transformers import BertConfig, BertModel
 
-from megatinybert.config import GeneralConfig, load_config
-from megatinybert.data.shards import bin_path, idx_path, write_index
-from megatinybert.ds_config import load_ds_config
-from megatinybert.models import read_bert_config
+from megatinybert.config.deepspeed import load_ds_config
+from megatinybert.config.load import GeneralConfig, load_config
+from megatinybert.corpus.shards import bin_path, idx_path, write_index
+from megatinybert.models.load import read_bert_config
 
 
 @dataclass(frozen=True)

@@ -42,11 +42,11 @@ from benchmarks.cold import cold_read, readahead_kib
 from benchmarks.corpora import SPECIAL, write_corpus_folder
 from benchmarks.measure import environment, interleave
 from benchmarks.memory import peak_growth
-from megatinybert.data.order import SampleOrder
-from megatinybert.data.shards import TokenShard, open_corpus
-from megatinybert.data.windows import TokenStream, Windows
-from megatinybert.files import write_atomically
-from megatinybert.general_schema import DataConfig
+from megatinybert.config.general import DataConfig
+from megatinybert.corpus.shards import TokenShard, open_corpus
+from megatinybert.runtime.files import write_atomically
+from megatinybert.samples.order import SampleOrder
+from megatinybert.samples.windows import TokenStream, Windows
 
 _BLOCK = 4096  # what the documentation advises for a slow disk
 _GROUP: int = DataConfig.model_fields["shuffle_group"].default
@@ -228,7 +228,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
     """Against the size of the corpus: tokens a second from the page cache, and the time of the order alone."""
     from matplotlib.figure import Figure
 
-    from megatinybert.curves import save
+    from megatinybert.tracking.curves import save
 
     figure = Figure(figsize=(9.0, 4.5), dpi=120, layout="constrained")
     panels = figure.subplots(1, 2)

@@ -16,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from megatinybert.peak import computes_bfloat16, seconds_of
+from megatinybert.runtime.hardware import computes_bfloat16, seconds_of
 
 WARM_UP = 2
 Name = TypeVar("Name")

@@ -43,7 +43,7 @@ def peak_growth(function: Callable[[], object], device: torch.device) -> int:
 
 
 def _measure(job: Job, variant: str) -> int:
-    from megatinybert import dist
+    from megatinybert.runtime import dist
 
     world = dist.start()  # before whatever imports DeepSpeed
     import transformers

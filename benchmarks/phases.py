@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also where the p
 import yaml
 from matplotlib.figure import Figure
 
-from megatinybert.curves import Row, loss_names, read_metrics, save
+from megatinybert.tracking.curves import Row, loss_names, read_metrics, save
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -27,13 +27,13 @@ from unittest import mock
 import numpy as np
 from tokenizers import Tokenizer
 
-from megatinybert.data import build
-from megatinybert.data.blocks import Block, ReadSettings, read_blocks
-from megatinybert.data.documents import split_documents
-from megatinybert.data.encode import EncodedBlock, Encoder, EncodeSettings
-from megatinybert.data.text import find_sources
-from megatinybert.data.tokenizer import load_tokenizer, special_ids, tokenizer_from_json
-from megatinybert.workers import in_order
+from megatinybert.corpus import build
+from megatinybert.corpus.blocks import Block, ReadSettings, read_blocks
+from megatinybert.corpus.documents import split_documents
+from megatinybert.corpus.encode import EncodedBlock, Encoder, EncodeSettings
+from megatinybert.corpus.sources import find_sources
+from megatinybert.corpus.tokenizer import load_tokenizer, special_ids, tokenizer_from_json
+from megatinybert.runtime.workers import in_order
 
 _READY_SECONDS = 300  # for processes to start in; one that fails to would otherwise be waited for without end
 _BATCH_CHARACTERS = 1 << 15  # of a call of the tokenizer: the fastest of the floor's

@@ -29,8 +29,8 @@ from transformers import BertConfig, BertModel
 
 from benchmarks.job import write_corpus
 from benchmarks.measure import Times, environment, turns
-from megatinybert.files import write_atomically
-from megatinybert.models import read_bert_config
+from megatinybert.models.load import read_bert_config
+from megatinybert.runtime.files import write_atomically
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
 _WARM_UP_STEPS = 5

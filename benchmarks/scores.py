@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.measure import environment, interleave, native_dtypes
-from megatinybert import dist
 from megatinybert.objectives.scores import gram_square_sum, literal_square_sum, takes_gram_form
+from megatinybert.runtime import dist
 
 # Head widths: of 4L-312 under MiniLM and under BERT-base, of 6L-384 and 6L-768 under BERT-base.
 _WIDTHS = ((26, 32), (26, 64), (32, 64), (64, 64))

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also where the p
 import numpy as np
 
 from benchmarks.pipelines import Text, on_cores, ways
-from megatinybert.data.tokenizer import load_tokenizer
+from megatinybert.corpus.tokenizer import load_tokenizer
 
 # What imports torch is imported where it is needed: worker processes import this file.
 
@@ -66,7 +66,7 @@ def main(arguments: list[str] | None = None) -> None:
     results = run(options)
     print(table(results))
     if options.json:
-        from megatinybert.files import write_atomically
+        from megatinybert.runtime.files import write_atomically
 
         write_atomically(options.json, json.dumps(results, indent=1) + "\n")
     if options.figure:
@@ -187,7 +187,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
     """Speed against cores."""
     from matplotlib.figure import Figure
 
-    from megatinybert.curves import save
+    from megatinybert.tracking.curves import save
 
     figure = Figure(figsize=(6.0, 4.5), dpi=120, layout="constrained")
     axis = figure.subplots()

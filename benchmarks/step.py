@@ -24,11 +24,11 @@ import transformers
 from benchmarks.job import Job, write_corpus, write_teacher
 from benchmarks.measure import Times, environment, interleave, native_dtypes
 from benchmarks.memory import step_memory
-from megatinybert import dist
-from megatinybert.compiled import compiler_problem
-from megatinybert.models import read_bert_config
-from megatinybert.peak import large_product
-from megatinybert.schema import Quantize, shipped_students
+from megatinybert.config.schema import Quantize, shipped_students
+from megatinybert.models.compiled import compiler_problem
+from megatinybert.models.load import read_bert_config
+from megatinybert.runtime import dist
+from megatinybert.runtime.hardware import large_product
 
 # Tokens of a micro batch where --micro-batch is not given: a GPU needs more to be busy.
 _TOKENS = {"cpu": 4096, "cuda": 65536}
@@ -89,7 +89,7 @@ def main(arguments: list[str] | None = None) -> None:
             sys.exit(2)
     print(table(results))
     if options.json:
-        from megatinybert.files import write_atomically
+        from megatinybert.runtime.files import write_atomically
 
         write_atomically(options.json, json.dumps(results, indent=1) + "\n")
 

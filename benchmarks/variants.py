@@ -18,21 +18,21 @@ from transformers import BertConfig, BertModel
 
 from benchmarks.job import Job
 from benchmarks.literal import eager_loss, literal_loss
-from megatinybert.capture import Features
-from megatinybert.data.shards import open_corpus
-from megatinybert.data.tokenizer import SpecialIds
-from megatinybert.data.windows import TokenStream, Windows
-from megatinybert.dist import World
-from megatinybert.ds_config import load_ds_config
-from megatinybert.engine import build_engine, micro_batches_ahead, rank_micro_batches, train_step
-from megatinybert.flops import forward_flops, training_flops
-from megatinybert.general_schema import ObjectiveConfig
-from megatinybert.layer_map import resolve_layer_map
-from megatinybert.models import Teacher, load_teacher, read_bert_config, teacher_dtype
+from megatinybert.config.deepspeed import load_ds_config
+from megatinybert.config.general import ObjectiveConfig
+from megatinybert.corpus.shards import open_corpus
+from megatinybert.corpus.tokenizer import SpecialIds
+from megatinybert.models.capture import Features
+from megatinybert.models.layer_map import resolve_layer_map
+from megatinybert.models.load import Teacher, load_teacher, read_bert_config, teacher_dtype
 from megatinybert.objectives.base import Objective, Term
 from megatinybert.objectives.tinybert import TinyBert
-from megatinybert.stopwatch import Stopwatch
-from megatinybert.trainee import Trainee, build_trainee
+from megatinybert.runtime.dist import World
+from megatinybert.runtime.stopwatch import Stopwatch
+from megatinybert.samples.windows import TokenStream, Windows
+from megatinybert.tracking.flops import forward_flops, training_flops
+from megatinybert.training.engine import build_engine, micro_batches_ahead, rank_micro_batches, train_step
+from megatinybert.training.trainee import Trainee, build_trainee
 
 LossFunction = Callable[[BertModel, TinyBert, BertModel, dict[str, Tensor]], Tensor]
 
@@ -73,7 +73,7 @@ class Bench:
         return EngineStep(self, Trainee(student, floor))
 
     def flops(self) -> int:
-        """Operations of a step, counted as in megatinybert/flops.py."""
+        """Operations of a step, counted as in megatinybert/tracking/flops.py."""
         trainee, (rows, length) = self.trainee(), (self.job.micro_batch, self.job.length)
         teacher = forward_flops(self.teacher_config, trainee.objective.teacher_layers, rows, length)
         return teacher + training_flops(trainee.student.config, rows, length)

@@ -15,8 +15,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also where the package is not installed
 
-from megatinybert.augment.options import AugmentOptions, AugmentReport
-from megatinybert.augment.run import BATCH_TOKENS, OTHER_COPIES, PUBLISHED_COPIES, augment
+from megatinybert.tasks.augment.options import AugmentOptions, AugmentReport
+from megatinybert.tasks.augment.run import BATCH_TOKENS, OTHER_COPIES, PUBLISHED_COPIES, augment
 
 
 def parse(arguments: list[str] | None = None) -> AugmentOptions:

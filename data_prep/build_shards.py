@@ -16,9 +16,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also where the package is not installed
 
-from megatinybert.data.build import BuildOptions, build_corpus
-from megatinybert.data.describe import build_summary
-from megatinybert.data.text import DataError
+from megatinybert.corpus.build import BuildOptions, build_corpus
+from megatinybert.corpus.describe import build_summary
+from megatinybert.corpus.sources import DataError
 
 
 def parse(arguments: list[str] | None = None) -> BuildOptions:

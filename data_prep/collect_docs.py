@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also where the package is not installed
 
-from megatinybert.files import write_atomically
+from megatinybert.runtime.files import write_atomically
 
 Document = tuple[str, ...]  # its paragraphs, one line each
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also where the package is not installed
 
-from megatinybert.data.describe import manifest_facts, shard_table, split_table
-from megatinybert.data.manifest import Manifest
-from megatinybert.data.shards import TokenShard, open_corpus, verify
-from megatinybert.data.tokenizer import load_tokenizer, tokenizer_fingerprint
+from megatinybert.corpus.describe import manifest_facts, shard_table, split_table
+from megatinybert.corpus.manifest import Manifest
+from megatinybert.corpus.shards import TokenShard, open_corpus, verify
+from megatinybert.corpus.tokenizer import load_tokenizer, tokenizer_fingerprint
 
 
 def main() -> int:

@@ -11,14 +11,14 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from megatinybert.config import ConfigError, GeneralConfig, load_config
-from megatinybert.findings import Finding, Findings
-from megatinybert.versions import check_versions
+from megatinybert.config.load import ConfigError, GeneralConfig, load_config
+from megatinybert.runtime.findings import Finding, Findings
+from megatinybert.runtime.versions import check_versions
 
 if TYPE_CHECKING:
-    from megatinybert.dist import World
-    from megatinybert.estimate import Estimate
-    from megatinybert.prepare import Inputs
+    from megatinybert.programs.estimate import Estimate
+    from megatinybert.programs.prepare import Inputs
+    from megatinybert.runtime.dist import World
 
 USAGE = """\
 usage:
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(_report(findings))
         return 1
 
-    from megatinybert import dist
+    from megatinybert.runtime import dist
 
     try:
         world = dist.start()
@@ -78,10 +78,10 @@ def examine(config: GeneralConfig, ranks: int | None, burst: bool, world: World,
     """Look, and print what is found. world: this process alone. began: its start, by time.perf_counter."""
     from deepspeed.accelerator import get_accelerator
 
-    from megatinybert.checks import check_accelerator, check_apex
-    from megatinybert.dist import World
-    from megatinybert.estimate import estimate
-    from megatinybert.prepare import prepare, silence_transformers
+    from megatinybert.programs.estimate import estimate
+    from megatinybert.programs.prepare import prepare, silence_transformers
+    from megatinybert.runtime.dist import World
+    from megatinybert.training.checks import check_accelerator, check_apex
 
     silence_transformers()
     ranks = ranks or get_accelerator().device_count()
@@ -135,7 +135,7 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 def estimate_table(found: Estimate, start_up: float, ranks: int) -> str:
     """What the run will take. start_up: seconds that the doctor itself took to get so far."""
-    from megatinybert.disk import size
+    from megatinybert.training.disk import size
 
     step = sum(found.parts.values())
     shares = ", ".join(f"{name} {100 * seconds / step:.0f} %" for name, seconds in found.parts.items())

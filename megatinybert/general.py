@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from megatinybert.config import load_config
-from megatinybert.program import run_program
+from megatinybert.config.load import load_config
+from megatinybert.programs.start import run_program
 
 
 def main() -> None:
     """Exit code 2 for a user's mistake, 1 for a run that had to stop."""
-    run_program(load_config, "megatinybert.distil.distil")
+    run_program(load_config, "megatinybert.programs.distil.distil")
 
 
 if __name__ == "__main__":

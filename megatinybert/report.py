@@ -22,9 +22,9 @@ import yaml
 from transformers import AutoModel, PreTrainedModel
 from transformers.utils import logging
 
-from megatinybert import curves
-from megatinybert.files import write_atomically
-from megatinybert.models import size_of
+from megatinybert.models.load import size_of
+from megatinybert.runtime.files import write_atomically
+from megatinybert.tracking import curves
 
 # What is measured beside the losses, and what the table says of it.
 _BESIDE_LOSSES = {

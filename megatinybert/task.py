@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from megatinybert.config import load_options
-from megatinybert.program import run_program
-from megatinybert.schema import ConfigError, nearest
-from megatinybert.task_schema import ACTIONS, TASK, TaskConfig
+from megatinybert.config.load import load_options
+from megatinybert.config.schema import ConfigError, nearest
+from megatinybert.config.task import ACTIONS, TASK, TaskConfig
+from megatinybert.programs.start import run_program
 
 
 def main() -> None:
     """Exit code 2 for a user's mistake, 1 for a run that had to stop."""
-    run_program(read_arguments, "megatinybert.chain.run_task")
+    run_program(read_arguments, "megatinybert.programs.actions.run_task")
 
 
 def read_arguments(argv: list[str]) -> tuple[str, TaskConfig]:

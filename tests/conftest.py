@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests import toys
+from tests.helpers import toys
 from tests.scripts.golden import golden_options
 
 if TYPE_CHECKING:
-    from megatinybert.dist import World
+    from megatinybert.runtime.dist import World
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -68,7 +68,7 @@ def golden_run(toy_inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 @pytest.fixture
 def pinned_versions(monkeypatch: pytest.MonkeyPatch) -> None:
     """The packages as requirements.txt pins them, whichever of the supported versions is installed."""
-    from megatinybert.versions import PACKAGES
+    from megatinybert.runtime.versions import PACKAGES
 
     pins = {name: wanted.tested for name, wanted in PACKAGES.items()}
     installed = importlib.metadata.version
@@ -80,7 +80,7 @@ def world() -> Iterator[World]:
     """This process as the only rank of a run, for tests that need an engine but no process of their own."""
     import torch
 
-    from megatinybert import dist
+    from megatinybert.runtime import dist
 
     before, threads = dict(os.environ), torch.get_num_threads()
     torch.set_num_threads(1)  # as in toys.environment, so that sums are rounded alike
@@ -92,3 +92,28 @@ def world() -> Iterator[World]:
     torch.set_num_threads(threads)
     os.environ.clear()
     os.environ.update(before)
+
+
+@pytest.fixture(scope="session")
+def task_inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with teacher/, shape/, and the tasks singles/, pairs/, STS-B/, SST-2/ and MNLI/. Do not write there."""
+    from tests.helpers import task_toys
+
+    folder = tmp_path_factory.mktemp("task-inputs")
+    task_toys.write_shape(folder / "shape", task_toys.write_teacher(folder / "teacher"))
+    task_toys.write_singles(folder / "singles")
+    task_toys.write_pairs(folder / "pairs")
+    task_toys.write_sts_b(folder / "STS-B")
+    task_toys.write_sst_2(folder / "SST-2")
+    task_toys.write_mnli(folder / "MNLI")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def done_task(task_inputs: Path, world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output folder of `all` on singles/ by `task_toys.options`. Do not write there."""
+    from tests.helpers import task_toys
+
+    output = tmp_path_factory.mktemp("done") / "task"
+    task_toys.run("all", task_toys.options(task_inputs, "singles", output), world)
+    return output

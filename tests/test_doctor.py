@@ -11,14 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from megatinybert import doctor, estimate
-from megatinybert.config import load_config
-from megatinybert.dist import World
+from megatinybert import doctor
+from megatinybert.config.load import load_config
 from megatinybert.doctor import duration, examine, table
-from megatinybert.findings import Findings
-from megatinybert.prepare import Inputs, prepare
+from megatinybert.programs import estimate
+from megatinybert.programs.prepare import Inputs, prepare
+from megatinybert.runtime.dist import World
+from megatinybert.runtime.findings import Findings
+from tests.helpers.toys import REPOSITORY, environment, recipe
 from tests.scripts.golden import STEPS, golden_options
-from tests.toys import REPOSITORY, environment, recipe
 
 
 @pytest.fixture(autouse=True)

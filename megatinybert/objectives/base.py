@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from megatinybert.capture import Features
+from megatinybert.models.capture import Features
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from megatinybert.capture import Features
+from megatinybert.models.capture import Features
 from megatinybert.objectives.base import Objective, Term
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional
 
-from megatinybert.capture import Features
-from megatinybert.data.masking import IGNORED
+from megatinybert.models.capture import Features
 from megatinybert.objectives.base import Objective, Term
 from megatinybert.objectives.labels import widen
+from megatinybert.samples.masking import IGNORED
 
 
 class Mlm(Objective):

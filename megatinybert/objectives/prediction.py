@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from megatinybert.capture import Features
+from megatinybert.models.capture import Features
 from megatinybert.objectives.base import Objective, Term
 from megatinybert.objectives.labels import label_loss, widen
 

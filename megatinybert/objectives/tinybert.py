@@ -5,11 +5,11 @@ from __future__ import annotations
 from torch import Tensor, nn
 from transformers import BertConfig
 
-from megatinybert.capture import Features, padding_mask
-from megatinybert.layer_map import resolve_layer_map
+from megatinybert.config.schema import TransferConfig
+from megatinybert.models.capture import Features, padding_mask
+from megatinybert.models.layer_map import resolve_layer_map
 from megatinybert.objectives.base import Objective, Term
 from megatinybert.objectives.scores import score_loss
-from megatinybert.schema import TransferConfig
 
 
 class TinyBert(Objective):

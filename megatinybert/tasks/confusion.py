@@ -13,8 +13,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from megatinybert.attention_figure import families, render
-from megatinybert.files import publish_file
+from megatinybert.runtime.files import publish_file
+from megatinybert.tracking.figures import families, render
 
 _NUMBERED = 12  # classes, up to which the counts stand in the cells
 _TICKS = 24  # labels on an axis

@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from megatinybert.data.charset import recognise
+from megatinybert.corpus.charset import recognise
 from megatinybert.tasks.table import OWN_COLUMNS, Columns, Task
 
 SUFFIXES = (".txt", ".tsv", ".csv", ".jsonl")

@@ -15,9 +15,9 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from megatinybert.capture import MODEL_INPUTS
-from megatinybert.files import publish_file
-from megatinybert.heads import head_logits
+from megatinybert.models.capture import MODEL_INPUTS
+from megatinybert.models.head_logits import head_logits
+from megatinybert.runtime.files import publish_file
 from megatinybert.tasks.read import Row
 from megatinybert.tasks.rows import EncodedRows
 from megatinybert.tasks.table import Task

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from megatinybert.files import write_atomically
-from megatinybert.models import Size
+from megatinybert.models.load import Size
+from megatinybert.runtime.files import write_atomically
 from megatinybert.tasks.latency import Latency
 
 TEACHER, STUDENT = "teacher", "student"

@@ -12,8 +12,8 @@ import numpy as np
 from tokenizers import Tokenizer
 from tqdm import tqdm
 
-from megatinybert.data.order import SampleOrder, mix, permute
-from megatinybert.data.tokenizer import SpecialIds
+from megatinybert.corpus.tokenizer import SpecialIds
+from megatinybert.samples.order import SampleOrder, mix, permute
 from megatinybert.tasks.read import Row
 
 _ROWS_AT_ONCE = 4096  # encoded together: enough to keep the tokenizer's threads busy

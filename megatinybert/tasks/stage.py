@@ -11,26 +11,26 @@ from typing import Any
 
 from deepspeed.runtime.engine import DeepSpeedEngine
 
-from megatinybert import checkpoint
-from megatinybert.attention_maps import AttentionPictures, drawing_interval
-from megatinybert.best import Best
-from megatinybert.data.batches import TrainingData
-from megatinybert.dist import World, check_shared
-from megatinybert.engine import build_engine, dry_batch, rank_micro_batches
-from megatinybert.export import export_student
-from megatinybert.files import publish_folder
-from megatinybert.findings import refuse_differences
-from megatinybert.fit import NonFiniteLoss, Run, fit
-from megatinybert.kernels import check_kernels, choose_kernels
-from megatinybert.models import Teacher, fingerprint_of, size_of
-from megatinybert.monitor import Monitor
-from megatinybert.resume import starting_point, training_facts
-from megatinybert.schema import Section
-from megatinybert.task_schema import in_words_of
+from megatinybert.config.schema import Section
+from megatinybert.config.task import in_words_of
+from megatinybert.models.load import Teacher, fingerprint_of, size_of
+from megatinybert.runtime.dist import World, check_shared
+from megatinybert.runtime.files import publish_folder
+from megatinybert.runtime.findings import refuse_differences
+from megatinybert.samples.batches import TrainingData
 from megatinybert.tasks.inputs import TaskInputs, settings_of
-from megatinybert.tasks.plan import SECTIONS, steps_of, training_of
 from megatinybert.tasks.rows import EncodedRows
-from megatinybert.trainee import Trainee
+from megatinybert.tasks.stage_options import SECTIONS, steps_of, training_of
+from megatinybert.tracking.attention_maps import AttentionPictures, drawing_interval
+from megatinybert.tracking.monitor import Monitor
+from megatinybert.training import checkpoint
+from megatinybert.training.best import Best
+from megatinybert.training.choices import check_kernels, choose_kernels
+from megatinybert.training.engine import build_engine, dry_batch, rank_micro_batches
+from megatinybert.training.export import export_student
+from megatinybert.training.loop import NonFiniteLoss, Run, fit
+from megatinybert.training.resume import starting_point, training_facts
+from megatinybert.training.trainee import Trainee
 
 _STUDENT = "student"
 _MADE_OF = "stage.json"

@@ -9,25 +9,25 @@ import torch
 from deepspeed.runtime.engine import DeepSpeedEngine
 from transformers import BertModel
 
-from megatinybert.attention_maps import AttentionPictures, choose_maps
-from megatinybert.data.masking import Masked, MaskedHeldOut, Masking
-from megatinybert.dist import World
-from megatinybert.evaluate import PROBE, beside_losses, held_out
-from megatinybert.first_weights import Lesson, give_first_weights
-from megatinybert.mlm_model import build_mlm_model
-from megatinybert.models import Teacher, build_student, load_teacher, read_bert_config, teacher_dtype
+from megatinybert.config.task import StageConfig
+from megatinybert.models.load import Teacher, build_student, load_teacher, read_bert_config, teacher_dtype
+from megatinybert.models.masked_lm import build_mlm_model
 from megatinybert.objectives.labels import LabelLoss
 from megatinybert.objectives.mlm import Mlm
 from megatinybert.objectives.prediction import PredictionLoss
 from megatinybert.objectives.tinybert import TinyBert
-from megatinybert.task_schema import StageConfig
+from megatinybert.runtime.dist import World
+from megatinybert.samples.masking import Masked, MaskedHeldOut, Masking
+from megatinybert.tasks.classifiers import classifier_on, new_classifier
+from megatinybert.tasks.development import measure_task, measured_tags, score_tag
 from megatinybert.tasks.inputs import TaskInputs
-from megatinybert.tasks.measure import measure_task, measured_tags, score_tag
-from megatinybert.tasks.models import classifier_on, new_classifier
-from megatinybert.tasks.plan import SECTIONS
 from megatinybert.tasks.rows import BucketedRows, EncodedRows
 from megatinybert.tasks.stage import Stage
-from megatinybert.trainee import Trainee
+from megatinybert.tasks.stage_options import SECTIONS
+from megatinybert.tracking.attention_maps import AttentionPictures, choose_maps
+from megatinybert.training.first_weights import Lesson, give_first_weights
+from megatinybert.training.held_out import PROBE, beside_losses, held_out
+from megatinybert.training.trainee import Trainee
 
 _HELD_OUT_ROWS = 256  # of the losses of layers
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from megatinybert.files import write_atomically
+from megatinybert.runtime.files import write_atomically
 from megatinybert.tasks.table import Task
 
 

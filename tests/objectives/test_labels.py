@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from megatinybert.capture import Features
+from megatinybert.models.capture import Features
 from megatinybert.objectives.labels import LabelLoss
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from megatinybert.capture import Features
+from megatinybert.models.capture import Features
 from megatinybert.objectives.prediction import PredictionLoss
 
 

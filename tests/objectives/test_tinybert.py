@@ -9,12 +9,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import BertConfig, BertModel
 
-from megatinybert.capture import ATTENTION_NAME, run_captured
-from megatinybert.general_schema import ObjectiveConfig
-from megatinybert.models import Teacher, build_student
+from megatinybert.config.general import ObjectiveConfig
+from megatinybert.models.capture import ATTENTION_NAME, run_captured
+from megatinybert.models.load import Teacher, build_student
 from megatinybert.objectives.tinybert import TinyBert
-from megatinybert.trainee import Trainee
-from tests.toys import bert_config, write_teacher
+from megatinybert.training.trainee import Trainee
+from tests.helpers.toys import bert_config, write_teacher
 
 
 def models(projection: str = "shared", **objective: object) -> tuple[Trainee, BertConfig, BertModel]:

@@ -12,7 +12,7 @@ import time
 import torch
 import torch.distributed
 
-from megatinybert import dist
+from megatinybert.runtime import dist
 
 COLLECTIVES_WAIT, WORK = 3.0, 5.0
 

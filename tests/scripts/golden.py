@@ -1,4 +1,4 @@
-"""The golden run: twenty steps of a fixed toy, whose losses tests/test_golden.py compares with those on record.
+"""The golden run: twenty steps of a fixed toy, whose losses test_golden.py compares with those on record.
 
 After a change that is meant to change the losses, write the record anew and look at the difference:
 
@@ -12,7 +12,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from tests.toys import REPOSITORY, metrics, recipe, run_general
+from tests.helpers.toys import REPOSITORY, metrics, recipe, run_general
 
 RECORD = REPOSITORY / "tests" / "golden" / "general-20-steps.json"
 STEPS = 20

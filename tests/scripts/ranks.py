@@ -19,17 +19,17 @@ from deepspeed.runtime.engine import DeepSpeedEngine
 from deepspeed.utils import safe_get_full_grad
 from torch import Tensor
 
-from megatinybert import dist
-from megatinybert.config import load_config, resolve_batch
-from megatinybert.data.source import open_windows
-from megatinybert.data.tokenizer import load_tokenizer, special_ids, tokenizer_fingerprint
-from megatinybert.ds_config import load_ds_config
-from megatinybert.engine import build_engine, loss_scale, rank_micro_batches, train_step
-from megatinybert.export import export_student, full_weights
-from megatinybert.general_schema import GeneralConfig
-from megatinybert.models import load_teacher, read_bert_config, teacher_dtype
-from megatinybert.schedule import learning_rate
-from megatinybert.trainee import build_trainee
+from megatinybert.config.deepspeed import load_ds_config
+from megatinybert.config.general import GeneralConfig
+from megatinybert.config.load import load_config, resolve_batch
+from megatinybert.corpus.tokenizer import load_tokenizer, special_ids, tokenizer_fingerprint
+from megatinybert.models.load import load_teacher, read_bert_config, teacher_dtype
+from megatinybert.runtime import dist
+from megatinybert.samples.open import open_windows
+from megatinybert.training.engine import build_engine, loss_scale, rank_micro_batches, train_step
+from megatinybert.training.export import export_student, full_weights
+from megatinybert.training.schedule import learning_rate
+from megatinybert.training.trainee import build_trainee
 
 WORLD = dist.start()
 STAGES = (0, 1, 2, 3)

@@ -14,18 +14,18 @@ import sys
 import torch
 from torch import Tensor, nn
 
-from megatinybert import dist
+from megatinybert.runtime import dist
 
 WORLD = dist.start()
 
 from deepspeed.runtime.engine import DeepSpeedEngine
 
-from megatinybert import checkpoint
-from megatinybert.config import GeneralConfig
-from megatinybert.ds_config import load_ds_config
-from megatinybert.engine import build_engine
-from megatinybert.kernels import Choice, Kernels
-from megatinybert.schema import OptimizerConfig
+from megatinybert.config.deepspeed import load_ds_config
+from megatinybert.config.load import GeneralConfig
+from megatinybert.config.schema import OptimizerConfig
+from megatinybert.training import checkpoint
+from megatinybert.training.choices import Choice, Kernels
+from megatinybert.training.engine import build_engine
 
 STEPS = 4
 

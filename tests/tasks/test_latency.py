@@ -11,8 +11,8 @@ from transformers import BertForSequenceClassification
 
 from megatinybert.tasks import latency
 from megatinybert.tasks.latency import compare_latency
-from tests.tasks.encoded import encoded_rows
-from tests.toys import bert_config
+from tests.helpers.encoded_rows import encoded_rows
+from tests.helpers.toys import bert_config
 
 
 def classifier(layers: int) -> BertForSequenceClassification:

@@ -10,13 +10,13 @@ import pytest
 import torch
 from transformers import BertForSequenceClassification
 
-from megatinybert.capture import ATTENTION_NAME
+from megatinybert.models.capture import ATTENTION_NAME
 from megatinybert.tasks.predict import logits_of, write_predictions
 from megatinybert.tasks.read import Row
 from megatinybert.tasks.rows import EncodedRows
 from megatinybert.tasks.table import TASKS
-from tests.tasks.encoded import encoded_rows
-from tests.toys import bert_config
+from tests.helpers.encoded_rows import encoded_rows
+from tests.helpers.toys import bert_config
 
 CPU = torch.device("cpu")
 LENGTHS = [7, 30, 5, 5, 61, 12, 30, 9, 18, 44, 6]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from megatinybert.models import Size
+from megatinybert.models.load import Size
 from megatinybert.tasks.latency import Latency
 from megatinybert.tasks.results import ModelResult, merge_results, results_table
 

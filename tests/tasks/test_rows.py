@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
-from megatinybert.data.order import SampleOrder
-from megatinybert.data.tokenizer import SpecialIds, load_tokenizer, special_ids
+from megatinybert.corpus.tokenizer import SpecialIds, load_tokenizer, special_ids
+from megatinybert.samples.order import SampleOrder
 from megatinybert.tasks import rows as module
 from megatinybert.tasks.read import Row
 from megatinybert.tasks.rows import BucketedRows, EncodedRows, encode_rows
-from tests.toys import VOCABULARY
+from tests.helpers.toys import VOCABULARY
 
 PAD, CLS, SEP = 0, 2, 3
 

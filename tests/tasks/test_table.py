@@ -9,8 +9,8 @@ import pytest
 
 from megatinybert.tasks.metrics import METRICS
 from megatinybert.tasks.table import TASKS, Task, find_task
-from tests.pages import DOCS, section, table_rows
-from tests.toys import REPOSITORY
+from tests.helpers.pages import DOCS, section, table_rows
+from tests.helpers.toys import REPOSITORY
 
 GLUE = ["cola", "sst-2", "mrpc", "sts-b", "qqp", "mnli", "qnli", "rte", "wnli"]
 

@@ -1,0 +1,188 @@
+"""The schema of general distillation: every option of launch/general.sh, its type, its limits and its default."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+
+from megatinybert.config.schema import (
+    Count,
+    DeepSpeedFile,
+    Fraction,
+    FractionAboveZero,
+    MonitorConfig,
+    Names,
+    OptimizerConfig,
+    Positive,
+    ProgramConfig,
+    Quantize,
+    RunConfig,
+    ScheduleConfig,
+    Section,
+    StudentConfig,
+    TeacherConfig,
+    Text,
+    TransferConfig,
+    Whole,
+    list_of_one,
+    replaced,
+)
+from megatinybert.objectives import OBJECTIVES
+
+
+class GeneralTeacherConfig(TeacherConfig):
+    """The model to learn from: frozen, and run only as deep as the objective looks."""
+
+    model: Text | None = Field(  # type: ignore[assignment]
+        None, description="a BERT folder in Hugging Face form, or a hub name; required, but for the objective mlm"
+    )
+    quantize: Quantize = Field(
+        "none", description="its matrix products in 8 bits, by torchao: int8, or fp8 on CUDA devices that have it"
+    )
+
+
+class DataConfig(Section):
+    """The text, as token shards or to be made into them, and how windows are cut from it, mixed and ordered."""
+
+    shards: Names | None = Field(
+        None, description="folders of data_prep/build_shards.py, or prefixes of Megatron .bin/.idx datasets"
+    )
+    text: Names | None = Field(
+        None,
+        validate_default=True,
+        description="in place of shards: files, folders or patterns such as 'data/*.txt'; sharded on first use",
+    )
+    cache: Text = Field("data/cache", description="folder of the shards that are built of data.text")
+    encoding: Text = Field("utf-8", description="character encoding of data.text")
+    text_key: Text = Field("text", description="key or column of the text where data.text is .jsonl or .parquet")
+    document: Literal["auto", "blank-line", "line"] = Field(
+        "auto", description="what parts the documents of a .txt file; auto: blank lines where there are any"
+    )
+    mixture: Annotated[list[Positive], Field(min_length=1), BeforeValidator(list_of_one)] | None = Field(
+        None,
+        description="weight of each entry of shards or text, as corpora of their own (null: one corpus of them all)",
+    )
+    sequence_length: Whole = Field(128, ge=8, description="tokens in a window, special tokens included")
+    pair_probability: Fraction = Field(0.5, description="share of windows split into two segments A and B")
+    position_skips: Fraction = Field(
+        0.0, description="share of windows whose positions skip ahead, to prepare a later phase of longer windows"
+    )
+    shuffle_block: Count = Field(
+        1,
+        description="neighbouring windows read together; 1 is a full shuffle, thousands suit a shared disk",
+    )
+    shuffle_group: Count = Field(64, description="blocks whose windows are mixed together")
+    held_out_windows: Whole = Field(256, ge=3, description="windows of the held-out measurements")
+
+    @field_validator("text")
+    @classmethod
+    def _shards_or_text(cls, text: list[str] | None, info: ValidationInfo) -> list[str] | None:
+        shards = info.data.get("shards", [])  # where they are wrong themselves, that is reported
+        if text is None and shards is None:
+            raise ValueError("--data.shards or --data.text: one of them is required, and neither is given")
+        if text and shards:
+            raise ValueError(f"stands beside --data.shards {' '.join(shards)}; give one of the two")
+        return text
+
+    @field_validator("mixture")
+    @classmethod
+    def _weight_for_each(cls, mixture: list[float] | None, info: ValidationInfo) -> list[float] | None:
+        option = "shards" if info.data.get("shards") else "text"
+        entries = info.data.get(option)
+        if mixture and entries and len(mixture) != len(entries):
+            raise ValueError(
+                f"needs as many weights as --data.{option} has entries, {len(entries)} ({' '.join(entries)}), "
+                f"not {len(mixture)}"
+            )
+        return mixture
+
+
+class _ObjectiveName(Section):
+    name: Literal[*OBJECTIVES] = Field(  # type: ignore[valid-type]
+        "tinybert",
+        description="tinybert: match attention scores, hidden states, embeddings; mlm: guess masked tokens, no teacher",
+    )
+
+
+class ObjectiveConfig(TransferConfig, _ObjectiveName):  # pydantic puts the fields of the last base first
+    """What the student is taught."""
+
+
+class MaskedLmConfig(Section):
+    """Masked-language modelling, the objective mlm."""
+
+    train: Literal["whole", "head"] = Field(
+        "whole", description="the whole model, or its head alone on the body of student.init, which stays as it is"
+    )
+    probability: FractionAboveZero = Field(
+        0.15, description="share of a window's tokens that are to be guessed, special tokens not counted"
+    )
+
+
+class GeneralConfig(ProgramConfig):
+    """All options of general distillation: a `TrainingConfig`, and what is its own."""
+
+    teacher: GeneralTeacherConfig = GeneralTeacherConfig()
+    student: StudentConfig = StudentConfig()
+    data: DataConfig
+    objective: ObjectiveConfig = Field(ObjectiveConfig(), validate_default=True)
+    mlm: MaskedLmConfig = Field(MaskedLmConfig(), validate_default=True)
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    run: RunConfig = RunConfig()
+    monitor: MonitorConfig = MonitorConfig()
+    deepspeed: DeepSpeedFile = "ds_configs/zero1.json"
+
+    @field_validator("objective")
+    @classmethod
+    def _something_to_learn_from(cls, objective: ObjectiveConfig, info: ValidationInfo) -> ObjectiveConfig:
+        teacher, student = info.data.get("teacher"), info.data.get("student")
+        if teacher is None or student is None:  # where they are wrong themselves, that is reported
+            return objective
+        if objective.name != "mlm" and teacher.model is None:
+            raise ValueError(
+                "--teacher.model: required, and not given (a BERT folder in Hugging Face form, or a hub name)"
+            )
+        if objective.name == "mlm" and student.init == "teacher":
+            raise ValueError("--student.init teacher: the objective mlm has no teacher; name a model folder, or random")
+        if objective.name == "mlm" and student.init == "random" and not (teacher.model or teacher.tokenizer):
+            raise ValueError(
+                "--teacher.tokenizer: required for the objective mlm, and not given (the folder or hub name of a "
+                "tokenizer; where --student.init names a model folder, its own is the default)"
+            )
+        return objective
+
+    @field_validator("run")
+    @classmethod
+    def _shapes_to_compile_for(cls, run: RunConfig, info: ValidationInfo) -> RunConfig:
+        objective = info.data.get("objective")
+        if run.compile == "always" and objective and objective.name == "mlm":
+            raise ValueError(
+                "--run.compile always: batches of masked tokens (objective mlm) differ in shape; take auto"
+            )
+        return run
+
+    @field_validator("mlm")
+    @classmethod
+    def _body_to_stay(cls, mlm: MaskedLmConfig, info: ValidationInfo) -> MaskedLmConfig:
+        student = info.data.get("student")
+        if mlm.train == "head" and student and student.init == "random":
+            raise ValueError("--mlm.train head: the body stays as it is, so name its folder with --student.init")
+        return mlm
+
+    @staticmethod
+    def without_effect(values: Mapping[str, Any]) -> dict[str, str]:
+        off = replaced(values)
+        sections: dict[str, type[Section]] = {"objective": TransferConfig, "monitor": MonitorConfig}
+        if values.get("objective.name") != "mlm":
+            sections = {"mlm": MaskedLmConfig}
+        else:
+            off |= dict.fromkeys(("teacher.dtype", "teacher.quantize"), "objective.name")
+        off |= {f"{name}.{key}": "objective.name" for name, each in sections.items() for key in each.model_fields}
+        if values.get("data.shards") is not None:
+            off |= dict.fromkeys(("data.cache", "data.encoding", "data.text_key", "data.document"), "data.shards")
+            if values.get("data.text") is not None:
+                off["data.text"] = "data.shards"
+        return off

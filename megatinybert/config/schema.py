@@ -1,0 +1,274 @@
+"""What all programs share: kinds of values, and the sections that general and task distillation both have.
+
+A schema gives every option with its type, its limits and its default; the command line, --help and the messages about
+mistakes are derived from it (config.py).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Protocol
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+STUDENTS_FOLDER = Path(__file__).parents[1] / "models" / "students"
+LARGEST_AUTOMATIC_MICRO_BATCH = 32
+
+
+class ConfigError(ValueError):
+    """A user's mistake in a recipe, an option or a DeepSpeed configuration; it lists every problem found."""
+
+
+def shipped_students() -> list[str]:
+    """Names of the student shapes that come with the package, such as "4L-312"."""
+    return sorted(path.stem for path in STUDENTS_FOLDER.glob("*.json"))
+
+
+def nearest(name: str, valid: Iterable[str]) -> str | None:
+    """The valid name that `name` was probably meant to be: one with the same last part, else the closest."""
+    valid = list(valid)
+    last = name.rsplit(".", 1)[-1].replace("-", "_")
+    same_last_part = [candidate for candidate in valid if candidate.rsplit(".", 1)[-1] == last]
+    cutoff = 0.0 if same_last_part else 0.6
+    close = difflib.get_close_matches(name, same_last_part or valid, n=1, cutoff=cutoff)
+    return close[0] if close else None
+
+
+def _no_truth_value(value: object) -> object:
+    # YAML reads yes, no, on and off as booleans, which Python takes for numbers; as text they are refused.
+    return str(value) if isinstance(value, bool) else value
+
+
+def list_of_one(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+Text = Annotated[str, Field(min_length=1)]
+Names = Annotated[list[Text], Field(min_length=1), BeforeValidator(list_of_one)]
+Whole = Annotated[int, BeforeValidator(_no_truth_value)]
+Count = Annotated[int, Field(ge=1), BeforeValidator(_no_truth_value)]
+Index = Annotated[int, Field(ge=0), BeforeValidator(_no_truth_value)]
+Positive = Annotated[float, Field(gt=0), BeforeValidator(_no_truth_value)]
+NonNegative = Annotated[float, Field(ge=0), BeforeValidator(_no_truth_value)]
+Fraction = Annotated[float, Field(ge=0, le=1), BeforeValidator(_no_truth_value)]
+FractionAboveZero = Annotated[float, Field(gt=0, le=1), BeforeValidator(_no_truth_value)]
+FractionBelowOne = Annotated[float, Field(ge=0, lt=1), BeforeValidator(_no_truth_value)]
+
+
+def split_batch(global_batch: int, micro_batch: int | None, world_size: int) -> tuple[int, int]:
+    """(micro batch, accumulation steps); see `config.resolve_batch`."""
+    unit = world_size * (micro_batch or 1)
+    share = global_batch // world_size
+    if global_batch % unit == 0:
+        if micro_batch is None:
+            sizes = range(min(share, LARGEST_AUTOMATIC_MICRO_BATCH), 0, -1)
+            micro_batch = next(size for size in sizes if share % size == 0)
+        return micro_batch, share // micro_batch
+    below = global_batch - global_batch % unit
+    fixes = "--run.global_batch " + (f"{below} or {below + unit}" if below else f"{unit}")
+    ranks = "1 rank" if world_size == 1 else f"{world_size} ranks"
+    if micro_batch is None:
+        raise ConfigError(f"--run.global_batch {global_batch} is not a multiple of {ranks}; try {fixes}")
+    if global_batch % world_size == 0:
+        divisors = [size for size in range(1, share + 1) if share % size == 0]
+        around = [d for d in divisors if d < micro_batch][-1:] + [d for d in divisors if d > micro_batch][:1]
+        fixes += f", or --run.micro_batch {' or '.join(map(str, around))}"
+    factors = f"--run.micro_batch {micro_batch} x {ranks}"
+    raise ConfigError(f"--run.global_batch {global_batch} is not a multiple of {factors}; try {fixes}")
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+Quantize = Literal["none", "int8", "fp8"]
+
+
+class TeacherConfig(Section):
+    """The model to learn from: frozen, and run only as deep as the objective looks."""
+
+    model: Text = Field(description="a BERT folder in Hugging Face form, or a hub name")
+    dtype: Literal["auto", "fp32", "fp16", "bf16"] = Field(
+        "auto", description="auto: fp16 on CUDA, bf16 on a CPU that computes it natively, else fp32"
+    )
+    tokenizer: Text | None = Field(None, description="folder or hub name (null: the teacher's own)")
+
+
+class StudentConfig(Section):
+    """The model to train."""
+
+    config: Text = Field("4L-312", description="a shipped shape, or a folder or config.json to take it from")
+    init: Text = Field(
+        "random", description="random, teacher (layers of it), a model folder, or a finished run's (its projection too)"
+    )
+    hidden_dropout: FractionBelowOne = Field(0.1, description="dropout of embeddings and sublayer outputs")
+    attention_dropout: FractionBelowOne = Field(
+        0.0, description="dropout of attention weights; above 0, CPU attention is several times slower"
+    )
+    layer_norm: Literal["auto", "torch", "apex"] = Field(
+        "auto", description="whose LayerNorm kernels; auto: torch, or NVIDIA apex where it is there and measures faster"
+    )
+
+    @field_validator("config")
+    @classmethod
+    def _shipped_or_path(cls, value: str | None) -> str | None:
+        if value is None or value in shipped_students() or "/" in value or Path(value).exists():
+            return value
+        meant = nearest(value, shipped_students())
+        hint = f"did you mean {meant}?" if meant else "check the spelling"
+        raise ValueError(f"neither a shipped shape ({', '.join(shipped_students())}) nor an existing folder; {hint}")
+
+
+class TransferConfig(Section):
+    """What the student learns of the teacher's layers."""
+
+    attention_weight: NonNegative = Field(1.0, description="weight of the attention-score term")
+    hidden_weight: NonNegative = Field(1.0, description="weight of the hidden-state term")
+    embedding_weight: NonNegative = Field(1.0, description="weight of the embedding term")
+    layer_map: Literal["uniform", "top", "bottom"] | Annotated[list[Index], Field(min_length=1)] = Field(
+        "uniform", description="teacher layer of each student layer; a list counts from 0"
+    )
+    projection: Literal["shared", "per-layer"] = Field(
+        "shared", description="one linear map from student to teacher width for all layers, or one for each"
+    )
+    normalize: Literal["reference", "valid"] = Field(
+        "reference",
+        description="mean over all positions, as TinyBERT's code does, or over unpadded ones",
+    )
+
+    @model_validator(mode="after")
+    def _some_term(self) -> TransferConfig:
+        if self.attention_weight == self.hidden_weight == self.embedding_weight == 0:
+            raise ValueError(
+                "--objective.attention_weight, --objective.hidden_weight and --objective.embedding_weight"
+                " are all 0, which leaves nothing to learn; give at least one a weight above 0"
+            )
+        return self
+
+
+class UpdateConfig(Section):
+    """The optimizer; biases and LayerNorm weights are not decayed."""
+
+    name: Literal["adamw", "sgd"] = Field("adamw", description="the update rule")
+    implementation: Literal["auto", "torch", "apex", "deepspeed"] = Field(
+        "auto",
+        description="whose adamw kernels; auto: torch, or NVIDIA apex where it is there and measures faster",
+    )
+    betas: tuple[FractionBelowOne, FractionBelowOne] = Field(
+        (0.9, 0.999), description="decay of the two running means (adamw)"
+    )
+    eps: Positive = Field(1e-6, description="added to the denominator (adamw)")
+    weight_decay: NonNegative = Field(0.01, description="weight decay")
+    gradient_clipping: NonNegative = Field(1.0, description="largest norm of the whole gradient (0: off)")
+
+
+class _LearningRate(Section):
+    learning_rate: Positive = Field(1e-4, description="peak learning rate")
+
+
+class OptimizerConfig(UpdateConfig, _LearningRate):
+    """The optimizer; biases and LayerNorm weights are not decayed."""
+
+
+class ScheduleConfig(Section):
+    """The learning rate over the run: a linear warm-up, then down to zero (constant: level)."""
+
+    type: Literal["linear", "cosine", "constant"] = Field("linear", description="shape after the warm-up")
+    warmup_fraction: Fraction = Field(0.1, description="share of all steps spent on the warm-up")
+    warmup_steps: Index | None = Field(None, description="steps of warm-up, in place of warmup_fraction")
+
+
+class RunConfig(Section):
+    """Length, batch, randomness, and what is written when."""
+
+    output_dir: Text = Field("runs/general", description="folder of checkpoints, metrics and exported student")
+    max_steps: Count | None = Field(None, description="optimizer steps, in place of epochs")
+    epochs: Positive = Field(3.0, description="passes over the training windows")
+    global_batch: Count = Field(256, description="windows of one optimizer step, over all ranks")
+    micro_batch: Count | None = Field(
+        None,
+        description="windows of one forward pass on one rank (null: the largest that fits evenly,"
+        f" up to {LARGEST_AUTOMATIC_MICRO_BATCH})",
+    )
+    seed: Index = Field(0, description="seed of weights, order and dropout")
+    compile: Literal["auto", "always", "never"] = Field(
+        "auto", description="torch.compile of both models and the objective; auto: in a long run, where it is faster"
+    )
+    log_interval: Count = Field(10, description="steps between lines of metrics")
+    save_interval: Count = Field(500, description="steps between checkpoints")
+    held_out_interval: Count = Field(250, description="steps between held-out measurements")
+    keep_checkpoints: Count = Field(2, description="newest checkpoints to keep")
+    resume: Text = Field("auto", description="auto (newest whole checkpoint of output_dir), never, or a folder")
+
+    @model_validator(mode="after")
+    def _whole_micro_batches(self) -> RunConfig:
+        split_batch(self.global_batch, self.micro_batch, world_size=1)
+        return self
+
+
+class MonitorConfig(Section):
+    """The attention maps of student and teacher in TensorBoard."""
+
+    attention_layers: Annotated[list[Index], Field(min_length=1)] | None = Field(
+        None, description="layers of the student, counted from 0 (null: all)"
+    )
+    attention_heads: Annotated[list[Index], Field(min_length=1)] | None = Field(
+        None, description="heads, counted from 0 (null: the first 4)"
+    )
+    attention_interval: Index | None = Field(
+        None,
+        description="steps between pictures, beside those of step 0 and the end (null: those of held_out_interval,"
+        " but at most 8 times; 0: no pictures)",
+    )
+
+
+DeepSpeedFile = Annotated[
+    str,
+    Field(
+        min_length=1,
+        description="DeepSpeed configuration: a path (looked for from the working directory, then the"
+        " repository) or a bare name such as zero2-bf16",
+    ),
+]
+
+
+class TrainingConfig(Protocol):
+    """What the engine needs of any configuration, to train whatever student.
+
+    `run.max_steps`, when not None, is used in place of `run.epochs`, and `schedule.warmup_steps` in place of
+    `schedule.warmup_fraction`; `load_config` refuses a user's setting both.
+    """
+
+    @property
+    def student(self) -> StudentConfig: ...
+    @property
+    def optimizer(self) -> OptimizerConfig: ...
+    @property
+    def schedule(self) -> ScheduleConfig: ...
+    @property
+    def run(self) -> RunConfig: ...
+    @property
+    def deepspeed(self) -> str: ...
+
+
+class ProgramConfig(Section):
+    """All options of a program."""
+
+    @staticmethod
+    def without_effect(values: Mapping[str, Any]) -> dict[str, str]:
+        """Options, by dotted name, that another option's value leaves without effect, each with that other option."""
+        raise NotImplementedError
+
+
+def replaced(values: Mapping[str, Any]) -> dict[str, str]:
+    """The same of the options that every run has."""
+    off: dict[str, str] = {}
+    if values.get("run.max_steps") is not None:
+        off["run.epochs"] = "run.max_steps"
+    if values.get("schedule.warmup_steps") is not None:
+        off["schedule.warmup_fraction"] = "schedule.warmup_steps"
+    if values.get("optimizer.name") == "sgd":
+        off |= dict.fromkeys(("optimizer.implementation", "optimizer.betas", "optimizer.eps"), "optimizer.name")
+    return off

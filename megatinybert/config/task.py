@@ -1,0 +1,256 @@
+"""The schema of task distillation: every option of launch/task.sh, its type, its limits and its default."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from megatinybert.config.load import Program
+from megatinybert.config.schema import (
+    ConfigError,
+    Count,
+    DeepSpeedFile,
+    FractionAboveZero,
+    Index,
+    MonitorConfig,
+    Names,
+    NonNegative,
+    Positive,
+    ProgramConfig,
+    ScheduleConfig,
+    Section,
+    StudentConfig,
+    TeacherConfig,
+    Text,
+    TransferConfig,
+    UpdateConfig,
+    Whole,
+    replaced,
+    split_batch,
+)
+
+ACTIONS = ("teacher", "augment", "one", "two", "eval", "predict", "all")
+
+# Where a stage's epochs are not given: tokens that it sees in all, which suits two CPU cores, and the most passes.
+TOKENS_BY_DEFAULT, MOST_EPOCHS = 500_000, 20
+_EPOCHS = f"passes over the rows (null: as many as hold {TOKENS_BY_DEFAULT:,} tokens, at most {MOST_EPOCHS}"
+
+
+def in_words_of(stage: str, text: str) -> str:
+    """A message about an option of general distillation, with the name that a stage has for it."""
+    for option in ("run.global_batch", "run.micro_batch", "optimizer.learning_rate"):
+        text = text.replace(f"--{option}", f"--{stage}.{option.partition('.')[2]}")
+    return text
+
+
+def in_words_of_task(text: str) -> str:
+    """A message about an option of data_prep/augment.py, with the name that a task distillation has for it."""
+
+    sections = dict.fromkeys(AugmentConfig.model_fields, "augment") | {"seed": "run"}
+    sections |= dict.fromkeys(("data_dir", "labels", "kind", "skip_bad_rows"), "task")
+
+    def name(found: re.Match[str]) -> str:
+        option = found[1].replace("-", "_")
+        return f"--{sections[option]}.{option}" if option in sections else found[0]
+
+    return re.sub(r"--([a-z-]+)(?![\w.-])", name, text.replace("--output ", ""))
+
+
+class TaskTeacherConfig(TeacherConfig):
+    """The model to learn from: a BERT that the stage "teacher" fine-tunes, or one that is fine-tuned on the task."""
+
+    labels: Names | None = Field(
+        None, description="names of a fine-tuned teacher's outputs, in its order (null: those of its config.json)"
+    )
+
+
+class TaskStudentConfig(StudentConfig):
+    """The model to train."""
+
+    config: Text | None = Field(  # type: ignore[assignment]
+        None, description="a shipped shape, or a folder or config.json to take it from (null: that of student.init)"
+    )
+
+
+class TaskDataConfig(Section):
+    """The task and its files."""
+
+    name: Text = Field(description="a GLUE task, such as sst-2, or custom")
+    data_dir: Text = Field(description="folder of the task's files")
+    kind: Literal["auto", "classification", "regression"] = Field(
+        "auto", description="what a custom task is; auto: a regression where labels are numbers and not all whole"
+    )
+    labels: Names | None = Field(None, description="classes of a custom task, in order (null: those of its files)")
+    max_length: Whole | None = Field(
+        None, ge=8, description="tokens of a row, special tokens included (null: 64, for pairs 128)"
+    )
+    skip_bad_rows: bool = Field(False, description="leave out and count rows that cannot be parsed")
+    force: bool = Field(False, description="go on with a teacher that is no better than one answer to all rows")
+
+
+class StageConfig(Section):
+    """One stage of training."""
+
+    epochs: Positive | None = Field(None, description=f"{_EPOCHS})")
+    max_steps: Count | None = Field(None, description="optimizer steps, in place of epochs")
+    global_batch: Count = Field(32, description="rows of one optimizer step, over all ranks")
+    micro_batch: Count | None = Field(
+        None, description="rows of one forward pass on one rank (null: the largest that fits evenly, up to 32)"
+    )
+    learning_rate: Positive = Field(5e-5, description="peak learning rate")
+
+
+class FinetuneConfig(StageConfig):
+    """Stage "teacher": the teacher learns the task from its labels."""
+
+    epochs: Positive | None = Field(None, description=f"{_EPOCHS}, and at least 1)")
+    learning_rate: Positive = Field(1e-4, description="peak learning rate; of a BERT-base 2e-5 to 5e-5")
+
+
+class StageOneConfig(StageConfig):
+    """Stage "one": the student learns the teacher's layers on the task's rows."""
+
+    epochs: NonNegative | None = Field(None, description=f"{_EPOCHS}; 0: leave the stage out)")
+    learning_rate: Positive = Field(3e-4, description="peak learning rate")
+
+
+class StageTwoConfig(StageConfig):
+    """Stage "two": the student learns the teacher's answers."""
+
+    learning_rate: Positive = Field(1e-4, description="peak learning rate")
+    temperature: Positive = Field(1.0, description="of the teacher's and the student's logits (classification)")
+    hard_label_weight: NonNegative = Field(0.0, description="weight of the loss on the labels, beside the teacher's")
+
+
+class MlmConfig(StageConfig):
+    """Stage "mlm": a masked-LM out of a teacher without a head, trained on the task's texts, for the augmentation."""
+
+    train: Literal["whole", "head"] = Field(
+        "whole", description="a copy of the whole teacher, or a head alone on its body as it is"
+    )
+    learning_rate: Positive = Field(3e-4, description="peak learning rate; of a head alone 1e-3")
+
+
+class AugmentConfig(Section):
+    """Rewritten copies of the training rows."""
+
+    copies: Index | Literal["published"] = Field(
+        2, description="rewritten copies of a row (0: no augmentation; published: as many as TinyBERT's authors made)"
+    )
+    rows: Index = Field(10_000, description="how many of the rows are rewritten, chosen by the seed (0: all)")
+    probability: FractionAboveZero = Field(0.4, description="chance of a word to be replaced in a copy")
+    candidates: Count = Field(15, description="words that a replacement is drawn from")
+    vectors: Text | None = Field(
+        None, description="word vectors in GloVe's text format, for words of several pieces (null: masked-LM alone)"
+    )
+    model: Text | None = Field(
+        None, description="masked-LM folder or hub name (null: teacher.model, with a head trained where it has none)"
+    )
+    segmenter: Literal["none", "jieba"] = Field("none", description="what finds Chinese words; none: each character")
+
+
+class LayersConfig(TransferConfig):
+    """What the student learns of the teacher's layers in stage "one"."""
+
+    normalize: Literal["reference", "valid"] = Field(
+        "valid", description="mean over all positions, as TinyBERT's code does, or over unpadded ones"
+    )
+
+
+class TaskRunConfig(Section):
+    """Randomness, and what is written when and where."""
+
+    output_dir: Text = Field("runs/task", description="folder of models, results and the stages' metrics")
+    seed: Index = Field(0, description="seed of weights, order, dropout and augmentation")
+    log_interval: Count = Field(10, description="steps between lines of metrics")
+    save_interval: Count = Field(500, description="steps between checkpoints")
+    held_out_interval: Count | None = Field(
+        None, description="steps between measurements on the development rows (null: ten in a stage)"
+    )
+    keep_checkpoints: Count = Field(1, description="newest checkpoints of a stage to keep")
+
+
+class PredictConfig(Section):
+    """What the actions "eval" (its model) and "predict" read and write."""
+
+    model: Text | None = Field(None, description="fine-tuned model folder (null: the run's student)")
+    labels: Names | None = Field(None, description="names of its outputs, in order (null: those of its config.json)")
+    input: Text | None = Field(None, description="file to answer (null: the task's test files)")
+    output: Text | None = Field(None, description=".tsv or .jsonl file (null: in predictions/ of output_dir)")
+
+
+class TaskConfig(ProgramConfig):
+    """All options of task distillation."""
+
+    task: TaskDataConfig
+    teacher: TaskTeacherConfig
+    student: TaskStudentConfig = TaskStudentConfig()
+    finetune: FinetuneConfig = FinetuneConfig()
+    augment: AugmentConfig = AugmentConfig()
+    mlm: MlmConfig = MlmConfig()
+    one: StageOneConfig = StageOneConfig()
+    two: StageTwoConfig = StageTwoConfig()
+    objective: LayersConfig = LayersConfig()
+    optimizer: UpdateConfig = UpdateConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    run: TaskRunConfig = TaskRunConfig()
+    predict: PredictConfig = PredictConfig()
+    monitor: MonitorConfig = MonitorConfig()
+    deepspeed: DeepSpeedFile = "ds_configs/zero0.json"  # fine-tuned models fit on one device, and one gains by it
+
+    @field_validator("finetune", "mlm", "one", "two")
+    @classmethod
+    def _whole_micro_batches(cls, stage: StageConfig, info: ValidationInfo) -> StageConfig:
+        try:
+            split_batch(stage.global_batch, stage.micro_batch, world_size=1)
+        except ConfigError as error:
+            raise ValueError(in_words_of(str(info.field_name), str(error))) from error
+        return stage
+
+    @model_validator(mode="after")
+    def _a_shape(self) -> TaskConfig:
+        if self.student.config is None and self.student.init in ("random", "teacher"):
+            raise ValueError(
+                f"--student.init {self.student.init} has no shape of its own: name one with --student.config, such as "
+                "4L-312, or give --student.init the general student"
+            )
+        return self
+
+    @staticmethod
+    def without_effect(values: Mapping[str, Any]) -> dict[str, str]:
+        off = replaced(values)
+        for stage in ("finetune", "mlm", "one", "two"):
+            if values.get(f"{stage}.max_steps") is not None:
+                off[f"{stage}.epochs"] = f"{stage}.max_steps"
+        return off
+
+
+USAGE = """\
+usage:
+  deepspeed launch/task.sh ACTION [--config RECIPE.yaml] [--section.key VALUE ...]   all devices of this machine
+  sh launch/task.sh ACTION [...]          the same; launcher options come from the environment:
+                                          HOSTFILE=FILE, DEEPSPEED_ARGS="--num_accelerators 2 ..."
+  python -m megatinybert.task ACTION [...]   one process
+
+ACTION is one of
+  teacher   fine-tune the teacher on the task
+  augment   rewrite training rows with a masked-LM
+  one       the student learns the teacher's layers
+  two       the student learns the teacher's answers
+  eval      teacher and student side by side
+  predict   answer the task's test files, or any file
+  all       all of these but predict, each unless it is done already
+
+A recipe is a YAML file holding any subset of the options below; those on the command line (--section.key VALUE or
+--section.key=VALUE) are applied over it in order, and VALUE null goes back to the default. Relative paths are
+relative to the working directory.
+
+  --config RECIPE.yaml          the recipe (none: command line and defaults only)
+  --print-config                print the resolved configuration, itself a valid recipe, and stop
+  --help                        print this text and stop
+"""
+
+TASK = Program(TaskConfig, USAGE)

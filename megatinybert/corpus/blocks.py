@@ -1,0 +1,176 @@
+"""Input files as blocks of whole lines or rows.
+
+Blocks are what is handed to worker processes. Where they are cut depends on the text alone, and memory holds
+one block (or one line or row, where that is longer), however large the files are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from megatinybert.corpus.sources import PARQUET, Source, check_unchanged
+from megatinybert.corpus.streams import TextStream
+
+BLANK = " \t\r\f\v"
+_PROBE_BYTES = 1 << 20  # how much of a .txt file is looked at to tell how its documents are parted
+# A line end and the blank line after it (or a blank line that opens the text), in the text and in the text
+# reversed.
+_BOUNDARY = re.compile(rb"(?:\A|\n)[ \t\r\f\v]*\n")
+_REVERSED_BOUNDARY = re.compile(rb"\n[ \t\r\f\v]*(?:\n|\Z)")
+
+
+@dataclass(frozen=True)
+class ReadSettings:
+    """All that decides how files become blocks.
+
+    document: "auto", "blank-line" or "line", for .txt files. text_key: the column of a .parquet file.
+    """
+
+    document: str
+    text_key: str
+    encoding: str
+    replace_invalid: bool
+    block_bytes: int
+
+    @property
+    def head_bytes(self) -> int:
+        """So many bytes of a document's text, stripped, are always in its first block."""
+        return max(1, self.block_bytes // 16)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some whole lines or rows of one file, in UTF-8.
+
+    layout: how documents are told apart: "object" (JSON lines), "row", "line" or "blank-line". first_line:
+    number of the first line or row, from 1. row_ends: for rows, where in `data` each of them ends (int64). A
+    block holds whole documents, or else a part of a single long one: `begins` and `ends` say whether that
+    document begins and ends with this block. replaced: invalid characters replaced in decoding other encodings
+    than UTF-8. text_bytes and sha256 are of the file's text up to the end of this block; file_bytes is how much
+    of the file has been read.
+    """
+
+    index: int
+    source: int
+    path: Path
+    layout: str
+    encoding: str
+    first_line: int
+    data: bytes
+    begins: bool
+    ends: bool
+    replaced: int
+    text_bytes: int
+    sha256: str
+    file_bytes: int
+    row_ends: np.ndarray | None = None
+
+
+class Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+def read_blocks(sources: Sequence[Source], settings: ReadSettings) -> Iterator[Block]:
+    """Read the sources one after the other as blocks of about `block_bytes`; every source gives at least one
+    block.
+
+    Raises DataError where a file is damaged, is not in its encoding or changes while it is read.
+    """
+    indices = count()
+    for number, source in enumerate(sources):
+        check_unchanged(source)
+        if source.path.suffix.lower() == PARQUET:
+            yield from _row_blocks(number, source, settings, indices)
+        else:
+            yield from _line_blocks(number, source, settings, indices)
+        check_unchanged(source)
+
+
+def _line_blocks(number: int, source: Source, settings: ReadSettings, indices: Iterator[int]) -> Iterator[Block]:
+    layout = _layout(source, settings)
+    with source.path.open("rb") as file:
+        stream = TextStream(source.path, file, settings.encoding, settings.replace_invalid)
+        first_line, text_bytes, replaced, digest = 1, 0, 0, hashlib.sha256()
+        for data, begins, ends in _cut(stream, layout, settings.block_bytes, settings.head_bytes):
+            text_bytes += len(data)
+            digest.update(data)
+            replaced, before = stream.replaced, replaced
+            yield Block(
+                next(indices), number, source.path, layout, stream.encoding, first_line, data, begins, ends,
+                replaced - before, text_bytes, digest.hexdigest(), file.tell(),
+            )  # fmt: skip
+            first_line += data.count(b"\n")
+
+
+def _row_blocks(number: int, source: Source, settings: ReadSettings, indices: Iterator[int]) -> Iterator[Block]:
+    from megatinybert.corpus.parquet import read_rows  # pyarrow costs every process that imports it memory and time
+
+    first_row, text_bytes, digest = 1, 0, hashlib.sha256()
+    for data, ends, share in read_rows(source.path, settings.text_key, settings.block_bytes):
+        text_bytes += len(data)
+        digest.update(ends.tobytes())
+        digest.update(data)
+        yield Block(
+            next(indices), number, source.path, "row", "utf-8", first_row, data, True, True,
+            0, text_bytes, digest.hexdigest(), round(share * source.size), ends,
+        )  # fmt: skip
+        first_row += len(ends)
+
+
+def _layout(source: Source, settings: ReadSettings) -> str:
+    if source.path.name.lower().removesuffix(".gz").removesuffix(".zst").endswith(".jsonl"):
+        return "object"
+    if settings.document != "auto":
+        return settings.document
+    with source.path.open("rb") as file:
+        stream = TextStream(source.path, file, settings.encoding, settings.replace_invalid)
+        return "blank-line" if _BOUNDARY.search(stream.read(_PROBE_BYTES).strip()) else "line"
+
+
+def _cut(stream: Readable, layout: str, block_bytes: int, head_bytes: int) -> Iterator[tuple[bytes, bool, bool]]:
+    """Yield (data, begins, ends). A document that does not fit a block gets blocks of its own; the first holds
+    at least `head_bytes` of its text.
+    """
+    pending, inside, empty = b"", False, True
+    # Where no cut is found more is read than before, so that a huge line costs time in proportion to its
+    # length.
+    while chunk := stream.read(max(block_bytes, len(pending))):
+        pending += chunk
+        cut, ends = _find_cut(pending, layout, inside)
+        if cut and not ends and not inside and _text_bytes(pending[:cut]) < head_bytes:
+            continue
+        if cut:
+            yield pending[:cut], not inside, ends
+            pending, inside, empty = pending[cut:], not ends, False
+    if pending or inside or empty:
+        yield pending, not inside, True
+
+
+def _find_cut(pending: bytes, layout: str, inside: bool) -> tuple[int, bool]:
+    """Where to cut (0: nowhere), and whether a document ends there. inside: `pending` continues a long
+    document.
+    """
+    if layout == "blank-line":
+        if inside:
+            first = _BOUNDARY.search(pending)
+            if first:
+                return first.end(), True
+        else:
+            last = _REVERSED_BOUNDARY.search(pending[::-1])
+            if last:
+                return len(pending) - last.start(), True
+    return pending.rfind(b"\n") + 1, layout != "blank-line"
+
+
+def _text_bytes(lines: bytes) -> int:
+    """The length of a text without blank lines and white space around lines."""
+    stripped = (line.strip(BLANK.encode()) for line in lines.split(b"\n"))
+    return sum(len(line) + 1 for line in stripped if line) - 1

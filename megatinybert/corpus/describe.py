@@ -1,0 +1,111 @@
+"""Corpora as text for people: the summary of a build and the tables of an inspection."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from megatinybert.corpus.build import BuildReport
+from megatinybert.corpus.encode import TRAIN, VALIDATION
+from megatinybert.corpus.manifest import Manifest
+from megatinybert.corpus.shards import TokenShard
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Align rows; the first one is the heading, and all columns but the first are numbers."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if column else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+
+
+def split_table(manifest: Manifest) -> str:
+    """Documents, sequences, tokens and shards of each split."""
+    names = ("documents", "sequences", "tokens", "shards")
+    totals = {split: manifest.totals[split] for split in (TRAIN, VALIDATION)}
+    return table(
+        [
+            ("", *names),
+            *([split, *(f"{counts[name]:,}" for name in names)] for split, counts in totals.items()),
+        ]
+    )
+
+
+def shard_table(shards: Sequence[TokenShard]) -> str:
+    """One line per shard; sizes are of the ids."""
+    rows = [
+        (
+            shard.prefix.name,
+            *(f"{count:,}" for count in (shard.documents, shard.sequences, shard.n_tokens)),
+            shard.dtype.name,
+            f"{shard.n_tokens * shard.dtype.itemsize / 1e6:,.1f} MB",
+        )
+        for shard in shards
+    ]
+    return table([("shard", "documents", "sequences", "tokens", "type", "size"), *rows])
+
+
+def manifest_facts(manifest: Manifest) -> str:
+    """Where a corpus comes from."""
+    text = sum(source.text_bytes for source in manifest.sources)
+    fingerprint = manifest.tokenizer_fingerprint[:12]
+    options = ", ".join(f"{name} {value}" for name, value in sorted(manifest.options.items()))
+    lines = [
+        f"tokenizer  {manifest.tokenizer_name} ({manifest.vocab_size:,} ids, fingerprint {fingerprint})",
+        f"sources    {len(manifest.sources):,} files, {text / 1e6:,.1f} MB of text, {_encodings(manifest)}",
+        f"options    {options}",
+        f"made by    {manifest.created_by}",
+    ]
+    return "\n".join([*lines, *_remarks(manifest)])
+
+
+def build_summary(report: BuildReport) -> str:
+    """What a build made, how fast, and everything that was replaced or left out."""
+    manifest = report.manifest
+    lines = [split_table(manifest)]
+    if not report.was_whole:
+        seconds = max(report.seconds, 1e-9)
+        lines.append(
+            f"{report.text_bytes / 1e6:,.1f} MB of text in {seconds:,.1f} s with {report.workers} "
+            f"worker{'s' * (report.workers > 1)}: {report.text_bytes / seconds / 1e6:.1f} MB/s, "
+            f"{report.tokens / seconds:,.0f} tokens/s"
+        )
+    lines += _remarks(manifest)
+    if report.left_out:
+        lines.append(f"left out, not .txt, .jsonl or .parquet: {len(report.left_out):,} ({_some(report.left_out)})")
+    return "\n".join(lines)
+
+
+def _remarks(manifest: Manifest) -> list[str]:
+    remarks = []
+    fraction = manifest.options["validation_fraction"]
+    if fraction and not manifest.totals[VALIDATION]["documents"]:
+        documents = manifest.totals[TRAIN]["documents"]
+        remarks.append(
+            f"validation: none of {documents:,} documents was chosen; raise --validation-fraction "
+            f"({fraction}) to have some"
+        )
+    if manifest.replaced_characters:
+        remarks.append(f"invalid bytes: {manifest.replaced_characters:,} characters replaced by U+FFFD")
+    if manifest.empty_documents:
+        remarks.append(f"empty documents, without a token: {manifest.empty_documents:,}")
+    empty = [source.name for source in manifest.sources if not source.text_bytes]
+    if empty:
+        remarks.append(f"empty files: {len(empty):,} ({_some(empty)})")
+    return remarks
+
+
+def _encodings(manifest: Manifest) -> str:
+    """What the files are in, the commonest first; their number where they differ."""
+    files = Counter(source.encoding for source in manifest.sources)
+    if len(files) == 1:
+        return next(iter(files))
+    return ", ".join(f"{count:,} in {name}" for name, count in files.most_common())
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")

@@ -1,0 +1,249 @@
+"""How far a build has come: what `progress.json` holds, when it is believed, and how it is kept true."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Set
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from megatinybert.corpus.blocks import Block
+from megatinybert.corpus.encode import TRAIN, VALIDATION, EncodedBlock
+from megatinybert.corpus.manifest import (
+    MANIFEST,
+    PROGRESS,
+    Manifest,
+    Record,
+    ShardEntry,
+    SourceEntry,
+    read_record,
+)
+from megatinybert.corpus.sources import DataError, Source
+from megatinybert.corpus.writer import OpenShard, ShardWriter, publish
+from megatinybert.runtime.files import write_atomically
+
+
+class Plan(Record):
+    """All that decides what a build writes. sources: name and size in bytes of each file, in order."""
+
+    created_by: str
+    tokenizer_fingerprint: str
+    options: dict[str, str | int | float]
+    sources: list[tuple[str, int]]
+
+
+class Progress(Record):
+    """State of a build after `blocks` blocks.
+
+    seen: the sources reached so far, each with the checksum of the text that was read of it. finished: whole
+    shards. train, validation: the growing shards. open_split: of a long document that goes on in the next
+    block.
+    """
+
+    format_version: Literal[1] = 1
+    plan: Plan
+    blocks: int = 0
+    seen: list[SourceEntry] = Field(default_factory=list)
+    finished: list[ShardEntry] = Field(default_factory=list)
+    train: OpenShard = OpenShard()
+    validation: OpenShard = OpenShard()
+    open_split: str | None = None
+    empty_documents: int = 0
+    replaced_characters: int = 0
+
+
+def open_output(folder: Path, plan: Plan, resume: bool, ignored: Set[str]) -> Progress | Manifest:
+    """Ready an output folder: the progress to go on from, or the manifest of a corpus that is whole already.
+
+    ignored: names that do not count. Raises ValueError where the folder holds other files, or holds a build
+    and `resume` is not set, or what it holds was begun with another plan.
+    """
+    for name in (PROGRESS, MANIFEST):
+        for path in folder.glob(f".{name}.*.tmp"):  # a kill came between writing and naming it
+            path.unlink()
+    names = {path.name for path in folder.iterdir()} - ignored
+    # Nothing is lost of a build that was ended before its first commit.
+    fresh = not names or (PROGRESS in names and read_record(Progress, folder / PROGRESS).blocks == 0)
+    if not fresh and not resume:
+        raise ValueError(
+            f"--output {folder} is not empty: "
+            + (
+                "it holds a whole corpus"
+                if MANIFEST in names
+                else "to go on with an unfinished build there, add --resume"
+            )
+            + "; or name another folder"
+        )
+    if not fresh and not names & {MANIFEST, PROGRESS}:
+        raise ValueError(f"--output {folder} holds files, but no build to --resume: name another folder")
+    if MANIFEST in names:
+        manifest = read_record(Manifest, folder / MANIFEST)
+        sources = [(entry.name, entry.bytes) for entry in manifest.sources]
+        _refuse_differences(
+            folder, Plan(
+                created_by=plan.created_by, tokenizer_fingerprint=manifest.tokenizer_fingerprint,
+                options=manifest.options, sources=sources,
+            ), plan,
+        )  # fmt: skip
+        (folder / PROGRESS).unlink(missing_ok=True)
+        return manifest
+    if fresh:
+        progress = Progress(plan=plan)
+        write_atomically(folder / PROGRESS, progress.model_dump_json())
+    else:
+        progress = read_record(Progress, folder / PROGRESS)
+        _refuse_differences(folder, progress.plan, plan)
+        progress = progress.model_copy(update={"plan": plan})
+        publish(folder, progress.finished)
+    growing = {f"train-{progress.train.index:05d}", f"validation-{progress.validation.index:05d}"}
+    for path in folder.glob("*.partial"):
+        if fresh or path.name.split(".")[0] not in growing:
+            path.unlink()
+    return progress
+
+
+class Collector:
+    """Takes encoded blocks in order and keeps the folder such that a build can go on from the last commit."""
+
+    def __init__(
+        self,
+        folder: Path,
+        sources: list[Source],
+        start: Progress,
+        dtype: np.dtype,
+        sep: int,
+        commit_seconds: float,
+    ) -> None:
+        self._folder, self._sources, self._commit_seconds = folder, sources, commit_seconds
+        self._plan = start.plan
+        self._finished = list(start.finished)
+        self._seen = list(start.seen)
+        self._open_split = start.open_split
+        self._empty, self._replaced, self._blocks = (
+            start.empty_documents,
+            start.replaced_characters,
+            start.blocks,
+        )
+        limit = int(start.plan.options["shard_tokens"])
+        self._writers = {
+            TRAIN: ShardWriter(folder, "train", dtype, sep, limit, start.train),
+            VALIDATION: ShardWriter(folder, "validation", dtype, sep, limit, start.validation),
+        }
+        self._committed = time.monotonic()
+
+    def __enter__(self) -> Collector:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for writer in self._writers.values():
+            writer.close()
+
+    def take(self, block: Block, encoded: EncodedBlock) -> None:
+        """Write what is in the next block."""
+        if block.begins and block.ends:
+            for split, documents in encoded.documents.items():
+                self._writers[split].write(documents)
+        else:
+            self._take_part(block, encoded)
+        self._empty += encoded.empty_documents
+        self._replaced += block.replaced + encoded.replaced
+        source = self._sources[block.source]
+        entry = SourceEntry(
+            name=source.name,
+            bytes=source.size,
+            text_bytes=block.text_bytes,
+            sha256=block.sha256,
+            layout=block.layout,
+            encoding=block.encoding,
+        )
+        self._seen[block.source :] = [entry]
+        self._blocks = block.index + 1
+        full = any(writer.finished for writer in self._writers.values())
+        if full or time.monotonic() - self._committed >= self._commit_seconds:
+            self._commit()
+
+    def finish(self) -> Progress:
+        """End the last shards. Raises DataError where there is nothing to train on."""
+        if not any(entry.split == TRAIN for entry in self._finished) and not self._writers[TRAIN].state().tokens:
+            everything = self._writers[VALIDATION].state().documents
+            raise DataError(
+                f"all {everything:,} documents fell to the validation split: lower --validation-fraction"
+                if everything
+                else f"no text in the input ({len(self._sources):,} files, {self._empty:,} empty documents)"
+            )
+        for writer in self._writers.values():
+            writer.finish()
+        return self._commit()
+
+    def _take_part(self, block: Block, encoded: EncodedBlock) -> None:
+        if block.begins:
+            self._open_split = encoded.opens
+        assert self._open_split is not None
+        writer = self._writers[self._open_split]
+        for documents in encoded.documents.values():  # one at most
+            writer.write_part(documents)
+        if block.ends:
+            self._empty += not writer.close_document()
+            self._open_split = None
+
+    def _commit(self) -> Progress:
+        """Record what is written, then give whole shards their names: in this order a kill between the two is
+        harmless.
+        """
+        new = [entry for writer in self._writers.values() for entry in writer.finished]
+        self._finished += new
+        for writer in self._writers.values():
+            writer.flush()
+            writer.finished.clear()
+        progress = Progress(
+            plan=self._plan,
+            blocks=self._blocks,
+            seen=self._seen,
+            finished=self._finished,
+            train=self._writers[TRAIN].state(),
+            validation=self._writers[VALIDATION].state(),
+            open_split=self._open_split,
+            empty_documents=self._empty,
+            replaced_characters=self._replaced,
+        )
+        write_atomically(self._folder / PROGRESS, progress.model_dump_json())
+        publish(self._folder, new)
+        self._committed = time.monotonic()
+        return progress
+
+
+def _refuse_differences(folder: Path, then: Plan, now: Plan) -> None:
+    """Raise ValueError listing each difference between two plans.
+
+    One is none: invalid bytes that were an error have not been met so far, so replacing them from here on is
+    the same as from the start.
+    """
+    differences = []
+    if then.created_by != now.created_by:
+        differences.append(f"created by {then.created_by}, now {now.created_by}")
+    if then.tokenizer_fingerprint != now.tokenizer_fingerprint:
+        differences.append(
+            f"--tokenizer: fingerprint {then.tokenizer_fingerprint[:12]}, now {now.tokenizer_fingerprint[:12]}"
+        )
+    options = {"encoding": "utf-8"} | then.options  # which went without saying at first
+    for name in sorted(options.keys() | now.options.keys()):
+        before, after = options.get(name), now.options.get(name)
+        if before != after and (name, before, after) != ("invalid_utf8", "error", "replace"):
+            differences.append(f"--{name.replace('_', '-')}: {before}, now {after}")
+    if then.sources != now.sources:
+        sizes_then, sizes_now = dict(then.sources), dict(now.sources)
+        changed = len(differences)
+        for name in sorted(sizes_then.keys() | sizes_now.keys()):
+            before, after = (f"{s[name]:,} bytes" if name in s else "none" for s in (sizes_then, sizes_now))
+            if before != after:
+                differences.append(f"input {name}: {before}, now {after}")
+        if len(differences) == changed:
+            differences.append("--input: the same files in another order")
+    if differences:
+        raise ValueError(
+            "\n".join([f"--resume: {folder} was begun differently", *differences])
+            + "\nuse the same options and files, or another output folder"
+        )

@@ -1,0 +1,280 @@
+"""Token shards: Megatron-LM's .bin/.idx format (MMIDIDX, version 1), and the manifest that makes a corpus of
+them.
+
+P.bin holds token ids and nothing else. P.idx holds, little-endian: the header, the version (uint64), a code
+for the type of the ids (uint8), the number of sequences and of document indices (uint64 each), the length of
+each sequence (int32), its first byte in P.bin (int64), and the document indices (int64): 0 and, per document,
+how many sequences end with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import resource
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from megatinybert.corpus.manifest import MANIFEST, Manifest, ShardEntry, read_manifest
+
+_MAGIC = b"MMIDIDX\x00\x00"
+_HEADER = struct.Struct("<9sQBQQ")
+_DTYPES = {1: np.uint8, 2: np.int8, 3: np.int16, 4: np.int32, 5: np.int64, 8: np.uint16}
+_CODES = {np.dtype(kind): code for code, kind in _DTYPES.items()}
+_CHUNK = 1 << 20
+_MOST_FILES = 1 << 15
+
+
+class MappedFiles:
+    """Token files mapped into memory, the most recently used ones only: each takes a file descriptor."""
+
+    def __init__(self, limit: int | None = None) -> None:
+        """limit: how many stay mapped; None: half of the files that this process may open."""
+        self._limit = limit
+        self.tokens = lru_cache(maxsize=limit or _raise_limit_of_files() // 2)(_map)
+
+    def __reduce__(self) -> tuple[type[MappedFiles], tuple[int | None]]:
+        return MappedFiles, (self._limit,)
+
+
+@dataclass(frozen=True)
+class TokenShard:
+    """One pair of .bin and .idx files. Nothing is read before it is asked for; it can be pickled.
+
+    prefix: path without the suffix. n_tokens, sequences and documents are counts; dtype is that of the ids.
+    """
+
+    prefix: Path
+    dtype: np.dtype
+    n_tokens: int
+    sequences: int
+    documents: int
+    _files: MappedFiles = field(default_factory=MappedFiles, repr=False, compare=False)
+
+    @property
+    def tokens(self) -> np.ndarray:
+        """All ids, 1-D, mapped read-only."""
+        return self._files.tokens(self._bin_path, self.dtype, 0, self.n_tokens)
+
+    @cached_property
+    def _bin_path(self) -> Path:
+        return bin_path(self.prefix)
+
+    @property
+    def sequence_lengths(self) -> np.ndarray:
+        """Length of each sequence in tokens: int32 (sequences,), mapped read-only."""
+        return _map(idx_path(self.prefix), np.dtype("<i4"), _HEADER.size, self.sequences)
+
+    @property
+    def sequence_pointers(self) -> np.ndarray:
+        """First byte of each sequence in the .bin file: int64 (sequences,), mapped read-only."""
+        return _map(idx_path(self.prefix), np.dtype("<i8"), _HEADER.size + 4 * self.sequences, self.sequences)
+
+    @property
+    def document_indices(self) -> np.ndarray:
+        """Document d holds the sequences [d] to [d + 1]: int64 (documents + 1,), mapped read-only."""
+        start = _HEADER.size + 12 * self.sequences
+        return _map(idx_path(self.prefix), np.dtype("<i8"), start, self.documents + 1)
+
+    def document_sequences(self, document: int) -> list[np.ndarray]:
+        """The ids of each sequence of one document."""
+        first, last = self.document_indices[document : document + 2]
+        starts = self.sequence_pointers[first:last] // self.dtype.itemsize
+        lengths = self.sequence_lengths[first:last]
+        return [self.tokens[start : start + length] for start, length in zip(starts, lengths, strict=True)]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The shards of one split. manifest: None for a Megatron dataset."""
+
+    shards: list[TokenShard]
+    manifest: Manifest | None
+
+    @property
+    def n_tokens(self) -> int:
+        return sum(shard.n_tokens for shard in self.shards)
+
+
+def open_corpus(path: str | Path, split: str = "train") -> Corpus:
+    """Open a folder of build_shards.py, or a Megatron dataset by its prefix P (P.bin and P.idx; it has only
+    "train").
+
+    Costs one look at the manifest and at the size of each file. Raises ValueError where the folder is
+    unfinished, a file is missing, or a size is not what the manifest or the index says.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        shard = open_shard(path)
+        return Corpus([shard] if split == "train" else [], None)
+    manifest = read_manifest(path)
+    entries = [entry for entry in manifest.shards if entry.split == split]
+    problems = [problem for entry in entries for problem in _misfits(path, entry)]
+    if problems:
+        raise ValueError("\n".join([*problems, f"restore the files or build {path} again"]))
+    files = MappedFiles()
+    shards = [
+        TokenShard(path / e.prefix, np.dtype(e.dtype), e.tokens, e.sequences, e.documents, files) for e in entries
+    ]
+    return Corpus(shards, manifest)
+
+
+def open_shard(prefix: str | Path) -> TokenShard:
+    """Open one .bin/.idx pair by what its index says. Raises ValueError where the two do not belong
+    together.
+    """
+    prefix = Path(prefix)
+    for path in (bin_path(prefix), idx_path(prefix)):
+        if not path.is_file():
+            hint = "give the prefix, without .bin or .idx" if prefix.suffix in (".bin", ".idx") else "no such file"
+            raise ValueError(f"{prefix} is neither a folder of shards nor the prefix of a dataset ({path}: {hint})")
+    with idx_path(prefix).open("rb") as file:
+        head = file.read(_HEADER.size)
+        magic, version, code, sequences, indices = _HEADER.unpack(head.ljust(_HEADER.size, b"\0"))
+        if magic != _MAGIC or version != 1:
+            raise ValueError(f"{idx_path(prefix)} is not an index of the MMIDIDX format, version 1")
+        if code not in _DTYPES:
+            raise ValueError(f"{idx_path(prefix)} says that ids have type code {code}; integers have {sorted(_DTYPES)}")
+        dtype = np.dtype(_DTYPES[code]).newbyteorder("<")
+        size, smallest = os.fstat(file.fileno()).st_size, _HEADER.size + 12 * sequences + 8 * indices
+        if indices < 1 or size < smallest:  # Megatron may add a mode per sequence at the end
+            raise ValueError(f"{idx_path(prefix)} is cut short: {size:,} bytes, where its counts need {smallest:,}")
+        expected = 0
+        if sequences:
+            file.seek(_HEADER.size + 4 * (sequences - 1))
+            (length,) = struct.unpack("<i", file.read(4))
+            file.seek(_HEADER.size + 12 * sequences - 8)
+            (pointer,) = struct.unpack("<q", file.read(8))
+            expected = pointer + length * dtype.itemsize
+    size = bin_path(prefix).stat().st_size
+    if size != expected:
+        raise ValueError(
+            f"{bin_path(prefix)} has {size:,} bytes, but its index says {expected:,}: one of them is damaged"
+        )
+    return TokenShard(prefix, dtype, expected // dtype.itemsize, sequences, indices - 1)
+
+
+def write_index(path: Path, dtype: np.dtype, sequence_lengths: np.ndarray, document_ends: np.ndarray) -> None:
+    """Write an index, durably. sequence_lengths: in tokens. document_ends: how many sequences end with each
+    document.
+
+    Both may be memory maps larger than memory.
+    """
+    with path.open("wb") as file:
+        file.write(_HEADER.pack(_MAGIC, 1, _CODES[dtype], len(sequence_lengths), len(document_ends) + 1))
+        for chunk in _chunks(sequence_lengths):
+            file.write(chunk.astype("<i4").tobytes())
+        position = 0
+        for chunk in _chunks(sequence_lengths):
+            ends = position + np.cumsum(chunk, dtype=np.int64) * dtype.itemsize
+            file.write((ends - chunk.astype(np.int64) * dtype.itemsize).astype("<i8").tobytes())
+            position = int(ends[-1])
+        file.write(struct.pack("<q", 0))
+        for chunk in _chunks(document_ends):
+            file.write(chunk.astype("<i8").tobytes())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def verify(path: str | Path) -> Iterator[tuple[str, list[str]]]:
+    """Check every file of a folder or of a Megatron prefix: yields (prefix of the shard, what is wrong with
+    it).
+
+    Of a folder every checksum is computed again; a Megatron dataset has none, so its index is checked for
+    sense.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        yield path.name, _senseless(open_shard(path))
+        return
+    for entry in read_manifest(path).shards:
+        problems = _misfits(path, entry)
+        if not problems:
+            prefix = path / entry.prefix
+            for file, checksum in (
+                (bin_path(prefix), entry.bin_sha256),
+                (idx_path(prefix), entry.idx_sha256),
+            ):
+                if file_sha256(file) != checksum:
+                    problems.append(f"{file} is corrupt: its checksum is not the manifest's")
+        if not problems:
+            shard = open_shard(path / entry.prefix)
+            counts = (shard.n_tokens, shard.sequences, shard.documents, shard.dtype.name)
+            if counts != (entry.tokens, entry.sequences, entry.documents, entry.dtype):
+                problems.append(
+                    f"{path / MANIFEST} is corrupt: its counts of {entry.prefix} are not those of the index"
+                )
+        yield entry.prefix, problems
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file's bytes, in hex."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def bin_path(prefix: Path) -> Path:
+    return prefix.with_name(prefix.name + ".bin")
+
+
+def idx_path(prefix: Path) -> Path:
+    return prefix.with_name(prefix.name + ".idx")
+
+
+def _misfits(folder: Path, entry: ShardEntry) -> list[str]:
+    problems = []
+    prefix = folder / entry.prefix
+    for path, expected in ((bin_path(prefix), entry.bin_bytes), (idx_path(prefix), entry.idx_bytes)):
+        try:
+            size = path.stat().st_size
+        except FileNotFoundError:
+            problems.append(f"{path} is missing")
+            continue
+        if size != expected:
+            problems.append(f"{path} has {size:,} bytes, but the manifest says {expected:,}")
+    return problems
+
+
+def _senseless(shard: TokenShard) -> list[str]:
+    lengths = shard.sequence_lengths.astype(np.int64)
+    documents = shard.document_indices
+    problems = []
+    starts = np.cumsum(lengths) - lengths
+    if (lengths < 0).any() or not np.array_equal(shard.sequence_pointers, starts * shard.dtype.itemsize):
+        problems.append(f"{idx_path(shard.prefix)} is corrupt: its sequences do not follow one another")
+    if documents[0] != 0 or documents[-1] > shard.sequences or (np.diff(documents) < 0).any():
+        problems.append(f"{idx_path(shard.prefix)} is corrupt: its document indices are not in order")
+    return problems
+
+
+def _map(path: Path, dtype: np.dtype, offset: int, count: int) -> np.ndarray:
+    if not count:  # an empty file cannot be mapped
+        return np.empty(0, dtype=dtype)
+    # As a plain array, of which slices are made in a quarter of the time.
+    return np.asarray(np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=(count,)))
+
+
+def _raise_limit_of_files() -> int:
+    """Let this process open as many files as it is allowed to, and return how many.
+
+    The usual limit is 1,024 where far more are allowed: a full shuffle over more shards than may stay mapped would open
+    and map one for nearly every window.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted
+
+
+def _chunks(array: np.ndarray) -> Iterator[np.ndarray]:
+    for start in range(0, len(array), _CHUNK):
+        yield array[start : start + _CHUNK]

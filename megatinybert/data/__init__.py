@@ -1,1 +1,0 @@
-"""Text to token shards, and token shards to training windows."""

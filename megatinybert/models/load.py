@@ -1,0 +1,200 @@
+"""The two models: load the frozen teacher, build the student."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from transformers import AutoConfig, BertConfig, BertModel, PreTrainedConfig, PreTrainedModel
+
+from megatinybert.config.schema import Quantize
+from megatinybert.models.capture import ATTENTION_NAME, Features, run_captured
+from megatinybert.models.compiled import Run, compiled_run
+from megatinybert.models.quantize import quantize_products
+from megatinybert.runtime.hardware import computes_bfloat16
+
+STUDENTS = Path(__file__).parent / "students"
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+UNREADABLE = (OSError, SafetensorError, UnpicklingError, EOFError, RuntimeError)  # what damaged weight files raise
+_BERT_KEYS = {"vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "type_vocab_size"}
+
+
+class Teacher:
+    """A frozen encoder in eval mode. It belongs to no engine, so no checkpoint holds it and nothing trains it."""
+
+    def __init__(self, model: PreTrainedModel, fingerprint: str = "", quantize: Quantize = "none") -> None:
+        """fingerprint: tells these weights from others, so that a run is not continued under another teacher.
+        quantize: how `model` is quantized."""
+        self.model = model.eval().requires_grad_(False)
+        self.fingerprint, self.quantize = fingerprint, quantize
+        self._run: Run = functools.partial(run_captured, self.model)
+
+    def compile_passes(self, shape: torch.Size) -> None:
+        """Run batches of this shape of input_ids compiled from now on."""
+        self._run = compiled_run(self.model, shape, frozen=True)
+
+    @torch.no_grad()  # not inference_mode: its tensors could not enter the student's loss
+    def features(self, batch: dict[str, Tensor]) -> Features:
+        """batch as `run_captured` takes it -> the teacher's features, in its own dtype, without a graph."""
+        return self._run(batch)
+
+
+def read_bert_config(name: str, role: str) -> BertConfig:
+    """Read the configuration of a BERT folder or hub name. Raises ValueError for another family or a missing folder."""
+    try:
+        config = _read_config(name)
+    except (OSError, ValueError) as error:
+        published = (Path(name) / "bert_config.json").is_file() and not (Path(name) / "config.json").is_file()
+        hint = '. Copy its bert_config.json to config.json and add "model_type": "bert" there' if published else ""
+        raise ValueError(
+            f"{role} {name}: cannot read a model configuration there: {first_line(error)}{hint}"
+        ) from error
+    if config.model_type != "bert" or config.is_decoder:
+        kind = f"{config.model_type}{' decoder' if getattr(config, 'is_decoder', False) else ''}"
+        raise ValueError(f"{role} {name} is a {kind} model; only BERT encoders (model_type bert) can be used")
+    position = getattr(config, "position_embedding_type", "absolute")
+    if position not in (None, "absolute"):
+        raise ValueError(f"{role} {name} uses {position} positions; only absolute ones can be used")
+    return config
+
+
+def teacher_dtype(name: str, device: torch.device, quantize: Quantize = "none") -> torch.dtype:
+    """Resolve --teacher.dtype: "auto" is fp16 on CUDA, bf16 on a CPU that computes it natively, else fp32.
+
+    With --teacher.quantize it is bf16 on CUDA devices that have it, and fp32 on a CPU, where that is fastest.
+    """
+    if name != "auto":
+        return DTYPES[name]
+    if device.type == "cuda":
+        # torchao's products in 8 bits leave float16's range before they are scaled.
+        wide = quantize != "none" and computes_bfloat16(device)
+        return torch.bfloat16 if wide else torch.float16
+    if quantize != "none":
+        return torch.float32
+    return torch.bfloat16 if computes_bfloat16(device) else torch.float32
+
+
+def load_teacher(
+    name: str, layers: int, dtype: torch.dtype, device: torch.device, quantize: Quantize = "none"
+) -> Teacher:
+    """Load the first `layers` layers of a BERT teacher, without pooler or head.
+
+    Raises ValueError where the weights do not fill the model, as a layer left at random would teach noise, or where
+    they cannot be quantized.
+    """
+    model = load_encoder(name, f"--teacher.model {name}")
+    _cut(model, layers)
+    fingerprint = fingerprint_of(model)
+    model.to(device, dtype)  # type: ignore[arg-type]
+    quantize_products(model, quantize)
+    return Teacher(model, fingerprint, quantize)
+
+
+def fingerprint_of(model: nn.Module) -> str:
+    """A short hash that tells a model's weights, float32 on the CPU, from others."""
+    digest = hashlib.sha256()
+    for parameter in model.parameters():
+        digest.update(parameter.detach().flatten()[:256].numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def student_config(name: str, teacher: BertConfig, hidden_dropout: float, attention_dropout: float) -> BertConfig:
+    """The student's configuration: a shipped size, or a folder or file with a config.json.
+
+    A shipped size gives the shape alone; vocabulary, positions and segment types are the teacher's. Raises ValueError
+    for an unknown size, or an own configuration of another vocabulary.
+    """
+    shipped = STUDENTS / f"{name}.json"
+    if shipped.is_file():
+        config = copy.deepcopy(teacher)
+        for key, value in json.loads(shipped.read_text()).items():
+            setattr(config, key, value)
+    else:
+        config = copy.deepcopy(read_bert_config(name, "--student.config"))
+        if config.vocab_size != teacher.vocab_size:
+            raise ValueError(
+                f"--student.config {name} has a vocabulary of {config.vocab_size:,}, the teacher "
+                f"{teacher.vocab_size:,}: both read the same tokens, so set vocab_size to the teacher's"
+            )
+    config.hidden_dropout_prob, config.attention_probs_dropout_prob = hidden_dropout, attention_dropout
+    config.architectures = ["BertModel"]
+    return config
+
+
+def build_student(config: BertConfig) -> BertModel:
+    """A student with random weights (from torch's generator), in float32, without pooler."""
+    config = copy.deepcopy(config)
+    config._attn_implementation = ATTENTION_NAME
+    return BertModel(config, add_pooling_layer=False)
+
+
+@dataclass(frozen=True)
+class Size:
+    """Parameters of a model and its bytes in float32."""
+
+    parameters: int
+    bytes: int
+
+
+def size_of(model: nn.Module) -> Size:
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return Size(parameters, 4 * parameters)
+
+
+def load_encoder(name: str, option: str) -> BertModel:
+    """A BERT encoder in float32, without pooler or head. Raises ValueError as `load_model` does."""
+    return load_model(BertModel, name, option, add_pooling_layer=False)
+
+
+def load_model(kind: type[PreTrainedModel], name: str, option: str, may_lack: str = "", **settings: Any) -> Any:
+    """A model of a BERT class in float32 with every weight from its files; the library would fill holes with random
+    numbers, as it does (from torch's generator) with those whose names begin with `may_lack`, where that is given.
+    settings: for its `from_pretrained`.
+
+    Raises ValueError where weights are missing, damaged, or pickled together with anything but tensors.
+    """
+    try:
+        loaded: Any = kind.from_pretrained(
+            name,
+            attn_implementation=ATTENTION_NAME,
+            dtype=torch.float32,
+            output_loading_info=True,
+            weights_only=True,  # other pickles could run code
+            **settings,
+        )
+    except UNREADABLE as error:
+        raise ValueError(f"{option}: its weights cannot be read: {first_line(error)}") from error
+    model, report = loaded
+    missing = sorted(report["missing_keys"]) + sorted(str(key) for key in report.get("mismatched_keys", ()))
+    if may_lack:
+        missing = [key for key in missing if not key.startswith(may_lack)]
+    if missing:
+        shown = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
+        whole = "BERT encoder" if kind is BertModel else kind.__name__
+        raise ValueError(f"{option}: the files hold no weights for {shown}: this is not a whole {whole}")
+    return model
+
+
+def _read_config(name: str) -> Any:
+    settings, _ = PreTrainedConfig.get_config_dict(name)
+    if "model_type" not in settings and settings.keys() >= _BERT_KEYS:  # as TinyBERT's authors write it
+        return BertConfig.from_dict(settings)
+    return AutoConfig.from_pretrained(name)
+
+
+def _cut(model: BertModel, layers: int) -> None:
+    model.encoder.layer = model.encoder.layer[:layers]
+    model.config.num_hidden_layers = layers
+
+
+def first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,123 @@
+"""What the finished models say: teacher and student side by side, and predictions. One process does it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+from torch.utils.tensorboard import SummaryWriter
+from transformers import BertForSequenceClassification
+
+from megatinybert.corpus.tokenizer import load_tokenizer, tokenizer_fingerprint
+from megatinybert.models.load import size_of
+from megatinybert.tasks.classifiers import load_fine_tuned
+from megatinybert.tasks.confusion import confusion_figure, count_confusions, save_image, scatter_figure
+from megatinybert.tasks.inputs import TaskInputs
+from megatinybert.tasks.latency import compare_latency
+from megatinybert.tasks.metrics import measure, predictions_of
+from megatinybert.tasks.predict import logits_of, write_predictions
+from megatinybert.tasks.read import Skipped, read_rows
+from megatinybert.tasks.results import STUDENT, TEACHER, ModelResult, merge_results, results_table
+from megatinybert.tasks.submission import write_submission
+
+
+def evaluate(inputs: TaskInputs, teacher: str, student: str, device: torch.device) -> None:
+    """Measure both models on the development rows: results.json, confusion.png, TensorBoard, and a table on stdout.
+
+    teacher, student: fine-tuned folders.
+    """
+    task, output = inputs.task, inputs.output
+    models = {
+        TEACHER: load_fine_tuned(teacher, "teacher", task, inputs.config.teacher.labels),
+        STUDENT: load_fine_tuned(student, "predict", task, inputs.config.predict.labels),
+    }
+    _check_reads(models[STUDENT], student, inputs)
+    for model in models.values():
+        model.to(device)  # type: ignore[arg-type]
+    logits = {name: {s: logits_of(m, rows, device) for s, rows in inputs.dev.items()} for name, m in models.items()}
+    gold = {split: rows.gold for split, rows in inputs.dev.items()}
+    first = next(iter(inputs.dev))
+    latencies = compare_latency(models, inputs.dev[first])
+    results = {
+        name: ModelResult(
+            {split: measure(task, values, gold[split]) for split, values in logits[name].items()},
+            size_of(model),
+            latencies[name],
+        )
+        for name, model in models.items()
+    }
+    table = results_table(merge_results(output / "results.json", task.name, results))
+    predictions = {name: predictions_of(task, logits[name][first]) for name in models}
+    if task.labels is None:
+        image = scatter_figure(predictions, gold[first])
+    else:
+        counts = {name: count_confusions(values, gold[first], task.classes) for name, values in predictions.items()}
+        image = confusion_figure(counts, task.labels)
+    save_image(image, output / "confusion.png")
+    with SummaryWriter(str(output / "stages" / "eval" / "tensorboard")) as writer:
+        writer.add_text("results", "\n".join(f"    {line}" for line in table.splitlines()))
+        writer.add_image("confusion", image, dataformats="HWC")
+        for name, result in results.items():
+            for split, metrics in result.metrics.items():
+                for metric, value in metrics.items():
+                    writer.add_scalar(f"results/{split}_{metric}_{name}", value)
+    print(f"{table}\n\nresults: {output / 'results.json'}, {output / 'confusion.png'}")
+
+
+def predict(inputs: TaskInputs, student: str, device: torch.device) -> None:
+    """Answer a file, or the task's test files, as `--predict.*` asks.
+
+    Raises ValueError where there is nothing to answer.
+    """
+    config, task = inputs.config.predict, inputs.task
+    folder = inputs.output / "predictions"
+    if config.input:
+        files = {Path(config.input).stem: Path(config.input)}
+    elif inputs.files.test:
+        files = inputs.files.test
+    else:
+        raise ValueError(
+            f"--task.data_dir {inputs.config.task.data_dir} holds no test file of {task.name}: "
+            "name a file with --predict.input"
+        )
+    if config.output and len(files) > 1:
+        raise ValueError(
+            f"--predict.output {config.output} is one file, and there are {len(files)} to answer: leave it out"
+        )
+    model = load_fine_tuned(student, "predict", task, config.labels)
+    _check_reads(model, student, inputs)
+    model.to(device)  # type: ignore[arg-type]
+    for split, path in files.items():
+        rows = inputs.rows(path, split, with_labels=False)
+        logits = logits_of(model, rows, device)
+        target = Path(config.output) if config.output else folder / f"{split}.tsv"
+        skipped = Skipped() if inputs.config.task.skip_bad_rows else None
+        write_predictions(task, read_rows(task, path, skipped, with_labels=False), logits, target)
+        print(f"{len(rows):,} predictions: {target}")
+        if config.input or split not in task.submission:
+            continue
+        if skipped and skipped.count:
+            text = f"warning: no file for submission of {split}: {skipped.count:,} of its rows are left out"
+            print(text, file=sys.stderr)
+        else:
+            print(f"for submission: {write_submission(task, split, predictions_of(task, logits), folder)}")
+
+
+def _check_reads(model: BertForSequenceClassification, name: str, inputs: TaskInputs) -> None:
+    """Raise ValueError where --predict.model cannot read what the run's tokenizer writes."""
+    problems, shape = [], model.config
+    if shape.vocab_size < inputs.special.vocab_size:
+        problems.append(f"it has {shape.vocab_size:,} embeddings, the tokenizer {inputs.special.vocab_size:,} ids")
+    if shape.max_position_embeddings < inputs.max_length:
+        problems.append(f"it has {shape.max_position_embeddings} positions, --task.max_length is {inputs.max_length}")
+    if inputs.segments and shape.type_vocab_size < 2:
+        problems.append("it knows no second segment")
+    own = Path(name)
+    if (own / "tokenizer.json").is_file() or (own / "vocab.txt").is_file():
+        theirs, ours = (tokenizer_fingerprint(each) for each in (load_tokenizer(name), inputs.tokenizer))
+        if theirs != ours:
+            problems.append(f"its tokenizer is another one than {inputs.tokenizer_name}")
+    if problems:
+        text = f"--predict.model {name} does not fit --teacher.model and its tokenizer: {'; '.join(problems)}"
+        raise ValueError(f"{text}. Give the options of the run that made it")

@@ -1,0 +1,130 @@
+"""The models and the tokenizer of a run, opened and checked as far as each can be looked at without the others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tokenizers import Tokenizer
+from transformers import BertConfig
+
+from megatinybert.config.general import GeneralConfig
+from megatinybert.config.schema import shipped_students
+from megatinybert.corpus.tokenizer import SpecialIds, load_tokenizer, special_ids, tokenizer_fingerprint
+from megatinybert.models.layer_map import resolve_layer_map
+from megatinybert.models.load import Teacher, load_teacher, read_bert_config, student_config, teacher_dtype
+from megatinybert.runtime.dist import World
+from megatinybert.runtime.findings import Finding, Findings
+from megatinybert.tracking.attention_maps import MapChoice, choose_maps
+from megatinybert.training.checks import check_mlm, check_positions, check_sizes, check_tokenizer, check_weight_files
+from megatinybert.training.first_weights import model_folder
+from megatinybert.training.trainee import Trainee, build_mlm_trainee, build_trainee
+
+
+@dataclass(frozen=True)
+class Reader:
+    """The tokenizer."""
+
+    tokenizer: Tokenizer
+    special: SpecialIds
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Models:
+    """What could be opened. whole: the configuration that decides vocabulary and segments."""
+
+    reader: Reader | None
+    trainee: Trainee | None
+    whole: BertConfig | None
+    teacher_config: BertConfig | None = None
+    teacher: Teacher | None = None
+    maps: MapChoice | None = None
+
+    @property
+    def positions(self) -> int:
+        """How many positions all models have."""
+        shapes = [self.whole, self.trainee.student.config if self.trainee else None]
+        return min(shape.max_position_embeddings for shape in shapes if shape)
+
+
+def taught_models(config: GeneralConfig, tokenizer: str, world: World, findings: Findings) -> Models:
+    """A student and its teacher."""
+    name = config.teacher.model
+    assert name is not None, "which the configuration has seen to"
+    option = f"--teacher.model {name}"
+    whole = findings.attempt("teacher", read_bert_config, name, "--teacher.model")
+    if whole is None:  # its own tokenizer is not there either
+        own = config.teacher.tokenizer is None
+        return Models(None if own else _open_tokenizer(tokenizer, option, None, findings), None, None)
+    trainee = _build_trainee(config, whole, findings)
+    teacher = _load_teacher(config, whole, trainee, world, findings)
+    reader = _open_tokenizer(tokenizer, option, whole, findings)
+    maps = None
+    if trainee:
+        shape, depth = trainee.student.config, trainee.objective.teacher_layers
+        assert isinstance(shape, BertConfig)
+        maps = findings.attempt("attention maps", choose_maps, config, shape, whole, depth)
+    return Models(reader, trainee, whole, whole, teacher, maps)
+
+
+def untaught_models(config: GeneralConfig, tokenizer: str, world: World, findings: Findings) -> Models:
+    """A model that learns from the text alone. The vocabulary of a shipped shape is the tokenizer's."""
+    wanted = config.student
+    own = None
+    if wanted.config not in shipped_students():
+        own = findings.attempt("student", read_bert_config, wanted.config, "--student.config")
+    reader = _open_tokenizer(tokenizer, f"--student.config {wanted.config}", own, findings)
+    if wanted.config in shipped_students() and reader:
+        own = BertConfig(vocab_size=reader.special.vocab_size)
+    if own is None:
+        return Models(reader, None, None)
+    shape = student_config(wanted.config, own, wanted.hidden_dropout, wanted.attention_dropout)
+    findings.add(*check_positions(config, None, shape))
+    trainee = findings.attempt("student", build_mlm_trainee, config, shape)
+    if trainee:
+        findings.add(*check_mlm(config, trainee.student))
+    return Models(reader, trainee, shape)
+
+
+def _build_trainee(config: GeneralConfig, teacher: BertConfig, findings: Findings) -> Trainee | None:
+    wanted = config.student
+    dropout = (wanted.hidden_dropout, wanted.attention_dropout)
+    shape = findings.attempt("student", student_config, wanted.config, teacher, *dropout)
+    if shape is None:
+        return None
+    findings.add(*check_positions(config, teacher, shape))
+    trainee = findings.attempt("student", build_trainee, config, teacher)
+    if trainee:
+        findings.add(*check_sizes(config, teacher, trainee.student))
+        layers = resolve_layer_map(config.objective.layer_map, shape.num_hidden_layers, teacher.num_hidden_layers)
+        text = f"student layers 0 .. {len(layers) - 1} learn from {layers} of the teacher's {teacher.num_hidden_layers}"
+        findings.add(Finding("ok", "layer map", text))
+    return trainee
+
+
+def _load_teacher(
+    config: GeneralConfig, teacher: BertConfig, trainee: Trainee | None, world: World, findings: Findings
+) -> Teacher | None:
+    assert config.teacher.model is not None
+    findings.add(*check_weight_files(config.teacher.model))
+    layers = trainee.objective.teacher_layers if trainee else teacher.num_hidden_layers
+    quantize = config.teacher.quantize
+    dtype = teacher_dtype(config.teacher.dtype, world.device, quantize)
+    return findings.attempt("teacher", load_teacher, config.teacher.model, layers, dtype, world.device, quantize)
+
+
+def tokenizer_name(config: GeneralConfig) -> str:
+    """Folder or hub name; where no teacher is named, of the model that the student starts from."""
+    return config.teacher.tokenizer or config.teacher.model or model_folder(config.student.init)
+
+
+def _open_tokenizer(name: str, option: str, model: BertConfig | None, findings: Findings) -> Reader | None:
+    """option: what named the model that has to know its ids."""
+    tokenizer = findings.attempt("tokenizer", load_tokenizer, name) if name else None
+    special = findings.attempt("tokenizer", special_ids, tokenizer) if tokenizer else None
+    if not (tokenizer and special):
+        return None
+    fingerprint = tokenizer_fingerprint(tokenizer)
+    if model:
+        findings.add(check_tokenizer(name, special, fingerprint, option, model))
+    return Reader(tokenizer, special, fingerprint)

@@ -1,0 +1,69 @@
+"""What the programs that train have in common: from the command line to the work on every rank, and the exit code."""
+
+from __future__ import annotations
+
+import os
+import pkgutil
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from megatinybert.config.schema import ConfigError
+from megatinybert.runtime.findings import refusal
+from megatinybert.runtime.versions import check_versions
+
+
+def run_program(read: Callable[[list[str]], Any], work: str) -> None:
+    """Read the command line and do the work. Exit code 2 for a user's mistake, 1 for a run that had to stop.
+
+    read: arguments to configuration; it answers --help and --print-config. work: where the function of (configuration,
+    World) is, as an import path, so that nothing heavy is imported before the command line is read.
+    """
+    try:
+        config = read(sys.argv[1:])
+    except ConfigError as error:
+        if os.environ.get("RANK", "0") == "0":
+            print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+    unusable = [finding.text for finding in check_versions() if finding.level == "fail"]
+    if unusable:
+        print(f"error: {refusal(unusable)}", file=sys.stderr)
+        sys.exit(2)
+
+    from megatinybert.runtime import dist
+
+    try:
+        world = dist.start()  # chooses the accelerator, so it comes before whatever imports DeepSpeed
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+    from megatinybert.programs.prepare import silence_transformers
+    from megatinybert.training.loop import NonFiniteLoss
+
+    silence_transformers()
+    try:
+        pkgutil.resolve_name(work)(config, world)
+    except (ValueError, OSError, NonFiniteLoss) as error:
+        if world.is_main:
+            print(f"error: {error}", file=sys.stderr)
+        code = 1 if isinstance(error, NonFiniteLoss) else 2
+        if world.size > 1:
+            # Ranks end one after the other, and gloo may abort in a process group that a peer has left, which would
+            # take the exit code's place.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+        sys.exit(code)
+    except Exception:
+        if world.size == 1:
+            raise
+        # To leave the process group waits, under NCCL, for peers that do not know, so the traceback would come late.
+        traceback.print_exc()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)
+    finally:
+        dist.stop()

@@ -1,0 +1,60 @@
+"""Whether the packages here are those that the code is written for. Nothing of them is imported to find out."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import sys
+from typing import NamedTuple
+
+from megatinybert.runtime.findings import Finding
+
+
+class Range(NamedTuple):
+    """tested: the pin of requirements.txt. lowest, below: the range of pyproject.toml; "" where it is open."""
+
+    tested: str
+    lowest: str
+    below: str
+
+
+PACKAGES = {
+    "torch": Range("2.13.0", "2.11", ""),
+    "deepspeed": Range("0.19.8", "0.19.8", "0.20"),
+    "transformers": Range("5.23.0", "5.17", "6"),
+}
+PYTHONS = ("3.11", "3.13")  # the lowest and the highest that is tested
+
+
+def check_versions() -> list[Finding]:
+    """One finding where all is well; else one for each package that is missing, not tested or not usable."""
+    found = {"Python": ".".join(map(str, sys.version_info[:3]))}
+    findings = []
+    if not _numbers(PYTHONS[0]) <= _numbers(found["Python"])[:2] <= _numbers(PYTHONS[1]):
+        text = (
+            f"Python {found['Python']}: tested with {PYTHONS[0]} to {PYTHONS[1]}; take one of these if anything fails"
+        )
+        findings.append(Finding("warn", "versions", text))
+    for name, wanted in PACKAGES.items():
+        install = f"pip install '{name}=={wanted.tested}'"
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            findings.append(Finding("fail", "versions", f"{name} is not installed: {install}"))
+            continue
+        version = _numbers(found[name])
+        if version < _numbers(wanted.lowest) or (wanted.below and version >= _numbers(wanted.below)):
+            needed = f">={wanted.lowest}" + (f",<{wanted.below}" if wanted.below else "")
+            text = f"{name} {found[name]} cannot be used, {name}{needed} is needed: {install}"
+            findings.append(Finding("fail", "versions", text))
+        elif version[:2] != _numbers(wanted.tested)[:2]:
+            text = f"{name} {found[name]}: tested with {wanted.tested}; if anything fails, {install}"
+            findings.append(Finding("warn", "versions", text))
+    if findings:
+        return findings
+    return [Finding("ok", "versions", ", ".join(f"{name} {version}" for name, version in found.items()))]
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """2.13.0+cpu -> (2, 13, 0)."""
+    return tuple(map(int, re.findall(r"\d+", version.split("+")[0])[:3]))

@@ -1,0 +1,153 @@
+"""The output file while it is in the making, and what says that it is whole.
+
+Beside FILE, a folder FILE.parts holds the plan and every finished chunk. At the end the chunks become FILE, then
+FILE.meta.json is written, then the folder goes: a kill between any two of these costs nothing.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Literal
+
+from megatinybert.corpus.manifest import Record, read_record
+from megatinybert.runtime.files import publish_file, write_atomically
+from megatinybert.tasks.augment.chunks import WrittenChunk
+
+_PLAN = "plan.json"
+
+
+class Plan(Record):
+    """All that decides what is written, apart from rounding: options, and hashes of what is read."""
+
+    format_version: Literal[1] = 1
+    options: dict[str, bool | int | float | str | None]
+    inputs: dict[str, str]
+
+
+class Totals(Record):
+    """rows: read, apart from those skipped; selected: to be rewritten; rows_out: written; words: new ones in them."""
+
+    rows: int
+    selected: int
+    skipped: int
+    rows_out: int
+    words: int
+
+
+class Meta(Record):
+    """What FILE.meta.json says. bytes: of the file. seconds: of the last run that worked on it."""
+
+    created_by: str
+    plan: Plan
+    totals: Totals
+    bytes: int
+    seconds: float
+
+
+class Output:
+    """One output file. Raises ValueError where there is one already that was made differently or by something else."""
+
+    def __init__(self, path: Path, plan: Plan, resume: bool) -> None:
+        """resume: go on with what is unfinished."""
+        self.path, self._plan = path, plan
+        self._meta_path = _meta_of(path)
+        self.parts = self.parts_of(path)
+        self.finished = self._read_meta()
+        if self.finished is None:
+            self._open_parts(resume)
+
+    @staticmethod
+    def parts_of(path: Path) -> Path:
+        """The folder of what is finished, while the file is not."""
+        return path.with_name(path.name + ".parts")
+
+    def has(self, index: int) -> bool:
+        return self._part(index).is_file()
+
+    def keep(self, chunk: WrittenChunk) -> None:
+        """Make a finished chunk durable. Its first line counts what is in it: rows read, rows written, new words."""
+        counts = f"{chunk.rows} {chunk.rows_out} {chunk.words}\n"
+        write_atomically(self._part(chunk.index), counts + chunk.lines)
+
+    def publish(self, chunks: int, selected: int, skipped: int, created_by: str, seconds: float) -> Meta:
+        """Put all chunks together."""
+        rows = rows_out = words = 0
+        temporary = self.parts / "whole"
+        with temporary.open("wb") as whole:
+            for index in range(chunks):
+                with self._part(index).open("rb") as part:
+                    counts = [int(count) for count in part.readline().split()]
+                    rows, rows_out, words = rows + counts[0], rows_out + counts[1], words + counts[2]
+                    shutil.copyfileobj(part, whole)
+        size = temporary.stat().st_size
+        publish_file(temporary, self.path)
+        totals = Totals(rows=rows, selected=selected, skipped=skipped, rows_out=rows_out, words=words)
+        meta = Meta(created_by=created_by, plan=self._plan, totals=totals, bytes=size, seconds=round(seconds, 1))
+        write_atomically(self._meta_path, meta.model_dump_json(indent=1) + "\n")
+        shutil.rmtree(self.parts)
+        return meta
+
+    def _part(self, index: int) -> Path:
+        return self.parts / f"{index:06d}.jsonl"
+
+    def _read_meta(self) -> Meta | None:
+        if not self._meta_path.is_file():
+            if self.path.exists() and not self.parts.is_dir():
+                raise ValueError(
+                    f"--output {self.path} is there already, and not from here (no {self._meta_path.name} beside it): "
+                    "name another file"
+                )
+            return None
+        meta = read_record(Meta, self._meta_path)
+        if not self.path.exists() and meta.plan != self._plan:
+            return None  # removed, to be made anew
+        refuse_other_plan(self.path, meta.plan, self._plan)
+        if not self.path.is_file() or self.path.stat().st_size != meta.bytes:
+            raise ValueError(
+                f"--output {self.path} is gone or changed since it was made ({meta.bytes:,} bytes then): delete it and "
+                f"{self._meta_path.name}, and it is made again"
+            )
+        shutil.rmtree(self.parts, ignore_errors=True)
+        return meta
+
+    def _open_parts(self, resume: bool) -> None:
+        plan_path = self.parts / _PLAN
+        begun = any(self.parts.glob("[0-9]*.jsonl"))
+        if begun and not resume:
+            raise ValueError(
+                f"--output {self.path} is unfinished: to go on with it, add --resume; or delete {self.parts}"
+            )
+        then = read_record(Plan, plan_path) if plan_path.is_file() else None
+        if begun and then is not None:
+            _refuse_differences(f"--resume: {self.path} was begun otherwise", then, self._plan, self.parts)
+        elif then != self._plan:
+            shutil.rmtree(self.parts, ignore_errors=True)
+            self.parts.mkdir(parents=True)
+            write_atomically(plan_path, self._plan.model_dump_json(indent=1))
+
+
+def plan_of(path: Path) -> Plan | None:
+    """What the finished file was made by; None of a file that is not from here."""
+    meta = _meta_of(path)
+    return read_record(Meta, meta).plan if meta.is_file() else None
+
+
+def _meta_of(path: Path) -> Path:
+    return path.with_name(path.name + ".meta.json")
+
+
+def refuse_other_plan(path: Path, then: Plan, now: Plan) -> None:
+    """Raise ValueError where a file was made by another plan, with a line for each difference."""
+    _refuse_differences(f"--output {path} is there already, made otherwise", then, now, path)
+
+
+def _refuse_differences(what: str, then: Plan, now: Plan, there: Path) -> None:
+    differences = []
+    for before, after in ((then.options, now.options), (then.inputs, now.inputs)):
+        for name in sorted(before.keys() | after.keys()):
+            if before.get(name) != after.get(name):
+                differences.append(f"--{name.replace('_', '-')}: {before.get(name)}, now {after.get(name)}")
+    if differences:
+        remedy = f"use the same options and files, remove {there} to have it made anew, or name another file"
+        raise ValueError("\n".join([what, *differences, remedy]))

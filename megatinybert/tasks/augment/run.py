@@ -1,0 +1,250 @@
+"""The augmentation of a task's training file: options in, a .jsonl file of rows out.
+
+The output depends on the rows, the model, the vectors and the options alone: not on the number of workers, nor on how
+often the work was interrupted. --batch-tokens, the device and the version of torch decide how the model's scores are
+rounded: with others, candidates that are almost equally likely may change places at the end of a word's list.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+from tqdm import tqdm
+
+from megatinybert import __version__
+from megatinybert.corpus.shards import file_sha256
+from megatinybert.corpus.tokenizer import load_tokenizer, special_ids, tokenizer_fingerprint
+from megatinybert.models.load import fingerprint_of, teacher_dtype
+from megatinybert.runtime.files import write_atomically
+from megatinybert.runtime.workers import in_order
+from megatinybert.samples.order import mix
+from megatinybert.tasks.augment.candidates import proposals
+from megatinybert.tasks.augment.chunks import Chunk, ChunkRewriter, Settings, chunks, texts_of
+from megatinybert.tasks.augment.masked_lm import load_masked_lm
+from megatinybert.tasks.augment.options import AugmentOptions, AugmentReport
+from megatinybert.tasks.augment.output import Output, Plan, plan_of, refuse_other_plan
+from megatinybert.tasks.augment.rewrite import SELECTED
+from megatinybert.tasks.augment.vectors import open_vectors, vectors_key
+from megatinybert.tasks.augment.words import Splitter
+from megatinybert.tasks.read import Row, Skipped, TaskFiles, open_task, read_rows
+from megatinybert.tasks.table import Task
+
+# N of the paper's authors; fewer for tasks that have many rows.
+PUBLISHED_COPIES = {"cola": 30, "mrpc": 30, "rte": 30, "sts-b": 30, "sst-2": 20, "qnli": 20, "mnli": 10, "qqp": 10}
+OTHER_COPIES = 20
+BATCH_TOKENS = {"cpu": 1024, "cuda": 32768}
+
+_WORDS_AT_ONCE = 1024  # rows split at a time, where only their words are looked for
+
+
+def augment(options: AugmentOptions, show_progress: bool = True) -> AugmentReport:
+    """Write a task's training rows, each followed by its rewritten copies; or go on with that, or find it done.
+
+    With more than one worker a script calls it under its `__main__` guard, since workers import the script. Raises
+    ValueError for what the user can put right, OSError where the output cannot be written, RuntimeError where a worker
+    was killed. After any of them, and after a kill, the same call goes on with `resume`.
+    """
+    began = time.monotonic()
+    if problems := options.problems():
+        raise ValueError("\n".join(problems))
+    files = open_task(options.task, options.data_dir, options.labels, options.kind)
+    settings = _settings(options, files.task)
+    splitter = Splitter(load_tokenizer(options.reader), options.segmenter)
+    output = Output(options.output, _plan(options, settings, files, _check_model(options)), options.resume)
+    if output.finished:
+        return AugmentReport(output.finished.totals, True, time.monotonic() - began)
+
+    rows = _Rows(files.task, files.train, options.skip_bad_rows)
+    skipped = Skipped()
+    count = rows.count(skipped)
+    selected = select(count, options.rows, options.seed)
+    if settings.nearest:
+        _find_nearest(options, settings.nearest, rows.only(selected), splitter, show_progress)
+    workers = options.workers or (1 if settings.device.type == "cuda" else _usable_cores())
+    written = _write_chunks(output, settings, chunks(rows, selected), workers, _bar(count, show_progress))
+    meta = output.publish(
+        written, int(selected.sum()), skipped.count, f"megatinybert {__version__}", time.monotonic() - began
+    )
+    return AugmentReport(meta.totals, False, time.monotonic() - began, skipped.messages)
+
+
+def check_made_by(options: AugmentOptions) -> None:
+    """Raise ValueError where the output was made with other options, rows or vectors than these.
+
+    The model is not looked at, for it may be gone by now, nor is a file that is not from here.
+    """
+    made_by = plan_of(options.output)
+    if made_by:
+        files = open_task(options.task, options.data_dir, options.labels, options.kind)
+        plan = _plan(options, _settings(options, files.task), files, str(made_by.inputs["model"]))
+        refuse_other_plan(options.output, made_by, plan)
+
+
+def select(count: int, rows: int, seed: int) -> np.ndarray:
+    """Which rows are rewritten: bool (count,). rows: so many, those of the least hashes of (seed, number); 0: all."""
+    selected = np.ones(count, dtype=bool)
+    if 0 < rows < count:
+        selected[np.argsort(mix(seed, SELECTED, np.arange(count)), kind="stable")[rows:]] = False
+    return selected
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The rows of a training file, which is read several times rather than kept in memory."""
+
+    task: Task
+    path: Path
+    skip_bad: bool
+
+    def __iter__(self) -> Iterator[Row]:
+        return read_rows(self.task, self.path, Skipped() if self.skip_bad else None)
+
+    def count(self, skipped: Skipped) -> int:
+        """Read every row, so that a bad one shows before the long work. skipped: takes those that do not count."""
+        return sum(1 for _ in read_rows(self.task, self.path, skipped if self.skip_bad else None))
+
+    def only(self, selected: np.ndarray) -> Iterator[Row]:
+        return (row for row, yes in zip(self, selected, strict=True) if yes)
+
+
+def _settings(options: AugmentOptions, task: Task) -> Settings:
+    device = options.choose_device()
+    return Settings(
+        model=options.model,
+        tokenizer=options.reader,
+        labels=task.labels,
+        copies=options.copies or PUBLISHED_COPIES.get(task.name, OTHER_COPIES),
+        probability=options.probability,
+        candidates=options.candidates,
+        seed=options.seed,
+        segmenter=options.segmenter,
+        nearest=Output.parts_of(options.output) / "nearest.json" if options.vectors else None,
+        batch_tokens=options.batch_tokens or BATCH_TOKENS[device.type],
+        device=device,
+        dtype=teacher_dtype("auto", device),
+    )
+
+
+def _check_model(options: AugmentOptions) -> str:
+    """A fingerprint of model and tokenizer. Raises ValueError where they are not what augmentation needs."""
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    model = load_masked_lm(options.model, "--model", torch.float32, torch.device("cpu"))
+    tokenizer = load_tokenizer(options.reader)
+    try:
+        ids = special_ids(tokenizer).vocab_size
+        proposals(tokenizer)
+    except ValueError as error:
+        raise ValueError(f"--model {options.model}: {error}") from error
+    embeddings = model.config.vocab_size
+    if ids > embeddings:
+        raise ValueError(
+            f"--model {options.model}: its tokenizer has {ids:,} ids, the model {embeddings:,} embeddings: put the "
+            "tokenizer there that it was trained with"
+        )
+    if options.candidates >= embeddings:
+        raise ValueError(f"--candidates {options.candidates}: must be less than the {embeddings:,} tokens of --model")
+    return f"{fingerprint_of(model)} {tokenizer_fingerprint(tokenizer)[:16]}"
+
+
+def _plan(options: AugmentOptions, settings: Settings, files: TaskFiles, model: str) -> Plan:
+    return Plan(
+        options={
+            "task": files.task.name,
+            "labels": None if settings.labels is None else " ".join(settings.labels),
+            "copies": settings.copies,
+            "probability": settings.probability,
+            "candidates": settings.candidates,
+            "segmenter": settings.segmenter,
+            "rows": options.rows,
+            "seed": settings.seed,
+            "skip_bad_rows": options.skip_bad_rows,
+        },
+        inputs={
+            "data_dir": f"{files.train.name} {file_sha256(files.train)[:16]}",
+            "model": model,
+            "vectors": vectors_key(options.vectors)[:16] if options.vectors else "none",
+        },
+    )
+
+
+def _find_nearest(
+    options: AugmentOptions, path: Path, rows: Iterable[Row], splitter: Splitter, show_progress: bool
+) -> None:
+    """Write the nearest words of all words of several pieces to `path`, unless they are there."""
+    assert options.vectors is not None
+    if path.is_file():
+        return
+    vectors = open_vectors(options.vectors, options.output.parent, show_progress)
+    nearest = vectors.nearest(sorted(_words_of_several_pieces(rows, splitter)), options.candidates)
+    write_atomically(path, json.dumps(nearest, ensure_ascii=False))
+
+
+def _words_of_several_pieces(rows: Iterable[Row], splitter: Splitter) -> set[str]:
+    words: set[str] = set()
+    texts: list[str] = []
+
+    def collect() -> None:
+        for split in splitter.split(texts):
+            words.update(split.text[word.start : word.end] for word in split.words if word.pieces > 1)
+        texts.clear()
+
+    for row in rows:
+        texts += texts_of(row)
+        if len(texts) >= _WORDS_AT_ONCE:
+            collect()
+    collect()
+    return words
+
+
+def _write_chunks(output: Output, settings: Settings, parts: Iterable[Chunk], workers: int, bar: tqdm) -> int:
+    """Rewrite the chunks that are not there yet; how many there are in all."""
+    total = 0
+
+    def missing() -> Iterator[Chunk]:
+        nonlocal total
+        for chunk in parts:
+            total += 1
+            if output.has(chunk.index):
+                bar.update(len(chunk.rows))
+            else:
+                yield chunk
+
+    with bar:
+        threads = torch.get_num_threads()
+        try:
+            for _, written in in_order(partial(_rewriter, settings), missing(), workers):
+                output.keep(written)
+                bar.update(written.rows)
+        finally:
+            torch.set_num_threads(threads)
+    return total
+
+
+def _rewriter(settings: Settings) -> ChunkRewriter:
+    torch.set_num_threads(1)  # here as in a worker: sums over several threads are rounded differently
+    return ChunkRewriter(settings)
+
+
+def _bar(rows: int, shown: bool) -> tqdm:
+    return tqdm(
+        total=rows,
+        disable=not shown,
+        mininterval=0.5 if sys.stderr.isatty() else 30,
+        bar_format="{percentage:3.0f}% |{bar:20}| {n_fmt} of {total_fmt} rows, {rate_fmt}, {remaining} left",
+        unit=" rows",
+    )
+
+
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,160 @@
+"""Word vectors: a file in GloVe's text format, and the nearest words in it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from megatinybert.runtime.files import publish_folder
+
+_WORDS, _MATRIX = "words.txt", "vectors.f32"
+_DTYPE = np.dtype("<f4")
+_ROWS_AT_ONCE = 4096  # parsed before they are written
+_QUERIES_AT_ONCE, _VECTORS_AT_ONCE = 512, 16384  # of the matrix product: 32 MiB of similarities
+
+
+@dataclass(frozen=True)
+class WordVectors:
+    """words: V of them. unit: float32 (V, D), read-only and mapped from disk, each row of length 1 (or 0)."""
+
+    words: list[str]
+    unit: np.ndarray
+
+    def nearest(self, words: Sequence[str], count: int) -> dict[str, list[str]]:
+        """The `count` nearest other words of each word by cosine, in the order of the file.
+
+        A word is looked up as it is, then in lower case; one that is not there is left out of the result. Entries that
+        hold a space, or differ from the word in case alone, are dropped and not made up for. Those of a word like
+        "Film" begin with a capital, too, as in the published code.
+        """
+        wanted = {*words, *(word.lower() for word in words)}
+        index: dict[str, int] = {}
+        for number, entry in enumerate(self.words):
+            if entry in wanted:
+                index.setdefault(entry, number)
+        rows = {word: index.get(word, index.get(word.lower(), -1)) for word in dict.fromkeys(words)}
+        found = [(word, row) for word, row in rows.items() if row >= 0]
+        result: dict[str, list[str]] = {}
+        for start in range(0, len(found), _QUERIES_AT_ONCE):
+            block = found[start : start + _QUERIES_AT_ONCE]
+            best = self._nearest_rows(np.array([row for _, row in block]), min(count, len(self.words) - 1))
+            for (word, _), neighbours in zip(block, best, strict=True):
+                entries = [self.words[neighbour] for neighbour in neighbours]
+                kept = [entry for entry in entries if " " not in entry and entry.casefold() != word.casefold()]
+                result[word] = [entry[0].upper() + entry[1:] if word.istitle() else entry for entry in kept]
+        return result
+
+    def _nearest_rows(self, rows: np.ndarray, count: int) -> np.ndarray:
+        """rows: (Q,) -> the rows of the largest cosines with each, itself left out, ascending: int64 (Q, count)."""
+        queries = torch.from_numpy(self.unit[rows])
+        own = torch.from_numpy(rows)
+        cosines, best = torch.empty(len(rows), 0), torch.empty(len(rows), 0, dtype=torch.int64)
+        for start in range(0, len(self.words), _VECTORS_AT_ONCE):
+            block = torch.from_numpy(np.array(self.unit[start : start + _VECTORS_AT_ONCE]))
+            similar = queries @ block.T
+            here = ((own >= start) & (own < start + len(block))).nonzero().flatten()
+            similar[here, own[here] - start] = -torch.inf
+            values, columns = similar.topk(min(count, len(block)))
+            cosines, best = torch.cat([cosines, values], 1), torch.cat([best, columns + start], 1)
+            cosines, order = cosines.topk(min(count, cosines.shape[1]))
+            best = best.gather(1, order)
+        return np.sort(best.numpy(), axis=1)
+
+
+def open_vectors(path: Path, cache: Path, show_progress: bool = False) -> WordVectors:
+    """Open a file of word vectors: a word and its numbers a line, separated by single spaces.
+
+    A first line of two whole numbers (the head of word2vec's and fastText's text format) is passed over. The file is
+    read once, into a folder of its own in `cache`; from then on the vectors are mapped from there. Raises ValueError
+    naming the line that is malformed.
+    """
+    folder = cache / f"{path.name}.{vectors_key(path)[:12]}"
+    if not folder.is_dir():
+        temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+        try:
+            temporary.mkdir(parents=True)
+            _convert(path, temporary, show_progress)
+            publish_folder(temporary, folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    words = (folder / _WORDS).read_bytes().decode().split("\n")
+    unit = np.memmap(folder / _MATRIX, dtype=_DTYPE, mode="r")
+    return WordVectors(words, unit.reshape(len(words), -1))
+
+
+def vectors_key(path: Path) -> str:
+    """Tells the file from others: a hash of size, time of change and first MiB. Raises ValueError without a file."""
+    try:
+        status = path.stat()
+        with path.open("rb") as file:
+            head = file.read(1 << 20)
+    except OSError as error:
+        raise ValueError(f"--vectors {path}: cannot be read: {error.strerror}") from error
+    return hashlib.sha256(f"{status.st_size} {status.st_mtime_ns} ".encode() + head).hexdigest()
+
+
+def _convert(path: Path, folder: Path, show_progress: bool) -> None:
+    first = True
+    with (folder / _MATRIX).open("wb") as matrix, (folder / _WORDS).open("wb") as words:
+        for block, vectors in _blocks(path, show_progress):
+            words.write((b"" if first else b"\n") + b"\n".join(block))
+            lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+            matrix.write((vectors / np.where(lengths > 0, lengths, 1)).astype(_DTYPE).tobytes())
+            first = False
+    if first:
+        raise ValueError(f"--vectors {path}: no vectors in it")
+
+
+def _blocks(path: Path, show_progress: bool) -> Iterator[tuple[list[bytes], np.ndarray]]:
+    """Words, in UTF-8, and their vectors, float64 (n, D), so many lines at a time."""
+    words: list[bytes] = []
+    rows: list[list[float]] = []
+    width = 0
+    bar = tqdm(total=path.stat().st_size, unit="B", unit_scale=True, desc=path.name, disable=not show_progress)
+    with path.open("rb") as file, bar:
+        for number, line in enumerate(file, start=1):
+            bar.update(len(line))
+            fields = line.rstrip(b" \r\n").split(b" ")
+            if number == 1 and len(fields) == 2 and all(field.isdigit() for field in fields):
+                continue
+            width = width or len(fields) - 1
+            word, vector = _parse(fields, width, f"--vectors {path}, line {number:,}")
+            words.append(word)
+            rows.append(vector)
+            if len(rows) == _ROWS_AT_ONCE:
+                yield words, np.array(rows)
+                words, rows = [], []
+    if rows:
+        yield words, np.array(rows)
+
+
+def _parse(fields: list[bytes], width: int, place: str) -> tuple[bytes, list[float]]:
+    """A word, which may hold spaces, and its numbers."""
+    word = b" ".join(fields[: len(fields) - width]).decode("utf-8", "replace")
+    vector: list[float] = []
+    with contextlib.suppress(ValueError):
+        vector = [float(field) for field in fields[len(fields) - width :]]
+    extra = len(fields) > width + 1 and _is_number(fields[len(fields) - width - 1])
+    if width < 1 or not word or extra or len(vector) != width or not np.isfinite(vector).all():
+        shown = b" ".join(fields)[:60].decode("utf-8", "replace")
+        raise ValueError(
+            f"{place}: a word and {max(width, 1):,} finite numbers are needed, separated by single spaces: {shown!r}"
+        )
+    return word.encode(), vector
+
+
+def _is_number(field: bytes) -> bool:
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,67 @@
+"""What students in training come to on a task's development rows: losses and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from deepspeed.runtime.engine import DeepSpeedEngine
+
+from megatinybert.models.load import Teacher
+from megatinybert.objectives.base import by_group
+from megatinybert.runtime.dist import World
+from megatinybert.tasks.metrics import measure
+from megatinybert.tasks.rows import EncodedRows
+from megatinybert.tasks.table import Task
+from megatinybert.training.engine import as_tensors
+from megatinybert.training.held_out import shares
+
+SCORE = "score"  # the mean of a task's metrics
+
+
+def measured_tags(task: Task, dev: Mapping[str, EncodedRows]) -> list[str]:
+    """The tags of `measure_task` beside the losses: split/metric."""
+    return [f"{split}/{metric}" for split in dev for metric in (*task.metrics, SCORE)]
+
+
+def score_tag(dev: Mapping[str, EncodedRows]) -> str:
+    """The tag by which checkpoints are selected."""
+    return f"{next(iter(dev))}/{SCORE}"
+
+
+@torch.no_grad()
+def measure_task(
+    engine: DeepSpeedEngine,
+    teacher: Teacher | None,
+    task: Task,
+    dev: Mapping[str, EncodedRows],
+    micro_batch: int,
+    world: World,
+) -> dict[str, float]:
+    """Losses on the first split (held_out/total, held_out/GROUP) and the metrics of every split (split/metric).
+
+    Every rank calls it and makes the same number of forward passes, because ZeRO-3 gathers weights in each.
+    """
+    scalars: dict[str, float] = {}
+    engine.eval()
+    for split, rows in dev.items():
+        by_length = np.argsort(rows.lengths, kind="stable")
+        terms = engine.module.objective.terms
+        losses = torch.zeros(1 + len(terms), dtype=torch.float64, device=world.device)
+        logits_NC = torch.zeros(len(rows), task.classes, dtype=torch.float64, device=world.device)
+        for places, counted in shares(len(rows), micro_batch, world):
+            ids = by_length[places]
+            batch = as_tensors(rows.batch(ids), world.device)
+            _, values, student = engine(batch, teacher.features(batch) if teacher else None)
+            if counted:
+                losses += values.double() * len(ids)
+                logits_NC[torch.from_numpy(ids).to(world.device)] = student.logits.double()
+        if not scalars:
+            total, *groups = (world.sum(losses) / len(rows)).tolist()
+            scalars["held_out/total"] = total
+            scalars |= {f"held_out/{group}": loss for group, loss in by_group(terms, groups).items()}
+        logits = world.sum(logits_NC).float().cpu().numpy()
+        scalars |= {f"{split}/{name}": value for name, value in measure(task, logits, rows.gold).items()}
+    engine.train()
+    return scalars

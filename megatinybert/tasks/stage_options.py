@@ -1,0 +1,60 @@
+"""How long a stage trains and by which options: the engine's view of a task's configuration."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from megatinybert.config.schema import OptimizerConfig, RunConfig, ScheduleConfig, StudentConfig
+from megatinybert.config.task import MOST_EPOCHS, TOKENS_BY_DEFAULT, FinetuneConfig, StageConfig, TaskConfig
+
+# The section of each stage's options.
+SECTIONS = {"teacher": "finetune", "mlm": "mlm", "one": "one", "two": "two"}
+_MEASUREMENTS = 10  # in a stage
+
+
+@dataclass(frozen=True)
+class StageTraining:
+    """A `schema.TrainingConfig`."""
+
+    student: StudentConfig
+    optimizer: OptimizerConfig
+    schedule: ScheduleConfig
+    run: RunConfig
+    deepspeed: str
+
+
+def steps_of(stage: StageConfig, rows: int, tokens: int) -> int:
+    """Optimizer steps of a stage on so many rows, which hold so many tokens."""
+    if stage.max_steps is not None:
+        return stage.max_steps
+    epochs = stage.epochs
+    if epochs is None:
+        fewest = 1.0 if isinstance(stage, FinetuneConfig) else 0.0  # a poor teacher spoils all that follows
+        epochs = min(max(TOKENS_BY_DEFAULT / tokens, fewest), MOST_EPOCHS)
+    return math.ceil(epochs * rows / stage.global_batch)
+
+
+def training_of(config: TaskConfig, section: str, folder: Path, max_steps: int) -> StageTraining:
+    """What the engine is told of the stage whose options are `section`. folder: of its checkpoints and metrics."""
+    stage: StageConfig = getattr(config, section)
+    every = config.run
+    return StageTraining(
+        student=config.student,
+        optimizer=OptimizerConfig(**config.optimizer.model_dump(), learning_rate=stage.learning_rate),
+        schedule=config.schedule,
+        run=RunConfig(
+            output_dir=str(folder),
+            max_steps=max_steps,
+            global_batch=stage.global_batch,
+            micro_batch=stage.micro_batch,
+            seed=every.seed,
+            compile="never",  # rows of many lengths
+            log_interval=every.log_interval,
+            save_interval=every.save_interval,
+            held_out_interval=every.held_out_interval or math.ceil(max_steps / _MEASUREMENTS),
+            keep_checkpoints=every.keep_checkpoints,
+        ),
+        deepspeed=config.deepspeed,
+    )

@@ -1,0 +1,108 @@
+"""The metrics of a run as curves: read from metrics.jsonl, drawn for the report and for the student's model card."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
+from megatinybert.runtime.files import publish_file
+
+Row = dict[str, float]  # of one line of metrics.jsonl, what is kept
+# What may be measured on held-out text beside the losses, and its unit.
+BESIDE_LOSSES = {"probe": "rank correlation", "accuracy": "share of the masked tokens"}
+_MOST_POINTS = 2000  # of a curve: more are chosen from evenly, for they take seconds to draw and are not seen
+_KEPT = ("step", "loss/", "held_out/", "speed/tokens_per_second")  # a long run logs much else
+
+
+def read_metrics(file: Path) -> list[Row]:
+    """Losses, what is measured beside them, and speed of each logged step. null, which JSON has in place of NaN and
+    infinity, becomes NaN.
+
+    Raises ValueError where a line is cut short.
+    """
+    rows: list[Row] = []
+    with file.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                values = json.loads(line)
+            except json.JSONDecodeError:
+                raise ValueError(f"{file}, line {number} is cut short: the run was interrupted.") from None
+            kept = {tag: value for tag, value in values.items() if tag.startswith(_KEPT)}
+            rows.append({tag: math.nan if value is None else value for tag, value in kept.items()})
+    return rows
+
+
+def loss_names(rows: Sequence[Row]) -> list[str]:
+    """Names of the losses in the metrics, "total" first: total, attention, hidden, ..."""
+    parts = [tag.partition("/") for row in (rows[0], rows[-1]) for tag in row]
+    names = dict.fromkeys(name for kind, _, name in parts if kind in ("loss", "held_out"))
+    return ["total", *(name for name in names if name not in ("total", *BESIDE_LOSSES))]
+
+
+def draw(rows: Sequence[Row], title: str) -> Figure:
+    """Loss curves: the total on the left, its terms and what else is measured on the right. rows: at least one."""
+    names = loss_names(rows)
+    beside = {name: _curve(rows, f"held_out/{name}") for name in BESIDE_LOSSES}
+    panels = [*names[1:], *(name for name, (steps, _) in beside.items() if steps)]
+    right = math.ceil(len(panels) / 2)
+    cells = panels + ["."] * (2 * right - len(panels))
+    figure = Figure(figsize=(5.0 + 3.2 * right, 6.0), dpi=120, layout="constrained")
+    axes = figure.subplot_mosaic(
+        [["total", *cells[:right]], ["total", *cells[right:]]], width_ratios=[1.6] + [1.0] * right
+    )
+    for name in names:
+        _draw_loss(axes[name], rows, name)
+    axes["total"].legend(loc="upper right", frameon=False)
+    for name, (steps, values) in beside.items():
+        if steps:
+            axes[name].plot(steps, values, "o-", color="tab:green", markersize=4)
+            axes[name].set(title=name, ylabel=BESIDE_LOSSES[name], ylim=(min([0.0, *_finite(values)]), 1.0))
+    for axis in axes.values():
+        axis.set_xlabel("optimizer step")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 2.5, 5, 10], nbins="auto"))
+        axis.grid(True, which="both", alpha=0.2)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(title)
+    return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a picture (.png), whole or not at all."""
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.png")
+    try:
+        figure.savefig(temporary)
+        publish_file(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _draw_loss(axis: Axes, rows: Sequence[Row], name: str) -> None:
+    """One loss in training and on held-out text; on a logarithmic axis unless it hardly changes."""
+    training, held_out = _curve(rows, f"loss/{name}"), _curve(rows, f"held_out/{name}")
+    axis.plot(*training, color="tab:blue", alpha=0.5, linewidth=1.2, label="training")
+    axis.plot(*held_out, "o-", color="tab:orange", markersize=4, label="held out")
+    axis.set(title=f"loss: {name}", ylabel="loss")
+    values = _finite(training[1] + held_out[1])
+    if values and 0 < 2 * min(values) < max(values):
+        axis.set(yscale="log", ylabel="loss (log scale)")
+        axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_minor_locator(NullLocator())
+
+
+def _curve(rows: Sequence[Row], tag: str) -> tuple[list[float], list[float]]:
+    points = [(row["step"], row[tag]) for row in rows if tag in row]
+    if len(points) > _MOST_POINTS:
+        points = [*points[: -1 : len(points) // _MOST_POINTS + 1], points[-1]]
+    return [step for step, _ in points], [value for _, value in points]
+
+
+def _finite(values: Sequence[float]) -> list[float]:
+    return [value for value in values if math.isfinite(value)]

@@ -1,0 +1,168 @@
+"""What a person watches: the progress bar, TensorBoard and metrics.jsonl. Rank 0 alone writes."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import resource
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from megatinybert.runtime.files import write_atomically
+
+TRAINING = "training"  # the run of all that is not compared in one chart
+
+# Of TensorBoard's custom scalars: {category: {chart: patterns of its tags}}, in the order of the page.
+Layout = Mapping[str, Mapping[str, Sequence[str]]]
+
+
+class Monitor:
+    """Writes each logged step once: what an interrupted run left of steps after `first_step` is dropped.
+
+    output_dir: gets metrics.jsonl (one JSON object per logged step, integer key "step") and tensorboard/.
+    title: of the progress bar.
+    """
+
+    def __init__(self, output_dir: Path, first_step: int, max_steps: int, title: str = "distil") -> None:
+        self._metrics = output_dir / "metrics.jsonl"
+        # A run begun anew logs step 0 itself, in place of what one killed before its first checkpoint had left.
+        self._first_logged = first_step + 1 if first_step else 0
+        _drop_from(self._metrics, self._first_logged)
+        self._file = self._metrics.open("a", encoding="utf-8")
+        self._folder = output_dir / "tensorboard"
+        self._writers: dict[str, SummaryWriter] = {}
+        # Those that are there are opened at once: only that drops what they hold of later steps.
+        for name in {TRAINING, *(folder.name for folder in self._folder.glob("*/"))}:
+            self._writer(name)
+        # Where nobody watches a terminal, a line every half minute instead of a redrawn bar.
+        interval = 0.5 if sys.stderr.isatty() else 30.0
+        # smoothing 0: the time left is told from the mean of the steps so far, with the pauses between them.
+        self._bar = tqdm(
+            total=max_steps,
+            initial=first_step,
+            unit="step",
+            desc=title,
+            dynamic_ncols=True,
+            mininterval=interval,
+            miniters=1,
+            smoothing=0,
+        )
+        self._clock_runs = False
+
+    def layout(self, layout: Layout) -> None:
+        """Arrange the charts of the page "Custom Scalars"."""
+        multiline = {
+            category: {chart: ["Multiline", list(tags)] for chart, tags in charts.items()}
+            for category, charts in layout.items()
+        }
+        self._writer(TRAINING).add_custom_scalars(multiline)
+
+    def text(self, tag: str, text: str) -> None:
+        """Write Markdown about the run as it goes on from here: one text for each time that it was started."""
+        self._writer(TRAINING).add_text(tag, text, self._first_logged)
+
+    def image(self, tag: str, step: int, image: np.ndarray) -> None:
+        """image: uint8 (height, width, 3)."""
+        writer = self._writer(TRAINING)
+        writer.add_image(tag, image, step, dataformats="HWC")
+        writer.flush()  # a checkpoint of this step may follow, and then this picture is not drawn again
+
+    def advance(self) -> None:
+        """One more step is done."""
+        if not self._clock_runs:
+            # Neither what was before the first step nor that step, slower than others, tells how long the rest takes.
+            self._bar.unpause()
+            self._bar.initial += 1
+            self._clock_runs = True
+        self._bar.update()
+
+    def log(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Write the scalars of a step to metrics.jsonl and TensorBoard, and the chief ones to the bar.
+
+        What is not finite, such as the gradient norm of a step that fp16 skips, is null in metrics.jsonl: JSON has no
+        other word for it.
+        """
+        row = {tag: value if math.isfinite(value) else None for tag, value in scalars.items()}
+        self._file.write(json.dumps({"step": step, **row}) + "\n")
+        self._file.flush()
+        for tag, value in scalars.items():
+            curve, chart = curve_of(tag)
+            self._writer(curve).add_scalar(chart, value, step)
+        for writer in self._writers.values():
+            writer.flush()
+        shown = {"loss": scalars.get("loss/total"), "held-out": scalars.get("held_out/total")}
+        text = [f"{name} {value:.4f}" for name, value in shown.items() if value is not None]
+        if "speed/tokens_per_second" in scalars:
+            text.append(f"{scalars['speed/tokens_per_second']:,.0f} tokens/s")
+        self._bar.set_postfix_str(", ".join(text), refresh=False)
+
+    def close(self) -> None:
+        self._bar.close()
+        for writer in self._writers.values():
+            writer.close()
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+    def _writer(self, name: str) -> SummaryWriter:
+        if name not in self._writers:
+            self._writers[name] = SummaryWriter(str(self._folder / name), purge_step=self._first_logged)
+        return self._writers[name]
+
+
+def curve_of(tag: str) -> tuple[str, str]:
+    """Where TensorBoard has a scalar: (run, tag).
+
+    TensorBoard has a colour for each run, not for each tag. So curves that belong into one chart are runs of one tag:
+    held-out losses beside those of training, the layers of a loss, the parts of a step.
+    """
+    layer = re.fullmatch(r"(.*loss_per_layer/.+)_(\d+)", tag)
+    if layer:
+        return f"layer_{layer[2]}", layer[1]
+    if tag.startswith("time/"):
+        return tag.replace("/", "_"), "time/step"
+    if "held_out/" in tag and not tag.endswith("/probe"):
+        return "held_out", tag.replace("held_out/", "loss/")
+    return TRAINING, tag
+
+
+def tag_prefix(name: str, trainees: Mapping[str, object]) -> str:
+    """What stands before the tags of one of several trainees; nothing where there is only one."""
+    return f"{name}/" if len(trainees) > 1 else ""
+
+
+def memory(device: torch.device) -> dict[str, float]:
+    """memory/ tags of this process, in bytes."""
+    scalars = {"memory/peak_bytes": float(peak_memory(device))}
+    if device.type == "cuda":
+        scalars["memory/reserved_bytes"] = float(torch.cuda.memory_reserved(device))
+    statm = Path("/proc/self/statm")
+    if statm.exists():  # Linux
+        scalars["memory/resident_bytes"] = float(int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
+    return scalars
+
+
+def peak_memory(device: torch.device) -> int:
+    """Largest memory so far in bytes: allocated on the GPU, or resident in this process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024  # getrusage counts KiB on Linux
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _drop_from(metrics: Path, step: int) -> None:
+    """Keep the whole lines of steps before `step`; a line cut short by a kill is dropped with the rest."""
+    if not metrics.exists():
+        return
+    kept = []
+    for line in metrics.read_text(encoding="utf-8").splitlines(keepends=True):
+        if line.endswith("\n") and json.loads(line)["step"] < step:
+            kept.append(line)
+    write_atomically(metrics, "".join(kept))

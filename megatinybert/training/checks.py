@@ -1,0 +1,235 @@
+"""What has to fit together, one function for each question. A run asks them at its start, the doctor at any time."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from deepspeed.accelerator import get_accelerator
+from transformers import BertConfig, BertModel, PreTrainedConfig, PreTrainedModel
+
+from megatinybert.config.deepspeed import DeepSpeedSettings
+from megatinybert.config.general import GeneralConfig
+from megatinybert.corpus.tokenizer import SpecialIds
+from megatinybert.models.apex import apex_state
+from megatinybert.models.load import size_of
+from megatinybert.runtime.findings import Finding
+from megatinybert.runtime.hardware import computes_bfloat16, find_peak
+from megatinybert.samples.mixture import Mixture
+from megatinybert.samples.open import HeldOut, Samples
+from megatinybert.samples.windows import Windows
+from megatinybert.training.record import hardware_name
+from megatinybert.training.schedule import warmup_steps
+
+MANY_PASSES = 10
+_SAMPLED_WINDOWS = 64
+
+
+def check_accelerator(device: torch.device) -> Finding:
+    """What one rank computes on, and how fast. Takes about a second."""
+    peaks = ", ".join(str(find_peak(dtype, device)) for dtype in (torch.float32, torch.bfloat16))
+    return Finding("ok", "accelerator", f"{hardware_name(device)}; matrix products: {peaks}")
+
+
+def check_apex() -> Finding:
+    """Whether what is called apex here is NVIDIA's. A run looks at it only where it is asked for."""
+    state = apex_state()
+    return Finding("ok" if state.kind in ("missing", "usable") else "warn", "apex", state.sentence)
+
+
+def check_threads(ranks: int, device: torch.device) -> Finding:
+    """Whether the ranks of this machine share its cores well. ranks: on this machine."""
+    cores, threads = len(os.sched_getaffinity(0)), torch.get_num_threads()
+    text = f"{ranks} rank(s) of {threads} thread(s) on {cores} core(s)"
+    fair = max(cores // ranks, 1)
+    if device.type != "cpu" or cores // 2 <= ranks * threads <= max(cores, ranks):
+        return Finding("ok", "threads", text)
+    effect = "they hinder one another" if ranks * threads > cores else "cores stay idle"
+    return Finding("warn", "threads", f"{text}: {effect}; set OMP_NUM_THREADS={fair}")
+
+
+def check_precision(settings: DeepSpeedSettings, teacher: torch.dtype | None, device: torch.device) -> list[Finding]:
+    """Whether the device computes what the DeepSpeed file and --teacher.dtype ask for. teacher: resolved, if any."""
+    if settings.precision == "fp16" and not get_accelerator().is_fp16_supported():
+        text = (
+            f"--deepspeed {settings.path} asks for fp16, which DeepSpeed does not run on this device: "
+            "take a bf16 configuration, such as zero2-bf16, or a float32 one, such as zero2"
+        )
+        return [Finding("fail", "precision", text)]
+    student = {"fp32": torch.float32, "fp16": torch.float16}.get(settings.precision, torch.bfloat16)
+    slow = {
+        f"--deepspeed {settings.path} computes the student in bfloat16": (student, "a float32 one, such as zero1"),
+    }
+    if teacher:
+        slow[f"--teacher.dtype {_name(teacher)}"] = teacher, "auto"
+    findings = [
+        Finding(
+            "warn", "precision", f"{what}, for which this device has no instructions: slower than float32; take {fix}"
+        )
+        for what, (dtype, fix) in slow.items()
+        if not computes_natively(dtype, device)
+    ]
+    if settings.precision == "fp32" and device.type == "cuda" and computes_natively(torch.bfloat16, device):
+        text = (
+            f"--deepspeed {settings.path} computes the student in float32, in which this GPU is many times slower than "
+            "in 16 bits: take one that keeps its weights in float32 and computes in bfloat16, such as zero1-autocast"
+        )
+        findings.append(Finding("warn", "precision", text))
+    text = f"student {settings.precision}" + (f", teacher {_name(teacher)}" if teacher else "")
+    return findings or [Finding("ok", "precision", text)]
+
+
+def computes_natively(dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether the device has instructions for a dtype, and so gains speed by it."""
+    if dtype == torch.bfloat16:
+        return computes_bfloat16(device)
+    return dtype != torch.float16 or get_accelerator().is_fp16_supported()
+
+
+def check_positions(config: GeneralConfig, teacher: BertConfig | None, student: BertConfig) -> list[Finding]:
+    """Whether the models have a position for every token of a window."""
+    length = config.data.sequence_length
+    models = {f"--teacher.model {config.teacher.model}": teacher} if teacher else {}
+    models |= {f"--student.config {config.student.config}": student}
+    return [
+        Finding(
+            "fail",
+            "positions",
+            f"--data.sequence_length {length} exceeds the {model.max_position_embeddings} positions of {option}: "
+            "shorten the sequence to that",
+        )
+        for option, model in models.items()
+        if model.max_position_embeddings < length
+    ]
+
+
+def check_tokenizer(name: str, special: SpecialIds, fingerprint: str, option: str, model: BertConfig) -> Finding:
+    """Whether a model has an embedding for every id of the tokenizer `name`. option: what named the model."""
+    if special.vocab_size > model.vocab_size:
+        text = (
+            f"the tokenizer {name} has {special.vocab_size:,} ids, {option} only {model.vocab_size:,}: name its own "
+            "with --teacher.tokenizer"
+        )
+        return Finding("fail", "tokenizer", text)
+    return Finding("ok", "tokenizer", f"{special.vocab_size:,} ids, fingerprint {fingerprint[:12]}")
+
+
+def check_weight_files(name: str) -> list[Finding]:
+    """Whether a teacher's folder has its weights in the safe form. A hub name is not looked at."""
+    folder = Path(name)
+    pickled = sorted(path.name for path in folder.glob("*.bin")) if folder.is_dir() else []
+    if not pickled or any(folder.glob("*.safetensors")):
+        return []
+    text = (
+        f"--teacher.model {name} has pickled weights only ({pickled[0]}): its tensors alone are read, slowly; "
+        "loading it in Transformers and save_pretrained give model.safetensors"
+    )
+    return [Finding("warn", "teacher", text)]
+
+
+def check_mlm(config: GeneralConfig, student: PreTrainedModel) -> list[Finding]:
+    """Whether masked-language modelling has tokens to guess, and what is trained."""
+    trained = sum(weight.numel() for weight in student.parameters() if weight.requires_grad)
+    text = (
+        f"{_shape(student.config)}, {size_of(student).parameters:,} parameters with its masked-LM head, {trained:,} of "
+        f"them trained; first weights: {config.student.init}"
+    )
+    length, probability = config.data.sequence_length, config.mlm.probability
+    masked = max(round(probability * (length - 2)), 1)
+    masking = Finding("ok", "masking", f"up to {masked} of the {length} tokens of a window")
+    return [Finding("ok", "model", text), masking]
+
+
+def check_sizes(config: GeneralConfig, teacher: BertConfig, student: PreTrainedModel) -> list[Finding]:
+    """Whether the student is smaller than its teacher, and can tell segments apart where the teacher can."""
+    with torch.device("meta"):
+        theirs = size_of(BertModel(teacher, add_pooling_layer=False)).parameters
+    ours, shape = size_of(student).parameters, student.config
+    text = (
+        f"{_shape(shape)}, {ours:,} parameters; the teacher {_shape(teacher)}, {theirs:,}; "
+        f"first weights: {config.student.init}"
+    )
+    findings = [Finding("ok", "models", text)]
+    if ours >= theirs:
+        text = (
+            f"--student.config {config.student.config} has {ours:,} parameters, the teacher only {theirs:,}: "
+            "take a smaller shape"
+        )
+        findings = [Finding("warn", "models", text)]
+    if shape.type_vocab_size < teacher.type_vocab_size:
+        text = (
+            f"--student.config {config.student.config} has {shape.type_vocab_size} segment type(s), the teacher "
+            f"{teacher.type_vocab_size}: no window is split into segments, and no task can tell two texts apart by "
+            "them; set type_vocab_size to the teacher's"
+        )
+        findings.append(Finding("warn", "models", text))
+    return findings
+
+
+def check_token_ids(samples: Samples) -> Finding:
+    """Read windows from all over the corpus. Raises ValueError where an id is outside the models' vocabulary."""
+    count = min(_SAMPLED_WINDOWS, samples.samples)
+    samples.batch(np.linspace(0, samples.samples - 1, count).astype(np.int64))
+    return Finding("ok", "token ids", f"those of {count} windows lie within the models' vocabulary")
+
+
+def check_corpus(config: GeneralConfig, samples: Samples, held_out: HeldOut, max_steps: int) -> list[Finding]:
+    """Whether there is text enough for the run, and some that it never sees."""
+    tokens = sum(len(windows.stream) for windows in corpora_of(samples))
+    passes = largest_passes(samples, max_steps * config.run.global_batch)
+    text = f"{tokens:,} tokens, {samples.samples:,} windows of {config.data.sequence_length} tokens"
+    findings = [Finding("ok", "corpus", text)]
+    if passes > MANY_PASSES:
+        steps = max(int(max_steps * MANY_PASSES / passes), 1)
+        of_one = " of one corpus of the mixture" if isinstance(samples, Mixture) else ""
+        text = (
+            f"{text}: {max_steps:,} steps of {config.run.global_batch} windows are {passes:,.1f} passes{of_one}; add "
+            f"text, or end sooner, as --run.max_steps {steps} does after {MANY_PASSES}"
+        )
+        findings = [Finding("warn", "corpus", text)]
+    if isinstance(samples, Mixture):
+        drawn = max_steps * config.run.global_batch
+        findings += [Finding("ok", "mixture", line) for line in samples.lines(drawn)]
+        findings += [Finding("warn", "mixture", warning) for warning in samples.warnings(drawn)]
+    text = f"{len(held_out.sample_ids):,} windows, {held_out.origin}"
+    if "no validation split" in held_out.origin:
+        text += (
+            ": one end of the text may not be like the rest. data_prep/build_shards.py --validation-fraction 0.01 "
+            "holds out documents from all over it"
+        )
+        return [*findings, Finding("warn", "held-out text", text)]
+    return [*findings, Finding("ok", "held-out text", text)]
+
+
+def check_schedule(config: GeneralConfig, max_steps: int) -> Finding:
+    """Whether the learning rate ever reaches its peak."""
+    warmup = warmup_steps(config.schedule, max_steps)
+    if warmup >= max_steps:
+        text = (
+            f"a warm-up of {warmup:,} steps in a run of {max_steps:,}: the learning rate does nothing but rise; lower "
+            "--schedule.warmup_steps or --schedule.warmup_fraction"
+        )
+        return Finding("warn", "schedule", text)
+    return Finding("ok", "schedule", f"{max_steps:,} steps, {warmup:,} of them warm-up")
+
+
+def corpora_of(samples: Samples) -> list[Windows]:
+    return samples.corpora if isinstance(samples, Mixture) else [samples]
+
+
+def largest_passes(samples: Samples, drawn: int) -> float:
+    """How often the first `drawn` positions pass over the corpus; of a mixture, over the one they pass most often."""
+    if not isinstance(samples, Mixture):
+        return drawn / samples.samples
+    each = zip(samples.drawn(drawn).tolist(), samples.corpora, strict=True)
+    return max(count / windows.samples for count, windows in each)
+
+
+def _shape(config: PreTrainedConfig) -> str:
+    return f"{config.num_hidden_layers} x {config.hidden_size}"
+
+
+def _name(dtype: torch.dtype) -> str:
+    return {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}[dtype]

@@ -1,0 +1,113 @@
+"""Whether a run goes through torch.compile: asked for, remembered, or where a measurement says that it pays."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from megatinybert.config.deepspeed import DeepSpeedSettings
+from megatinybert.config.general import GeneralConfig
+from megatinybert.config.schema import TrainingConfig
+from megatinybert.models.compiled import compiler_problem, keeping_random_state
+from megatinybert.models.load import Teacher
+from megatinybert.programs.prepare import Inputs
+from megatinybert.runtime.dist import World
+from megatinybert.runtime.hardware import seconds_of
+from megatinybert.training.choices import COMPILE, Choice, Kernels, choose_kernels, settled
+from megatinybert.training.engine import rank_micro_batches, trial_of, try_batch
+from megatinybert.training.trainee import Trainee
+
+# Compiling takes a minute or two the first time, so it is not tried in a run of less; and it must be this much faster.
+_WORTH_SECONDS, _MARGIN = 900.0, 0.97
+_REPEATS = 3
+
+
+def settle_kernels(
+    config: GeneralConfig, inputs: Inputs, settings: DeepSpeedSettings, ranks: int, world: World
+) -> Kernels:
+    """All kernels of a general distillation, the same on every rank; its two models are compiled where that is chosen.
+
+    settings: those of the engine to be built. ranks: of the run, which is `world` but for an estimate of another one.
+    All ranks call it, before the engine has the trainee.
+    """
+    tokens = inputs.micro_batch * config.data.sequence_length
+    kernels = choose_kernels(config, settings, inputs.trainee, tokens, world, inputs.recorded)
+    _, batch = next(iter(rank_micro_batches(inputs.data, 0, config.run.global_batch, inputs.micro_batch, world)))
+    passes = (inputs.max_steps - inputs.first_step) * config.run.global_batch // (inputs.micro_batch * ranks)
+    work = Work(inputs.trainee, inputs.teacher, batch, passes)
+    choice = choose_compilation(config, settings, work, world, inputs.recorded)
+    if choice.by == "always" and inputs.teacher:
+        inputs.trainee.compile_passes(batch["input_ids"].shape)
+        inputs.teacher.compile_passes(batch["input_ids"].shape)
+    return dataclasses.replace(kernels, compilation=choice)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a rank has to do. batch: a micro batch of training. passes: how many of them are to come."""
+
+    trainee: Trainee
+    teacher: Teacher | None
+    batch: dict[str, Tensor]
+    passes: int
+
+
+def choose_compilation(
+    config: TrainingConfig, settings: DeepSpeedSettings, work: Work, world: World, recorded: Mapping[str, Any]
+) -> Choice:
+    """Resolve --run.compile, to the same on every rank. All ranks call it; what they give it stays as it is.
+
+    recorded: facts of the checkpoint that the run continues from: its choice stands, so that the bits are the same.
+    `kernels.check_kernels` has seen to it that what is settled can be.
+    """
+    choice = settled(config, recorded).get(COMPILE)
+    if choice:
+        return choice
+    problem = compiler_problem(settings.stage, world.device)
+    if problem or work.teacher is None:
+        return Choice("never", problem or "batches of masked tokens differ in shape")
+    trial = trial_of(work.trainee, settings)
+    # The first pass is slower than those to come, so a run that is short by it is short.
+    for repeats in (0, _REPEATS):
+        plain = _of_main(_seconds_of_pass(trial, work.teacher, work.batch, settings, repeats), world)
+        if plain * work.passes < _WORTH_SECONDS and work.teacher.quantize == "none":
+            return Choice("never", f"a run of about {max(plain * work.passes / 60, 1):.0f} minutes")
+    world.say("compiling both models, to see whether it pays: a minute or two the first time")
+    teacher, shape = Teacher(work.teacher.model), work.batch["input_ids"].shape
+    failure, seconds = "", 0.0
+    try:
+        trial.compile_passes(shape)
+        teacher.compile_passes(shape)
+        seconds = _seconds_of_pass(trial, teacher, work.batch, settings, _REPEATS)
+    except Exception as error:  # compilers fail in many ways, and the run can do without
+        failure = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if world.count(bool(failure)):
+        world.say(f"warning: torch.compile is not used, as it fails here: {failure or 'on another rank'}")
+        return Choice("never", "it fails here")
+    compiled = _of_main(seconds, world)
+    text = f"measured: {1e3 * plain:.0f} ms a pass as written, {1e3 * compiled:.0f} ms compiled"
+    return Choice("always" if compiled < _MARGIN * plain else "never", text)
+
+
+def _seconds_of_pass(
+    trial: Trainee, teacher: Teacher, batch: dict[str, Tensor], settings: DeepSpeedSettings, repeats: int
+) -> float:
+    """Forward and backward: the median of the repeats, after a pass that counts only where there are none."""
+    seconds, device = [], batch["input_ids"].device
+    with keeping_random_state(device):
+        for _ in range(1 + repeats):
+            seconds.append(seconds_of(lambda: try_batch(trial, teacher, batch, settings), device))
+            trial.zero_grad()
+    return statistics.median(seconds[1:] or seconds)
+
+
+def _of_main(value: float, world: World) -> float:
+    """The value that rank 0 has."""
+    own = torch.tensor(value if world.is_main else 0.0, dtype=torch.float64, device=world.device)
+    return float(world.sum(own))

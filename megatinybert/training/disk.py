@@ -1,0 +1,69 @@
+"""What a run writes: whether its folder takes it, and whether the disk holds it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from megatinybert.config.deepspeed import DeepSpeedSettings
+from megatinybert.config.schema import TrainingConfig
+from megatinybert.runtime.findings import Finding
+
+
+def check_output_folder(folder: Path) -> Finding | None:
+    """A failure where nothing can be written to the output folder, or it cannot be made."""
+    existing = nearest_existing(folder)
+    if not existing.is_dir():
+        text = f"--run.output_dir {folder}: {existing} is a file, not a folder; name another"
+        return Finding("fail", "output folder", text)
+    if not os.access(existing, os.W_OK | os.X_OK):
+        text = f"--run.output_dir {folder}: {existing} cannot be written to; name another, or change its permissions"
+        return Finding("fail", "output folder", text)
+    return None
+
+
+def check_disk(config: TrainingConfig, parameters: int, settings: DeepSpeedSettings) -> Finding:
+    """Whether the checkpoints fit on the disk. parameters: of the trainee."""
+    folder, keep = Path(config.run.output_dir), config.run.keep_checkpoints
+    one = checkpoint_bytes(parameters, settings, config.optimizer.name)
+    free = shutil.disk_usage(nearest_existing(folder)).free
+    # A new checkpoint is whole before the oldest goes. Those that are there need no more room.
+    there = len(list((folder / "checkpoints").glob("step-*")))
+    needed = one * max(keep + 1 - there, 1)
+    text = f"a checkpoint takes {size(one)}, {keep} are kept; {size(free)} are free"
+    if free < one:
+        return Finding(
+            "fail", "disk", f"--run.output_dir {folder}: {text}: not enough for one; name a folder on another disk"
+        )
+    if free < needed:
+        text = f"--run.output_dir {folder}: {text}; while one is written {size(needed)} more are needed: free some"
+        return Finding("warn", "disk", f"{text}, or lower --run.keep_checkpoints")
+    return Finding("ok", "disk", text)
+
+
+def checkpoint_bytes(parameters: int, settings: DeepSpeedSettings, optimizer: str) -> int:
+    """Bytes of a checkpoint of all ranks, but for a few thousand of names and shapes.
+
+    Weights in the precision of training (stage 3 leaves them out), from stage 1 on also a float32 copy that the
+    optimizer updates, and AdamW's two float32 means.
+    """
+    weights = 2 if settings.precision in ("bf16", "fp16") else 4
+    master = 4 if settings.stage > 0 else 0
+    means = 8 if optimizer == "adamw" else 0
+    return parameters * ((weights if settings.stage < 3 else 0) + master + means)
+
+
+def nearest_existing(folder: Path) -> Path:
+    """The folder itself, or the nearest one above it that is there."""
+    folder = folder.absolute()
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def size(count: float) -> str:
+    """A number of bytes for people, in powers of ten."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 999.5:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:,.3g} TB"

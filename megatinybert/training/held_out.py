@@ -1,0 +1,148 @@
+"""Held-out measurements of students in training: their losses, and what else can be told without labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+from deepspeed.runtime.engine import DeepSpeedEngine
+from scipy.stats import spearmanr
+from torch import Tensor
+
+from megatinybert.models.capture import Features, mean_pool, padding_mask
+from megatinybert.models.load import Teacher
+from megatinybert.objectives.base import Term, by_group
+from megatinybert.runtime.dist import World
+from megatinybert.samples.batches import HeldOutData
+from megatinybert.samples.masking import IGNORED
+from megatinybert.tracking.monitor import tag_prefix
+from megatinybert.training.engine import as_tensors
+
+PROBE, ACCURACY = "held_out/probe", "held_out/accuracy"
+
+
+def beside_losses(teacher: Teacher | None) -> list[str]:
+    """The tags of `held_out` beside the losses."""
+    return [PROBE] if teacher else [ACCURACY]
+
+
+def held_out(
+    engines: Mapping[str, DeepSpeedEngine], teacher: Teacher | None, data: HeldOutData, micro_batch: int, world: World
+) -> dict[str, float]:
+    """Measure every student on the held-out rows: {tag: value}, with the trainee's name before it if there are several.
+
+    Tags: held_out/total and held_out/GROUP for each group of terms; held_out/probe where there is a teacher, else, of
+    masked rows, held_out/accuracy, the share of the masked tokens that the student finds.
+    """
+    measured = _measure(engines, teacher, data, micro_batch, world)
+    return {
+        f"{tag_prefix(name, measured)}{tag}": value
+        for name, scalars in measured.items()
+        for tag, value in scalars.items()
+    }
+
+
+@torch.no_grad()
+def _measure(
+    engines: Mapping[str, DeepSpeedEngine], teacher: Teacher | None, data: HeldOutData, micro_batch: int, world: World
+) -> dict[str, dict[str, float]]:
+    """{trainee: {tag: value}}. Every rank makes the same number of forward passes, because ZeRO-3 gathers weights in
+    each; a spare one counts nothing.
+    """
+    count = len(data)
+    losses: dict[str, _Losses] = {}
+    others: dict[str, _Vectors | _Guesses] = {}
+    for engine in engines.values():
+        engine.eval()
+    for rows, counted in shares(count, micro_batch, world):
+        batch = as_tensors(data.batch(rows), world.device)
+        features = teacher.features(batch) if teacher else None
+        for name, engine in engines.items():
+            _, values, student = engine(batch, features)
+            loss = losses.setdefault(name, _Losses(values))
+            other = others.setdefault(name, _Vectors(count, student, features) if features else _Guesses(values))
+            if counted:
+                loss.add(batch, values)
+                other.add(rows, batch, student, features)
+    for engine in engines.values():
+        engine.train()
+    return {
+        name: losses[name].scalars(engine.module.objective.terms, world) | others[name].scalars(world)
+        for name, engine in engines.items()
+    }
+
+
+def shares(count: int, micro_batch: int, world: World) -> Iterator[tuple[np.ndarray, bool]]:
+    """This rank's share of `count` rows in micro batches, as many on every rank: (row numbers, whether they count)."""
+    batches = np.array_split(np.arange(count), range(micro_batch, count, micro_batch))
+    for turn in range(0, len(batches), world.size):
+        number = turn + world.rank
+        yield (batches[number], True) if number < len(batches) else (batches[0], False)
+
+
+class _Losses:
+    """Sums of losses over one rank's share of the rows, in float64."""
+
+    def __init__(self, values: Tensor) -> None:
+        self.sums = torch.zeros(len(values) + 1, dtype=torch.float64, device=values.device)
+
+    def add(self, batch: dict[str, Tensor], values: Tensor) -> None:
+        """A loss is a mean over the rows of a micro batch, or over its masked tokens."""
+        weight = len(batch["input_ids"]) if "masked_labels" not in batch else (batch["masked_labels"] != IGNORED).sum()
+        self.sums += torch.cat([values.double(), self.sums.new_ones(1)]) * weight
+
+    def scalars(self, terms: Sequence[Term], world: World) -> dict[str, float]:
+        *sums, weight = world.sum(self.sums).tolist()
+        total, *losses = (value / max(weight, 1) for value in sums)
+        return {"held_out/total": total} | {f"held_out/{g}": loss for g, loss in by_group(terms, losses).items()}
+
+
+class _Vectors:
+    """A vector of each row by student and teacher; a rank fills in its share."""
+
+    def __init__(self, count: int, student: Features, teacher: Features) -> None:
+        self.student_ND, self.teacher_NE = (
+            states[-1].new_zeros(count, states[-1].shape[-1], dtype=torch.float64)
+            for states in (student.hidden_states, teacher.hidden_states)
+        )
+
+    def add(self, rows: np.ndarray, batch: dict[str, Tensor], student: Features, teacher: Features | None) -> None:
+        assert teacher is not None
+        index, mask_BS = torch.from_numpy(rows).to(self.student_ND.device), padding_mask(batch)
+        self.student_ND[index] = mean_pool(student.hidden_states[-1], mask_BS).double()
+        self.teacher_NE[index] = mean_pool(teacher.hidden_states[-1], mask_BS).double()
+
+    def scalars(self, world: World) -> dict[str, float]:
+        return {PROBE: probe(world.sum(self.student_ND), world.sum(self.teacher_NE))}
+
+
+class _Guesses:
+    """The masked tokens of one rank's share of the rows: how many the student finds, and how many there are."""
+
+    def __init__(self, values: Tensor) -> None:
+        self.found_of = torch.zeros(2, dtype=torch.float64, device=values.device)
+
+    def add(self, rows: np.ndarray, batch: dict[str, Tensor], student: Features, teacher: Features | None) -> None:
+        assert student.logits is not None
+        labels_BP = batch["masked_labels"]
+        masked_BP = labels_BP != IGNORED
+        found_BP = masked_BP & (student.logits.argmax(dim=-1) == labels_BP)
+        self.found_of += torch.stack([found_BP.sum(), masked_BP.sum()])
+
+    def scalars(self, world: World) -> dict[str, float]:
+        found, of = world.sum(self.found_of).tolist()
+        return {ACCURACY: found / max(of, 1)}
+
+
+def probe(student_ND: Tensor, teacher_NE: Tensor) -> float:
+    """Spearman correlation between the pairwise cosine similarities of two sets of N sentence vectors, in [-1, 1].
+
+    High where the student finds the same texts alike as the teacher does. NaN where all similarities are equal.
+    """
+    rows, columns = np.triu_indices(len(student_ND), k=1)
+    similarities = []
+    for vectors in (student_ND, teacher_NE):
+        unit = torch.nn.functional.normalize(vectors.double(), dim=-1)
+        similarities.append((unit @ unit.T).cpu().numpy()[rows, columns])
+    return float(spearmanr(*similarities).statistic)

@@ -1,0 +1,66 @@
+"""The optimizer of a trainee: what is decayed, and whose kernels do the update."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from megatinybert.config.deepspeed import DeepSpeedSettings
+from megatinybert.config.schema import OptimizerConfig
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Two groups of what is trained: matrices with weight decay; vectors (biases, LayerNorm weights) without."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def build_optimizer(
+    groups: list[dict[str, Any]], config: OptimizerConfig, implementation: str, on_cpu: bool
+) -> torch.optim.Optimizer:
+    """The optimizer that `config` describes, for DeepSpeed to wrap.
+
+    implementation: of AdamW: "torch", "apex" or "deepspeed". All do the same update in another order of rounding.
+    on_cpu: whether the update runs on a CPU; DeepSpeed has a kernel of its own for it.
+    Raises ValueError where DeepSpeed cannot compile its kernel.
+    """
+    if config.name == "sgd":
+        return torch.optim.SGD(groups, lr=config.learning_rate)
+    constants: dict[str, Any] = {"lr": config.learning_rate, "betas": config.betas, "eps": config.eps}
+    if implementation == "torch":
+        return torch.optim.AdamW(groups, fused=True, **constants)
+    if implementation == "apex":
+        from apex.optimizers import FusedAdam
+
+        return FusedAdam(groups, adam_w_mode=True, **constants)
+    return _deepspeed_adamw(groups, constants, on_cpu)
+
+
+def updates_on_cpu(settings: DeepSpeedSettings, device: torch.device) -> bool:
+    """Whether the optimizer works in CPU memory, by the device or by offload_optimizer of the DeepSpeed file."""
+    return device.type == "cpu" or is_offloaded(settings)
+
+
+def is_offloaded(settings: DeepSpeedSettings) -> bool:
+    offload = settings.raw.get("zero_optimization", {}).get("offload_optimizer")
+    return offload is not None and offload.get("device", "cpu") != "none"
+
+
+def _deepspeed_adamw(groups: list[dict[str, Any]], constants: dict[str, Any], on_cpu: bool) -> torch.optim.Optimizer:
+    from deepspeed.ops.adam import DeepSpeedCPUAdam, FusedAdam
+
+    try:
+        if on_cpu:
+            return DeepSpeedCPUAdam(groups, adamw_mode=True, **constants)
+        return FusedAdam(groups, adam_w_mode=True, **constants)
+    except Exception as error:  # its builders fail in many ways, from a missing compiler to a compiler's error
+        needed = "a C++ compiler" if on_cpu else "a C++ compiler and nvcc of the CUDA version of torch"
+        raise ValueError(
+            f"--optimizer.implementation deepspeed: DeepSpeed compiles its kernel at the first use, which failed here: "
+            f"{error.__cause__ or error}; it needs {needed}, and ninja. --optimizer.implementation torch needs none"
+        ) from error

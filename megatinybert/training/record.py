@@ -1,0 +1,66 @@
+"""config.yaml: the record of a run, from which it can be repeated."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+import torch
+import yaml
+
+from megatinybert import __version__
+from megatinybert.config.deepspeed import DeepSpeedSettings
+from megatinybert.config.load import dump_yaml
+from megatinybert.config.schema import ProgramConfig
+from megatinybert.runtime.dist import World
+from megatinybert.runtime.files import write_atomically
+from megatinybert.training.choices import Kernels
+
+_PACKAGES = ("torch", "deepspeed", "transformers", "tokenizers", "numpy")
+
+
+def write_config(
+    folder: Path, config: ProgramConfig, settings: DeepSpeedSettings, kernels: Kernels | None, world: World
+) -> None:
+    """Write folder/config.yaml: a recipe that repeats the run, and under `environment` what it ran on."""
+    environment = {
+        "megatinybert": __version__,
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in _PACKAGES},
+        "git": git_hash(),
+        "device": world.device.type,
+        "hardware": hardware_name(world.device),
+        "world_size": world.size,
+        **({"kernels": kernels.facts} if kernels else {}),
+        "deepspeed_config": settings.raw,
+    }
+    text = dump_yaml(config) + yaml.safe_dump({"environment": environment}, sort_keys=False, allow_unicode=True)
+    write_atomically(folder / "config.yaml", text)
+
+
+def hardware_name(device: torch.device) -> str:
+    """What one rank computes on, such as "NVIDIA H200" or "Intel(R) Xeon(R) Processor, 2 cores"."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cores, information = len(os.sched_getaffinity(0)), Path("/proc/cpuinfo")
+    lines = information.read_text(encoding="utf-8").splitlines() if information.exists() else []
+    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return f"{model or platform.processor() or platform.machine()}, {cores} cores"
+
+
+def git_hash() -> str | None:
+    """Commit of the working tree this code is in, with "+changes" where files differ; None outside git."""
+    here = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(here), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", __file__)  # installed beside somebody else's repository is not in it
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None

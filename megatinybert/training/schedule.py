@@ -1,0 +1,30 @@
+"""The learning rate, a pure function of the step, so that resuming a run needs no state of it."""
+
+from __future__ import annotations
+
+import math
+
+from megatinybert.config.schema import OptimizerConfig, ScheduleConfig
+
+
+def warmup_steps(schedule: ScheduleConfig, max_steps: int) -> int:
+    """Steps of warm-up in a run of `max_steps`."""
+    if schedule.warmup_steps is not None:
+        return schedule.warmup_steps
+    return round(schedule.warmup_fraction * max_steps)
+
+
+def learning_rate(optimizer: OptimizerConfig, schedule: ScheduleConfig, step: int, max_steps: int) -> float:
+    """The learning rate of step `step` (0-based).
+
+    It rises linearly over the warm-up, never from zero, then falls to zero just beyond the last step ("linear",
+    "cosine") or stays ("constant").
+    """
+    warmup = warmup_steps(schedule, max_steps)
+    peak = optimizer.learning_rate
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    if schedule.type == "constant":
+        return peak
+    share = (step - warmup) / max(max_steps - warmup, 1)
+    return peak * (1 - share if schedule.type == "linear" else 0.5 * (1 + math.cos(math.pi * share)))

@@ -1,0 +1,307 @@
+"""The configuration: schema, recipe, command line, and the reporting of mistakes."""
+
+from __future__ import annotations
+
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from megatinybert.config.general import DataConfig, ObjectiveConfig
+from megatinybert.config.load import ConfigError, GeneralConfig, dump_yaml, load_config, resolve_batch
+from megatinybert.config.schema import nearest, shipped_students
+
+REQUIRED = ["--teacher.model", "bert", "--data.shards", "shards"]
+
+
+def write(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def refusal(*arguments: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_config([*REQUIRED, *arguments])
+    return str(caught.value)
+
+
+def config(global_batch: int, micro_batch: int | None = None) -> GeneralConfig:
+    run = {"global_batch": global_batch, "micro_batch": micro_batch}
+    return GeneralConfig.model_validate({"teacher": {"model": "t"}, "data": {"shards": "d"}, "run": run})
+
+
+def test_command_line_alone_is_enough() -> None:
+    loaded = load_config(REQUIRED)
+    assert loaded.teacher.model == "bert"
+    assert loaded.data.shards == ["shards"]
+    assert loaded.student.config == "4L-312"
+    assert loaded.run.max_steps is None and loaded.run.epochs == 3
+    assert loaded.schedule.warmup_fraction == 0.1 and loaded.schedule.warmup_steps is None
+    assert loaded.deepspeed == "ds_configs/zero1.json"
+
+
+def test_both_spellings_and_the_launchers_argument() -> None:
+    loaded = load_config(["--local_rank=1", *REQUIRED, "--run.seed=7", "--run.micro_batch", "8", "--local-rank", "0"])
+    assert (loaded.run.seed, loaded.run.micro_batch) == (7, 8)
+
+
+def test_values_take_the_type_of_their_option() -> None:
+    loaded = load_config(
+        [
+            *("--teacher.model", "123", "--data.shards", "[a, 'b c']", "--optimizer.learning_rate", "1e-4"),
+            *(
+                "--optimizer.betas",
+                "[0.8, 9e-1]",
+                "--objective.layer_map",
+                "[0, 2]",
+                "--run.output_dir",
+                "a=b",
+            ),
+        ]
+    )
+    assert loaded.teacher.model == "123"
+    assert loaded.data.shards == ["a", "b c"]
+    assert loaded.optimizer.learning_rate == 1e-4
+    assert loaded.optimizer.betas == (0.8, 0.9)
+    assert loaded.objective.layer_map == [0, 2]
+    assert loaded.run.output_dir == "a=b"
+
+
+def test_an_option_that_takes_a_list_takes_all_words_up_to_the_next_option(tmp_path: Path) -> None:
+    arguments = [
+        *("--teacher.model", "bert", "--data.text", "a.txt", "b c.txt", "more/"),
+        *("--data.mixture", "3", "1e0", "0.5", "--objective.layer_map", "1", "3"),
+        *("--optimizer.betas", "0.8", "0.9", "--run.seed", "2"),
+    ]
+    loaded = load_config(arguments)
+    assert loaded.data.text == ["a.txt", "b c.txt", "more/"] and loaded.data.shards is None
+    assert loaded.data.mixture == [3, 1, 0.5]
+    assert loaded.objective.layer_map == [1, 3] and loaded.optimizer.betas == (0.8, 0.9)
+    assert load_config(["--config", write(tmp_path, dump_yaml(loaded))]) == loaded
+    one = load_config(["--teacher.model", "bert", "--data.text", "a.txt", "--objective.layer_map", "top"])
+    assert one.data.text == ["a.txt"] and one.objective.layer_map == "top"
+    for stray in (["--run.seed", "1", "2"], ["--data.shards=a", "2"]):
+        assert "  2 (command line): not an option" in refusal(*stray)
+
+
+def test_either_shards_or_text(tmp_path: Path) -> None:
+    message = refusal("--config", write(tmp_path, "data: {text: my.txt}"))
+    assert message.count("\n") == 1
+    assert "--data.text my.txt (recipe" in message and "beside --data.shards shards (command line)" in message
+    assert load_config(["--teacher.model", "b", "--data.shards", "null", "--data.text", "x"]).data.text == ["x"]
+    with pytest.raises(ConfigError, match="neither is given"):
+        load_config(["--teacher.model", "b", "--data.cache", "c"])
+    with pytest.raises(ValueError, match="stands beside --data.shards s; give one of the two"):
+        DataConfig.model_validate({"shards": "s", "text": "t"})
+    message = refusal("--data.encoding", "gb18030")  # of text, which there is none of
+    assert "--data.encoding gb18030 (command line) has no effect beside --data.shards" in message
+    assert load_config([*REQUIRED, "--data.mixture", "0.5"]).data.mixture == [0.5]
+
+
+def test_command_line_beats_recipe_and_its_last_word_counts(tmp_path: Path) -> None:
+    recipe = write(tmp_path, "teacher: {model: t}\ndata:\n  shards: d\nrun:\n  seed: 1\n  log_interval: 5\nstudent:\n")
+    loaded = load_config(["--run.seed", "2", "--config", recipe, "--run.seed", "3"])
+    assert (loaded.run.seed, loaded.run.log_interval) == (3, 5)
+    assert loaded.data.shards == ["d"]
+
+
+def test_recipe_number_that_yaml_reads_as_text(tmp_path: Path) -> None:
+    loaded = load_config([*REQUIRED, "--config", write(tmp_path, "optimizer: {learning_rate: 3e-5}")])
+    assert loaded.optimizer.learning_rate == 3e-5
+
+
+def test_null_undoes_the_recipe(tmp_path: Path) -> None:
+    recipe = write(tmp_path, "run: {epochs: 2, seed: 5}")
+    loaded = load_config([*REQUIRED, "--config", recipe, "--run.epochs", "null", "--run.max_steps", "9"])
+    assert (loaded.run.max_steps, loaded.run.seed) == (9, 5)
+
+
+def test_every_problem_is_reported_at_once_with_its_source(tmp_path: Path) -> None:
+    recipe = write(tmp_path, "run: {max_step: 5, seed: -1}\nobjectives: {name: tinybert}\nschedule: {type: liner}\n")
+    arguments = [
+        "--config",
+        recipe,
+        "--learning_rate",
+        "1",
+        "--data.sequence_length",
+        "4",
+        "stray",
+        "--run.epochs",
+    ]
+    with pytest.raises(ConfigError) as caught:
+        load_config(arguments)
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "10 problems in the configuration:"
+    expected = [
+        ("stray (command line)", "not an option"),
+        ("--run.epochs (command line)", "a value is missing"),
+        (f"--run.max_step 5 (recipe {recipe})", "did you mean --run.max_steps?"),
+        (f"--objectives.name tinybert (recipe {recipe})", "did you mean --objective.name?"),
+        ("--learning_rate 1 (command line)", "did you mean --optimizer.learning_rate?"),
+        ("--teacher.model", "required"),
+        ("--data.shards or --data.text", "one of them is required, and neither is given"),
+        ("--data.sequence_length 4 (command line)", "must be a whole number >= 8 (default: 128)"),
+        (f"--schedule.type liner (recipe {recipe})", "must be one of linear, cosine, constant"),
+        (f"--run.seed -1 (recipe {recipe})", "must be a whole number >= 0 (default: 0)"),
+    ]
+    for line, (start, part) in zip(sorted(lines[1:]), sorted((f"  {a}", b) for a, b in expected), strict=True):
+        assert line.startswith(start) and part in line
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "allowed"),
+    [
+        ("teacher.dtype", "int8", "one of auto, fp32, fp16, bf16"),
+        ("teacher.model", "", "text"),
+        ("student.hidden_dropout", "1", "a number >= 0 and < 1"),
+        ("student.config", "4L-321", "did you mean 4L-312?"),
+        ("data.pair_probability", "1.5", "a number >= 0 and <= 1"),
+        ("data.shards", "[]", "a list, each text"),
+        ("data.mixture", "0", "a list, each a number > 0"),
+        ("data.mixture", "[1, 2]", "needs as many weights as --data.shards has entries, 1 (shards), not 2"),
+        ("objective.layer_map", "[0, -1]", "uniform, top, bottom or a list, each a whole number >= 0"),
+        ("optimizer.betas", "0.9", "a list of 2, each a number >= 0 and < 1"),
+        ("optimizer.eps", "nan", "a number > 0"),
+        ("optimizer.learning_rate", "1e-4x", "a number > 0"),
+        ("run.max_steps", "1.5", "a whole number >= 1 or null"),
+        ("run.seed", "true", "a whole number >= 0"),
+    ],
+)
+def test_refused_values_say_what_is_allowed(option: str, value: str, allowed: str) -> None:
+    message = refusal(f"--{option}", value)
+    assert message.startswith("1 problem in the configuration:\n  " + f"--{option} ")
+    assert "(command line)" in message and allowed in message
+
+
+def test_yaml_truth_values_and_numbers_are_not_converted(tmp_path: Path) -> None:
+    message = refusal("--config", write(tmp_path, "run: {seed: yes, output_dir: 12}"))
+    assert "--run.seed true (recipe" in message and "--run.output_dir 12 (recipe" in message
+
+
+@pytest.mark.parametrize(
+    ("recipe", "option", "value", "other"),
+    [
+        ("run: {epochs: 2}", "run.max_steps", "10", "run.epochs"),
+        ("schedule: {warmup_fraction: 0.1}", "schedule.warmup_steps", "0", "schedule.warmup_fraction"),
+        ("optimizer: {betas: [0.9, 0.99]}", "optimizer.name", "sgd", "optimizer.betas"),
+    ],
+)
+def test_conflicts_name_both_sides(tmp_path: Path, recipe: str, option: str, value: str, other: str) -> None:
+    message = refusal("--config", write(tmp_path, recipe), f"--{option}", value)
+    assert f"--{option} {value} (command line)" in message
+    assert f"--{other} " in message and "recipe.yaml" in message and f"--{other} null" in message
+
+
+def test_objective_without_terms() -> None:
+    weights = [f"--objective.{term}_weight=0" for term in ("attention", "hidden", "embedding")]
+    assert "all 0" in refusal(*weights)
+    load_config([*REQUIRED, *weights[:2]])
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("run: {seed: 1", "not valid YAML"),
+        ("run: {seed: 1}\nrun: {seed: 2}", "the key 'run' is given twice"),
+        ("- run", "needs sections"),
+        ("run: 5", "no such option"),
+    ],
+)
+def test_recipe_that_is_not_one(tmp_path: Path, text: str, part: str) -> None:
+    assert part in refusal("--config", write(tmp_path, text))
+
+
+def test_missing_and_doubled_recipe(tmp_path: Path) -> None:
+    recipe = write(tmp_path, "")
+    load_config([*REQUIRED, "--config", recipe])
+    assert "No such file" in refusal("--config", str(tmp_path / "none.yaml"))
+    assert "given twice" in refusal("--config", recipe, "--config", recipe)
+
+
+@pytest.mark.parametrize("name", ["max_steps", "run.max-steps", "run.max_stepz", "rum.max_steps", "train.max_steps"])
+def test_nearest_name(name: str) -> None:
+    assert nearest(name, ["run.max_steps", "run.seed", "optimizer.name"]) == "run.max_steps"
+
+
+def test_nothing_is_near() -> None:
+    assert nearest("xyzzy", ["run.max_steps", "run.seed"]) is None
+
+
+@pytest.mark.parametrize(
+    ("global_batch", "micro_batch", "ranks", "expected"),
+    [
+        (256, None, 1, (32, 8)),
+        (256, None, 16, (16, 1)),
+        (96, None, 2, (24, 2)),
+        (37, None, 1, (1, 37)),
+        (64, 8, 4, (8, 2)),
+    ],
+)
+def test_batch_arithmetic(global_batch: int, micro_batch: int | None, ranks: int, expected: tuple[int, int]) -> None:
+    assert resolve_batch(config(global_batch, micro_batch), ranks) == expected
+
+
+def test_batch_that_does_not_divide() -> None:
+    with pytest.raises(ConfigError, match=r"--run\.global_batch 10 .* 4 ranks; try --run\.global_batch 8 or 12"):
+        resolve_batch(config(10), 4)
+    with pytest.raises(ConfigError, match=r"global_batch 2 .* 4 ranks; try --run\.global_batch 4$"):
+        resolve_batch(config(2), 4)
+    expected = r"x 2 ranks; try --run\.global_batch 32 or 64, or --run\.micro_batch 12 or 24"
+    with pytest.raises(ConfigError, match=expected):
+        resolve_batch(config(48, 16), 2)
+    assert "--run.micro_batch 3 x 1 rank;" in refusal("--run.micro_batch", "3")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--run.max_steps", "5", "--schedule.warmup_steps", "2", "--optimizer.eps", "1e-8"],
+        ["--optimizer.name", "sgd", "--objective.layer_map", "[1, 3]", "--teacher.model", "ü: 'x'"],
+    ],
+)
+def test_dump_reads_back_to_the_same(tmp_path: Path, arguments: list[str]) -> None:
+    loaded = load_config([*REQUIRED, *arguments])
+    assert load_config(["--config", write(tmp_path, dump_yaml(loaded))]) == loaded
+
+
+def test_every_objective_is_where_the_dict_says() -> None:
+    from megatinybert.objectives import OBJECTIVES
+    from megatinybert.objectives.base import Objective
+
+    for name, path in OBJECTIVES.items():
+        assert ObjectiveConfig(name=name).name == name
+        assert issubclass(pkgutil.resolve_name(path), Objective)
+
+
+def test_shipped_students() -> None:
+    assert shipped_students() == ["3L-312", "4L-312", "6L-384", "6L-768"]
+
+
+@pytest.mark.parametrize("flag", ["--help", "--print-config"])
+def test_help_and_print_config_load_no_torch(flag: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "megatinybert.general", *REQUIRED, flag]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    imported = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in done.stderr.splitlines()}
+    assert "pydantic" in imported and not imported & {"torch", "numpy", "deepspeed", "transformers"}
+    if flag == "--help":
+        for name, section in load_config(REQUIRED).model_dump().items():
+            assert all(f"--{name}.{key} " in done.stdout for key in section) if isinstance(section, dict) else True
+        assert "deepspeed launch/general.sh" in done.stdout and "--deepspeed " in done.stdout
+    else:
+        assert load_config(["--config", write(tmp_path, done.stdout)]) == load_config(REQUIRED)
+
+
+def test_program_prints_the_problems_without_traceback() -> None:
+    command = [sys.executable, "-m", "megatinybert.general", *REQUIRED, "--run.sed", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("error: ") and "--run.seed?" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_config_yaml_of_a_run_is_a_recipe(tmp_path: Path) -> None:
+    written = dump_yaml(load_config(REQUIRED)) + "environment:\n  python: 3.11.7\n"
+    assert load_config(["--config", write(tmp_path, written)]) == load_config(REQUIRED)

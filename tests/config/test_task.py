@@ -1,0 +1,162 @@
+"""The command line of task distillation, and what it tells the engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from megatinybert.config.load import ConfigError
+from megatinybert.config.task import ACTIONS, MOST_EPOCHS, TOKENS_BY_DEFAULT, TaskConfig
+from megatinybert.task import read_arguments
+from megatinybert.tasks.stage_options import SECTIONS, steps_of, training_of
+
+GIVEN = [
+    "--task.name",
+    "custom",
+    "--task.data_dir",
+    "data",
+    "--teacher.model",
+    "some/bert",
+    "--student.config",
+    "4L-312",
+]
+
+
+def config(*more: str) -> TaskConfig:
+    return read_arguments(["all", *GIVEN, *more])[1]
+
+
+def refusal(*words: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        read_arguments(list(words))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_the_action_comes_first(action: str) -> None:
+    """The launcher puts --local_rank before it."""
+    assert read_arguments([action, *GIVEN]) == read_arguments(["--local_rank=0", action, *GIVEN]) == (action, config())
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [
+        ("al", "did you mean all?"),
+        ("teach", "did you mean teacher?"),
+        ("tow", "did you mean two?"),
+        ("--task.name", f"the first argument is one of {', '.join(ACTIONS)}"),
+        ("distil", f"the first argument is one of {', '.join(ACTIONS)}"),
+    ],
+)
+def test_another_word_is_no_action(word: str, hint: str) -> None:
+    assert refusal(word, *GIVEN) == f"{word}: no such action; {hint}"
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["two", "--help"], ["--local_rank=0", "all", "-h"]])
+def test_help_lists_every_action_and_option(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        read_arguments(words)
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    assert "deepspeed launch/task.sh" in said and "sh launch/task.sh" in said
+    assert all(f"\n  {action} " in said for action in ACTIONS)
+    sections = config().model_dump()
+    names = [f"{name}.{key}" for name, section in sections.items() if isinstance(section, dict) for key in section]
+    assert len(names) > 50 and all(f"\n  --{name} " in said for name in [*names, "deepspeed"])
+    assert "(text; required)" in said and "4L-312" in said
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        [],
+        ["--task.labels", "good", "so so", "--teacher.labels", "so so", "good", "--two.epochs", "0.5"],
+        [
+            "--one.max_steps",
+            "7",
+            "--augment.copies",
+            "published",
+            "--augment.vectors",
+            "glove.txt",
+            "--deepspeed",
+            "zero2",
+        ],
+        ["--task.kind", "regression", "--one.epochs", "0", "--task.force", "true", "--run.held_out_interval", "3"],
+    ],
+)
+def test_the_printed_configuration_is_a_recipe_for_the_same(
+    more: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        read_arguments(["eval", *GIVEN, *more, "--print-config"])
+    assert ended.value.code == 0
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(capsys.readouterr().out, encoding="utf-8")
+    assert read_arguments(["eval", "--config", str(recipe)]) == ("eval", config(*more))
+
+
+@pytest.mark.parametrize("stage", SECTIONS.values())
+def test_epochs_beside_steps_are_refused(stage: str) -> None:
+    message = refusal("all", *GIVEN, f"--{stage}.epochs", "2", f"--{stage}.max_steps", "9")
+    assert f"--{stage}.epochs 2 (command line) has no effect beside --{stage}.max_steps 9" in message
+    assert config(f"--{stage}.epochs", "2", f"--{stage}.max_steps", "null") == config(f"--{stage}.epochs", "2")
+
+
+@pytest.mark.parametrize("init", ["random", "teacher"])
+def test_a_student_needs_a_shape_or_weights(init: str) -> None:
+    message = refusal("all", *GIVEN[:-2], "--student.init", init)
+    for text in (f"--student.init {init} has no shape", "--student.config", "4L-312", "the general student"):
+        assert text in message
+    assert read_arguments(["all", *GIVEN[:-2], "--student.init", "runs/general"])[1].student.config is None
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    message = refusal(
+        "all",
+        *("--task.nme", "custom", "--two.temperature", "0", "--one.global_batch", "30", "--one.micro_batch", "7"),
+        *("--augment.copies", "few", "--student.config", "4L-313"),
+    )
+    expected = (
+        "--task.nme custom (command line): no such option; did you mean --task.name?",
+        "--task.name: required, and not given",
+        "--task.data_dir: required",
+        "--teacher.model: required",
+        "--two.temperature 0 (command line): must be a number > 0 (default: 1.0)",
+        "30 is not a multiple of",
+        "--augment.copies few (command line): must be a whole number >= 0 or published (default: 2)",
+        "did you mean 4L-312?",
+    )
+    for text in expected:
+        assert text in message, message
+    assert message.startswith("8 problems")
+
+
+@pytest.mark.parametrize(
+    ("section", "given", "rows", "tokens", "steps"),
+    [
+        ("two", {}, 1_000, TOKENS_BY_DEFAULT // 4, 4 * 1_000 // 32),
+        ("two", {}, 1_000, TOKENS_BY_DEFAULT // 4 + 10, 125),  # steps are rounded up
+        ("two", {}, 32, 320, MOST_EPOCHS),
+        ("two", {}, 64_000, 4 * TOKENS_BY_DEFAULT, 64_000 // 4 // 32),  # a part of an epoch
+        ("finetune", {}, 64_000, 4 * TOKENS_BY_DEFAULT, 64_000 // 32),  # a teacher sees every row
+        ("one", {"one.epochs": 2.5, "one.global_batch": 8}, 101, 10**9, 32),
+        ("mlm", {"mlm.max_steps": 3}, 10, 100, 3),
+    ],
+)
+def test_steps_of_a_stage(section: str, given: dict[str, object], rows: int, tokens: int, steps: int) -> None:
+    words = [part for name, value in given.items() for part in (f"--{name}", str(value))]
+    assert steps_of(getattr(config(*words), section), rows, tokens) == steps
+
+
+def test_the_engine_is_told_the_options_of_the_stage() -> None:
+    more = ["--two.learning_rate", "0.5", "--two.global_batch", "12", "--two.micro_batch", "3", "--run.seed", "4"]
+    asked = config(*more, "--optimizer.weight_decay", "0.2", "--run.save_interval", "9")
+    training = training_of(asked, "two", Path("there"), max_steps=101)
+    assert (training.optimizer.learning_rate, training.optimizer.weight_decay) == (0.5, 0.2)
+    run = training.run
+    assert (run.output_dir, run.max_steps, run.global_batch, run.micro_batch) == ("there", 101, 12, 3)
+    assert (run.seed, run.save_interval, run.held_out_interval) == (4, 9, 11)  # ten measurements, the last at the end
+    assert training_of(asked, "one", Path("there"), 101).optimizer.learning_rate == asked.one.learning_rate
+    every = config("--run.held_out_interval", "50")
+    assert training_of(every, "two", Path("there"), 101).run.held_out_interval == 50

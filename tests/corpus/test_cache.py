@@ -1,0 +1,284 @@
+"""Text given straight to a run: sharded on first use, found again by its content, and built by one rank alone."""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import json
+import os
+import re
+import shutil
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from megatinybert.config.load import load_config
+from megatinybert.corpus import build, cache
+from megatinybert.corpus.build import BuildOptions
+from megatinybert.corpus.cache import shard_text
+from megatinybert.corpus.encode import encode_blocks
+from megatinybert.corpus.manifest import read_manifest
+from tests.helpers.processes import GENERAL, exit_codes, start, start_ranks
+from tests.helpers.toys import WORDS, free_port, metrics, recipe
+
+
+def text(documents: int, seed: int = 0) -> str:
+    """Documents of 40 words with a blank line between them."""
+    lines = (" ".join(WORDS[(7 * d + i * i + seed) % len(WORDS)] for i in range(40)) for d in range(documents))
+    return "\n\n".join(lines) + "\n"
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, with data/a.txt, data/b.txt and more/c.txt. Builds stay in this process."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cache, "BuildOptions", functools.partial(BuildOptions, workers=1))
+    for name, documents in (("data/a.txt", 60), ("data/b.txt", 40), ("more/c.txt", 20)):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_text(text(documents, seed=documents))
+    return tmp_path
+
+
+@pytest.fixture
+def shards(toy_inputs: Path) -> Callable[..., list[str]]:
+    """`shard_text` with the options of a command line."""
+
+    def call(*arguments: str) -> list[str]:
+        config = load_config(["--teacher.model", "unused", *arguments])
+        return shard_text(config.data, str(toy_inputs / "teacher"))
+
+    return call
+
+
+def contents(folder: str | Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+
+
+def test_text_is_sharded_once_and_found_again_by_its_content(
+    place: Path, shards: Callable[..., list[str]], capfd: pytest.CaptureFixture[str]
+) -> None:
+    (folder,) = shards("--data.text", "data/a.txt", "more", "data/b.txt")
+    assert re.fullmatch(r"data/cache/a-[0-9a-f]{16}", folder)
+    said = capfd.readouterr().err
+    assert f"data: building the token shards of 3 file(s), 0.0 MB, in {folder}" in said and "tokens/s" in said
+    built = contents(folder)
+    assert sum(counts["documents"] for counts in read_manifest(Path(folder)).totals.values()) == 120
+
+    shutil.copytree("more", "elsewhere/more")
+    Path("data/a.txt").touch()
+    assert shards("--data.text", "data/a.txt", "elsewhere/more", "data/b.txt") == [folder]
+    assert capfd.readouterr().err == f"data: reusing the token shards in {folder}\n"
+    assert contents(folder) == built
+
+
+def test_whatever_changes_the_shards_changes_the_folder(place: Path, shards: Callable[..., list[str]]) -> None:
+    folders = [
+        shards("--data.text", *words)[0]
+        for words in (
+            ["data/a.txt", "data/b.txt"],
+            ["data/b.txt", "data/a.txt"],
+            ["data/a.txt"],
+            ["data/a.txt", "--data.document", "line"],
+            ["data/a.txt", "--data.encoding", "latin-1"],
+        )
+    ]
+    Path("data/a.txt").write_text(text(61))
+    folders += shards("--data.text", "data/a.txt")
+    assert len(set(folders)) == len(folders)
+
+
+def test_patterns_that_the_shell_left_alone_are_expanded(place: Path, shards: Callable[..., list[str]]) -> None:
+    (folder,) = shards("--data.text", "data/a.txt", "data/b.txt")
+    assert shards("--data.text", "data/*.txt") == [folder]
+    assert shards("--data.text", "**/[ab].txt") == [folder]
+    with pytest.raises(ValueError, match=r"^--data.text data/\*.text: no file matches this pattern$"):
+        shards("--data.text", "data/*.text")
+    Path("data/[x].txt").write_text(text(3))  # a file's name is itself, also where it looks like a pattern
+    assert shards("--data.text", "data/[x].txt")[0].startswith("data/cache/-x--")
+
+
+def test_each_entry_of_a_mixture_is_a_corpus(place: Path, shards: Callable[..., list[str]]) -> None:
+    both = shards("--data.text", "data/*.txt", "more", "--data.mixture", "3", "1")
+    assert [Path(folder).name.split("-")[0] for folder in both] == ["a", "more"]
+    names = [json.loads((Path(folder) / "manifest.json").read_text())["sources"] for folder in both]
+    assert [[source["name"] for source in sources] for sources in names] == [["a.txt", "b.txt"], ["more/c.txt"]]
+
+
+def test_other_formats_and_keys(place: Path, shards: Callable[..., list[str]]) -> None:
+    lines = "".join(json.dumps({"body": line}) + "\n" for line in text(30).split("\n\n"))
+    with gzip.open("pages.jsonl.gz", "wt") as file:
+        file.write(lines)
+    (folder,) = shards("--data.text", "pages.jsonl.gz", "--data.text_key", "body")
+    assert Path(folder).name.startswith("pages-")
+    with pytest.raises(ValueError, match=r"line 1: no key 'text' .* Name the key of the text with --data.text_key"):
+        shards("--data.text", "pages.jsonl.gz")
+
+
+def test_mistakes_are_told_in_the_options_of_a_run(place: Path, shards: Callable[..., list[str]]) -> None:
+    Path("data/bad.txt").write_bytes(b"w1 w2\n\nw3 \xb5\xff w4\n")
+    Path("table.csv").write_text("w1\n")
+    for arguments, expected in (
+        (["nowhere.txt"], "--data.text nowhere.txt: no such file or folder"),
+        (["table.csv"], "--data.text table.csv: not a "),
+        (["data/a.txt", "data/a.txt"], "--data.text data/a.txt: named twice"),
+        (["data/bad.txt"], "bad.txt, line 3: not valid"),
+        (["data/bad.txt"], "data_prep/build_shards.py with --invalid-utf8 replace"),
+        (["data/a.txt", "--data.encoding", "utf-99"], "--data.encoding utf-99"),
+    ):
+        with pytest.raises(ValueError) as caught:
+            shards("--data.text", *arguments)
+        assert expected in str(caught.value)
+        assert not re.search(r"(?<!\S)--(input|output|tokenizer|encoding)\b", str(caught.value))
+
+
+def test_an_interrupted_build_is_continued(
+    place: Path, shards: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    small = functools.partial(BuildOptions, workers=1, block_bytes=512, commit_seconds=0.0)
+    monkeypatch.setattr(cache, "BuildOptions", small)
+    (whole,) = shards("--data.text", "data/a.txt", "--data.cache", "whole")
+    encoded = 0
+
+    def counting(limit: int) -> Callable[..., Iterator[object]]:
+        def encode(*arguments: object) -> Iterator[object]:
+            nonlocal encoded
+            for encoded, block in enumerate(encode_blocks(*arguments), start=1):  # type: ignore[arg-type]
+                if encoded > limit:
+                    raise KeyboardInterrupt
+                yield block
+
+        return encode
+
+    monkeypatch.setattr(build, "encode_blocks", counting(5))
+    with pytest.raises(KeyboardInterrupt):
+        shards("--data.text", "data/a.txt")
+    assert not list(Path("data/cache").glob("*/manifest.json"))
+    capfd.readouterr()
+    monkeypatch.setattr(build, "encode_blocks", counting(1000))
+    (folder,) = shards("--data.text", "data/a.txt")
+    assert "data: going on with the token shards of 1 file(s)" in capfd.readouterr().err
+    blocks = Path("data/a.txt").stat().st_size // 512
+    assert 2 < encoded < blocks
+    assert contents(folder) == contents(whole)
+
+
+def test_a_damaged_cache_is_named_and_not_trusted(place: Path, shards: Callable[..., list[str]]) -> None:
+    (folder,) = shards("--data.text", "data/a.txt")
+    (Path(folder) / "train-00000.bin").unlink()
+    with pytest.raises(ValueError, match=rf"train-00000.bin is missing\n(.*\n)*--data.cache: delete {folder}"):
+        shards("--data.text", "data/a.txt")
+    shutil.rmtree(folder)
+    assert shards("--data.text", "data/a.txt") == [folder]
+
+
+def test_a_run_waits_for_another_one_that_builds_the_same(
+    place: Path, shards: Callable[..., list[str]], capfd: pytest.CaptureFixture[str]
+) -> None:
+    (folder,) = shards("--data.text", "data/a.txt")
+    found: list[list[str]] = []
+    second = threading.Thread(target=lambda: found.append(shards("--data.text", "data/a.txt")))
+    said = ""
+    with cache._turn(Path(folder)):
+        second.start()
+        while "waiting for it" not in said:
+            second.join(0.05)
+            assert second.is_alive()
+            said += capfd.readouterr().err
+    second.join(30)
+    assert found == [[folder]]
+    assert f"data: another run is building {folder}: waiting for it" in said
+
+
+def test_two_processes_at_once_build_once(place: Path, toy_inputs: Path) -> None:
+    Path("big.txt").write_text(text(4000))
+    program = (
+        "import sys\nfrom megatinybert.config.load import load_config\n"
+        "from megatinybert.corpus.cache import shard_text\n"
+        f"if __name__ == '__main__': print(shard_text(load_config(sys.argv[1:]).data, {str(toy_inputs / 'teacher')!r}))"
+    )
+    Path("shard.py").write_text(program)
+    command = [sys.executable, "shard.py", "--teacher.model", "unused", "--data.text", "big.txt"]
+    processes = [start(command, place / f"{i}.log", cwd=place) for i in range(2)]
+    assert exit_codes(processes) == [0, 0], [(place / f"{i}.log").read_text() for i in range(2)]
+    said = "".join((place / f"{i}.log").read_text() for i in range(2))
+    assert said.count("data: building") == 1 and said.count("data: reusing") == 1
+
+
+def test_rank_0_works_as_long_as_it_takes_and_all_ranks_hear_how_it_ended(tmp_path: Path) -> None:
+    """The script's collectives wait for 3 seconds, and rank 0 works for 5."""
+    ranks = start_ranks(2, ["tests/scripts/first.py"], [], tmp_path)
+    codes = exit_codes(ranks)
+    said = [(tmp_path / f"rank-{rank}.log").read_text() for rank in (0, 1)]
+    assert codes == [0, 0], said
+    for printed in said:
+        lines = [line for line in printed.splitlines() if line.startswith(("got", "refused", "1 of"))]
+        assert lines == ["got ['made by rank 0']", "refused: the text is no text", "1 of 2"]
+
+
+def run_options(inputs: Path, place: Path, run: str, *texts: str) -> list[str]:
+    """A run on text; the option comes last, so that it ends with its words."""
+    options = {
+        "data.shards": "null",
+        "student.hidden_dropout": 0,
+        "data.cache": place / "cache",
+        "run.output_dir": place / run,
+        "run.max_steps": 2,
+    }
+    return [*recipe(inputs, **options), "--data.text", *texts]
+
+
+def test_the_ways_to_start_a_run_build_and_reuse_alike(toy_inputs: Path, tmp_path: Path) -> None:
+    """Two ranks of the launcher build with worker processes, then `sh` finds the shards; `python -m` builds anew."""
+    for name, documents in (("a.txt", 300), ("b.txt", 200)):
+        (tmp_path / name).write_text(text(documents, seed=documents))
+    runs = {
+        "two": (
+            ["deepspeed", "--num_accelerators", "2", "--master_port", str(free_port()), "launch/general.sh"],
+            "*.txt",
+        ),
+        "one": (["sh", "launch/general.sh"], "*.txt"),
+        "module": ([sys.executable, *GENERAL], "[ab].txt"),
+    }
+    said = {}
+    for name, (command, pattern) in runs.items():
+        options = run_options(toy_inputs, tmp_path, name, str(tmp_path / pattern))
+        if name == "module":
+            options += ["--data.cache", str(tmp_path / "fresh")]
+        log = tmp_path / f"{name}.log"
+        port = f"--num_accelerators 1 --master_port {free_port()}"
+        process = start([*command, *options], log, DEEPSPEED_ARGS=port)
+        assert exit_codes([process]) == [0], log.read_text()
+        said[name] = log.read_text()
+    workers = len(os.sched_getaffinity(0))
+    for name in ("two", "module"):
+        assert said[name].count("data: building") == 1 and f"with {workers} worker" in said[name]
+    assert said["one"].count("data: reusing") == 1 and "data: building" not in said["one"]
+    assert said["two"].count(" windows of 16 tokens") == 1
+    losses = {name: [row.get("loss/total") for row in metrics(tmp_path / name)[1:]] for name in runs}
+    assert losses["module"] == losses["one"] and len(losses["one"]) == 2
+    assert losses["two"] == pytest.approx(losses["one"], rel=1e-5)
+    folders = [next((tmp_path / folder).glob("a-*/manifest.json")).parent for folder in ("cache", "fresh")]
+    assert contents(folders[0]) == contents(folders[1])
+
+
+def test_text_that_cannot_be_read_ends_all_ranks(toy_inputs: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.txt").write_bytes(b"w1 w2\n\nw3 \xb5\xff w4\n")
+    options = run_options(toy_inputs, tmp_path, "run", str(tmp_path / "bad.txt"))
+    codes = exit_codes(start_ranks(2, GENERAL, options, tmp_path / "logs"))
+    said = [(tmp_path / "logs" / f"rank-{rank}.log").read_text() for rank in (0, 1)]
+    assert codes == [2, 2], said
+    assert said[0].count("error:") == 1 and "bad.txt, line 3: not valid" in said[0]
+    assert "Traceback" not in said[0] + said[1] and "error:" not in said[1]
+    assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+def test_no_text_is_built_for_a_run_that_cannot_start(toy_inputs: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(text(30))
+    options = run_options(toy_inputs, tmp_path, "run", str(tmp_path / "a.txt"))
+    process = start([sys.executable, *GENERAL, *options, "--deepspeed", "nowhere"], tmp_path / "log")
+    assert exit_codes([process]) == [2]
+    assert "nowhere" in (tmp_path / "log").read_text()
+    assert not (tmp_path / "cache").exists()

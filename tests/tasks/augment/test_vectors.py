@@ -1,0 +1,93 @@
+"""Word vectors: nearest words as by the definition, the cache, and what is wrong in a file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from megatinybert.tasks.augment import vectors
+from megatinybert.tasks.augment.vectors import open_vectors
+
+
+def write(path: Path, words: list[str], numbers: np.ndarray, head: str = "") -> Path:
+    lines = [f"{word} {' '.join(f'{x:.6f}' for x in row)}\n" for word, row in zip(words, numbers, strict=True)]
+    path.write_text(head + "".join(lines), encoding="utf-8")
+    return path
+
+
+def random_vectors(count: int = 300, width: int = 8) -> tuple[list[str], np.ndarray]:
+    return [f"word{number}" for number in range(count)], np.random.default_rng(0).normal(size=(count, width))
+
+
+def by_definition(words: list[str], numbers: np.ndarray, word: str, count: int) -> list[str]:
+    index = words.index(word)
+    cosines = numbers @ numbers[index] / np.linalg.norm(numbers, axis=1) / np.linalg.norm(numbers[index])
+    best = [number for number in np.argsort(-cosines) if number != index][:count]
+    return [words[number] for number in sorted(best)]
+
+
+@pytest.mark.parametrize("at_once", [7, 16384])
+def test_nearest_words_by_cosine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    monkeypatch.setattr(vectors, "_VECTORS_AT_ONCE", at_once)
+    monkeypatch.setattr(vectors, "_QUERIES_AT_ONCE", 11)
+    monkeypatch.setattr(vectors, "_ROWS_AT_ONCE", 13)
+    words, numbers = random_vectors()
+    opened = open_vectors(write(tmp_path / "glove.txt", words, numbers), tmp_path)
+    asked = [f"word{number}" for number in range(0, 300, 7)]
+    nearest = opened.nearest([*asked, "Word5", "unknown"], 15)
+    for word in asked:
+        assert nearest[word] == by_definition(words, numbers, word, 15)
+    found = [word.lower() for word in nearest["Word5"]]
+    assert found == by_definition(words, numbers, "word5", 15), "found in lower case"
+    assert all(word.startswith("Word") for word in nearest["Word5"])
+    assert "unknown" not in nearest
+
+
+def test_other_spellings_and_entries_of_several_words_are_no_candidates(tmp_path: Path) -> None:
+    words = ["cat", "Cat", "big cat", "dog", "stone"]
+    numbers = np.array([[1, 0.1], [1, 0.1], [1, 0.1], [1, 0.3], [-1, 0.2]])
+    opened = open_vectors(write(tmp_path / "glove.txt", words, numbers), tmp_path)
+    assert opened.nearest(["cat"], 3) == {"cat": ["dog"]}
+    assert opened.nearest(["cat"], 99) == {"cat": ["dog", "stone"]}
+
+
+def test_the_head_of_word2vec_files_is_passed_over(tmp_path: Path) -> None:
+    words, numbers = random_vectors(5, 3)
+    opened = open_vectors(write(tmp_path / "a.vec", words, numbers, head="5 3\n"), tmp_path)
+    assert opened.words == words and opened.unit.shape == (5, 3)
+    assert np.allclose(opened.unit, numbers / np.linalg.norm(numbers, axis=1, keepdims=True), atol=1e-5)
+
+
+def test_a_file_is_read_once_and_again_when_it_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words, numbers = random_vectors(20, 4)
+    path = write(tmp_path / "glove.txt", words, numbers)
+    first = open_vectors(path, tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(vectors, "_convert", None)
+        again = open_vectors(path, tmp_path)
+    assert again.words == first.words and (again.unit == first.unit).all() and isinstance(again.unit, np.memmap)
+    write(path, words, numbers[::-1])
+    os.utime(path, ns=(1, 1))
+    assert not (open_vectors(path, tmp_path).unit == first.unit).all()
+
+
+@pytest.mark.parametrize(
+    "line", ["cat 1.0", "cat 1.0 2.0 3.0", "cat 1.0 x", "cat 1.0 nan", "cat  1.0 2.0 3", "", "cat"]
+)
+def test_a_malformed_line_is_named(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "glove.txt"
+    path.write_text(f"dog 1.0 2.0\nstone 0.5 0.5\n{line}\n")
+    with pytest.raises(ValueError, match=r"glove.txt, line 3: a word and 2 finite numbers"):
+        open_vectors(path, tmp_path)
+    assert os.listdir(tmp_path) == ["glove.txt"], "nothing half-made is left"
+
+
+def test_files_that_are_missing_or_empty(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="--vectors .*none.txt: cannot be read"):
+        open_vectors(tmp_path / "none.txt", tmp_path)
+    (tmp_path / "empty.txt").touch()
+    with pytest.raises(ValueError, match="no vectors in it"):
+        open_vectors(tmp_path / "empty.txt", tmp_path)

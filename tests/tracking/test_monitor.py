@@ -1,0 +1,235 @@
+"""What a person watches is all there, once for every logged step: TensorBoard, metrics.jsonl and config.yaml."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
+from tensorboard.plugins.custom_scalar import layout_pb2  # type: ignore[import-untyped]
+from tqdm import tqdm
+
+from megatinybert.config.load import load_config
+from megatinybert.objectives.base import Term
+from megatinybert.tracking.flops import forward_flops, training_flops
+from megatinybert.tracking.monitor import Monitor, curve_of
+from megatinybert.tracking.panel import layout
+from megatinybert.training.loop import padding_share
+from tests.helpers.toys import bert_config, metrics
+from tests.scripts.golden import STEPS
+
+WINDOWS, LENGTH = 48, 16  # of a step of the golden run
+
+STEP_TAGS = {
+    *("loss/total", "loss/attention", "loss/hidden", "loss/embedding"),
+    *(f"loss_per_layer/{kind}_{layer}" for kind in ("attention", "hidden") for layer in (0, 1)),
+    *(f"optimizer/{name}" for name in ("learning_rate", "gradient_norm", "loss_scale", "overflow_count")),
+    *(f"speed/{name}" for name in ("tokens_per_second", "tflops", "model_flops_utilisation")),
+    *(f"time/{part}" for part in ("data", "teacher", "student", "objective", "optimizer")),
+    *("windows/epoch", "windows/padding_share", "memory/peak_bytes"),
+    *(["memory/resident_bytes"] if Path("/proc/self/statm").exists() else []),
+}
+HELD_OUT_TAGS = {f"held_out/{name}" for name in ("total", "attention", "hidden", "embedding", "probe")}
+
+
+def tensorboard(run_dir: Path) -> dict[str, EventAccumulator]:
+    """{run: what TensorBoard reads of it}."""
+    found = {}
+    for folder in sorted((run_dir / "tensorboard").iterdir()):
+        found[folder.name] = EventAccumulator(str(folder), size_guidance={"scalars": 0, "tensors": 0, "images": 0})
+        found[folder.name].Reload()
+    return found
+
+
+def scalars(run_dir: Path) -> dict[str, list[tuple[int, float]]]:
+    """{tag: [(step, value), ...]} of TensorBoard, by the tags of metrics.jsonl."""
+    found = {}
+    for run, events in tensorboard(run_dir).items():
+        kind, _, which = run.partition("_")
+        for tag in events.Tags()["scalars"]:
+            of_run = {"training": tag, "held": tag.replace("loss/", "held_out/"), "layer": f"{tag}_{which}"}
+            name = of_run.get(kind, f"time/{which}")
+            found[name] = [(event.step, event.value) for event in events.Scalars(tag)]
+    return found
+
+
+def assert_scalars_are_whole(run_dir: Path) -> None:
+    """Of a finished golden run: every tag, one value at each of its steps, the same ones as in metrics.jsonl."""
+    found = scalars(run_dir)
+    assert found.keys() == STEP_TAGS | HELD_OUT_TAGS
+    rows = metrics(run_dir)
+    for tag, points in found.items():
+        steps = range(0, STEPS + 1, 10) if tag in HELD_OUT_TAGS else range(1, STEPS + 1)
+        assert [step for step, _ in points] == list(steps), tag
+        assert points == [(row["step"], pytest.approx(row[tag], rel=1e-6)) for row in rows if tag in row], tag
+
+
+def test_tensorboard_holds_every_scalar_of_every_step(golden_run: Path) -> None:
+    assert_scalars_are_whole(golden_run)
+
+
+def test_terms_add_up(golden_run: Path) -> None:
+    for row in metrics(golden_run)[1:]:
+        for kind in ("attention", "hidden"):
+            assert row[f"loss/{kind}"] == pytest.approx(sum(row[f"loss_per_layer/{kind}_{i}"] for i in (0, 1)))
+        assert row["loss/total"] == pytest.approx(
+            sum(row[f"loss/{kind}"] for kind in ("attention", "hidden", "embedding"))
+        )
+        assert row["optimizer/gradient_norm"] > 0
+        assert row["optimizer/loss_scale"] == 1
+        assert row["optimizer/overflow_count"] == row["windows/padding_share"] == 0
+        assert row["memory/peak_bytes"] >= row.get("memory/resident_bytes", 0) * 0.5 > 1e7
+
+
+def test_time_and_operations_of_a_step_are_consistent_with_its_speed(golden_run: Path) -> None:
+    rows = metrics(golden_run)[1:]
+    seconds = [WINDOWS * LENGTH / row["speed/tokens_per_second"] for row in rows]
+    parts = [sum(value for tag, value in row.items() if tag.startswith("time/")) for row in rows]
+    assert all(0 < part < whole for part, whole in zip(parts, seconds, strict=True))
+    assert sum(parts) > 0.8 * sum(seconds)
+    student, teacher = bert_config(layers=2, hidden=12), bert_config(layers=4)
+    flops = forward_flops(teacher, 4, WINDOWS, LENGTH) + training_flops(student, WINDOWS, LENGTH)
+    peaks = set()
+    for row, whole in zip(rows, seconds, strict=True):
+        assert row["speed/tflops"] * whole * 1e12 == pytest.approx(flops)
+        assert 0 < row["speed/model_flops_utilisation"] < 1
+        peaks.add(float(f"{row['speed/tflops'] / row['speed/model_flops_utilisation']:.6g}"))
+    assert len(peaks) == 1, "in one precision, the two differ by the peak"
+
+
+def test_the_epoch_goes_on(golden_run: Path) -> None:
+    epochs = [row["windows/epoch"] for row in metrics(golden_run)[1:]]
+    assert np.diff(epochs) == pytest.approx([epochs[0]] * (STEPS - 1)) and 0 < epochs[0] < 1
+
+
+def test_the_first_page_shows_every_curve_of_a_run(golden_run: Path) -> None:
+    runs = tensorboard(golden_run)
+    (event,) = runs["training"].Tensors("custom_scalars__config__")
+    page = layout_pb2.Layout.FromString(event.tensor_proto.string_val[0])
+    charts = {(c.title, chart.title): list(chart.multiline.tag) for c in page.category for chart in c.chart}
+    curves = [(run, tag) for run, events in runs.items() for tag in events.Tags()["scalars"]]
+    shown = {
+        chart: [(run, tag) for run, tag in curves if any(re.match(pattern, tag) for pattern in patterns)]
+        for chart, patterns in charts.items()
+    }
+    assert set(curves) - {curve for found in shown.values() for curve in found} == {("training", "speed/tflops")}
+    assert all(shown.values())
+    first, *_ = shown
+    assert first[1] == "total" and shown[first] == [("held_out", "loss/total"), ("training", "loss/total")]
+    layers = shown["loss of each layer", "attention"]
+    assert layers == [(f"layer_{layer}", "loss_per_layer/attention") for layer in (0, 1)]
+
+
+def test_of_several_students_every_curve_has_its_name() -> None:
+    terms = [Term("attention_0", "attention", 1.0), Term("embedding", "embedding", 1.0)]
+    page = layout({"small": terms, "large": terms[1:]}, ["held_out/probe"])
+    losses = page["losses in training and held out, measurements"]
+    assert list(losses) == ["total", "attention", "embedding", "probe"]
+    assert losses["total"] == ["small/loss/total$", "large/loss/total$"]
+    assert page["loss of each layer"] == {"attention": ["small/loss_per_layer/attention$"]}
+    assert curve_of("small/loss_per_layer/attention_10") == ("layer_10", "small/loss_per_layer/attention")
+    assert curve_of("time/teacher") == ("time_teacher", "time/step")
+    assert curve_of("small/held_out/total") == ("held_out", "small/loss/total")
+    assert curve_of("held_out/probe") == ("training", "held_out/probe")
+
+
+def test_the_configuration_and_the_hardware_can_be_read_in_tensorboard(golden_run: Path) -> None:
+    texts = {}
+    for tag in ("config", "hardware"):
+        (event,) = tensorboard(golden_run)["training"].Tensors(f"{tag}/text_summary")
+        texts[tag] = event.tensor_proto.string_val[0].decode()
+    assert texts["config"] == f"```yaml\n{(golden_run / 'config.yaml').read_text().rstrip()}\n```"
+    assert "1 rank on cpu" in texts["hardware"] and "fp32 (measured)" in texts["hardware"]
+
+
+def test_share_of_padding() -> None:
+    ids = torch.zeros(2, 4, dtype=torch.long)
+    mask = torch.tensor([[1, 1, 1, 0], [1, 1, 0, 0]])
+    assert padding_share({"input_ids": ids}) == 0.0
+    assert float(padding_share({"input_ids": ids, "attention_mask": mask})) == pytest.approx(3 / 8)
+
+
+def test_the_written_configuration_is_a_recipe_for_the_same_run(golden_run: Path, tmp_path: Path) -> None:
+    written = yaml.safe_load((golden_run / "config.yaml").read_text())
+    environment = written.pop("environment")
+    assert environment["world_size"] == 1 and environment["device"] == "cpu" and environment["torch"]
+    assert environment["deepspeed_config"]["train_batch_size"] == 48
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump(written))
+    config = load_config(["--config", str(recipe)])
+    assert config.run.output_dir == str(golden_run) and config.run.max_steps == STEPS
+
+
+def test_a_monitor_drops_what_an_interrupted_run_logged_beyond_its_checkpoint(tmp_path: Path) -> None:
+    first = Monitor(tmp_path, 0, 4)
+    for step in range(4):
+        first.log(step, {"loss/total": float(step)})
+    first.close()
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 4, "loss/to')  # cut short by a kill
+    second = Monitor(tmp_path, 2, 4)
+    for step in (3, 4):
+        second.log(step, {"loss/total": 10.0 + step})
+    second.close()
+    expected = [(0, 0.0), (1, 1.0), (2, 2.0), (3, 13.0), (4, 14.0)]
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [(row["step"], row["loss/total"]) for row in rows] == expected
+    assert scalars(tmp_path)["loss/total"] == expected
+
+
+def test_a_monitor_of_a_run_begun_anew_drops_everything(tmp_path: Path) -> None:
+    for value in (1.0, 2.0):
+        monitor = Monitor(tmp_path, 0, 4)
+        monitor.log(0, {"held_out/total": value})
+        monitor.close()
+    assert metrics(tmp_path) == [{"step": 0, "held_out/total": 2.0}]
+    assert scalars(tmp_path) == {"held_out/total": [(0, 2.0)]}
+
+
+def test_what_is_not_finite_is_null_in_metrics_and_itself_in_tensorboard(tmp_path: Path) -> None:
+    monitor = Monitor(tmp_path, 0, 4)
+    monitor.log(1, {"optimizer/gradient_norm": math.inf, "held_out/probe": math.nan, "loss/total": 2.0})
+    monitor.close()
+
+    def refuse(name: str) -> None:
+        raise ValueError(f"{name} is no JSON")
+
+    (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    row = json.loads(line, parse_constant=refuse)
+    assert row == {"step": 1, "optimizer/gradient_norm": None, "held_out/probe": None, "loss/total": 2.0}
+    found = {tag: value for tag, ((_, value),) in scalars(tmp_path).items()}
+    assert found["optimizer/gradient_norm"] == math.inf and math.isnan(found["held_out/probe"])
+
+
+@pytest.mark.parametrize("first_step", [0, 900])
+def test_the_bar_tells_the_time_left_after_a_few_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first_step: int
+) -> None:
+    now = 0.0
+    bars: list[tqdm] = []
+
+    class Bar(tqdm):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            self._time = lambda: now
+            self.start_t = self.last_print_t = now
+            bars.append(self)
+
+    monkeypatch.setattr("megatinybert.tracking.monitor.tqdm", Bar)
+    monitor = Monitor(tmp_path, first_step, 1000)
+    now += 60  # a measurement before the first step
+    for seconds in (25, 2, 2, 2, 2):  # the first step is slow
+        now += seconds
+        monitor.advance()
+    found = bars[0].format_dict
+    monitor.close()
+    rate = (found["n"] - found["initial"]) / found["elapsed"]
+    assert found["rate"] is None, "the mean of all steps is shown"
+    assert found["n"] == first_step + 5 and 1 / rate == pytest.approx(2.0)

@@ -1,0 +1,163 @@
+"""The student's model card: true, valid for the hub, and there whatever the run went through."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import matplotlib.image
+import pytest
+import torch
+import yaml
+from huggingface_hub import ModelCard
+from transformers import BertModel
+
+from megatinybert.config.load import load_config
+from megatinybert.tracking import curves
+from megatinybert.tracking.curves import Row
+from megatinybert.training import card
+from megatinybert.training.card import Provenance, logged_time, model_card, write_card
+from tests.helpers.toys import bert_config
+from tests.scripts.golden import STEPS
+from tests.tracking.test_curves import ROWS
+
+ENVIRONMENT = {
+    "megatinybert": "1.2",
+    "torch": "2.13.0",
+    "deepspeed": "0.19.8",
+    "transformers": "5.23.0",
+    "git": "0123abc",
+    "world_size": 8,
+    "hardware": "an accelerator",
+}
+SPEED = "speed/tokens_per_second"
+
+
+def run_of(**overrides: object) -> Provenance:
+    options = {
+        "teacher.model": "google-bert/bert-base-uncased",
+        "data.shards": "[data/wiki, data/books]",
+        "data.sequence_length": 16,
+        "run.global_batch": 8,
+        **overrides,
+    }
+    config = load_config([part for name, value in options.items() for part in (f"--{name}", str(value))])
+    return Provenance(config, bert_config(4, 24), bert_config(2, 12), steps=40, windows=100)
+
+
+def table(text: str) -> dict[str, str]:
+    """The rows of two cells."""
+    return dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", text, re.M))
+
+
+def front(text: str) -> dict[str, Any]:
+    return ModelCard(text).data.to_dict()
+
+
+def test_a_finished_runs_card(golden_run: Path) -> None:
+    text = (golden_run / "student" / "README.md").read_text()
+    facts = table(text)
+    config = yaml.safe_load((golden_run / "config.yaml").read_text())
+    student = BertModel.from_pretrained(golden_run / "student", add_pooling_layer=False)
+    assert f"{sum(p.numel() for p in student.parameters()):,} parameters" in facts["student"]
+    assert facts["teacher"].startswith(f"{config['teacher']['model']}: 4 layers, width 24, 4 heads")
+    assert (facts["layer map"], facts["projection"]) == ("teacher layers 1, 3 of 0 to 3", "shared")
+    assert config["data"]["shards"][0] in facts["data"]
+    assert facts["training"].startswith(f"{STEPS} steps of 48 windows: {STEPS * 48 * 16:,} tokens seen")
+    assert re.fullmatch(r"[\d.]+ (s|min) \(without start-up, .*\)", facts["training time"])
+    assert f"torch {torch.__version__.partition('+')[0]}" in facts["software"]
+    measured = [row for row in curves.read_metrics(golden_run / "metrics.jsonl") if "held_out/total" in row]
+    first, last = (f"{row['held_out/total']:#.4g}" for row in (measured[0], measured[-1]))
+    assert f"| loss: total | {first} | {last} |" in text
+    assert f"| | step 0 | step {STEPS} |" in text and "licence" in text
+    assert front(text)["library_name"] == "transformers" and "base_model" not in front(text)  # the teacher is a folder
+    height, width, _ = matplotlib.image.imread(golden_run / "student" / "loss.png").shape
+    assert "](loss.png)" in text and width > height > 500
+    for name in ("README.md", "loss.png"):
+        assert (golden_run / "student" / name).stat().st_mode & 0o444 == 0o444
+
+
+def test_the_python_of_the_card_works(golden_run: Path) -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", (golden_run / "student" / "README.md").read_text(), re.S)
+    names: dict[str, Any] = {}
+    exec(block.replace("path/to/student", str(golden_run / "student")), names)
+    assert names["hidden_states"].shape[-1] == 12
+
+
+def test_a_teacher_of_the_hub_is_the_base_model() -> None:
+    text = model_card(run_of(), ROWS, ENVIRONMENT, picture=True)
+    assert front(text) == {
+        "library_name": "transformers",
+        "tags": ["distillation", "bert", "tinybert", "megatinybert"],
+        "base_model": "google-bert/bert-base-uncased",
+    }
+    facts = table(text)
+    assert facts["data"] == "data/wiki, data/books: 100 windows of 16 tokens, 1,600 in all"
+    assert facts["training"] == "40 steps of 8 windows: 5,120 tokens seen, 3.20 passes over the data"
+    assert facts["hardware"] == "8 ranks, each on an accelerator"
+    assert facts["software"].startswith("megatinybert 1.2 (commit 0123abc), torch 2.13.0, deepspeed 0.19.8")
+    assert "| loss: attention | 24.00 | 3.000 |" in text and "| probe | 0.2500 | 0.7500 |" in text
+
+
+def test_weights_of_a_mixture_and_first_weights_are_told() -> None:
+    facts = table(model_card(run_of(**{"data.mixture": "[0.7, 0.3]", "student.init": "runs/1"}), [], {}, picture=False))
+    assert facts["data"].startswith("data/wiki (weight 0.7), data/books (weight 0.3): ")
+    assert facts["first weights"] == "runs/1"
+
+
+def test_nothing_logged_is_nothing_said() -> None:
+    """A finished run's checkpoint, resumed into an empty folder, does no step."""
+    text = model_card(run_of(), [], {}, picture=False)
+    assert "loss.png" not in text and "held-out" not in text
+    assert table(text).keys() & {"training time", "hardware", "software"} == set()
+    assert front(text)["library_name"] == "transformers" and "AutoModel.from_pretrained" in text
+
+
+def test_the_time_of_all_sessions_is_counted() -> None:
+    """By hand: 128 tokens a step. What an interruption undid is not in the log, and its gap in time is not counted."""
+    rows: list[Row] = [
+        {"step": 0},
+        {"step": 1, SPEED: 64.0},  # 2 s
+        {"step": 11, SPEED: 128.0},  # 10 s
+        {"step": 20, SPEED: 1280.0},  # 0.9 s; another session, on faster hardware
+    ]
+    assert logged_time(rows, 128) == (pytest.approx(12.9), 20)
+    continued_elsewhere: list[Row] = [{"step": 11, SPEED: 128.0}, {"step": 20, SPEED: 1280.0}]
+    assert logged_time(continued_elsewhere, 128) == (pytest.approx(0.9), 9)  # nobody knows what led to step 11
+    assert logged_time([], 128) == (0.0, 0)
+    assert logged_time([{"step": 0}, {"step": 1, SPEED: math.nan}], 128) == (0.0, 0)
+    facts = table(model_card(run_of(), continued_elsewhere, {}, picture=False))
+    assert facts["training time"].startswith("0.9 s for 9 of the steps, the others were not logged here")
+
+
+def test_one_measurement_is_one_column() -> None:
+    text = model_card(run_of(), ROWS[-1:], ENVIRONMENT, picture=False)
+    assert "| | step 4 |\n| --- | ---: |\n| loss: total | 4.000 |" in text
+
+
+def test_what_fails_is_said_and_the_rest_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The student is finished by then."""
+    (tmp_path / "student").mkdir()
+    write_card(tmp_path, run_of())  # neither metrics nor config.yaml
+    said = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[:2] for line in said] == [
+        ["warning", " the model card says nothing of the metrics"],
+        ["warning", " the model card says nothing of the machine"],
+    ]
+    assert "8 windows" in (tmp_path / "student" / "README.md").read_text()
+
+    (tmp_path / "metrics.jsonl").write_text('{"step": 0, "held_out/total": 1.0, "held_out/probe": null}\n')
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"environment": ENVIRONMENT}))
+    monkeypatch.setattr(curves, "draw", lambda *_: 1 / 0)
+    write_card(tmp_path, run_of())
+    assert capsys.readouterr().err == "warning: the model card has no picture: division by zero\n"
+    text = (tmp_path / "student" / "README.md").read_text()
+    assert "loss.png" not in text and "| probe | nan |" in text and "an accelerator" in text
+
+    monkeypatch.setattr(card, "model_card", lambda *_, **__: 1 / 0)
+    write_card(tmp_path, run_of())
+    assert "the student has no model card: division by zero" in capsys.readouterr().err

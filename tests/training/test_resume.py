@@ -1,0 +1,266 @@
+"""Runs that are killed and started again end as if nothing had happened; what does not fit is refused."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from megatinybert.config.load import load_config
+from megatinybert.programs.distil import distil
+from megatinybert.runtime.dist import World
+from megatinybert.training import checkpoint
+from tests.helpers.processes import GENERAL, exit_codes, kill_at_step, left_behind, start, start_ranks
+from tests.helpers.toys import metrics, run_general
+from tests.programs.test_general_errors import all_say_the_same
+from tests.scripts.golden import STEPS, golden_options
+from tests.tracking.test_monitor import assert_scalars_are_whole
+
+LAST = f"checkpoints/step-{STEPS:08d}"
+
+
+def assert_same_end(found: Path, expected: Path) -> None:
+    """Bit-equal students, last checkpoints and metrics, apart from speed, time and memory."""
+    students = [load_file(folder / "student" / "model.safetensors") for folder in (found, expected)]
+    assert students[0].keys() == students[1].keys()
+    for name, weight in students[1].items():
+        assert torch.equal(students[0][name], weight), name
+    names = sorted(path.name for path in (expected / LAST / "student").iterdir())
+    assert sorted(path.name for path in (found / LAST / "student").iterdir()) == names
+    assert names
+    for name in names:
+        a, b = (torch.load(folder / LAST / "student" / name, weights_only=False) for folder in (found, expected))
+        assert_equal(a, b, name)
+    rows = [
+        [
+            {tag: value for tag, value in row.items() if not tag.startswith(("speed/", "time/", "memory/"))}
+            for row in metrics(folder)
+        ]
+        for folder in (found, expected)
+    ]
+    assert rows[0] == rows[1]
+    assert [row["step"] for row in rows[0]] == list(range(STEPS + 1))
+
+
+def assert_equal(a: Any, b: Any, path: str) -> None:
+    """Compare nested state bit for bit; of objects that are no plain data, the type."""
+    assert type(a) is type(b), path
+    if isinstance(a, torch.Tensor):
+        assert torch.equal(a, b), path
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys(), path
+        for key in a:
+            assert_equal(a[key], b[key], f"{path}/{key}")
+    elif isinstance(a, (list, tuple)):
+        assert len(a) == len(b), path
+        for number, (x, y) in enumerate(zip(a, b, strict=True)):
+            assert_equal(x, y, f"{path}/{number}")
+    elif isinstance(a, np.ndarray):
+        assert np.array_equal(a, b), path
+    elif isinstance(a, (int, float, str, bool, type(None))):
+        assert a == b, path
+
+
+class Kill(NamedTuple):
+    """A run that was killed and resumed."""
+
+    folder: Path
+    logged: int  # the last step in the metrics when it was killed
+    saved: Path | None  # the newest whole checkpoint then
+
+
+def killed_and_resumed(inputs: Path, folder: Path, **overrides: object) -> Kill:
+    """Start a run in a process, kill -9 it soon after its first checkpoint, and run the same command to the end."""
+    options = golden_options(inputs, folder, **overrides)
+    process = start([sys.executable, *GENERAL, *options], folder.parent / f"{folder.name}.log")
+    logged = kill_at_step(process, folder, 7)
+    saved, _ = checkpoint.newest(folder / "checkpoints")
+    assert not (folder / "student").exists()  # it was killed before its end
+    done = run_general(options)
+    assert done.returncode == 0, done.stderr
+    return Kill(folder, logged, saved)
+
+
+@pytest.fixture(scope="module")
+def zero1_kill(toy_inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Kill:
+    return killed_and_resumed(toy_inputs, tmp_path_factory.mktemp("killed") / "run")
+
+
+def test_a_killed_run_ends_as_an_uninterrupted_one(zero1_kill: Kill, golden_run: Path) -> None:
+    assert zero1_kill.saved is not None and zero1_kill.saved.name in ("step-00000005", "step-00000010", "step-00000015")
+    # Steps beyond the checkpoint had been logged, so they are logged a second time, in place of the first.
+    assert int(zero1_kill.saved.name[-8:]) < zero1_kill.logged < STEPS
+    assert_same_end(zero1_kill.folder, golden_run)
+
+
+def test_tensorboard_holds_each_step_once_after_a_kill(zero1_kill: Kill) -> None:
+    for run in (zero1_kill.folder / "tensorboard").iterdir():
+        assert len(list(run.iterdir())) == 2  # a file of each of the two processes
+    assert_scalars_are_whole(zero1_kill.folder)
+
+
+@pytest.mark.parametrize(
+    "ds_config",
+    ["zero3", *(pytest.param(name, marks=pytest.mark.slow) for name in ("zero0", "zero2-bf16", "zero1-autocast"))],
+)
+def test_a_killed_run_ends_as_an_uninterrupted_one_in_other_modes(
+    toy_inputs: Path, tmp_path: Path, ds_config: str
+) -> None:
+    whole = tmp_path / "whole"
+    options = golden_options(toy_inputs, whole, deepspeed=ds_config)
+    process = start([sys.executable, *GENERAL, *options], tmp_path / "whole.log")
+    kill = killed_and_resumed(toy_inputs, tmp_path / "killed", deepspeed=ds_config)
+    assert exit_codes([process]) == [0], (tmp_path / "whole.log").read_text()
+    assert kill.saved is not None
+    assert_same_end(kill.folder, whole)
+
+
+def test_a_save_interrupted_between_two_ranks_leaves_the_previous_checkpoint_in_charge(
+    toy_inputs: Path, tmp_path: Path
+) -> None:
+    """Rank 1 is killed in its save of step 10, before its file; then again, after it. ZeRO 2, by two ranks."""
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    small: dict[str, object] = {"run.global_batch": 8, "deepspeed": "zero2"}
+    reference = start_ranks(2, GENERAL, golden_options(toy_inputs, whole, **small), tmp_path / "whole-logs")
+    options = golden_options(toy_inputs, broken, **small)
+    for moment in ("before", "after"):
+        logs = tmp_path / moment
+        ranks = start_ranks(2, ["tests/scripts/die_in_save.py", "10", moment], options, logs)
+        codes = exit_codes(ranks)
+        log = [(logs / f"rank-{rank}.log").read_text() for rank in (0, 1)]
+        assert codes[1] == -signal.SIGKILL and codes[0] not in (0, None), log
+        assert ("rank 1 wrote ['" in log[1]) == (moment == "after"), log[1]
+        assert ("steps: 5 done of 20" in log[0]) == (moment == "after"), log[0]  # the second run resumed from step 5
+        assert [path.name for path in (broken / "checkpoints").glob("step-*") if path.suffix != ".tmp"] == [
+            "step-00000005"
+        ]
+        assert (broken / "checkpoints" / "step-00000010.tmp").exists()
+        start_from, passed_over = checkpoint.newest(broken / "checkpoints")
+        assert start_from == broken / "checkpoints" / "step-00000005" and not passed_over
+    assert exit_codes(reference) == [0, 0]
+    assert exit_codes(start_ranks(2, GENERAL, options, tmp_path / "resumed")) == [0, 0]
+    assert "steps: 5 done of 20" in (tmp_path / "resumed" / "rank-0.log").read_text()
+    assert not list((broken / "checkpoints").glob("*.tmp"))
+    assert_same_end(broken, whole)
+    assert not left_behind(tmp_path)
+
+
+def test_a_damaged_checkpoint_is_passed_over_with_a_warning(
+    world: World, toy_inputs: Path, golden_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(golden_run, folder)
+    shutil.rmtree(folder / "student")
+    damaged = next((folder / LAST / "student").glob("*optim_states.pt"))
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    distil(load_config(golden_options(toy_inputs, folder)), world)
+    said = capfd.readouterr().err
+    warning = next(line for line in said.splitlines() if line.startswith("warning:") and LAST in line)
+    assert damaged.name in warning and "bytes" in warning
+    assert f"steps: 15 done of {STEPS}" in said
+    assert_same_end(folder, golden_run)
+
+
+def test_a_finished_run_started_again_does_no_step(toy_inputs: Path, golden_run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(golden_run, folder)
+    before = {name: (folder / name).read_bytes() for name in ("metrics.jsonl", "student/model.safetensors")}
+    checkpoints = {path: path.stat().st_mtime_ns for path in (folder / "checkpoints").rglob("*")}
+    done = run_general(golden_options(toy_inputs, folder))
+    assert done.returncode == 0, done.stderr
+    assert f"steps: {STEPS} done of {STEPS}" in done.stderr
+    assert {name: (folder / name).read_bytes() for name in before} == before
+    assert {path: path.stat().st_mtime_ns for path in (folder / "checkpoints").rglob("*")} == checkpoints
+    assert_scalars_are_whole(folder)
+
+
+def test_a_checkpoint_continues_in_a_new_folder(
+    world: World, toy_inputs: Path, golden_run: Path, tmp_path: Path
+) -> None:
+    start_from = golden_run / "checkpoints" / "step-00000015"
+    distil(load_config(golden_options(toy_inputs, tmp_path / "more", **{"run.resume": start_from})), world)
+    assert [row["step"] for row in metrics(tmp_path / "more")] == list(range(16, STEPS + 1))
+    # Of a finished run nothing is left to do, nor to log, but to export its student.
+    distil(load_config(golden_options(toy_inputs, tmp_path / "none", **{"run.resume": golden_run / LAST})), world)
+    assert metrics(tmp_path / "none") == []
+    expected = load_file(golden_run / "student" / "model.safetensors")
+    for folder in ("more", "none"):
+        found = load_file(tmp_path / folder / "student" / "model.safetensors")
+        assert all(torch.equal(found[name], weight) for name, weight in expected.items())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "ranks", "expected"),
+    [
+        ({"run.seed": 3}, 1, ["run.seed: 0 there, 3 now"]),
+        ({"run.global_batch": 24}, 1, ["run.global_batch: 48 there, 24 now"]),
+        ({}, 2, ["world size: 1 there, 2 now"]),
+        ({"deepspeed": "zero2"}, 1, ["ZeRO stage: 1 there, 2 now"]),
+        ({"deepspeed": "zero1-bf16"}, 1, ["precision: fp32 there, bf16 now"]),
+        (
+            {"data.sequence_length": 20, "run.seed": 3},
+            1,
+            ["data.sequence_length: 16 there, 20 now", "run.seed: 0 there"],
+        ),
+    ],
+)
+def test_another_kind_of_run_is_not_continued(
+    toy_inputs: Path,
+    golden_run: Path,
+    overrides: dict[str, object],
+    ranks: int,
+    expected: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("torch.distributed.all_gather_object", all_say_the_same)
+    config = load_config(golden_options(toy_inputs, golden_run, **overrides))
+    with pytest.raises(ValueError, match="written by another kind of run") as caught:
+        distil(config, World(0, ranks, torch.device("cpu")))
+    for text in expected:
+        assert text in str(caught.value)
+
+
+def test_a_run_is_not_continued_with_another_teacher(toy_inputs: Path, golden_run: Path, tmp_path: Path) -> None:
+    """Its name may change, its weights may not."""
+    teacher = tmp_path / "teacher"
+    shutil.copytree(toy_inputs / "teacher", teacher)
+    weights = load_file(teacher / "model.safetensors")
+    name = "encoder.layer.2.output.dense.weight"
+    save_file({**weights, name: weights[name] * 1.5}, teacher / "model.safetensors", metadata={"format": "pt"})
+    options = golden_options(toy_inputs, golden_run, **{"teacher.model": teacher})
+    with pytest.raises(ValueError, match="written by another kind of run:\n  teacher: "):
+        distil(load_config(options), World(0, 1, torch.device("cpu")))
+
+
+def test_resume_never_refuses_a_used_folder(toy_inputs: Path, golden_run: Path) -> None:
+    options = golden_options(toy_inputs, golden_run, **{"run.resume": "never"})
+    with pytest.raises(ValueError, match=r"--run.resume never, but .* already holds a run"):
+        distil(load_config(options), World(0, 1, torch.device("cpu")))
+
+
+def test_a_folder_that_is_no_checkpoint_is_refused(toy_inputs: Path, tmp_path: Path) -> None:
+    options = golden_options(toy_inputs, tmp_path / "run", **{"run.resume": tmp_path / "nowhere"})
+    with pytest.raises(ValueError, match=r"nowhere is not a whole checkpoint: state.json cannot be read"):
+        distil(load_config(options), World(0, 1, torch.device("cpu")))
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_anew(
+    toy_inputs: Path, golden_run: Path, tmp_path: Path
+) -> None:
+    """What it had logged is dropped, the measurements of step 0 too."""
+    folder = tmp_path / "run"
+    options = golden_options(toy_inputs, folder, **{"run.save_interval": STEPS})
+    process = start([sys.executable, *GENERAL, *options], tmp_path / "log")
+    assert kill_at_step(process, folder, 2) < STEPS
+    done = run_general(golden_options(toy_inputs, folder))
+    assert done.returncode == 0, done.stderr
+    assert f"steps: 0 done of {STEPS}" in done.stderr
+    assert_scalars_are_whole(folder)
+    assert_same_end(folder, golden_run)
