@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from megatinybert.corpus.manifest import MANIFEST, Manifest, ShardEntry, totals
-from megatinybert.corpus.shards import bin_path, file_sha256, idx_path, write_index
+from megatinybert.corpus.shards import bin_path, idx_path, write_index
 from megatinybert.corpus.tokenizer import SpecialIds
+from megatinybert.runtime.files import file_sha256
 
 # As in BERT's vocabulary; the values do not matter.
 SPECIAL = SpecialIds(cls=101, sep=102, pad=0, mask=103, vocab_size=30522)

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also where the p
 
 from matplotlib.figure import Figure
 
-from megatinybert.tracking.curves import save
+from megatinybert.tracking.figures import save_picture
 
 Curves = dict[str, dict[int, float]]  # by name, a value for each length
 _SAME = ("student", "deepspeed", "compile", "quantize")
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> None:
     seconds, memory = times(results), memories(results)
     print(table(seconds, memory))
     if options.figure:
-        save(draw(seconds, memory), options.figure)
+        save_picture(draw(seconds, memory), options.figure)
 
 
 def check_alike(results: list[dict[str, Any]]) -> None:

@@ -228,7 +228,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
     """Against the size of the corpus: tokens a second from the page cache, and the time of the order alone."""
     from matplotlib.figure import Figure
 
-    from megatinybert.tracking.curves import save
+    from megatinybert.tracking.figures import save_picture
 
     figure = Figure(figsize=(9.0, 4.5), dpi=120, layout="constrained")
     panels = figure.subplots(1, 2)
@@ -247,7 +247,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
         axis.grid(True, alpha=0.2)
         axis.spines[["top", "right"]].set_visible(False)
         axis.legend(frameon=False)
-    save(figure, path)
+    save_picture(figure, path)
 
 
 if __name__ == "__main__":

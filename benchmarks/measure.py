@@ -16,7 +16,8 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from megatinybert.runtime.hardware import computes_bfloat16, seconds_of
+from megatinybert.runtime.hardware import computes_bfloat16
+from megatinybert.runtime.stopwatch import seconds_of
 
 WARM_UP = 2
 Name = TypeVar("Name")

@@ -11,12 +11,14 @@ import argparse
 import sys
 from pathlib import Path
 
+from megatinybert.tracking.figures import save_picture
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also where the package is not installed
 
 import yaml
 from matplotlib.figure import Figure
 
-from megatinybert.tracking.curves import Row, loss_names, read_metrics, save
+from megatinybert.tracking.curves import Row, loss_names, read_metrics
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -35,7 +37,7 @@ def main(arguments: list[str] | None = None) -> None:
             print(f"| phase {number}, {(before + row['tokens']) / 1e6:.2f} M |", " | ".join(cells), "|")
         before += rows[-1]["tokens"]
     if options.figure:
-        save(draw(phases, names), options.figure)
+        save_picture(draw(phases, names), options.figure)
 
 
 def measurements(run: Path) -> list[Row]:

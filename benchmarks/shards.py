@@ -187,7 +187,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
     """Speed against cores."""
     from matplotlib.figure import Figure
 
-    from megatinybert.tracking.curves import save
+    from megatinybert.tracking.figures import save_picture
 
     figure = Figure(figsize=(6.0, 4.5), dpi=120, layout="constrained")
     axis = figure.subplots()
@@ -201,7 +201,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
     axis.grid(True, alpha=0.2)
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(frameon=False)
-    save(figure, path)
+    save_picture(figure, path)
 
 
 def _quickstart_teacher() -> Path | None:

@@ -25,6 +25,7 @@ from transformers.utils import logging
 from megatinybert.models.load import size_of
 from megatinybert.runtime.files import write_atomically
 from megatinybert.tracking import curves
+from megatinybert.tracking.figures import save_picture
 
 # What is measured beside the losses, and what the table says of it.
 _BESIDE_LOSSES = {
@@ -211,7 +212,7 @@ def save(report: Report, rows: Sequence[curves.Row], folder: Path) -> None:
         title += f"student distilled from a {report.teacher.layers} x {report.teacher.hidden_size} teacher"
     else:
         title += "BERT trained by masked-language modelling"
-    curves.save(curves.draw(rows, title), folder / "loss.png")
+    save_picture(curves.draw(rows, title), folder / "loss.png")
 
 
 def tensorboard_command(folder: Path) -> str:

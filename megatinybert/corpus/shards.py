@@ -9,7 +9,6 @@ how many sequences end with it.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import resource
 import struct
@@ -21,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from megatinybert.corpus.manifest import MANIFEST, Manifest, ShardEntry, read_manifest
+from megatinybert.runtime.files import file_sha256
 
 _MAGIC = b"MMIDIDX\x00\x00"
 _HEADER = struct.Struct("<9sQBQQ")
@@ -210,15 +210,6 @@ def verify(path: str | Path) -> Iterator[tuple[str, list[str]]]:
                     f"{path / MANIFEST} is corrupt: its counts of {entry.prefix} are not those of the index"
                 )
         yield entry.prefix, problems
-
-
-def file_sha256(path: Path) -> str:
-    """sha256 of a file's bytes, in hex."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def bin_path(prefix: Path) -> Path:

@@ -17,8 +17,8 @@ import numpy as np
 
 from megatinybert.corpus.encode import Documents
 from megatinybert.corpus.manifest import Record, ShardEntry
-from megatinybert.corpus.shards import bin_path, file_sha256, idx_path, write_index
-from megatinybert.runtime.files import sync_folder
+from megatinybert.corpus.shards import bin_path, idx_path, write_index
+from megatinybert.runtime.files import file_sha256, sync_folder
 
 _LENGTH = np.dtype("<i4")
 _END = np.dtype("<i8")

@@ -123,12 +123,3 @@ def padding_mask(batch: dict[str, Tensor]) -> Tensor | None:
     """The batch's mask as bool (B, S), True at real tokens; None for a batch without padding."""
     mask = batch.get("attention_mask")
     return None if mask is None else mask.to(torch.bool)
-
-
-def mean_pool(states_BSD: Tensor, mask_BS: Tensor | None) -> Tensor:
-    """Mean over the real positions: (B, D), float32."""
-    states_BSD = states_BSD.float()
-    if mask_BS is None:
-        return states_BSD.mean(dim=1)
-    weight_BS1 = mask_BS.unsqueeze(-1).float()
-    return (states_BSD * weight_BS1).sum(dim=1) / weight_BS1.sum(dim=1)

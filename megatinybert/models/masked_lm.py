@@ -10,9 +10,9 @@ from torch import nn
 from transformers import BertConfig, BertForMaskedLM
 
 from megatinybert.models.capture import ATTENTION_NAME
+from megatinybert.models.initialize import init_from_folder, model_folder
 from megatinybert.models.load import load_model
 from megatinybert.models.published import read_weights
-from megatinybert.training.first_weights import init_from_folder, model_folder
 
 _HEAD = "cls.predictions.transform."  # its other weights are the embeddings' and a bias
 

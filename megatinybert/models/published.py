@@ -17,10 +17,9 @@ from transformers import BertForSequenceClassification
 from transformers.utils import SAFE_WEIGHTS_NAME, WEIGHTS_NAME, cached_file
 
 from megatinybert.models.load import UNREADABLE, first_line, load_model, read_bert_config
-from megatinybert.objectives.tinybert import TinyBert
 
 _CLASSIFIER = "classifier.weight"
-_PROJECTION = "fit_dense"  # and "fit_denses"
+PROJECTION = "fit_dense"  # and "fit_denses"
 
 
 def has_classifier(name: str) -> bool:
@@ -37,7 +36,7 @@ def load_classifier(name: str, option: str) -> BertForSequenceClassification:
     """
     role = f"{option} {name}"
     config = read_bert_config(name, option)
-    found = read_weights(name, role, _CLASSIFIER, _PROJECTION)
+    found = read_weights(name, role, _CLASSIFIER, PROJECTION)
     if _CLASSIFIER not in found:
         raise ValueError(
             f"{role}: its files hold no {_CLASSIFIER}: this model is not fine-tuned. Fine-tune it first "
@@ -52,36 +51,9 @@ def load_classifier(name: str, option: str) -> BertForSequenceClassification:
                 "outputs: correct id2label there"
             )
         config.num_labels = outputs
-    if any(key.startswith(_PROJECTION) for key in found):
+    if any(key.startswith(PROJECTION) for key in found):
         config.relu_before_classifier = True
     return load_model(BertForSequenceClassification, name, role, config=config)
-
-
-def init_projections(objective: TinyBert, name: str) -> None:
-    """Give the objective the maps to the teacher's width that a published checkpoint of the student's shape holds.
-
-    One map for all points also starts maps for each. Where there are no maps, or they lead to the width of another
-    teacher, the objective keeps its own. Raises ValueError where the files hold a map for each point and the objective
-    has one for all.
-    """
-    role = f"--student.init {name}"
-    maps, projections = read_weights(name, role, _PROJECTION), list(objective.projections)
-    if not maps or not projections:
-        return
-    shared = f"{_PROJECTION}.weight" in maps
-    sources = [_PROJECTION if shared else f"{_PROJECTION}s.{point}" for point in objective.points]
-    missing = sorted({f"{source}.{key}" for source in sources for key in ("weight", "bias")} - maps.keys())
-    if missing:
-        raise ValueError(f"{role}: it holds projections, but no {', '.join(missing)}")
-    if len(maps[f"{sources[0]}.weight"]) != projections[0].out_features:
-        return
-    if not shared and len(projections) < len(sources):
-        raise ValueError(
-            f"{role}: it holds a projection for each layer (fit_denses), --objective.projection shared is one for all: "
-            "set --objective.projection per-layer"
-        )
-    for projection, source in zip(projections, sources, strict=False):  # one for all is read once
-        projection.load_state_dict({key: maps[f"{source}.{key}"] for key in ("weight", "bias")})
 
 
 def read_weights(name: str, role: str, *prefixes: str) -> dict[str, Tensor]:

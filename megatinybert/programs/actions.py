@@ -11,13 +11,14 @@ import numpy as np
 from transformers import BertModel
 
 from megatinybert.config.task import PredictConfig, TaskConfig, in_words_of_task
+from megatinybert.models.initialize import SHAPE
 from megatinybert.models.load import fingerprint_of, load_encoder, teacher_dtype
 from megatinybert.models.masked_lm import has_mlm_head
 from megatinybert.models.published import has_classifier
 from megatinybert.programs.answer import evaluate, predict
+from megatinybert.runtime.differences import refuse_differences
 from megatinybert.runtime.dist import World, check_shared
 from megatinybert.runtime.files import write_atomically
-from megatinybert.runtime.findings import refuse_differences
 from megatinybert.tasks.augment.options import AugmentOptions, AugmentReport
 from megatinybert.tasks.augment.run import augment, check_made_by
 from megatinybert.tasks.classifiers import as_teacher, load_fine_tuned
@@ -27,7 +28,6 @@ from megatinybert.tasks.metrics import measure
 from megatinybert.tasks.predict import logits_of
 from megatinybert.tasks.stage import run_stage
 from megatinybert.tasks.stages import answers, finetuning, first_student, layers, masked_lm
-from megatinybert.training.first_weights import SHAPE
 from megatinybert.training.record import write_config
 
 

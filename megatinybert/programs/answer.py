@@ -12,7 +12,7 @@ from transformers import BertForSequenceClassification
 from megatinybert.corpus.tokenizer import load_tokenizer, tokenizer_fingerprint
 from megatinybert.models.load import size_of
 from megatinybert.tasks.classifiers import load_fine_tuned
-from megatinybert.tasks.confusion import confusion_figure, count_confusions, save_image, scatter_figure
+from megatinybert.tasks.confusion import confusion_figure, count_confusions, scatter_figure
 from megatinybert.tasks.inputs import TaskInputs
 from megatinybert.tasks.latency import compare_latency
 from megatinybert.tasks.metrics import measure, predictions_of
@@ -20,6 +20,7 @@ from megatinybert.tasks.predict import logits_of, write_predictions
 from megatinybert.tasks.read import Skipped, read_rows
 from megatinybert.tasks.results import STUDENT, TEACHER, ModelResult, merge_results, results_table
 from megatinybert.tasks.submission import write_submission
+from megatinybert.tracking.figures import save_picture
 
 
 def evaluate(inputs: TaskInputs, teacher: str, student: str, device: torch.device) -> None:
@@ -54,7 +55,7 @@ def evaluate(inputs: TaskInputs, teacher: str, student: str, device: torch.devic
     else:
         counts = {name: count_confusions(values, gold[first], task.classes) for name, values in predictions.items()}
         image = confusion_figure(counts, task.labels)
-    save_image(image, output / "confusion.png")
+    save_picture(image, output / "confusion.png")
     with SummaryWriter(str(output / "stages" / "eval" / "tensorboard")) as writer:
         writer.add_text("results", "\n".join(f"    {line}" for line in table.splitlines()))
         writer.add_image("confusion", image, dataformats="HWC")

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from megatinybert.config.general import GeneralConfig
+from megatinybert.models.initialize import STUDENT_FOLDER
 from megatinybert.models.load import size_of
 from megatinybert.programs.prepare import Inputs, prepare, refuse
 from megatinybert.runtime.dist import World, check_shared
@@ -20,7 +21,7 @@ from megatinybert.training.choices import Kernels
 from megatinybert.training.compile_choice import settle_kernels
 from megatinybert.training.engine import build_engine
 from megatinybert.training.export import export_objective, export_student
-from megatinybert.training.first_weights import OBJECTIVE_FILE, STUDENT_FOLDER, trained_positions
+from megatinybert.training.first_weights import OBJECTIVE_FILE, trained_positions
 from megatinybert.training.held_out import beside_losses, held_out
 from megatinybert.training.loop import Run, fit
 from megatinybert.training.record import write_config

@@ -16,9 +16,9 @@ from deepspeed.runtime.engine import DeepSpeedEngine
 from megatinybert.config.general import GeneralConfig
 from megatinybert.programs.prepare import Inputs
 from megatinybert.runtime.dist import World
+from megatinybert.runtime.hardware import peak_memory
 from megatinybert.runtime.stopwatch import Stopwatch
 from megatinybert.tracking.attention_maps import AttentionPictures, drawing_interval
-from megatinybert.tracking.monitor import peak_memory
 from megatinybert.training import checkpoint
 from megatinybert.training.compile_choice import settle_kernels
 from megatinybert.training.disk import nearest_existing

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from pathlib import Path
+
+_CHUNK = 1 << 20  # bytes read at a time
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -50,3 +53,12 @@ def publish_folder(temporary: Path, final: Path) -> None:
     os.rename(temporary, final)
     sync_folder(final.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file's bytes, in hex."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import re
+import resource
+import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
+
+from megatinybert.runtime.stopwatch import seconds_of
 
 # TFLOP/s of dense matrix products that add up in float32, from NVIDIA's data sheets at the default power limit; the
 # figures with sparsity are twice these. Names are those of the driver; of one with a dtype left out, it is measured.
@@ -111,19 +117,34 @@ def large_product(dtype: torch.dtype, device: torch.device) -> MatrixProduct:
         side *= 2
 
 
-def seconds_of(function: Callable[[], object], device: torch.device) -> float:
-    """Seconds from an idle device to an idle device."""
-    synchronize(device)
-    start = time.perf_counter()
-    function()
-    synchronize(device)
-    return time.perf_counter() - start
-
-
-def synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
 def _uses_tf32(device: torch.device) -> bool:
     return device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32
+
+
+def memory(device: torch.device) -> dict[str, float]:
+    """memory/ tags of this process, in bytes."""
+    scalars = {"memory/peak_bytes": float(peak_memory(device))}
+    if device.type == "cuda":
+        scalars["memory/reserved_bytes"] = float(torch.cuda.memory_reserved(device))
+    statm = Path("/proc/self/statm")
+    if statm.exists():  # Linux
+        scalars["memory/resident_bytes"] = float(int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
+    return scalars
+
+
+def peak_memory(device: torch.device) -> int:
+    """Largest memory so far in bytes: allocated on the GPU, or resident in this process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024  # getrusage counts KiB on Linux
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def hardware_name(device: torch.device) -> str:
+    """What one rank computes on, such as "NVIDIA H200" or "Intel(R) Xeon(R) Processor, 2 cores"."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cores, information = len(os.sched_getaffinity(0)), Path("/proc/cpuinfo")
+    lines = information.read_text(encoding="utf-8").splitlines() if information.exists() else []
+    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return f"{model or platform.processor() or platform.machine()}, {cores} cores"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import statistics
 import time
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -80,3 +81,33 @@ def _between(begin: Moment, end: Moment) -> float:
     if isinstance(begin, float) or isinstance(end, float):
         return float(end) - float(begin)  # type: ignore[arg-type]
     return begin.elapsed_time(end) / 1000  # which is in milliseconds
+
+
+def seconds_of(function: Callable[[], object], device: torch.device) -> float:
+    """Seconds from an idle device to an idle device."""
+    synchronize(device)
+    start = time.perf_counter()
+    function()
+    synchronize(device)
+    return time.perf_counter() - start
+
+
+def synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def median_seconds(
+    candidates: Mapping[str, Callable[[], object]], synchronize: Callable[[], None], rounds: int = 9, calls: int = 10
+) -> dict[str, float]:
+    """Median seconds of one call of each candidate, over `rounds` in which they take turns after one to warm up."""
+    times: dict[str, list[float]] = {name: [] for name in candidates}
+    for _ in range(rounds + 1):
+        for name, call in candidates.items():
+            synchronize()
+            start = time.perf_counter()
+            for _ in range(calls):
+                call()
+            synchronize()
+            times[name].append((time.perf_counter() - start) / calls)
+    return {name: statistics.median(seconds[1:]) for name, seconds in times.items()}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
+import torch
+from torch import Tensor
 
 
 class TrainingData(Protocol):
@@ -20,3 +23,11 @@ class HeldOutData(Protocol):
 
     def __len__(self) -> int: ...
     def batch(self, rows: np.ndarray) -> dict[str, np.ndarray]: ...
+
+
+def as_tensors(batch: Mapping[str, np.ndarray], device: torch.device) -> dict[str, Tensor]:
+    """The same on the device. The host does not wait for the copies: they are of page-locked memory."""
+    tensors = {name: torch.from_numpy(array) for name, array in batch.items()}
+    if device.type != "cuda":
+        return tensors
+    return {name: tensor.pin_memory().to(device, non_blocking=True) for name, tensor in tensors.items()}

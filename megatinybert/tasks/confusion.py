@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import matplotlib.image
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from megatinybert.runtime.files import publish_file
 from megatinybert.tracking.figures import families, render
 
 _NUMBERED = 12  # classes, up to which the counts stand in the cells
@@ -63,16 +59,6 @@ def scatter_figure(predictions: Mapping[str, np.ndarray], scores: np.ndarray) ->
         axis.set_xlabel("score", fontsize=9)
     axes[0].set_ylabel("prediction", fontsize=9)
     return render(figure)
-
-
-def save_image(image: np.ndarray, path: Path) -> None:
-    """Write an image, uint8 (height, width, 3), as a .png, whole or not at all."""
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.png")
-    try:
-        matplotlib.image.imsave(temporary, image)
-        publish_file(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _draw_counts(axis: Axes, counts_CC: np.ndarray, labels: Sequence[str]) -> None:

@@ -11,10 +11,10 @@ from deepspeed.runtime.engine import DeepSpeedEngine
 from megatinybert.models.load import Teacher
 from megatinybert.objectives.base import by_group
 from megatinybert.runtime.dist import World
+from megatinybert.samples.batches import as_tensors
 from megatinybert.tasks.metrics import measure
 from megatinybert.tasks.rows import EncodedRows
 from megatinybert.tasks.table import Task
-from megatinybert.training.engine import as_tensors
 from megatinybert.training.held_out import shares
 
 SCORE = "score"  # the mean of a task's metrics

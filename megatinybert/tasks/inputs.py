@@ -14,6 +14,7 @@ from megatinybert.config.deepspeed import DeepSpeedSettings, load_ds_config
 from megatinybert.config.load import ConfigError, resolve_batch
 from megatinybert.config.task import TaskConfig, TaskStudentConfig, in_words_of
 from megatinybert.corpus.tokenizer import SpecialIds, load_tokenizer, special_ids
+from megatinybert.models.initialize import model_folder
 from megatinybert.models.load import read_bert_config, student_config
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Findings, refusal
@@ -21,7 +22,6 @@ from megatinybert.tasks.read import Skipped, TaskFiles, open_task, read_rows
 from megatinybert.tasks.rows import EncodedRows, encode_rows
 from megatinybert.tasks.stage_options import SECTIONS, training_of
 from megatinybert.tasks.table import Task
-from megatinybert.training.first_weights import model_folder
 
 SINGLE_LENGTH, PAIR_LENGTH = 64, 128  # of the published runs
 

@@ -14,9 +14,9 @@ from deepspeed.runtime.engine import DeepSpeedEngine
 from megatinybert.config.schema import Section
 from megatinybert.config.task import in_words_of
 from megatinybert.models.load import Teacher, fingerprint_of, size_of
+from megatinybert.runtime.differences import refuse_differences
 from megatinybert.runtime.dist import World, check_shared
 from megatinybert.runtime.files import publish_folder
-from megatinybert.runtime.findings import refuse_differences
 from megatinybert.samples.batches import TrainingData
 from megatinybert.tasks.inputs import TaskInputs, settings_of
 from megatinybert.tasks.rows import EncodedRows

@@ -19,10 +19,10 @@ from megatinybert.models.capture import Features, padding_mask
 from megatinybert.models.layer_map import resolve_layer_map
 from megatinybert.models.load import Teacher
 from megatinybert.runtime.dist import World
-from megatinybert.samples.batches import HeldOutData
-from megatinybert.tracking.figures import LayerMaps, draw, render
+from megatinybert.samples.batches import HeldOutData, as_tensors
+from megatinybert.tracking.attention_figure import LayerMaps, draw
+from megatinybert.tracking.figures import render
 from megatinybert.tracking.monitor import tag_prefix
-from megatinybert.training.engine import as_tensors
 
 DEFAULT_HEADS = 4
 MOST_PICTURES = 8  # of a layer in one run, beside the one of step 0: TensorBoard shows ten of a tag

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
-
-from megatinybert.runtime.files import publish_file
 
 Row = dict[str, float]  # of one line of metrics.jsonl, what is kept
 # What may be measured on held-out text beside the losses, and its unit.
@@ -71,16 +68,6 @@ def draw(rows: Sequence[Row], title: str) -> Figure:
         axis.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title)
     return figure
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a picture (.png), whole or not at all."""
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.png")
-    try:
-        figure.savefig(temporary)
-        publish_file(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _draw_loss(axis: Axes, rows: Sequence[Row], name: str) -> None:

@@ -6,13 +6,11 @@ import json
 import math
 import os
 import re
-import resource
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
@@ -136,25 +134,6 @@ def curve_of(tag: str) -> tuple[str, str]:
 def tag_prefix(name: str, trainees: Mapping[str, object]) -> str:
     """What stands before the tags of one of several trainees; nothing where there is only one."""
     return f"{name}/" if len(trainees) > 1 else ""
-
-
-def memory(device: torch.device) -> dict[str, float]:
-    """memory/ tags of this process, in bytes."""
-    scalars = {"memory/peak_bytes": float(peak_memory(device))}
-    if device.type == "cuda":
-        scalars["memory/reserved_bytes"] = float(torch.cuda.memory_reserved(device))
-    statm = Path("/proc/self/statm")
-    if statm.exists():  # Linux
-        scalars["memory/resident_bytes"] = float(int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
-    return scalars
-
-
-def peak_memory(device: torch.device) -> int:
-    """Largest memory so far in bytes: allocated on the GPU, or resident in this process on a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024  # getrusage counts KiB on Linux
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _drop_from(metrics: Path, step: int) -> None:

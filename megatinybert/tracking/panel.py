@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from deepspeed.runtime.engine import DeepSpeedEngine
-
-from megatinybert.models.load import Teacher, teacher_dtype
 from megatinybert.objectives.base import Term
 from megatinybert.runtime.dist import World
-from megatinybert.runtime.hardware import find_peak
-from megatinybert.tracking.flops import Part, StepWork
+from megatinybert.tracking.flops import StepWork
 from megatinybert.tracking.monitor import Layout, curve_of, tag_prefix
-from megatinybert.training.engine import arithmetic_dtype
 
 
 def layout(trainees: Mapping[str, Sequence[Term]], measured: Sequence[str]) -> Layout:
@@ -60,24 +55,6 @@ def layout(trainees: Mapping[str, Sequence[Term]], measured: Sequence[str]) -> L
             "bytes": ["memory/.*"],
         },
     }
-
-
-def step_work(engines: Mapping[str, DeepSpeedEngine], teacher: Teacher | None, world: World) -> StepWork:
-    """The models that a rank runs in a step. Where the hardware is not known, its peak is measured.
-
-    Every rank calls it: ranks that share a CPU then measure what is left for each.
-    """
-    models = {}
-    if teacher:
-        # Of one in 8 bits it is a share of what 16 bits could do, so that its gain is seen.
-        dtype = teacher.model.dtype if teacher.quantize == "none" else teacher_dtype("auto", world.device)
-        models["teacher"] = teacher.model.config, 1, dtype
-    for name, each in engines.items():
-        passes = 3 if any(weight.requires_grad for weight in each.module.student.base_model.parameters()) else 1
-        models[name] = each.module.student.config, passes, arithmetic_dtype(each)
-    peaks = {dtype: find_peak(dtype, world.device) for dtype in {dtype for _, _, dtype in models.values()}}
-    parts = {name: Part(config, passes, peaks[dtype]) for name, (config, passes, dtype) in models.items()}
-    return StepWork(parts, world.size)
 
 
 def hardware_text(work: StepWork, world: World) -> str:

@@ -15,12 +15,13 @@ import yaml
 from transformers import BertConfig, BertModel, PreTrainedConfig
 
 from megatinybert.config.general import DataConfig, GeneralConfig
+from megatinybert.models.initialize import STUDENT_FOLDER
 from megatinybert.models.layer_map import resolve_layer_map
 from megatinybert.models.load import size_of
 from megatinybert.runtime.files import write_atomically
 from megatinybert.tracking import curves
 from megatinybert.tracking.curves import Row
-from megatinybert.training.first_weights import STUDENT_FOLDER
+from megatinybert.tracking.figures import save_picture
 
 PICTURE = "loss.png"
 
@@ -52,7 +53,7 @@ def write_card(output: Path, run: Provenance) -> None:
         environment = yaml.safe_load((output / "config.yaml").read_text(encoding="utf-8"))["environment"]
     if rows:
         with _no_failure("the model card has no picture"):
-            curves.save(curves.draw(rows, _words(run).picture), folder / PICTURE)
+            save_picture(curves.draw(rows, _words(run).picture), folder / PICTURE)
     with _no_failure("the student has no model card"):
         card = model_card(run, rows, environment, picture=(folder / PICTURE).is_file())
         write_atomically(folder / "README.md", card)

@@ -15,9 +15,9 @@ from typing import Any
 
 from deepspeed.runtime.engine import DeepSpeedEngine
 
+from megatinybert.runtime.differences import refuse_differences
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.files import publish_folder, write_atomically
-from megatinybert.runtime.findings import refuse_differences
 
 _STATE = "state.json"
 

@@ -16,11 +16,10 @@ from megatinybert.corpus.tokenizer import SpecialIds
 from megatinybert.models.apex import apex_state
 from megatinybert.models.load import size_of
 from megatinybert.runtime.findings import Finding
-from megatinybert.runtime.hardware import computes_bfloat16, find_peak
+from megatinybert.runtime.hardware import computes_bfloat16, find_peak, hardware_name
 from megatinybert.samples.mixture import Mixture
 from megatinybert.samples.open import HeldOut, Samples
 from megatinybert.samples.windows import Windows
-from megatinybert.training.record import hardware_name
 from megatinybert.training.schedule import warmup_steps
 
 MANY_PASSES = 10

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import statistics
 import sys
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +17,7 @@ from megatinybert.models.apex import apex_state
 from megatinybert.models.compiled import compiler_problem
 from megatinybert.models.layer_norm import ApexLayerNorm
 from megatinybert.runtime.dist import World
+from megatinybert.runtime.stopwatch import median_seconds
 from megatinybert.training.optimizers import build_optimizer, is_offloaded, parameter_groups
 from megatinybert.training.trainee import Trainee
 
@@ -123,22 +122,6 @@ def choose_kernels(
         width = trainee.student.config.hidden_size
         choices[LAYER_NORM] = _faster(functools.partial(_layer_norms, tokens, width, settings, world), world)
     return Kernels(choices.get(OPTIMIZER, default), choices.get(LAYER_NORM, default))
-
-
-def median_seconds(
-    candidates: Mapping[str, Callable[[], object]], synchronize: Callable[[], None], rounds: int = 9, calls: int = 10
-) -> dict[str, float]:
-    """Median seconds of one call of each candidate, over `rounds` in which they take turns after one to warm up."""
-    times: dict[str, list[float]] = {name: [] for name in candidates}
-    for _ in range(rounds + 1):
-        for name, call in candidates.items():
-            synchronize()
-            start = time.perf_counter()
-            for _ in range(calls):
-                call()
-            synchronize()
-            times[name].append((time.perf_counter() - start) / calls)
-    return {name: statistics.median(seconds[1:]) for name, seconds in times.items()}
 
 
 def _against_apex(option: str, choice: Choice, device: torch.device) -> list[str]:

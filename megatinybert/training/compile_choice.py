@@ -18,7 +18,7 @@ from megatinybert.models.compiled import compiler_problem, keeping_random_state
 from megatinybert.models.load import Teacher
 from megatinybert.programs.prepare import Inputs
 from megatinybert.runtime.dist import World
-from megatinybert.runtime.hardware import seconds_of
+from megatinybert.runtime.stopwatch import seconds_of
 from megatinybert.training.choices import COMPILE, Choice, Kernels, choose_kernels, settled
 from megatinybert.training.engine import rank_micro_batches, trial_of, try_batch
 from megatinybert.training.trainee import Trainee

@@ -20,7 +20,7 @@ from megatinybert.models.layer_norm import use_apex_layer_norm
 from megatinybert.models.load import Teacher
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.stopwatch import Stopwatch
-from megatinybert.samples.batches import TrainingData
+from megatinybert.samples.batches import TrainingData, as_tensors
 from megatinybert.samples.order import mix
 from megatinybert.samples.prefetch import one_ahead
 from megatinybert.training.choices import TORCH, Kernels
@@ -109,14 +109,6 @@ def _rank_batches(
     first = step * global_batch
     for index in range(world.rank, global_batch // micro_batch, world.size):
         yield index, data.batch(first + index * micro_batch + np.arange(micro_batch, dtype=np.int64))
-
-
-def as_tensors(batch: Mapping[str, np.ndarray], device: torch.device) -> dict[str, Tensor]:
-    """The same on the device. The host does not wait for the copies: they are of page-locked memory."""
-    tensors = {name: torch.from_numpy(array) for name, array in batch.items()}
-    if device.type != "cuda":
-        return tensors
-    return {name: tensor.pin_memory().to(device, non_blocking=True) for name, tensor in tensors.items()}
 
 
 def build_engine(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,25 +13,16 @@ from torch import Tensor
 from transformers import BertConfig, BertModel
 
 from megatinybert.config.schema import TransferConfig
+from megatinybert.models.initialize import STUDENT_FOLDER, init_from_folder, init_from_teacher, is_run
 from megatinybert.models.layer_map import resolve_layer_map
-from megatinybert.models.load import load_encoder, read_bert_config
+from megatinybert.models.load import load_encoder
 from megatinybert.models.positions import extend_positions
-from megatinybert.models.published import init_projections
+from megatinybert.models.published import PROJECTION, read_weights
 from megatinybert.objectives.base import Objective
 from megatinybert.objectives.tinybert import TinyBert
-from megatinybert.runtime.findings import refuse_differences
+from megatinybert.runtime.differences import refuse_differences
 
-# Where a run's output folder has its student, and what its objective learnt. export.py writes both.
-STUDENT_FOLDER, OBJECTIVE_FILE = "student", "objective.safetensors"
-SHAPE = (
-    "hidden_size",
-    "num_hidden_layers",
-    "intermediate_size",
-    "num_attention_heads",
-    "vocab_size",
-    "type_vocab_size",
-    "max_position_embeddings",
-)
+OBJECTIVE_FILE = "objective.safetensors"  # of what a run's objective learnt, in its output folder; export.py writes it
 
 
 @dataclass(frozen=True)
@@ -60,42 +50,12 @@ def give_first_weights(student: BertModel, objective: Objective, init: str, less
         count = student.config.num_hidden_layers
         layers = resolve_layer_map(lesson.options.layer_map, count, lesson.teacher_config.num_hidden_layers)
         init_from_teacher(student, lesson.teacher, layers)
-    elif _is_run(Path(init)):
+    elif is_run(Path(init)):
         init_from_run(student, objective, Path(init), lesson)
     else:
         init_from_folder(student, init)
         if isinstance(objective, TinyBert):
             init_projections(objective, init)
-
-
-def init_from_teacher(student: BertModel, name: str, layers: Sequence[int]) -> None:
-    """Copy the teacher's embeddings and the layers `layers` (0-based, one per student layer) into the student.
-
-    Raises ValueError where the widths differ.
-    """
-    teacher = load_encoder(name, f"--teacher.model {name}")
-    for key in SHAPE:
-        ours, theirs = getattr(student.config, key), getattr(teacher.config, key)
-        if key != "num_hidden_layers" and ours != theirs:
-            raise ValueError(
-                f"--student.init teacher copies whole layers, but {key} is {ours} in the student and {theirs} in the "
-                "teacher: choose a student of the teacher's width, or --student.init random"
-            )
-    student.embeddings.load_state_dict(teacher.embeddings.state_dict())
-    for ours, theirs in zip(student.encoder.layer, layers, strict=True):
-        ours.load_state_dict(teacher.encoder.layer[theirs].state_dict())
-
-
-def init_from_folder(student: BertModel, name: str) -> None:
-    """Load the student's weights from a model folder of the same shape. Raises ValueError where a weight is missing."""
-    source = read_bert_config(name, "--student.init")
-    for key in SHAPE:
-        if getattr(source, key) != getattr(student.config, key):
-            raise ValueError(
-                f"--student.init {name}: {key} is {getattr(source, key)} there and {getattr(student.config, key)} "
-                "in --student.config: name the same shape in both"
-            )
-    student.load_state_dict(load_encoder(name, f"--student.init {name}").state_dict())
 
 
 def trained_positions(init: str, reached: int, positions: int) -> int:
@@ -106,7 +66,7 @@ def trained_positions(init: str, reached: int, positions: int) -> int:
     """
     if init == "random":
         return reached
-    if init == "teacher" or not _is_run(Path(init)):
+    if init == "teacher" or not is_run(Path(init)):
         return positions
     return max(reached, _read_objective(Path(init))[2])
 
@@ -155,17 +115,28 @@ def _read_objective(run: Path) -> tuple[dict[str, Tensor], dict[str, Any], int]:
     return learnt, json.loads(metadata["objective"]), int(metadata["trained_positions"])
 
 
-def model_folder(name: str) -> str:
-    """The student of a finished run; other names as they are. Raises ValueError where a run has left none yet."""
-    if not _is_run(Path(name)):
-        return name
-    student = Path(name) / STUDENT_FOLDER
-    if not student.is_dir():
+def init_projections(objective: TinyBert, name: str) -> None:
+    """Give the objective the maps to the teacher's width that a published checkpoint of the student's shape holds.
+
+    One map for all points also starts maps for each. Where there are no maps, or they lead to the width of another
+    teacher, the objective keeps its own. Raises ValueError where the files hold a map for each point and the objective
+    has one for all.
+    """
+    role = f"--student.init {name}"
+    maps, projections = read_weights(name, role, PROJECTION), list(objective.projections)
+    if not maps or not projections:
+        return
+    shared = f"{PROJECTION}.weight" in maps
+    sources = [PROJECTION if shared else f"{PROJECTION}s.{point}" for point in objective.points]
+    missing = sorted({f"{source}.{key}" for source in sources for key in ("weight", "bias")} - maps.keys())
+    if missing:
+        raise ValueError(f"{role}: it holds projections, but no {', '.join(missing)}")
+    if len(maps[f"{sources[0]}.weight"]) != projections[0].out_features:
+        return
+    if not shared and len(projections) < len(sources):
         raise ValueError(
-            f"--student.init {name}: that run has left no {STUDENT_FOLDER} yet; let it end (the same command continues)"
+            f"{role}: it holds a projection for each layer (fit_denses), --objective.projection shared is one for all: "
+            "set --objective.projection per-layer"
         )
-    return str(student)
-
-
-def _is_run(folder: Path) -> bool:
-    return (folder / "config.yaml").is_file() and not (folder / "config.json").is_file()
+    for projection, source in zip(projections, sources, strict=False):  # one for all is read once
+        projection.load_state_dict({key: maps[f"{source}.{key}"] for key in ("weight", "bias")})

@@ -10,14 +10,13 @@ from deepspeed.runtime.engine import DeepSpeedEngine
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from megatinybert.models.capture import Features, mean_pool, padding_mask
+from megatinybert.models.capture import Features, padding_mask
 from megatinybert.models.load import Teacher
 from megatinybert.objectives.base import Term, by_group
 from megatinybert.runtime.dist import World
-from megatinybert.samples.batches import HeldOutData
+from megatinybert.samples.batches import HeldOutData, as_tensors
 from megatinybert.samples.masking import IGNORED
 from megatinybert.tracking.monitor import tag_prefix
-from megatinybert.training.engine import as_tensors
 
 PROBE, ACCURACY = "held_out/probe", "held_out/accuracy"
 
@@ -146,3 +145,12 @@ def probe(student_ND: Tensor, teacher_NE: Tensor) -> float:
         unit = torch.nn.functional.normalize(vectors.double(), dim=-1)
         similarities.append((unit @ unit.T).cpu().numpy()[rows, columns])
     return float(spearmanr(*similarities).statistic)
+
+
+def mean_pool(states_BSD: Tensor, mask_BS: Tensor | None) -> Tensor:
+    """Mean over the real positions: (B, D), float32."""
+    states_BSD = states_BSD.float()
+    if mask_BS is None:
+        return states_BSD.mean(dim=1)
+    weight_BS1 = mask_BS.unsqueeze(-1).float()
+    return (states_BSD * weight_BS1).sum(dim=1) / weight_BS1.sum(dim=1)

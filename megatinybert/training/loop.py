@@ -15,17 +15,19 @@ from torch import Tensor
 
 from megatinybert.config.schema import TrainingConfig
 from megatinybert.models.capture import padding_mask
-from megatinybert.models.load import Teacher
+from megatinybert.models.load import Teacher, teacher_dtype
 from megatinybert.objectives.base import Term, by_group
 from megatinybert.runtime.dist import World
+from megatinybert.runtime.hardware import find_peak, memory
 from megatinybert.runtime.stopwatch import Stopwatch
 from megatinybert.samples.batches import TrainingData
 from megatinybert.tracking.attention_maps import AttentionPictures
-from megatinybert.tracking.monitor import Monitor, memory, tag_prefix
-from megatinybert.tracking.panel import hardware_text, layout, step_work
+from megatinybert.tracking.flops import Part, StepWork
+from megatinybert.tracking.monitor import Monitor, tag_prefix
+from megatinybert.tracking.panel import hardware_text, layout
 from megatinybert.training import checkpoint
 from megatinybert.training.best import Best
-from megatinybert.training.engine import StepResult, loss_scale, micro_batches_ahead, train_step
+from megatinybert.training.engine import StepResult, arithmetic_dtype, loss_scale, micro_batches_ahead, train_step
 from megatinybert.training.schedule import learning_rate
 
 
@@ -172,3 +174,21 @@ def _draw(run: Run, monitor: Monitor | None, step: int) -> None:
     if monitor:
         for tag, image in images.items():
             monitor.image(tag, step, image)
+
+
+def step_work(engines: Mapping[str, DeepSpeedEngine], teacher: Teacher | None, world: World) -> StepWork:
+    """The models that a rank runs in a step. Where the hardware is not known, its peak is measured.
+
+    Every rank calls it: ranks that share a CPU then measure what is left for each.
+    """
+    models = {}
+    if teacher:
+        # Of one in 8 bits it is a share of what 16 bits could do, so that its gain is seen.
+        dtype = teacher.model.dtype if teacher.quantize == "none" else teacher_dtype("auto", world.device)
+        models["teacher"] = teacher.model.config, 1, dtype
+    for name, each in engines.items():
+        passes = 3 if any(weight.requires_grad for weight in each.module.student.base_model.parameters()) else 1
+        models[name] = each.module.student.config, passes, arithmetic_dtype(each)
+    peaks = {dtype: find_peak(dtype, world.device) for dtype in {dtype for _, _, dtype in models.values()}}
+    parts = {name: Part(config, passes, peaks[dtype]) for name, (config, passes, dtype) in models.items()}
+    return StepWork(parts, world.size)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 import subprocess
 from pathlib import Path
 
-import torch
 import yaml
 
 from megatinybert import __version__
@@ -17,6 +15,7 @@ from megatinybert.config.load import dump_yaml
 from megatinybert.config.schema import ProgramConfig
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.files import write_atomically
+from megatinybert.runtime.hardware import hardware_name
 from megatinybert.training.choices import Kernels
 
 _PACKAGES = ("torch", "deepspeed", "transformers", "tokenizers", "numpy")
@@ -39,16 +38,6 @@ def write_config(
     }
     text = dump_yaml(config) + yaml.safe_dump({"environment": environment}, sort_keys=False, allow_unicode=True)
     write_atomically(folder / "config.yaml", text)
-
-
-def hardware_name(device: torch.device) -> str:
-    """What one rank computes on, such as "NVIDIA H200" or "Intel(R) Xeon(R) Processor, 2 cores"."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    cores, information = len(os.sched_getaffinity(0)), Path("/proc/cpuinfo")
-    lines = information.read_text(encoding="utf-8").splitlines() if information.exists() else []
-    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-    return f"{model or platform.processor() or platform.machine()}, {cores} cores"
 
 
 def git_hash() -> str | None:

@@ -8,7 +8,8 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from megatinybert.tasks.confusion import confusion_figure, count_confusions, save_image, scatter_figure
+from megatinybert.tasks.confusion import confusion_figure, count_confusions, scatter_figure
+from megatinybert.tracking.figures import save_picture
 
 
 def test_counts_are_by_label_and_prediction() -> None:
@@ -72,7 +73,7 @@ def test_equal_scores_have_a_picture() -> None:
 
 def test_an_image_is_saved_as_it_is(tmp_path: Path) -> None:
     image = confusion_figure({"student": np.array([[5, 1], [2, 7]])}, ["a", "b"])
-    save_image(image, tmp_path / "confusion.png")
+    save_picture(image, tmp_path / "confusion.png")
     read = matplotlib.image.imread(tmp_path / "confusion.png")
     np.testing.assert_array_equal((read[..., :3] * 255).round().astype(np.uint8), image)
     assert [path.name for path in tmp_path.iterdir()] == ["confusion.png"]

@@ -9,7 +9,8 @@ from pathlib import Path
 import matplotlib.image
 import pytest
 
-from megatinybert.tracking.curves import Row, draw, loss_names, read_metrics, save
+from megatinybert.tracking.curves import Row, draw, loss_names, read_metrics
+from megatinybert.tracking.figures import save_picture
 
 
 def held_out(total: float, probe: float) -> Row:
@@ -58,7 +59,7 @@ def test_values_that_are_not_finite_leave_gaps(tmp_path: Path) -> None:
     assert rows[1].keys() == {"step", "loss/total", "speed/tokens_per_second"}
     axes = {axis.get_title(): axis for axis in draw(rows, "title").axes}
     assert axes["loss: total"].get_yscale() == "log" and axes["probe"].get_ylim() == (0.0, 1.0)
-    save(draw(rows, "title"), tmp_path / "loss.png")
+    save_picture(draw(rows, "title"), tmp_path / "loss.png")
     assert matplotlib.image.imread(tmp_path / "loss.png").ndim == 3
 
 
@@ -80,7 +81,7 @@ def test_a_picture_that_cannot_be_saved_leaves_nothing(tmp_path: Path, monkeypat
     figure = draw(ROWS, "title")
     monkeypatch.setattr(figure, "savefig", lambda path: path.write_bytes(b"half a pic") and 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        save(figure, tmp_path / "loss.png")
+        save_picture(figure, tmp_path / "loss.png")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -93,7 +94,7 @@ def test_a_long_run_is_drawn_in_seconds(tmp_path: Path) -> None:
     ]
     began = time.process_time()
     figure = draw(rows, "title")
-    save(figure, tmp_path / "loss.png")
+    save_picture(figure, tmp_path / "loss.png")
     assert time.process_time() - began < 2.5
     for curve in figure.axes[0].get_lines():
         steps = curve.get_xdata()

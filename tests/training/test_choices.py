@@ -17,9 +17,10 @@ from megatinybert.config.load import ConfigError, GeneralConfig, load_config
 from megatinybert.models.load import read_bert_config
 from megatinybert.programs.distil import distil
 from megatinybert.runtime.dist import World
+from megatinybert.runtime.stopwatch import median_seconds
 from megatinybert.training import choices as kernels
 from megatinybert.training.checkpoint import newest, read_state
-from megatinybert.training.choices import Choice, Kernels, check_kernels, choose_kernels, median_seconds
+from megatinybert.training.choices import Choice, Kernels, check_kernels, choose_kernels
 from megatinybert.training.trainee import Trainee, build_trainee
 from tests.helpers.apex_packages import write_namesake, write_nvidia
 from tests.helpers.toys import recipe

@@ -14,13 +14,14 @@ from torch import Tensor
 from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification, PreTrainedModel
 
 from megatinybert.config.general import ObjectiveConfig
-from megatinybert.models.capture import ATTENTION_NAME, mean_pool, padding_mask, run_captured
+from megatinybert.models.capture import ATTENTION_NAME, padding_mask, run_captured
 from megatinybert.models.load import build_student
 from megatinybert.objectives.base import Objective
 from megatinybert.objectives.labels import LabelLoss
 from megatinybert.objectives.mlm import Mlm
 from megatinybert.objectives.prediction import PredictionLoss
 from megatinybert.objectives.tinybert import TinyBert
+from megatinybert.training.held_out import mean_pool
 from megatinybert.training.loop import padding_share
 from megatinybert.training.trainee import Trainee
 from tests.helpers.toys import bert_config

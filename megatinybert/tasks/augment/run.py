@@ -22,10 +22,9 @@ import transformers
 from tqdm import tqdm
 
 from megatinybert import __version__
-from megatinybert.corpus.shards import file_sha256
 from megatinybert.corpus.tokenizer import load_tokenizer, special_ids, tokenizer_fingerprint
 from megatinybert.models.load import fingerprint_of, teacher_dtype
-from megatinybert.runtime.files import write_atomically
+from megatinybert.runtime.files import file_sha256, write_atomically
 from megatinybert.runtime.workers import in_order
 from megatinybert.samples.order import mix
 from megatinybert.tasks.augment.candidates import proposals

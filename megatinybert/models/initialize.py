@@ -1,0 +1,69 @@
+"""A student's weights taken from a model of the same shape: its teacher's layers, or a folder's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from transformers import BertModel
+
+from megatinybert.models.load import load_encoder, read_bert_config
+
+STUDENT_FOLDER = "student"  # in the output folder of a run
+
+
+SHAPE = (
+    "hidden_size",
+    "num_hidden_layers",
+    "intermediate_size",
+    "num_attention_heads",
+    "vocab_size",
+    "type_vocab_size",
+    "max_position_embeddings",
+)
+
+
+def init_from_teacher(student: BertModel, name: str, layers: Sequence[int]) -> None:
+    """Copy the teacher's embeddings and the layers `layers` (0-based, one per student layer) into the student.
+
+    Raises ValueError where the widths differ.
+    """
+    teacher = load_encoder(name, f"--teacher.model {name}")
+    for key in SHAPE:
+        ours, theirs = getattr(student.config, key), getattr(teacher.config, key)
+        if key != "num_hidden_layers" and ours != theirs:
+            raise ValueError(
+                f"--student.init teacher copies whole layers, but {key} is {ours} in the student and {theirs} in the "
+                "teacher: choose a student of the teacher's width, or --student.init random"
+            )
+    student.embeddings.load_state_dict(teacher.embeddings.state_dict())
+    for ours, theirs in zip(student.encoder.layer, layers, strict=True):
+        ours.load_state_dict(teacher.encoder.layer[theirs].state_dict())
+
+
+def init_from_folder(student: BertModel, name: str) -> None:
+    """Load the student's weights from a model folder of the same shape. Raises ValueError where a weight is missing."""
+    source = read_bert_config(name, "--student.init")
+    for key in SHAPE:
+        if getattr(source, key) != getattr(student.config, key):
+            raise ValueError(
+                f"--student.init {name}: {key} is {getattr(source, key)} there and {getattr(student.config, key)} "
+                "in --student.config: name the same shape in both"
+            )
+    student.load_state_dict(load_encoder(name, f"--student.init {name}").state_dict())
+
+
+def model_folder(name: str) -> str:
+    """The student of a finished run; other names as they are. Raises ValueError where a run has left none yet."""
+    if not is_run(Path(name)):
+        return name
+    student = Path(name) / STUDENT_FOLDER
+    if not student.is_dir():
+        raise ValueError(
+            f"--student.init {name}: that run has left no {STUDENT_FOLDER} yet; let it end (the same command continues)"
+        )
+    return str(student)
+
+
+def is_run(folder: Path) -> bool:
+    return (folder / "config.yaml").is_file() and not (folder / "config.json").is_file()
