@@ -22,7 +22,7 @@ from megatinybert.runtime.dist import World
 from megatinybert.samples.batches import HeldOutData, as_tensors
 from megatinybert.tracking.attention_figure import LayerMaps, draw
 from megatinybert.tracking.figures import render
-from megatinybert.tracking.monitor import tag_prefix
+from megatinybert.tracking.measurements import tag_prefix
 
 DEFAULT_HEADS = 4
 MOST_PICTURES = 8  # of a layer in one run, beside the one of step 0: TensorBoard shows ten of a tag

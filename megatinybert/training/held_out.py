@@ -16,7 +16,7 @@ from megatinybert.objectives.base import Term, by_group
 from megatinybert.runtime.dist import World
 from megatinybert.samples.batches import HeldOutData, as_tensors
 from megatinybert.samples.masking import IGNORED
-from megatinybert.tracking.monitor import tag_prefix
+from megatinybert.tracking.measurements import tag_prefix
 
 PROBE, ACCURACY = "held_out/probe", "held_out/accuracy"
 

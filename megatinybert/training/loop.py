@@ -23,7 +23,8 @@ from megatinybert.runtime.stopwatch import Stopwatch
 from megatinybert.samples.batches import TrainingData
 from megatinybert.tracking.attention_maps import AttentionPictures
 from megatinybert.tracking.flops import Part, StepWork
-from megatinybert.tracking.monitor import Monitor, tag_prefix
+from megatinybert.tracking.measurements import tag_prefix
+from megatinybert.tracking.monitor import Monitor
 from megatinybert.tracking.panel import hardware_text, layout
 from megatinybert.training import checkpoint
 from megatinybert.training.best import Best
