@@ -5,19 +5,17 @@ from __future__ import annotations
 import dataclasses
 import math
 import tempfile
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from deepspeed.runtime.engine import DeepSpeedEngine
 
 from megatinybert.config.general import GeneralConfig
 from megatinybert.programs.prepare import Inputs
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.hardware import peak_memory
-from megatinybert.runtime.stopwatch import Stopwatch
+from megatinybert.runtime.stopwatch import Stopwatch, seconds_of
 from megatinybert.tracking.attention_maps import AttentionPictures, drawing_interval
 from megatinybert.training import checkpoint
 from megatinybert.training.compile_choice import settle_kernels
@@ -114,13 +112,13 @@ def _occasions(
         return held_out(engines, inputs.teacher, inputs.held_out_data, inputs.micro_batch, alone)
 
     times = _times(config.run.held_out_interval, inputs) + new
-    occasions = [Occasion("held-out measurement", _seconds_of(measure, alone) / ranks, times)]
+    occasions = [Occasion("held-out measurement", seconds_of(measure, alone.device) / ranks, times)]
     if inputs.maps and inputs.teacher:
         interval = drawing_interval(config.monitor, config.run.held_out_interval, inputs.max_steps)
         rows = inputs.held_out_data
         pictures = AttentionPictures(inputs.maps, inputs.teacher, rows, inputs.tokenizer, alone, interval)
         times = _times(interval, inputs) + new
-        seconds = _seconds_of(lambda: pictures.of(engines, 0), alone)
+        seconds = seconds_of(lambda: pictures.of(engines, 0), alone.device)
         occasions.append(Occasion("set of attention maps", seconds, times))
     return occasions
 
@@ -135,16 +133,5 @@ def _save_once(config: GeneralConfig, engines: Mapping[str, DeepSpeedEngine], al
     """(seconds, bytes) of a checkpoint on the disk that the run writes to, beside its output folder."""
     beside = nearest_existing(Path(config.run.output_dir).absolute().parent)
     with tempfile.TemporaryDirectory(prefix=".doctor-", dir=beside) as folder:
-        seconds = _seconds_of(lambda: checkpoint.save(Path(folder), engines, 0, {}, alone, keep=1), alone)
+        seconds = seconds_of(lambda: checkpoint.save(Path(folder), engines, 0, {}, alone, keep=1), alone.device)
         return seconds, sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
-
-
-def _seconds_of(work: Callable[[], object], world: World) -> float:
-    """From an idle device to an idle device."""
-    if world.device.type == "cuda":
-        torch.cuda.synchronize(world.device)
-    start = time.perf_counter()
-    work()
-    if world.device.type == "cuda":
-        torch.cuda.synchronize(world.device)
-    return time.perf_counter() - start
