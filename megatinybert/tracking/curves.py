@@ -40,14 +40,22 @@ def loss_names(rows: Sequence[Row]) -> list[str]:
     """Names of the losses in the metrics, "total" first: total, attention, hidden, ..."""
     parts = [tag.partition("/") for row in (rows[0], rows[-1]) for tag in row]
     names = dict.fromkeys(name for kind, _, name in parts if kind in ("loss", "held_out"))
-    others = {"total", *(each.chart for each in BESIDE_LOSSES)}
+    others = {"total", *(each.chart for each in BESIDE_LOSSES.values())}
     return ["total", *(name for name in names if name not in others)]
+
+
+def run_title(student: tuple[int, int], teacher: tuple[int, int] | None = None) -> str:
+    """What a run trained. student, teacher: (layers, width); no teacher: by masked-language modelling."""
+    name = "A {} x {}".format(*student)
+    if teacher is None:
+        return f"{name} BERT trained by masked-language modelling"
+    return f"{name} student distilled from a {'{} x {}'.format(*teacher)} teacher"
 
 
 def draw(rows: Sequence[Row], title: str) -> Figure:
     """Loss curves: the total on the left, its terms and what else is measured on the right. rows: at least one."""
     names = loss_names(rows)
-    beside = {each: curve for each in BESIDE_LOSSES if (curve := _curve(rows, each.tag))[0]}
+    beside = {each: curve for each in BESIDE_LOSSES.values() if (curve := _curve(rows, each.tag))[0]}
     panels = [*names[1:], *(each.chart for each in beside)]
     right = math.ceil(len(panels) / 2)
     cells = panels + ["."] * (2 * right - len(panels))

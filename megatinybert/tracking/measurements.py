@@ -206,8 +206,8 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     _metric("spearman", "rank correlation", "Spearman's rank correlation on the development rows"),
     _metric("score", "", "mean of the task's metrics on the development rows; that of the first file selects"),
 )
-# What may be measured on held-out text beside the losses.
-BESIDE_LOSSES = tuple(each for each in MEASUREMENTS if each.tag in (PROBE, ACCURACY))
+# What may be measured on held-out text beside the losses, by tag.
+BESIDE_LOSSES = {each.tag: each for each in MEASUREMENTS if each.tag in (PROBE, ACCURACY)}
 
 
 @dataclass(frozen=True)
