@@ -15,8 +15,8 @@ from megatinybert.runtime.table import format_table
 
 if TYPE_CHECKING:
     from megatinybert.programs.estimate import Estimate
-    from megatinybert.programs.prepare import Inputs
     from megatinybert.runtime.dist import World
+    from megatinybert.training.run import Ready
 
 
 def examine(config: GeneralConfig, ranks: int | None, burst: bool, world: World, began: float) -> Findings:
@@ -24,7 +24,7 @@ def examine(config: GeneralConfig, ranks: int | None, burst: bool, world: World,
     from deepspeed.accelerator import get_accelerator
 
     from megatinybert.programs.estimate import estimate
-    from megatinybert.programs.prepare import prepare, silence_transformers
+    from megatinybert.programs.prepare import look, silence_transformers
     from megatinybert.runtime.dist import World
     from megatinybert.training.checks import check_accelerator, check_apex
 
@@ -32,14 +32,14 @@ def examine(config: GeneralConfig, ranks: int | None, burst: bool, world: World,
     ranks = ranks or get_accelerator().device_count()
     findings = Findings()
     findings.add(check_accelerator(world.device), check_apex())
-    inputs = prepare(config, World(0, ranks, world.device), findings)
-    if inputs:
-        findings.add(_where_it_starts(inputs))
+    ready = look(config, World(0, ranks, world.device), findings)
+    if ready:
+        findings.add(_where_it_starts(ready))
     print(findings_table(findings), flush=True)
-    if inputs and burst and inputs.first_step < inputs.max_steps:
+    if ready and burst and ready.start.first_step < ready.stage.max_steps:
         print("\nmeasuring ...", file=sys.stderr, flush=True)
         start_up = time.perf_counter() - began
-        found = findings.attempt("burst", estimate, config, inputs, ranks, world)
+        found = findings.attempt("burst", estimate, ready, ranks, world)
         print("\n" + (estimate_table(found, start_up, ranks) if found else findings_table(findings)))
     return findings
 
@@ -52,14 +52,14 @@ def findings_table(findings: Findings) -> str:
     return f"{rows}\n\n{failures} wrong, {warnings} to look at.{refused}"
 
 
-def _where_it_starts(inputs: Inputs) -> Finding:
-    done, steps = inputs.first_step, inputs.max_steps
-    if inputs.start is None:
+def _where_it_starts(ready: Ready) -> Finding:
+    done, steps, start = ready.start.first_step, ready.stage.max_steps, ready.start.checkpoint
+    if start is None:
         text = "new: the run begins at step 0"
     elif done >= steps:
-        text = f"{inputs.start} is the end of this run: nothing is left to do but to export the student"
+        text = f"{start} is the end of this run: nothing is left to do but to export the student"
     else:
-        text = f"the run continues from {inputs.start}: {done:,} of {steps:,} steps are done"
+        text = f"the run continues from {start}: {done:,} of {steps:,} steps are done"
     return Finding("ok", "output folder", text)
 
 

@@ -13,9 +13,10 @@ import pytest
 from megatinybert.config.load import load_config
 from megatinybert.programs import estimate
 from megatinybert.programs.doctor import examine
-from megatinybert.programs.prepare import Inputs, prepare
+from megatinybert.programs.prepare import look
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Findings
+from megatinybert.training.run import Ready
 from tests.helpers.toys import REPOSITORY, environment, recipe
 from tests.scripts.golden import STEPS, golden_options
 
@@ -38,11 +39,11 @@ def run_doctor(*options: str, **variables: str) -> subprocess.CompletedProcess[s
     )
 
 
-def open_inputs(options: list[str], ranks: int, world: World) -> Inputs:
+def ready(options: list[str], ranks: int, world: World) -> Ready:
     findings = Findings()
-    inputs = prepare(load_config(options), World(0, ranks, world.device), findings)
-    assert inputs is not None, findings.all
-    return inputs
+    found = look(load_config(options), World(0, ranks, world.device), findings)
+    assert found is not None, findings.all
+    return found
 
 
 def files(folder: Path) -> set[str]:
@@ -112,7 +113,7 @@ def test_what_is_expected_of_a_run(
         "monitor.attention_interval": 6,
     }
     options = recipe(toy_inputs, **overrides)
-    found = estimate.estimate(load_config(options), open_inputs(options, 2, world), 2, world, seconds=0.1)
+    found = estimate.estimate(ready(options, 2, world), 2, world, seconds=0.1)
     assert (found.steps, found.measured_steps, found.tokens_per_step) == (10, 4, 32 * 16)
     assert found.parts == {"data": 0.5, "teacher": 1.5, "student": 3.0, "objective": 1.0, "optimizer": 4.0}
     assert found.tokens_per_second == pytest.approx(512 / 10)
