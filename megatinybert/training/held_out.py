@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from deepspeed.runtime.engine import DeepSpeedEngine
 from scipy.stats import spearmanr
 from torch import Tensor
 
@@ -14,6 +13,7 @@ from megatinybert.models.capture import Features, padding_mask
 from megatinybert.models.load import Teacher
 from megatinybert.objectives.base import Term, by_group
 from megatinybert.runtime.dist import World
+from megatinybert.runtime.trainees import Trainees
 from megatinybert.samples.batches import HeldOutData, as_tensors
 from megatinybert.samples.masking import IGNORED
 from megatinybert.tracking.measurements import ACCURACY, PROBE, tag_prefix
@@ -25,14 +25,14 @@ def beside_losses(teacher: Teacher | None) -> list[str]:
 
 
 def held_out(
-    engines: Mapping[str, DeepSpeedEngine], teacher: Teacher | None, data: HeldOutData, micro_batch: int, world: World
+    trainees: Trainees, teacher: Teacher | None, data: HeldOutData, micro_batch: int, world: World
 ) -> dict[str, float]:
     """Measure every student on the held-out rows: {tag: value}, with the trainee's name before it if there are several.
 
     Tags: held_out/total and held_out/GROUP for each group of terms; held_out/probe where there is a teacher, else, of
     masked rows, held_out/accuracy, the share of the masked tokens that the student finds.
     """
-    measured = _scalars_of_each(engines, teacher, data, micro_batch, world)
+    measured = _scalars_of_each(trainees, teacher, data, micro_batch, world)
     return {
         f"{tag_prefix(name, measured)}{tag}": value
         for name, scalars in measured.items()
@@ -42,28 +42,25 @@ def held_out(
 
 @torch.no_grad()
 def _scalars_of_each(
-    engines: Mapping[str, DeepSpeedEngine], teacher: Teacher | None, data: HeldOutData, micro_batch: int, world: World
+    trainees: Trainees, teacher: Teacher | None, data: HeldOutData, micro_batch: int, world: World
 ) -> dict[str, dict[str, float]]:
     """{trainee: {tag: value}}. Every rank makes the same number of forward passes, because ZeRO-3 gathers weights in
     each; a spare one counts nothing.
     """
     count = len(data)
-    losses = {name: LossSums(engine.module.objective.terms, world) for name, engine in engines.items()}
+    losses = {name: LossSums(engine.module.objective.terms, world) for name, engine in trainees.items()}
     others: dict[str, _Vectors | _Guesses] = {}
-    for engine in engines.values():
-        engine.eval()
-    for rows, counted in shares(count, micro_batch, world):
-        batch = as_tensors(data.batch(rows), world.device)
-        features = teacher.features(batch) if teacher else None
-        for name, engine in engines.items():
-            _, values, student = engine(batch, features)
-            other = others.setdefault(name, _Vectors(count, student, features) if features else _Guesses(values))
-            if counted:
-                losses[name].add(values, _weight(batch))
-                other.add(rows, batch, student, features)
-    for engine in engines.values():
-        engine.train()
-    return {name: losses[name].scalars() | others[name].scalars(world) for name in engines}
+    with trainees.evaluating():
+        for rows, counted in shares(count, micro_batch, world):
+            batch = as_tensors(data.batch(rows), world.device)
+            features = teacher.features(batch) if teacher else None
+            for name, engine in trainees.items():
+                _, values, student = engine(batch, features)
+                other = others.setdefault(name, _Vectors(count, student, features) if features else _Guesses(values))
+                if counted:
+                    losses[name].add(values, _weight(batch))
+                    other.add(rows, batch, student, features)
+    return {name: losses[name].scalars() | others[name].scalars(world) for name in trainees}
 
 
 def shares(count: int, micro_batch: int, world: World) -> Iterator[tuple[np.ndarray, bool]]:
