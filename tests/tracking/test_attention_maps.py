@@ -18,8 +18,8 @@ from megatinybert.config.load import load_config
 from megatinybert.models.load import Teacher
 from megatinybert.programs.distil import distil
 from megatinybert.runtime.dist import World
-from megatinybert.tracking.attention_figure import LayerMaps, draw
 from megatinybert.runtime.trainees import Trainees
+from megatinybert.tracking.attention_figure import LayerMaps, draw
 from megatinybert.tracking.attention_maps import MapChoice, attention_maps, choose_maps, drawing_interval
 from megatinybert.tracking.figures import render
 from tests.helpers.toys import bert_config, recipe, run_general
