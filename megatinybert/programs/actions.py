@@ -25,7 +25,7 @@ from megatinybert.tasks.augment.run import augment, check_made_by
 from megatinybert.tasks.classifiers import as_teacher, load_fine_tuned
 from megatinybert.tasks.development import SCORE
 from megatinybert.tasks.inputs import TaskInputs, open_inputs, settings_of
-from megatinybert.tasks.metrics import measure
+from megatinybert.tasks.metrics import compute_metrics
 from megatinybert.tasks.predict import logits_of
 from megatinybert.tasks.stages import answers, finetuning, first_student, layers, masked_lm
 from megatinybert.training.record import write_config
@@ -253,7 +253,7 @@ def _check_teacher(inputs: TaskInputs, world: World) -> None:
             if {key: before[key] for key in asked} == asked:
                 return before[SCORE]
         model.to(world.device)  # type: ignore[arg-type]
-        found = measure(task, logits_of(model, rows, world.device), rows.gold)[SCORE]
+        found = compute_metrics(task, logits_of(model, rows, world.device), rows.gold)[SCORE]
         value = None if np.isnan(found) else found
         write_atomically(known, json.dumps({**asked, SCORE: value}, indent=2) + "\n")
         return value
@@ -262,7 +262,7 @@ def _check_teacher(inputs: TaskInputs, world: World) -> None:
     constant = 0.0
     if task.labels is not None:
         constant = max(
-            measure(task, np.tile(answer, (len(rows), 1)), rows.gold)[SCORE] for answer in np.eye(task.classes)
+            compute_metrics(task, np.tile(answer, (len(rows), 1)), rows.gold)[SCORE] for answer in np.eye(task.classes)
         )
     shown = "undefined" if value is None else f"{value:.4f}"
     world.say(f"teacher: {' and '.join(task.metrics)} on {split} {shown}")

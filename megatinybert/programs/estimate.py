@@ -5,16 +5,13 @@ from __future__ import annotations
 import dataclasses
 import math
 import tempfile
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.hardware import peak_memory
-from megatinybert.runtime.stopwatch import Stopwatch
+from megatinybert.runtime.stopwatch import Stopwatch, seconds_of
 from megatinybert.runtime.trainees import Trainees
 from megatinybert.training import checkpoint
 from megatinybert.training.compile_choice import settle_kernels
@@ -107,12 +104,12 @@ def _occasions(ready: Ready, trainees: Trainees, ranks: int, alone: World) -> li
     """Measurements and pictures, each made once; both are made before the first step of a new run, too."""
     stage, new = ready.stage, ready.start.first_step == 0
     times = _times(stage.config.run.held_out_interval, ready) + new
-    seconds = _seconds_of(lambda: stage.measure(trainees, alone), alone)
+    seconds = seconds_of(lambda: stage.measure(trainees, alone), alone.device)
     occasions = [Occasion("held-out measurement", seconds / ranks, times)]
     pictures = stage.pictures
     if pictures:
         times = _times(pictures.interval, ready) + new
-        seconds = _seconds_of(lambda: pictures.of(trainees, 0), alone)
+        seconds = seconds_of(lambda: pictures.of(trainees, 0), alone.device)
         occasions.append(Occasion("set of attention maps", seconds, times))
     return occasions
 
@@ -127,16 +124,5 @@ def _save_once(stage: Stage, trainees: Trainees, alone: World) -> tuple[float, i
     """(seconds, bytes) of a checkpoint on the disk that the run writes to, beside its output folder."""
     beside = nearest_existing(stage.output.absolute().parent)
     with tempfile.TemporaryDirectory(prefix=".doctor-", dir=beside) as folder:
-        seconds = _seconds_of(lambda: checkpoint.save(Path(folder), trainees, 0, {}, alone, keep=1), alone)
+        seconds = seconds_of(lambda: checkpoint.save(Path(folder), trainees, 0, {}, alone, keep=1), alone.device)
         return seconds, sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
-
-
-def _seconds_of(work: Callable[[], object], world: World) -> float:
-    """From an idle device to an idle device."""
-    if world.device.type == "cuda":
-        torch.cuda.synchronize(world.device)
-    start = time.perf_counter()
-    work()
-    if world.device.type == "cuda":
-        torch.cuda.synchronize(world.device)
-    return time.perf_counter() - start

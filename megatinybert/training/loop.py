@@ -19,7 +19,8 @@ from megatinybert.runtime.hardware import find_peak, memory
 from megatinybert.runtime.stopwatch import Stopwatch
 from megatinybert.runtime.trainees import Trainees
 from megatinybert.tracking.flops import Part, StepWork
-from megatinybert.tracking.monitor import Monitor, tag_prefix
+from megatinybert.tracking.measurements import tag_prefix
+from megatinybert.tracking.monitor import Monitor
 from megatinybert.tracking.panel import hardware_text, layout
 from megatinybert.training import checkpoint
 from megatinybert.training.best import Best

@@ -15,12 +15,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForMaskedLM, AutoTokenizer, BertForMaskedLM
 
-from megatinybert import report
 from megatinybert.config.load import ConfigError, dump_yaml, load_config
 from megatinybert.corpus.shards import bin_path, idx_path, write_index
 from megatinybert.models.capture import run_captured
 from megatinybert.models.load import read_bert_config
 from megatinybert.models.masked_lm import build_mlm_model, has_mlm_head
+from megatinybert.programs import report
 from megatinybert.programs.distil import distil
 from megatinybert.programs.estimate import estimate
 from megatinybert.programs.prepare import look
@@ -109,7 +109,7 @@ def test_the_record_repeats_the_run_and_the_card_is_of_a_masked_lm(from_nothing:
 
 
 def test_the_report_has_one_model_and_its_accuracy(from_nothing: Path) -> None:
-    found = report.make_report(from_nothing)
+    found = report.make_report(*report.read_run(from_nothing), from_nothing)
     rows = metrics(from_nothing)
     assert found.teacher is None and found.speed_up is None and found.probe is None
     assert found.accuracy == (rows[0]["held_out/accuracy"], rows[-1]["held_out/accuracy"])
