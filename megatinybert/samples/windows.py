@@ -14,7 +14,7 @@ import numpy as np
 
 from megatinybert.corpus.shards import TokenShard
 from megatinybert.corpus.tokenizer import SpecialIds
-from megatinybert.samples.order import SampleOrder, mix, uniform
+from megatinybert.samples.order import SampleOrder, Stream, keyed_hash, uniform
 
 
 class TokenStream:
@@ -98,10 +98,11 @@ class Windows:
         input_ids_BS[:, 1:-1] = tokens_BP
         token_type_ids_BS = np.zeros_like(input_ids_BS)
         if self.pair_probability > 0:
-            paired = np.flatnonzero(uniform(self.seed, sample_ids, epochs, 4) < self.pair_probability)
+            paired = np.flatnonzero(uniform(self.seed, sample_ids, epochs, Stream.PAIRED) < self.pair_probability)
             # A holds 1 .. P-2 of the P-1 tokens left once a place goes to the inner [SEP]; B holds the rest.
             choices = np.uint64(self._payload - 2)
-            split = 1 + (mix(self.seed, sample_ids[paired], epochs[paired], 5) % choices).astype(np.int64)
+            hashes = keyed_hash(self.seed, sample_ids[paired], epochs[paired], Stream.SPLIT)
+            split = 1 + (hashes % choices).astype(np.int64)
             place = np.arange(length)[None, :]
             after = place > split[:, None] + 1
             shifted = np.concatenate([input_ids_BS[paired, :1], input_ids_BS[paired, :-1]], axis=1)

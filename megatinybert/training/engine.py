@@ -21,7 +21,7 @@ from megatinybert.models.load import Teacher
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.stopwatch import Stopwatch
 from megatinybert.samples.batches import TrainingData, as_tensors
-from megatinybert.samples.order import mix
+from megatinybert.samples.order import Stream, keyed_hash
 from megatinybert.samples.prefetch import one_ahead
 from megatinybert.training.choices import TORCH, Kernels
 from megatinybert.training.optimizers import build_optimizer, parameter_groups, updates_on_cpu
@@ -70,7 +70,7 @@ def train_step(
         features = teacher.features(batch) if teacher else None
         watch.lap("teacher")
         for number, (name, engine) in enumerate(engines.items()):
-            torch.manual_seed(int(mix(seed, step, index, number, 6) >> np.uint64(1)))
+            torch.manual_seed(int(keyed_hash(seed, step, index, number, Stream.DROPOUT) >> np.uint64(1)))
             total, values, _ = engine(batch, features, watch)  # laps of student and objective
             engine.backward(total)  # a lap of the objective
             watch.lap("student")
