@@ -77,7 +77,6 @@ def open_windows(
             pair_probability,
             seed,
             config.shuffle_block,
-            config.shuffle_group,
             reserve,
         )
 

@@ -49,8 +49,8 @@ class Windows:
     """The samples of a token stream and their order.
 
     stream: the tokens. sequence_length: tokens of a window with its special tokens (S). special: ids to frame windows
-    with. vocab_size: ids at or above it are refused when they are met. seed, shuffle_block, shuffle_group: see
-    SampleOrder. reserve: that many windows at the end are no samples, so they can be held out.
+    with. vocab_size: ids at or above it are refused when they are met. seed, shuffle_block: see SampleOrder.
+    reserve: that many windows at the end are no samples, so they can be held out.
 
     Raises ValueError where the stream is shorter than one window, or a token id does not fit the vocabulary.
     """
@@ -64,7 +64,6 @@ class Windows:
         pair_probability: float,
         seed: int,
         shuffle_block: int = 1,
-        shuffle_group: int = 64,
         reserve: int = 0,
     ) -> None:
         self.stream, self.sequence_length, self.special, self.vocab_size = stream, sequence_length, special, vocab_size
@@ -81,7 +80,7 @@ class Windows:
         if not 0 <= reserve < self.windows:
             raise ValueError(f"{reserve:,} windows cannot be held out of a corpus of {self.windows:,}: add text")
         self.samples = self.windows - reserve
-        self.order = SampleOrder(self.samples, seed, shuffle_block, shuffle_group)
+        self.order = SampleOrder(self.samples, seed, shuffle_block)
 
     def batch(self, positions: np.ndarray) -> dict[str, np.ndarray]:
         """positions: int64 (B,) -> the batch at those places of the order, as `batch_of` gives it."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.config.general import GeneralConfig
+from megatinybert.config.removed import REMOVED
 from megatinybert.config.schema import TrainingConfig
 from megatinybert.models.load import Teacher, fingerprint_of
 from megatinybert.runtime.dist import World
@@ -33,7 +34,6 @@ def facts_of(
         "data.pair_probability": config.data.pair_probability,
         "data.position_skips": config.data.position_skips,
         "data.shuffle_block": config.data.shuffle_block,
-        "data.shuffle_group": config.data.shuffle_group,
         "objective": config.objective.model_dump(mode="json"),
     }
     if config.objective.name == "mlm":
@@ -89,5 +89,6 @@ def starting_point(config: TrainingConfig, facts: dict[str, Any]) -> tuple[Path 
     if start:
         _, recorded = checkpoint.read_state(start)
         kernels = {option: choice.by for option, choice in settled(config, recorded).items()}
-        checkpoint.check_facts(start, facts | kernels)
+        fixed = {option: removed.value for option, removed in REMOVED.items() if option in recorded}
+        checkpoint.check_facts(start, facts | kernels | fixed)
     return start, passed_over
