@@ -12,7 +12,7 @@ import yaml
 from transformers import BertConfig, BertModel
 
 from megatinybert import report
-from tests.tracking.test_curves import ROWS, training
+from tests.helpers.metric_rows import ROWS, training
 
 
 def _save_bert(folder: Path, layers: int, hidden_size: int) -> int:

@@ -14,8 +14,8 @@ from megatinybert.config.deepspeed import DeepSpeedSettings, load_ds_config
 from megatinybert.config.load import ConfigError, resolve_batch
 from megatinybert.config.task import TaskConfig, TaskStudentConfig, in_words_of
 from megatinybert.corpus.tokenizer import SpecialIds, load_tokenizer, special_ids
+from megatinybert.models.configuration import read_bert_config, student_config
 from megatinybert.models.initialize import model_folder
-from megatinybert.models.load import read_bert_config, student_config
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Findings, refusal
 from megatinybert.tasks.read import Skipped, TaskFiles, open_task, read_rows

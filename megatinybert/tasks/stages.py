@@ -10,7 +10,8 @@ from deepspeed.runtime.engine import DeepSpeedEngine
 from transformers import BertModel
 
 from megatinybert.config.task import StageConfig
-from megatinybert.models.load import Teacher, build_student, load_teacher, read_bert_config, teacher_dtype
+from megatinybert.models.configuration import read_bert_config
+from megatinybert.models.load import Teacher, build_student, load_teacher, teacher_dtype
 from megatinybert.models.masked_lm import build_mlm_model
 from megatinybert.objectives.labels import LabelLoss
 from megatinybert.objectives.mlm import Mlm

@@ -14,21 +14,20 @@ from megatinybert.config.deepspeed import DeepSpeedSettings, load_ds_config
 from megatinybert.config.load import ConfigError, GeneralConfig, load_config
 from megatinybert.models import compiled
 from megatinybert.models.capture import run_captured
-from megatinybert.models.load import Teacher, load_teacher, read_bert_config
+from megatinybert.models.configuration import read_bert_config
+from megatinybert.models.load import Teacher, load_teacher
 from megatinybert.runtime.dist import World
 from megatinybert.training import compile_choice as compilation
 from megatinybert.training.checkpoint import read_state
 from megatinybert.training.choices import Choice, check_kernels
 from megatinybert.training.compile_choice import Work, choose_compilation
 from megatinybert.training.trainee import Trainee, build_trainee
+from tests.helpers.compiler import needs_compiler
 from tests.helpers.toys import metrics, padded_batch, recipe, run_general
 from tests.scripts.golden import golden_options
 
 CPU = torch.device("cpu")
 ALONE = World(0, 1, CPU)
-needs_compiler = pytest.mark.skipif(
-    compiled.compiler_problem(1, CPU) is not None, reason="needs a C++ compiler, as torch.compile does on a CPU"
-)
 
 
 def work_of(inputs: Path, passes: int = 1, **overrides: object) -> tuple[Work, tuple[GeneralConfig, DeepSpeedSettings]]:

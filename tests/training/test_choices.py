@@ -14,7 +14,7 @@ from torch import Tensor
 
 from megatinybert.config.deepspeed import DeepSpeedSettings, Precision
 from megatinybert.config.load import ConfigError, GeneralConfig, load_config
-from megatinybert.models.load import read_bert_config
+from megatinybert.models.configuration import read_bert_config
 from megatinybert.programs.distil import distil
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.stopwatch import median_seconds
@@ -24,7 +24,6 @@ from megatinybert.training.choices import Choice, Kernels, check_kernels, choose
 from megatinybert.training.trainee import Trainee, build_trainee
 from tests.helpers.apex_packages import write_namesake, write_nvidia
 from tests.helpers.toys import recipe
-from tests.models.test_apex import install  # noqa: F401 - a fixture
 from tests.scripts.golden import golden_options
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -51,9 +50,9 @@ def refusal(config: GeneralConfig, device: torch.device = CUDA, **more: Any) -> 
 
 
 @pytest.fixture
-def measurable(install: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def measurable(install_apex: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stand-in of apex, and a CPU that is measured as if it were a GPU."""
-    install(write_nvidia(tmp_path / "packages"))
+    install_apex(write_nvidia(tmp_path / "packages"))
     monkeypatch.setattr(kernels, "_apex_everywhere", lambda world: True)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
 
@@ -175,11 +174,11 @@ def test_a_continued_run_takes_what_its_checkpoint_remembers(toy_inputs: Path, m
 
 
 def test_asking_for_apex_where_its_namesake_is_installed(
-    install: Callable[[Path], None],  # noqa: F811
+    install_apex: Callable[[Path], None],
     toy_inputs: Path,
     tmp_path: Path,
 ) -> None:
-    install(write_namesake(tmp_path))
+    install_apex(write_namesake(tmp_path))
     asked_for = configured(toy_inputs, **{"optimizer.implementation": "apex", "student.layer_norm": "apex"})
     message = refusal(asked_for)
     for part in ("--optimizer.implementation apex (asked for)", "--student.layer_norm apex", "pip uninstall apex"):
@@ -189,11 +188,11 @@ def test_asking_for_apex_where_its_namesake_is_installed(
 
 
 def test_asking_for_apex_where_it_does_not_go(
-    install: Callable[[Path], None],  # noqa: F811
+    install_apex: Callable[[Path], None],
     toy_inputs: Path,
     tmp_path: Path,
 ) -> None:
-    install(write_nvidia(tmp_path))
+    install_apex(write_nvidia(tmp_path))
     config = configured(toy_inputs, **{"optimizer.implementation": "apex", "student.layer_norm": "apex"})
     check_kernels(config, settings(2), CUDA, {})
     assert refusal(config, CPU).count("needs a CUDA device; this run is on cpu") == 2
@@ -237,7 +236,7 @@ def test_a_run_is_not_continued_by_another_implementation(toy_inputs: Path, gold
 
 def test_medians_are_of_turns_after_a_first_one(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, order = [0.0], []
-    monkeypatch.setattr(kernels.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
 
     def costs(name: str, *seconds: float) -> Callable[[], object]:
         left = list(seconds)
