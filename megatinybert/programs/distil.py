@@ -17,8 +17,8 @@ from megatinybert.tracking.monitor import Monitor
 from megatinybert.tracking.panel import config_text
 from megatinybert.training import checkpoint
 from megatinybert.training.card import Provenance, write_card
-from megatinybert.training.choices import Kernels
-from megatinybert.training.compile_choice import settle_kernels
+from megatinybert.training.choices import Choices
+from megatinybert.training.compile_choice import settle_choices
 from megatinybert.training.engine import build_engine
 from megatinybert.training.export import export_objective, export_student
 from megatinybert.training.first_weights import OBJECTIVE_FILE, trained_positions
@@ -42,7 +42,7 @@ def distil(config: GeneralConfig, world: World) -> None:
     check_shared(output, world)
 
     micro_batch = inputs.micro_batch
-    kernels = settle_kernels(config, inputs, inputs.settings, world.size, world)
+    kernels = settle_choices(config, inputs, inputs.settings, world.size, world)
     engines = {STUDENT: build_engine(inputs.trainee, config.optimizer, inputs.settings, kernels)}
     if inputs.start:
         checkpoint.load(inputs.start, engines)
@@ -86,7 +86,7 @@ def distil(config: GeneralConfig, world: World) -> None:
         write_card(output, Provenance(config, inputs.teacher_config, student, inputs.max_steps, windows))
 
 
-def _start_lines(config: GeneralConfig, inputs: Inputs, kernels: Kernels, world: World) -> list[str]:
+def _start_lines(config: GeneralConfig, inputs: Inputs, kernels: Choices, world: World) -> list[str]:
     """What runs, for the person who started it."""
     trainee, held_out = inputs.trainee, inputs.held_out
     drawn = inputs.max_steps * config.run.global_batch

@@ -20,7 +20,7 @@ from megatinybert.runtime.hardware import peak_memory
 from megatinybert.runtime.stopwatch import Stopwatch
 from megatinybert.tracking.attention_maps import AttentionPictures, drawing_interval
 from megatinybert.training import checkpoint
-from megatinybert.training.compile_choice import settle_kernels
+from megatinybert.training.compile_choice import settle_choices
 from megatinybert.training.disk import nearest_existing
 from megatinybert.training.engine import build_engine, micro_batches_ahead, train_step
 from megatinybert.training.held_out import held_out
@@ -80,7 +80,7 @@ def estimate(config: GeneralConfig, inputs: Inputs, ranks: int, alone: World, se
         "gradient_accumulation_steps": shown,
     }
     settings = dataclasses.replace(inputs.settings, raw=raw)
-    kernels = settle_kernels(config, inputs, settings, ranks, alone)
+    kernels = settle_choices(config, inputs, settings, ranks, alone)
     engines = {"student": build_engine(inputs.trainee, config.optimizer, settings, kernels)}
     watch = Stopwatch(alone.device)
 

@@ -30,7 +30,7 @@ from megatinybert.samples.skips import Skipping, Skips
 from megatinybert.tracking.attention_maps import MapChoice
 from megatinybert.training import checkpoint
 from megatinybert.training.checks import check_corpus, check_precision, check_schedule, check_threads, check_token_ids
-from megatinybert.training.choices import check_kernels
+from megatinybert.training.choices import check_choices
 from megatinybert.training.disk import check_disk, check_output_folder
 from megatinybert.training.engine import dry_batch, rank_micro_batches
 from megatinybert.training.resume import facts_of, starting_point
@@ -116,7 +116,7 @@ def prepare(config: GeneralConfig, world: World, findings: Findings) -> Inputs |
     fits = not findings.failed
     found = findings.attempt("output folder", starting_point, config, facts)
     recorded = checkpoint.read_state(found[0])[1] if found and found[0] else {}
-    findings.attempt("kernels", check_kernels, config, settings, world.device, recorded)
+    findings.attempt("kernels", check_choices, config, settings, world.device, recorded)
     if not fits:
         return None
     idle = findings.attempt("first batch", _try_first_batch, config, trainee, teacher, data, settings, world)

@@ -25,7 +25,7 @@ from megatinybert.tracking.attention_maps import AttentionPictures, drawing_inte
 from megatinybert.tracking.monitor import Monitor
 from megatinybert.training import checkpoint
 from megatinybert.training.best import Best
-from megatinybert.training.choices import check_kernels, choose_kernels
+from megatinybert.training.choices import check_choices, choose_implementations
 from megatinybert.training.engine import build_engine, dry_batch, rank_micro_batches
 from megatinybert.training.export import export_student
 from megatinybert.training.loop import NonFiniteLoss, Run, fit
@@ -101,11 +101,11 @@ def _run_stage(stage: Stage, inputs: TaskInputs, world: World) -> None:
     check_shared(folder, world)
     start, passed_over = starting_point(training, facts)
     first_step, recorded = checkpoint.read_state(start) if start else (0, {})
-    check_kernels(training, settings, world.device, recorded)
+    check_choices(training, settings, world.device, recorded)
     trainee = stage.trainee.to(world.device)
     _, batch = next(iter(rank_micro_batches(stage.data, 0, options.global_batch, micro_batch, world)))
     dry_batch(trainee, stage.teacher, batch, settings)
-    kernels = choose_kernels(training, settings, trainee, micro_batch * inputs.max_length, world, recorded)
+    kernels = choose_implementations(training, settings, trainee, micro_batch * inputs.max_length, world, recorded)
     engine = build_engine(trainee, training.optimizer, settings, kernels)
     if start:
         checkpoint.load(start, {_STUDENT: engine})

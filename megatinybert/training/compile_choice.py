@@ -19,7 +19,7 @@ from megatinybert.models.load import Teacher
 from megatinybert.programs.prepare import Inputs
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.stopwatch import seconds_of
-from megatinybert.training.choices import COMPILE, Choice, Kernels, choose_kernels, settled
+from megatinybert.training.choices import COMPILE, Choice, Choices, choose_implementations, settled
 from megatinybert.training.engine import rank_micro_batches, trial_of, try_batch
 from megatinybert.training.trainee import Trainee
 
@@ -28,16 +28,16 @@ _WORTH_SECONDS, _MARGIN = 900.0, 0.97
 _REPEATS = 3
 
 
-def settle_kernels(
+def settle_choices(
     config: GeneralConfig, inputs: Inputs, settings: DeepSpeedSettings, ranks: int, world: World
-) -> Kernels:
+) -> Choices:
     """All kernels of a general distillation, the same on every rank; its two models are compiled where that is chosen.
 
     settings: those of the engine to be built. ranks: of the run, which is `world` but for an estimate of another one.
     All ranks call it, before the engine has the trainee.
     """
     tokens = inputs.micro_batch * config.data.sequence_length
-    kernels = choose_kernels(config, settings, inputs.trainee, tokens, world, inputs.recorded)
+    kernels = choose_implementations(config, settings, inputs.trainee, tokens, world, inputs.recorded)
     _, batch = next(iter(rank_micro_batches(inputs.data, 0, config.run.global_batch, inputs.micro_batch, world)))
     passes = (inputs.max_steps - inputs.first_step) * config.run.global_batch // (inputs.micro_batch * ranks)
     work = Work(inputs.trainee, inputs.teacher, batch, passes)
@@ -64,7 +64,7 @@ def choose_compilation(
     """Resolve --run.compile, to the same on every rank. All ranks call it; what they give it stays as it is.
 
     recorded: facts of the checkpoint that the run continues from: its choice stands, so that the bits are the same.
-    `kernels.check_kernels` has seen to it that what is settled can be.
+    `choices.check_choices` has seen to it that what is settled can be.
     """
     choice = settled(config, recorded).get(COMPILE)
     if choice:

@@ -23,7 +23,7 @@ from megatinybert.runtime.stopwatch import Stopwatch
 from megatinybert.samples.batches import TrainingData, as_tensors
 from megatinybert.samples.order import Stream, keyed_hash
 from megatinybert.samples.prefetch import one_ahead
-from megatinybert.training.choices import TORCH, Kernels
+from megatinybert.training.choices import TORCH, Choices
 from megatinybert.training.optimizers import build_optimizer, parameter_groups, updates_on_cpu
 from megatinybert.training.trainee import Trainee
 
@@ -112,9 +112,9 @@ def _rank_batches(
 
 
 def build_engine(
-    trainee: Trainee, optimizer: OptimizerConfig, settings: DeepSpeedSettings, kernels: Kernels = TORCH
+    trainee: Trainee, optimizer: OptimizerConfig, settings: DeepSpeedSettings, choices: Choices = TORCH
 ) -> DeepSpeedEngine:
-    """Hand a trainee to DeepSpeed, with the kernels chosen for it. The trainee is on the run's device.
+    """Hand a trainee to DeepSpeed, with what is chosen for it. The trainee is on the run's device.
 
     Raises ValueError where a kernel of DeepSpeed's own cannot be compiled.
     """
@@ -123,11 +123,11 @@ def build_engine(
     raw.setdefault("timers", {}).setdefault("throughput", {"enabled": False})
     if optimizer.name == "sgd":
         raw["zero_allow_untested_optimizer"] = True
-    if kernels.layer_norm.by == "apex":
+    if choices.layer_norm.by == "apex":
         use_apex_layer_norm(trainee.student)
     groups = parameter_groups(trainee, optimizer.weight_decay)
     on_cpu = updates_on_cpu(settings, next(trainee.parameters()).device)
-    client = build_optimizer(groups, optimizer, kernels.optimizer.by, on_cpu)
+    client = build_optimizer(groups, optimizer, choices.optimizer.by, on_cpu)
     engine, *_ = deepspeed.initialize(model=trainee, optimizer=client, config=raw)
     return engine
 

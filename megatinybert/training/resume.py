@@ -88,7 +88,7 @@ def starting_point(config: TrainingConfig, facts: dict[str, Any]) -> tuple[Path 
             raise ValueError(f"--run.resume {resume} is not a whole checkpoint: {problem}")
     if start:
         _, recorded = checkpoint.read_state(start)
-        kernels = {option: choice.by for option, choice in settled(config, recorded).items()}
+        chosen = {option: choice.by for option, choice in settled(config, recorded).items()}
         fixed = {option: removed.value for option, removed in REMOVED.items() if option in recorded}
-        checkpoint.check_facts(start, facts | kernels | fixed)
+        checkpoint.check_facts(start, facts | chosen | fixed)
     return start, passed_over
