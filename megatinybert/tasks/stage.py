@@ -24,7 +24,7 @@ from megatinybert.tasks.stage_options import SECTIONS, steps_of, training_of
 from megatinybert.tracking.attention_maps import AttentionPictures, drawing_interval
 from megatinybert.tracking.monitor import Monitor
 from megatinybert.training import checkpoint
-from megatinybert.training.best import Best
+from megatinybert.training.checkpoint import Best
 from megatinybert.training.choices import check_choices, choose_implementations
 from megatinybert.training.engine import build_engine, dry_batch, rank_micro_batches
 from megatinybert.training.export import export_student
