@@ -23,8 +23,9 @@ from megatinybert.config.general import ObjectiveConfig
 from megatinybert.corpus.shards import open_corpus
 from megatinybert.corpus.tokenizer import SpecialIds
 from megatinybert.models.capture import Features
+from megatinybert.models.configuration import read_bert_config
 from megatinybert.models.layer_map import resolve_layer_map
-from megatinybert.models.load import Teacher, load_teacher, read_bert_config, teacher_dtype
+from megatinybert.models.load import Teacher, load_teacher, teacher_dtype
 from megatinybert.objectives.base import Objective, Term
 from megatinybert.objectives.tinybert import TinyBert
 from megatinybert.runtime.dist import World

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
+from megatinybert.config.removed import REMOVED
 from megatinybert.config.schema import (
     Count,
     DeepSpeedFile,
@@ -75,7 +76,6 @@ class DataConfig(Section):
         1,
         description="neighbouring windows read together; 1 is a full shuffle, thousands suit a shared disk",
     )
-    shuffle_group: Count = Field(64, description="blocks whose windows are mixed together")
     held_out_windows: Whole = Field(256, ge=3, description="windows of the held-out measurements")
 
     @field_validator("text")
@@ -125,6 +125,8 @@ class MaskedLmConfig(Section):
 
 class GeneralConfig(ProgramConfig):
     """All options of general distillation: a `TrainingConfig`, and what is its own."""
+
+    removed = REMOVED
 
     teacher: GeneralTeacherConfig = GeneralTeacherConfig()
     student: StudentConfig = StudentConfig()

@@ -89,7 +89,10 @@ def load_options(argv: list[str], program: Program[Schema]) -> Schema:
     overrides, recipe, print_config = _read_arguments(argv, options, problems)
     written = _read_recipe(recipe, problems) if recipe is not None else {}
     for name, given in [*written.items(), *overrides.items()]:
-        if name not in options:
+        fixed = program.schema.removed.get(name)
+        if fixed and not fixed.agrees(given.value):
+            problems.append(f"{_label(name, given)}: fixed at {fixed.value} and no option any more, as {fixed.reason}")
+        elif not fixed and name not in options:
             meant = nearest(name, options)
             hint = f"did you mean --{meant}?" if meant else "--help lists all options"
             problems.append(f"{_label(name, given)}: no such option; {hint}")

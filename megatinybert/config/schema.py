@@ -9,9 +9,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from megatinybert.config.removed import Fixed
 
 STUDENTS_FOLDER = Path(__file__).parents[1] / "models" / "students"
 LARGEST_AUTOMATIC_MICRO_BATCH = 32
@@ -257,7 +259,9 @@ class TrainingConfig(Protocol):
 
 
 class ProgramConfig(Section):
-    """All options of a program."""
+    """All options of a program. removed: those that it had, by dotted name."""
+
+    removed: ClassVar[Mapping[str, Fixed]] = {}
 
     @staticmethod
     def without_effect(values: Mapping[str, Any]) -> dict[str, str]:

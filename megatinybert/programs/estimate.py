@@ -14,7 +14,7 @@ from megatinybert.runtime.hardware import peak_memory
 from megatinybert.runtime.stopwatch import Stopwatch, seconds_of
 from megatinybert.runtime.trainees import Trainees
 from megatinybert.training import checkpoint
-from megatinybert.training.compile_choice import settle_kernels
+from megatinybert.training.compile_choice import settle_choices
 from megatinybert.training.disk import nearest_existing
 from megatinybert.training.engine import build_engine, micro_batches_ahead, train_step
 from megatinybert.training.run import STUDENT, Ready
@@ -76,8 +76,8 @@ def estimate(ready: Ready, ranks: int, alone: World, seconds: float = 10.0) -> E
         "gradient_accumulation_steps": shown,
     }
     settings = dataclasses.replace(stage.settings, raw=raw)
-    kernels = settle_kernels(stage, start, settings, ranks, alone)
-    trainees = Trainees({STUDENT: build_engine(stage.trainee, config.optimizer, settings, kernels)})
+    choices = settle_choices(stage, start, settings, ranks, alone)
+    trainees = Trainees({STUDENT: build_engine(stage.trainee, config.optimizer, settings, choices)})
     watch = Stopwatch(alone.device)
 
     def train(first: int, steps: int) -> dict[str, float]:

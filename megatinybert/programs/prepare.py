@@ -26,8 +26,8 @@ from megatinybert.samples.mixture import Mixture
 from megatinybert.samples.open import HeldOut, Samples, data_identity, open_windows
 from megatinybert.samples.skips import Skipping, Skips
 from megatinybert.tracking.attention_maps import AttentionPictures, drawing_interval
-from megatinybert.training.best import Best
 from megatinybert.training.card import Provenance, write_card
+from megatinybert.training.checkpoint import Best
 from megatinybert.training.checks import check_corpus, check_token_ids
 from megatinybert.training.export import export_objective, export_student
 from megatinybert.training.first_weights import OBJECTIVE_FILE, trained_positions
@@ -83,7 +83,6 @@ def facts_of_data(config: GeneralConfig, windows: Samples) -> Facts:
         "data.pair_probability": config.data.pair_probability,
         "data.position_skips": config.data.position_skips,
         "data.shuffle_block": config.data.shuffle_block,
-        "data.shuffle_group": config.data.shuffle_group,
         "objective": config.objective.model_dump(mode="json"),
     }
     if config.objective.name == "mlm":

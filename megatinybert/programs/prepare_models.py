@@ -10,9 +10,10 @@ from transformers import BertConfig
 from megatinybert.config.general import GeneralConfig
 from megatinybert.config.schema import shipped_students
 from megatinybert.corpus.tokenizer import SpecialIds, load_tokenizer, special_ids, tokenizer_fingerprint
+from megatinybert.models.configuration import read_bert_config, student_config
 from megatinybert.models.initialize import model_folder
 from megatinybert.models.layer_map import resolve_layer_map
-from megatinybert.models.load import Teacher, load_teacher, read_bert_config, student_config, teacher_dtype
+from megatinybert.models.load import Teacher, load_teacher, teacher_dtype
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Finding, Findings
 from megatinybert.tracking.attention_maps import MapChoice, choose_maps

@@ -13,8 +13,9 @@ from transformers import BertConfig
 from megatinybert.config.deepspeed import DeepSpeedSettings, load_ds_config
 from megatinybert.config.task import TaskConfig, TaskStudentConfig
 from megatinybert.corpus.tokenizer import SpecialIds, load_tokenizer, special_ids, tokenizer_fingerprint
+from megatinybert.models.configuration import read_bert_config, student_config
 from megatinybert.models.initialize import model_folder
-from megatinybert.models.load import read_bert_config, student_config, teacher_dtype
+from megatinybert.models.load import teacher_dtype
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Findings
 from megatinybert.tasks.read import Skipped, TaskFiles, open_task, read_rows

@@ -15,14 +15,8 @@ from transformers import BertModel
 
 from megatinybert.config.schema import Section
 from megatinybert.config.task import StageConfig
-from megatinybert.models.load import (
-    Teacher,
-    build_student,
-    fingerprint_of,
-    load_teacher,
-    read_bert_config,
-    teacher_dtype,
-)
+from megatinybert.models.configuration import read_bert_config
+from megatinybert.models.load import Teacher, build_student, fingerprint_of, load_teacher, teacher_dtype
 from megatinybert.models.masked_lm import build_mlm_model
 from megatinybert.objectives.labels import LabelLoss
 from megatinybert.objectives.mlm import Mlm
@@ -40,7 +34,7 @@ from megatinybert.tasks.inputs import TaskInputs, settings_of
 from megatinybert.tasks.rows import BucketedRows, EncodedRows
 from megatinybert.tasks.stage_options import SECTIONS, steps_of, training_of
 from megatinybert.tracking.attention_maps import AttentionPictures, choose_maps, drawing_interval
-from megatinybert.training.best import Best
+from megatinybert.training.checkpoint import Best
 from megatinybert.training.export import export_student
 from megatinybert.training.first_weights import Lesson, give_first_weights
 from megatinybert.training.held_out import PROBE, beside_losses, held_out

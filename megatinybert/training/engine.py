@@ -22,9 +22,9 @@ from megatinybert.runtime.dist import World
 from megatinybert.runtime.stopwatch import Stopwatch
 from megatinybert.runtime.trainees import Trainees
 from megatinybert.samples.batches import TrainingData, as_tensors
-from megatinybert.samples.order import mix
+from megatinybert.samples.order import Stream, keyed_hash
 from megatinybert.samples.prefetch import one_ahead
-from megatinybert.training.choices import TORCH, Kernels
+from megatinybert.training.choices import TORCH, Choices
 from megatinybert.training.optimizers import build_optimizer, parameter_groups, updates_on_cpu
 from megatinybert.training.trainee import Trainee
 
@@ -71,7 +71,7 @@ def train_step(
         features = teacher.features(batch) if teacher else None
         watch.lap("teacher")
         for number, (name, engine) in enumerate(trainees.items()):
-            torch.manual_seed(int(mix(seed, step, index, number, 6) >> np.uint64(1)))
+            torch.manual_seed(int(keyed_hash(seed, step, index, number, Stream.DROPOUT) >> np.uint64(1)))
             total, values, _ = engine(batch, features, watch)  # laps of student and objective
             engine.backward(total)  # a lap of the objective
             watch.lap("student")
@@ -113,9 +113,9 @@ def _rank_batches(
 
 
 def build_engine(
-    trainee: Trainee, optimizer: OptimizerConfig, settings: DeepSpeedSettings, kernels: Kernels = TORCH
+    trainee: Trainee, optimizer: OptimizerConfig, settings: DeepSpeedSettings, choices: Choices = TORCH
 ) -> DeepSpeedEngine:
-    """Hand a trainee to DeepSpeed, with the kernels chosen for it. The trainee is on the run's device.
+    """Hand a trainee to DeepSpeed, with what is chosen for it. The trainee is on the run's device.
 
     Raises ValueError where a kernel of DeepSpeed's own cannot be compiled.
     """
@@ -124,11 +124,11 @@ def build_engine(
     raw.setdefault("timers", {}).setdefault("throughput", {"enabled": False})
     if optimizer.name == "sgd":
         raw["zero_allow_untested_optimizer"] = True
-    if kernels.layer_norm.by == "apex":
+    if choices.layer_norm.by == "apex":
         use_apex_layer_norm(trainee.student)
     groups = parameter_groups(trainee, optimizer.weight_decay)
     on_cpu = updates_on_cpu(settings, next(trainee.parameters()).device)
-    client = build_optimizer(groups, optimizer, kernels.optimizer.by, on_cpu)
+    client = build_optimizer(groups, optimizer, choices.optimizer.by, on_cpu)
     engine, *_ = deepspeed.initialize(model=trainee, optimizer=client, config=raw)
     return engine
 

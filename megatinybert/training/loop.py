@@ -23,7 +23,7 @@ from megatinybert.tracking.measurements import tag_prefix
 from megatinybert.tracking.monitor import Monitor
 from megatinybert.tracking.panel import hardware_text, layout
 from megatinybert.training import checkpoint
-from megatinybert.training.best import Best
+from megatinybert.training.checkpoint import Best
 from megatinybert.training.engine import StepResult, arithmetic_dtype, loss_scale, micro_batches_ahead, train_step
 from megatinybert.training.schedule import learning_rate
 from megatinybert.training.stage import Facts, Stage

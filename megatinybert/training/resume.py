@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from megatinybert.config.deepspeed import DeepSpeedSettings
+from megatinybert.config.removed import REMOVED
 from megatinybert.config.schema import TrainingConfig
 from megatinybert.models.load import Teacher, fingerprint_of
 from megatinybert.runtime.dist import World
@@ -78,6 +79,7 @@ def starting_point(config: TrainingConfig, facts: Facts) -> Start:
     if found is None:
         return Start(None, passed_over)
     first_step, recorded = checkpoint.read_state(found)
-    kernels = {option: choice.by for option, choice in settled(config, recorded).items()}
-    checkpoint.check_facts(found, {**facts, **kernels})
+    choices = {option: choice.by for option, choice in settled(config, recorded).items()}
+    fixed = {option: removed.value for option, removed in REMOVED.items() if option in recorded}
+    checkpoint.check_facts(found, {**facts, **choices, **fixed})
     return Start(found, passed_over, first_step, recorded)

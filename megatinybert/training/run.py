@@ -26,10 +26,10 @@ from megatinybert.runtime.versions import check_versions
 from megatinybert.tracking.monitor import Monitor
 from megatinybert.tracking.panel import config_text
 from megatinybert.training import checkpoint
-from megatinybert.training.best import Best
+from megatinybert.training.checkpoint import Best
 from megatinybert.training.checks import check_precision, check_schedule, check_threads
-from megatinybert.training.choices import Kernels, check_kernels
-from megatinybert.training.compile_choice import settle_kernels
+from megatinybert.training.choices import Choices, check_choices
+from megatinybert.training.compile_choice import settle_choices
 from megatinybert.training.disk import check_disk, check_output_folder
 from megatinybert.training.engine import build_engine, dry_batch, rank_micro_batches
 from megatinybert.training.export import export_student
@@ -94,7 +94,7 @@ def get_ready(stage: Stage, facts: Facts, world: World, findings: Findings) -> R
     fits = not findings.failed
     start = findings.attempt("output folder", starting_point, config, facts)
     recorded = start.recorded if start else {}
-    findings.attempt("kernels", check_kernels, config, settings, world.device, recorded)
+    findings.attempt("kernels", check_choices, config, settings, world.device, recorded)
     if not fits:
         return None
     idle = findings.attempt("first batch", _try_first_batch, stage, world)
@@ -120,13 +120,13 @@ def run_stage(stage: Stage | None, findings: Findings, world: World) -> None:
         return
     assert ready
     check_shared(stage.output, world)
-    kernels = settle_kernels(ready.stage, ready.start, stage.settings, world.size, world)
-    trainees = Trainees({STUDENT: build_engine(stage.trainee, stage.config.optimizer, stage.settings, kernels)})
+    choices = settle_choices(ready.stage, ready.start, stage.settings, world.size, world)
+    trainees = Trainees({STUDENT: build_engine(stage.trainee, stage.config.optimizer, stage.settings, choices)})
     if ready.start.checkpoint:
         checkpoint.load(ready.start.checkpoint, trainees)
     best = _keeper_of_the_best(stage, trainees, ready.start, world)
-    monitor = _begin(ready, kernels, findings, world) if world.is_main else None
-    run = Run(stage, trainees, {**facts, **kernels.facts}, ready.start.first_step, best, world)
+    monitor = _begin(ready, choices, findings, world) if world.is_main else None
+    run = Run(stage, trainees, {**facts, **choices.facts}, ready.start.first_step, best, world)
     try:
         fit(run, monitor)
     finally:
@@ -163,7 +163,7 @@ def _keeper_of_the_best(stage: Stage, trainees: Trainees, start: Start, world: W
     return best
 
 
-def _begin(ready: Ready, kernels: Kernels, findings: Findings, world: World) -> Monitor:
+def _begin(ready: Ready, choices: Choices, findings: Findings, world: World) -> Monitor:
     """Say and record what is about to run. On rank 0."""
     stage, first_step = ready.stage, ready.start.first_step
     settings, batch = stage.settings, stage.config.run.global_batch
@@ -172,11 +172,11 @@ def _begin(ready: Ready, kernels: Kernels, findings: Findings, world: World) -> 
         f"student: {size_of(stage.trainee.student).parameters:,} parameters, {settings.precision}, "
         f"ZeRO {settings.stage}, {world.size} rank(s) on {world.device.type}",
         f"steps: {first_step:,} done of {stage.max_steps:,}, global batch {batch}, micro batch {stage.micro_batch}",
-        f"kernels: {kernels}",
+        f"kernels: {choices}",
     ]
     world.say("\n".join([*warnings, *stage.about, *lines]))
     monitor = Monitor(stage.output, first_step, stage.max_steps, stage.name)
     if stage.recipe:
-        write_config(stage.output, stage.recipe, settings, kernels, world)
+        write_config(stage.output, stage.recipe, settings, choices, world)
         monitor.text("config", config_text((stage.output / "config.yaml").read_text(encoding="utf-8")))
     return monitor

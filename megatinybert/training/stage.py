@@ -14,7 +14,7 @@ from megatinybert.runtime.dist import World
 from megatinybert.runtime.trainees import Trainees
 from megatinybert.samples.batches import TrainingData
 from megatinybert.tracking.attention_maps import AttentionPictures
-from megatinybert.training.best import Best
+from megatinybert.training.checkpoint import Best
 from megatinybert.training.trainee import Trainee
 
 Facts = Mapping[str, Any]  # what decides the result of a run, by name; JSON values

@@ -18,7 +18,7 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer, BertForMaskedLM
 from megatinybert.config.load import ConfigError, dump_yaml, load_config
 from megatinybert.corpus.shards import bin_path, idx_path, write_index
 from megatinybert.models.capture import run_captured
-from megatinybert.models.load import read_bert_config
+from megatinybert.models.configuration import read_bert_config
 from megatinybert.models.masked_lm import build_mlm_model, has_mlm_head
 from megatinybert.programs import report
 from megatinybert.programs.distil import distil

@@ -16,9 +16,9 @@ from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Findings
 from megatinybert.task import read_arguments
 from megatinybert.tasks.inputs import open_inputs
+from tests.helpers.messages import assert_says
 from tests.helpers.task_toys import TASK, options, run
 from tests.helpers.toys import REPOSITORY, environment, write_student_shape
-from tests.programs.test_general_errors import assert_says
 
 
 def refusal(action: str, given: list[str], world: World) -> str:

@@ -23,7 +23,8 @@ from megatinybert.config.deepspeed import load_ds_config
 from megatinybert.config.general import GeneralConfig
 from megatinybert.config.load import load_config, resolve_batch
 from megatinybert.corpus.tokenizer import load_tokenizer, special_ids, tokenizer_fingerprint
-from megatinybert.models.load import load_teacher, read_bert_config, teacher_dtype
+from megatinybert.models.configuration import read_bert_config
+from megatinybert.models.load import load_teacher, teacher_dtype
 from megatinybert.runtime import dist
 from megatinybert.samples.open import open_windows
 from megatinybert.training.engine import build_engine, loss_scale, rank_micro_batches, train_step

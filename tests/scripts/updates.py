@@ -24,7 +24,7 @@ from megatinybert.config.deepspeed import load_ds_config
 from megatinybert.config.load import GeneralConfig
 from megatinybert.config.schema import OptimizerConfig
 from megatinybert.training import checkpoint
-from megatinybert.training.choices import Choice, Kernels
+from megatinybert.training.choices import Choice, Choices
 from megatinybert.training.engine import build_engine
 
 STEPS = 4
@@ -48,8 +48,8 @@ def engine(implementation: str, ds_config: str) -> DeepSpeedEngine:
         {"teacher": {"model": "t"}, "data": {"shards": "d"}, "run": {"global_batch": 1, "micro_batch": 1}}
     )
     optimizer = OptimizerConfig(learning_rate=1e-2, weight_decay=0.3)
-    kernels = Kernels(optimizer=Choice(implementation, "asked for"))
-    return build_engine(Toy(), optimizer, load_ds_config(ds_config, config, WORLD.size), kernels)
+    choices = Choices(optimizer=Choice(implementation, "asked for"))
+    return build_engine(Toy(), optimizer, load_ds_config(ds_config, config, WORLD.size), choices)
 
 
 def train(toy: DeepSpeedEngine, first: int, last: int) -> None:

@@ -22,8 +22,8 @@ from megatinybert.runtime.trainees import Trainees
 from megatinybert.tracking.attention_figure import LayerMaps, draw
 from megatinybert.tracking.attention_maps import MapChoice, attention_maps, choose_maps, drawing_interval
 from megatinybert.tracking.figures import render
+from tests.helpers.published_loss import batch, models
 from tests.helpers.toys import bert_config, recipe, run_general
-from tests.objectives.test_tinybert import batch, models
 
 REQUIRED = ["--teacher.model=t", "--data.shards=s"]
 

@@ -19,9 +19,9 @@ from megatinybert.tracking import curves
 from megatinybert.tracking.curves import Row
 from megatinybert.training import card
 from megatinybert.training.card import Provenance, logged_time, model_card, write_card
+from tests.helpers.metric_rows import ROWS
 from tests.helpers.toys import bert_config
 from tests.scripts.golden import STEPS
-from tests.tracking.test_curves import ROWS
 
 ENVIRONMENT = {
     "megatinybert": "1.2",

@@ -17,7 +17,8 @@ from megatinybert.config.deepspeed import load_ds_config
 from megatinybert.config.general import GeneralConfig
 from megatinybert.config.load import load_config
 from megatinybert.models.capture import run_captured
-from megatinybert.models.load import load_teacher, read_bert_config
+from megatinybert.models.configuration import read_bert_config
+from megatinybert.models.load import load_teacher
 from megatinybert.runtime.dist import World
 from megatinybert.training import checkpoint
 from megatinybert.training.engine import DeepSpeedEngine, build_engine, rank_micro_batches, train_step
