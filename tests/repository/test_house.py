@@ -5,12 +5,11 @@ from __future__ import annotations
 import ast
 import functools
 from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from tests.helpers.pages import DOCS, blocks
 from tests.helpers.toys import REPOSITORY
+from tests.scripts import folder_tree
 
 LIBRARY = REPOSITORY / "megatinybert"
 ARCHITECTURE = DOCS / "architecture.md"
@@ -97,14 +96,5 @@ def test_files_and_functions_are_short(name: str) -> None:
 
 
 def test_the_folder_tree_is_the_folder_tree() -> None:
-    parents: list[str] = []
-    found = set()
-    for line in next(b.text for b in blocks(ARCHITECTURE) if b.text.startswith("megatinybert/")).splitlines():
-        name = line.split()[0]
-        depth = (len(line) - len(line.lstrip())) // 2
-        parents[depth:] = [name.rstrip("/")]
-        path = Path(*parents)
-        assert (REPOSITORY / path).exists(), path
-        found.add(path)
-    there = {path.relative_to(REPOSITORY) for path in LIBRARY.rglob("*.py") if path.name != "__init__.py"}
-    assert {path for path in found if path.suffix == ".py"} == there
+    assert folder_tree.page() == ARCHITECTURE.read_text(), "run: python -m tests.scripts.folder_tree"
+    assert set(folder_tree.ROOMS) == {path.name for path in LIBRARY.iterdir() if (path / "__init__.py").exists()}
