@@ -27,7 +27,7 @@ from deepspeed.launcher import runner
 from transformers import BertConfig
 
 from megatinybert.config.load import load_config
-from megatinybert.models.load import student_config
+from megatinybert.models.configuration import student_config
 from tests.helpers.commands import (
     NOTE,
     check_call,
