@@ -47,6 +47,7 @@ def losses(trainee: Trainee, teacher: Teacher, work: Work) -> tuple[torch.Tensor
     return values, {name: weight.grad for name, weight in trainee.named_parameters() if weight.grad is not None}
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_compiled_passes_give_the_same_losses_and_gradients(toy_inputs: Path) -> None:
     work, _ = work_of(toy_inputs, **{"student.hidden_dropout": 0.0})
@@ -68,6 +69,7 @@ def test_compiled_passes_give_the_same_losses_and_gradients(toy_inputs: Path) ->
     torch.testing.assert_close(narrow, values, rtol=0.02, atol=1e-3)
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_gradients_of_the_scores_leave_autocast_in_the_backward_pass_too(toy_inputs: Path) -> None:
     """Near the teacher, the Gram form's products nearly cancel: in 16 bits the gradient would be mostly noise."""

@@ -14,12 +14,13 @@ from megatinybert.config.schema import Quantize
 from megatinybert.models import quantize as quantized
 from megatinybert.models.configuration import read_bert_config
 from megatinybert.models.load import Teacher, load_teacher, teacher_dtype
+from megatinybert.programs.distil import distil
 from megatinybert.runtime.dist import World
 from megatinybert.training.checkpoint import read_state
 from megatinybert.training.compile_choice import Work, choose_compilation
 from megatinybert.training.trainee import build_trainee
 from tests.helpers.compiler import needs_compiler
-from tests.helpers.toys import metrics, padded_batch, recipe, run_general, write_teacher
+from tests.helpers.toys import metrics, padded_batch, recipe, write_teacher
 from tests.scripts.golden import golden_options
 
 CPU = torch.device("cpu")
@@ -112,17 +113,19 @@ def test_a_short_run_is_compiled_too_where_it_measures_faster(
     assert choice.by == "always" and choice.reason.startswith("measured")
 
 
-def test_a_run_with_it(toy_inputs: Path, golden_run: Path, tmp_path: Path) -> None:
+def test_a_run_with_it(
+    world: World, toy_inputs: Path, golden_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     """Its losses are near those of the whole teacher, and it is not continued without."""
     options = {"teacher.quantize": "int8", "run.compile": "never"}
-    done = run_general(golden_options(toy_inputs, tmp_path, **options))
-    assert done.returncode == 0, done.stderr
-    assert "4 of 4 layers in float32, products in int8" in done.stderr
-    assert "warning: teacher: --teacher.quantize int8 with --run.compile never" in done.stderr
+    distil(load_config(golden_options(toy_inputs, tmp_path, **options)), world)
+    said = capfd.readouterr().err
+    assert "4 of 4 layers in float32, products in int8" in said
+    assert "warning: teacher: --teacher.quantize int8 with --run.compile never" in said
     ours, golden = metrics(tmp_path)[-1], metrics(golden_run)[-1]
     assert ours["held_out/total"] != golden["held_out/total"]
     assert ours["held_out/total"] == pytest.approx(golden["held_out/total"], rel=0.02)
     (checkpoint, *_) = sorted((tmp_path / "checkpoints").glob("step-*"))
     assert read_state(checkpoint)[1]["teacher.quantize"] == "int8"
-    other = run_general(golden_options(toy_inputs, tmp_path))
-    assert other.returncode == 2 and "teacher.quantize: int8 there, none now" in other.stderr
+    with pytest.raises(ValueError, match="teacher.quantize: int8 there, none now"):
+        distil(load_config(golden_options(toy_inputs, tmp_path)), world)

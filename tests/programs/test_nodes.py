@@ -8,10 +8,13 @@ import subprocess
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
+import pytest
 from safetensors.torch import load_file
 
 from tests.helpers.processes import exit_codes, left_behind, start, wait_until
 from tests.helpers.toys import free_port, metrics, recipe
+
+pytestmark = pytest.mark.multinode
 
 
 def start_nodes(folder: Path, inputs: Path, **overrides: object) -> list[subprocess.Popen[str]]:

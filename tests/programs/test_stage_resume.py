@@ -100,6 +100,7 @@ def test_what_an_abandoned_attempt_found_best_does_not_count(
     assert found["step"] == 3 and found["value"] <= 1
 
 
+@pytest.mark.slow
 def test_two_ranks_of_the_launcher_come_to_what_one_does(
     task_inputs: Path, done_task: Path, world: World, tmp_path: Path
 ) -> None:
