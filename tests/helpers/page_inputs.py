@@ -81,7 +81,7 @@ INPUTS: dict[str, Callable[[Path], object]] = {
 }
 # What is needed beside it, since the page does not name it.
 NEEDED_BY = {"launch/recipes/": (TEACHER, "data/wikipedia")}
-# Of pages whose commands are only read: what has to exist then already.
+# What has to exist already for a command that is only read.
 READ_INPUTS: dict[str, Callable[[Path], object]] = {
     "recipe.yaml": recipe,
     "TinyBERT_General_4L_312D": folder,
@@ -99,12 +99,12 @@ def copy_of_the_repository(copy: Path, page: Path, finished_run: Path | None) ->
     (copy / ".venv" / "bin" / "activate").touch()
     hosts(copy / "hosts")
     commands = "".join(block.text for block in blocks(page) if block.language in ("sh", "python"))
-    inputs = READ_INPUTS if finished_run is None else INPUTS
+    inputs, needed_by = READ_INPUTS, {}
     if finished_run is not None:
-        inputs = inputs | {"runs/quickstart": lambda path: shutil.copytree(finished_run, path)}
+        finished = {"runs/quickstart": lambda path: shutil.copytree(finished_run, path)}
+        inputs, needed_by = READ_INPUTS | INPUTS | finished, NEEDED_BY
     named = {name for name in inputs if name in commands}
-    if finished_run is not None:
-        named |= {name for cause, names in NEEDED_BY.items() if cause in commands for name in names}
+    named |= {name for cause, names in needed_by.items() if cause in commands for name in names}
     made_there = re.findall(r"--(?:run\.output_dir|output) (\S+)", commands)
     for name in sorted(named.difference(made_there)):
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
