@@ -30,6 +30,7 @@ from megatinybert.objectives.base import Objective, Term
 from megatinybert.objectives.tinybert import TinyBert
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.stopwatch import Stopwatch
+from megatinybert.runtime.trainees import Trainees
 from megatinybert.samples.windows import TokenStream, Windows
 from megatinybert.tracking.flops import forward_flops, training_flops
 from megatinybert.training.engine import build_engine, micro_batches_ahead, rank_micro_batches, train_step
@@ -170,7 +171,7 @@ class EngineStep:
     def _step(self, watch: Stopwatch) -> None:
         (step, batches), config = next(self._steps), self._bench.config
         rate = config.optimizer.learning_rate
-        train_step({"student": self._engine}, self._teacher, batches, step, config.run.seed, rate, watch)
+        train_step(Trainees({"student": self._engine}), self._teacher, batches, step, config.run.seed, rate, watch)
 
 
 class Floor(Objective):

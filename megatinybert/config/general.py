@@ -139,6 +139,10 @@ class GeneralConfig(ProgramConfig):
     monitor: MonitorConfig = MonitorConfig()
     deepspeed: DeepSpeedFile = "ds_configs/zero1.json"
 
+    @property
+    def section(self) -> str:
+        return "run"
+
     @field_validator("objective")
     @classmethod
     def _something_to_learn_from(cls, objective: ObjectiveConfig, info: ValidationInfo) -> ObjectiveConfig:

@@ -114,7 +114,7 @@ def resolve_batch(config: TrainingConfig, world_size: int) -> tuple[int, int]:
 
     Raises ConfigError with nearby valid choices where there is no such pair.
     """
-    return split_batch(config.run.global_batch, config.run.micro_batch, world_size)
+    return split_batch(config.run.global_batch, config.run.micro_batch, world_size, config.section)
 
 
 def dump_yaml(config: ProgramConfig) -> str:

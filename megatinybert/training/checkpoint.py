@@ -15,20 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deepspeed.runtime.engine import DeepSpeedEngine
-
 from megatinybert.runtime.differences import refuse_differences
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.files import publish_folder, write_atomically
+from megatinybert.runtime.trainees import Trainees
 
 _STATE = "state.json"  # of a checkpoint
 _BEST = "best.json"  # of the best weights
 
 
-def save(
-    folder: Path, engines: Mapping[str, DeepSpeedEngine], step: int, facts: dict[str, Any], world: World, keep: int
-) -> None:
-    """Publish the state of `engines` after `step` steps, and remove all but the newest `keep` checkpoints.
+def save(folder: Path, trainees: Trainees, step: int, facts: dict[str, Any], world: World, keep: int) -> None:
+    """Publish the state of `trainees` after `step` steps, and remove all but the newest `keep` checkpoints.
 
     facts: what a run that continues from here must have in common with this one (`check_facts`).
     """
@@ -38,7 +35,7 @@ def save(
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
     world.barrier()
-    for name, engine in engines.items():
+    for name, engine in trainees.items():
         engine.save_checkpoint(str(temporary), tag=name, save_latest=False)
     world.barrier()
     if world.is_main:
@@ -94,9 +91,9 @@ def check_facts(path: Path, facts: dict[str, Any]) -> None:
     )
 
 
-def load(path: Path, engines: Mapping[str, DeepSpeedEngine]) -> None:
+def load(path: Path, trainees: Trainees) -> None:
     """Restore weights and optimizer state. The files are unpickled by DeepSpeed: load only checkpoints of your own."""
-    for name, engine in engines.items():
+    for name, engine in trainees.items():
         loaded, _ = engine.load_checkpoint(str(path), tag=name)
         if loaded is None:
             raise ValueError(f"{path}: DeepSpeed found no state of {name} there")

@@ -25,6 +25,7 @@ OPTIMIZER, LAYER_NORM, COMPILE = "optimizer.implementation", "student.layer_norm
 
 # apex must be this much faster to be taken: less is within the noise of a short measurement.
 _MARGIN = 0.95
+_ROUNDS, _CALLS = 9, 10  # of a measurement; calls in a round, since one is short
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ def _faster(candidates: Callable[[], dict[str, Callable[[], object]]], world: Wo
     seconds = torch.zeros(2, dtype=torch.float64, device=world.device)
     if world.is_main:
         try:
-            median = median_seconds(candidates(), torch.cuda.synchronize)
+            median = median_seconds(candidates(), world.device, _ROUNDS, calls=_CALLS)
             seconds = seconds.new_tensor([median["torch"], median["apex"]])
         except RuntimeError as error:  # such as kernels compiled for other GPUs
             print(f"warning: apex is not used, as its kernels fail here: {error}", file=sys.stderr)

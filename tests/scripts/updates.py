@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from megatinybert.runtime import dist
+from megatinybert.runtime.trainees import Trainees
 
 WORLD = dist.start()
 
@@ -72,12 +73,12 @@ def main() -> None:
             name = f"{ds_config.stem}-{implementation}"
             straight = engine(implementation, str(ds_config))
             train(straight, 0, STEPS // 2)
-            checkpoint.save(folder / name, {"student": straight}, STEPS // 2, {}, WORLD, keep=1)
+            checkpoint.save(folder / name, Trainees({"student": straight}), STEPS // 2, {}, WORLD, keep=1)
             train(straight, STEPS // 2, STEPS)
             resumed = engine(implementation, str(ds_config))
             start, _ = checkpoint.newest(folder / name)
             assert start is not None
-            checkpoint.load(start, {"student": resumed})
+            checkpoint.load(start, Trainees({"student": resumed}))
             train(resumed, STEPS // 2, STEPS)
             optimizer = type(straight.basic_optimizer).__name__
             result = {"straight": weights(straight), "resumed": weights(resumed), "optimizer": optimizer}

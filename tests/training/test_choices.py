@@ -17,7 +17,6 @@ from megatinybert.config.load import ConfigError, GeneralConfig, load_config
 from megatinybert.models.configuration import read_bert_config
 from megatinybert.programs.distil import distil
 from megatinybert.runtime.dist import World
-from megatinybert.runtime.stopwatch import median_seconds
 from megatinybert.training import choices
 from megatinybert.training.checkpoint import newest, read_state
 from megatinybert.training.choices import Choice, Choices, check_choices, choose_implementations
@@ -61,7 +60,7 @@ def times(monkeypatch: pytest.MonkeyPatch, *medians: dict[str, float]) -> list[d
     """Have the measurements say `medians`, one after another: the candidates that they were given, each called once."""
     asked: list[dict[str, Callable[[], object]]] = []
 
-    def measured(candidates: Mapping[str, Callable[[], object]], synchronize: object) -> dict[str, float]:
+    def measured(candidates: Mapping[str, Callable[[], object]], *_: object, **__: object) -> dict[str, float]:
         for call in candidates.values():
             call()
         asked.append(dict(candidates))
@@ -122,7 +121,7 @@ def test_at_stage_3_the_update_is_not_measured(toy_inputs: Path, monkeypatch: py
 def test_kernels_that_fail_are_not_taken(
     toy_inputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def no_image(*_: object) -> dict[str, float]:
+    def no_image(*_: object, **__: object) -> dict[str, float]:
         raise RuntimeError("no kernel image is available for execution on the device")
 
     monkeypatch.setattr(choices, "median_seconds", no_image)
@@ -232,21 +231,3 @@ def test_a_run_is_not_continued_by_another_implementation(toy_inputs: Path, gold
     config = load_config([*golden_options(toy_inputs, tmp_path / "run"), "--optimizer.implementation", "deepspeed"])
     with pytest.raises(ValueError, match="optimizer.implementation: torch there, deepspeed now"):
         distil(config, ALONE)
-
-
-def test_medians_are_of_turns_after_a_first_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, order = [0.0], []
-    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
-
-    def costs(name: str, *seconds: float) -> Callable[[], object]:
-        left = list(seconds)
-
-        def call() -> None:
-            order.append(name)
-            clock[0] += left.pop(0)
-
-        return call
-
-    candidates = {"torch": costs("torch", 90, 3, 1, 2), "apex": costs("apex", 0, 5, 5, 70)}
-    assert median_seconds(candidates, lambda: None, rounds=3, calls=1) == {"torch": 2, "apex": 5}
-    assert order == ["torch", "apex"] * 4
