@@ -25,7 +25,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also where the p
 
 import torch
 import transformers
-from transformers import BertConfig, BertModel
 
 from benchmarks.job import write_corpus
 from benchmarks.measure import Times, environment, turns
@@ -115,7 +114,7 @@ def _recipe(options: argparse.Namespace, folder: Path) -> dict[str, object]:
     if not teacher:
         teacher = folder / "teacher"
         torch.manual_seed(0)
-        BertModel(_small(256, layers=4, length=options.length)).save_pretrained(teacher)
+        transformers.BertModel(_small(256, layers=4, length=options.length)).save_pretrained(teacher)
         words = [*_SPECIAL, *(f"w{number}" for number in range(_VOCABULARY - len(_SPECIAL)))]
         (teacher / "vocab.txt").write_text("\n".join(words) + "\n")
     if not student:
@@ -139,8 +138,8 @@ def _recipe(options: argparse.Namespace, folder: Path) -> dict[str, object]:
     }
 
 
-def _small(hidden: int, layers: int, length: int) -> BertConfig:
-    return BertConfig(
+def _small(hidden: int, layers: int, length: int) -> transformers.BertConfig:
+    return transformers.BertConfig(
         vocab_size=_VOCABULARY,
         hidden_size=hidden,
         num_hidden_layers=layers,
