@@ -41,6 +41,11 @@ class GeneralTeacherConfig(TeacherConfig):
     model: Text | None = Field(  # type: ignore[assignment]
         None, description="a BERT folder in Hugging Face form, or a hub name; required, but for the objective mlm"
     )
+    tokenizer: Text | None = Field(
+        None,
+        description="tokenizer that made the shards, a folder or hub name (null: the teacher's own, or without a"
+        " teacher that of student.init)",
+    )
     quantize: Quantize = Field(
         "none", description="its matrix products in 8 bits, by torchao: int8, or fp8 on CUDA devices that have it"
     )
@@ -59,16 +64,20 @@ class DataConfig(Section):
     )
     cache: Text = Field("data/cache", description="folder of the shards that are built of data.text")
     encoding: Text = Field("utf-8", description="character encoding of data.text")
-    text_key: Text = Field("text", description="key or column of the text where data.text is .jsonl or .parquet")
+    text_key: Text = Field(
+        "text", description="key of the text in the objects of a .jsonl file, or its column in a .parquet file"
+    )
     document: Literal["auto", "blank-line", "line"] = Field(
-        "auto", description="what parts the documents of a .txt file; auto: blank lines where there are any"
+        "auto", description="what parts the documents of a .txt file; auto: blank lines if its first MiB has any"
     )
     mixture: Annotated[list[Positive], Field(min_length=1), BeforeValidator(list_of_one)] | None = Field(
         None,
         description="weight of each entry of shards or text, as corpora of their own (null: one corpus of them all)",
     )
     sequence_length: Whole = Field(128, ge=8, description="tokens in a window, special tokens included")
-    pair_probability: Fraction = Field(0.5, description="share of windows split into two segments A and B")
+    pair_probability: Fraction = Field(
+        0.5, description="share of windows split into two segments A and B; none where a model has one segment type"
+    )
     position_skips: Fraction = Field(
         0.0, description="share of windows whose positions skip ahead, to prepare a later phase of longer windows"
     )
@@ -116,7 +125,8 @@ class MaskedLmConfig(Section):
     """Masked-language modelling, the objective mlm."""
 
     train: Literal["whole", "head"] = Field(
-        "whole", description="the whole model, or its head alone on the body of student.init, which stays as it is"
+        "whole",
+        description="all weights (whole), or the head alone on the body of student.init, which stays as it is (head)",
     )
     probability: FractionAboveZero = Field(
         0.15, description="share of a window's tokens that are to be guessed, special tokens not counted"

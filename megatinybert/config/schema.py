@@ -1,7 +1,7 @@
 """What all programs share: kinds of values, and the sections that general and task distillation both have.
 
 A schema gives every option with its type, its limits and its default; the command line, --help and the messages about
-mistakes are derived from it (config.py).
+mistakes are derived from it (load.py).
 """
 
 from __future__ import annotations
@@ -91,19 +91,23 @@ Quantize = Literal["none", "int8", "fp8"]
 class TeacherConfig(Section):
     """The model to learn from: frozen, and run only as deep as the objective looks."""
 
-    model: Text = Field(description="a BERT folder in Hugging Face form, or a hub name")
+    model: Text = Field(description="a BERT folder in Hugging Face form, or a hub name; fine-tuned on the task or not")
     dtype: Literal["auto", "fp32", "fp16", "bf16"] = Field(
-        "auto", description="auto: fp16 on CUDA, bf16 on a CPU that computes it natively, else fp32"
+        "auto",
+        description="precision it runs in; auto: fp16 on CUDA, bf16 on a CPU that computes it natively (AMX or AVX-512"
+        " BF16), else fp32",
     )
-    tokenizer: Text | None = Field(None, description="folder or hub name (null: the teacher's own)")
+    tokenizer: Text | None = Field(None, description="tokenizer, a folder or hub name (null: the teacher's own)")
 
 
 class StudentConfig(Section):
     """The model to train."""
 
-    config: Text = Field("4L-312", description="a shipped shape, or a folder or config.json to take it from")
+    config: Text = Field("4L-312", description="a shipped shape, or a folder or config.json of a BERT to take it from")
     init: Text = Field(
-        "random", description="random, teacher (layers of it), a model folder, or a finished run's (its projection too)"
+        "random",
+        description="first weights: random, teacher (its layers by the layer map, for a student of its width), a model"
+        " folder of the same shape, or a finished run's output folder (its projection too)",
     )
     hidden_dropout: FractionBelowOne = Field(0.1, description="dropout of embeddings and sublayer outputs")
     attention_dropout: FractionBelowOne = Field(
@@ -126,18 +130,18 @@ class StudentConfig(Section):
 class TransferConfig(Section):
     """What the student learns of the teacher's layers."""
 
-    attention_weight: NonNegative = Field(1.0, description="weight of the attention-score term")
-    hidden_weight: NonNegative = Field(1.0, description="weight of the hidden-state term")
-    embedding_weight: NonNegative = Field(1.0, description="weight of the embedding term")
+    attention_weight: NonNegative = Field(1.0, description="weight of the attention-score term (0: left out)")
+    hidden_weight: NonNegative = Field(1.0, description="weight of the hidden-state term (0: left out)")
+    embedding_weight: NonNegative = Field(1.0, description="weight of the embedding term (0: left out)")
     layer_map: Literal["uniform", "top", "bottom"] | Annotated[list[Index], Field(min_length=1)] = Field(
-        "uniform", description="teacher layer of each student layer; a list counts from 0"
+        "uniform", description="teacher layer of each student layer; a list rises and counts from 0"
     )
     projection: Literal["shared", "per-layer"] = Field(
         "shared", description="one linear map from student to teacher width for all layers, or one for each"
     )
     normalize: Literal["reference", "valid"] = Field(
         "reference",
-        description="mean over all positions, as TinyBERT's code does, or over unpadded ones",
+        description="means over all positions, as TinyBERT's code has them (reference), or over unpadded ones (valid)",
     )
 
     @model_validator(mode="after")
@@ -156,13 +160,14 @@ class UpdateConfig(Section):
     name: Literal["adamw", "sgd"] = Field("adamw", description="the update rule")
     implementation: Literal["auto", "torch", "apex", "deepspeed"] = Field(
         "auto",
-        description="whose adamw kernels; auto: torch, or NVIDIA apex where it is there and measures faster",
+        description="whose AdamW kernels: torch, NVIDIA apex, or DeepSpeed (compiled at the first use); auto: torch, or"
+        " apex where it is there and measures faster",
     )
     betas: tuple[FractionBelowOne, FractionBelowOne] = Field(
-        (0.9, 0.999), description="decay of the two running means (adamw)"
+        (0.9, 0.999), description="decay of AdamW's two running means"
     )
-    eps: Positive = Field(1e-6, description="added to the denominator (adamw)")
-    weight_decay: NonNegative = Field(0.01, description="weight decay")
+    eps: Positive = Field(1e-6, description="added to AdamW's denominator")
+    weight_decay: NonNegative = Field(0.01, description="weight decay, none on biases and LayerNorm weights")
     gradient_clipping: NonNegative = Field(1.0, description="largest norm of the whole gradient (0: off)")
 
 
@@ -177,8 +182,10 @@ class OptimizerConfig(UpdateConfig, _LearningRate):
 class ScheduleConfig(Section):
     """The learning rate over the run: a linear warm-up, then down to zero (constant: level)."""
 
-    type: Literal["linear", "cosine", "constant"] = Field("linear", description="shape after the warm-up")
-    warmup_fraction: Fraction = Field(0.1, description="share of all steps spent on the warm-up")
+    type: Literal["linear", "cosine", "constant"] = Field(
+        "linear", description="after the warm-up: linear or cosine down to 0, or constant"
+    )
+    warmup_fraction: Fraction = Field(0.1, description="share of all steps spent on the linear warm-up")
     warmup_steps: Index | None = Field(None, description="steps of warm-up, in place of warmup_fraction")
 
 
@@ -196,13 +203,20 @@ class RunConfig(Section):
     )
     seed: Index = Field(0, description="seed of weights, order and dropout")
     compile: Literal["auto", "always", "never"] = Field(
-        "auto", description="torch.compile of both models and the objective; auto: in a long run, where it is faster"
+        "auto",
+        description="torch.compile of both models and the objective; auto: in a run of 15 minutes or more, where a"
+        " short measurement finds it faster",
     )
     log_interval: Count = Field(10, description="steps between lines of metrics")
-    save_interval: Count = Field(500, description="steps between checkpoints")
-    held_out_interval: Count = Field(250, description="steps between held-out measurements")
+    save_interval: Count = Field(500, description="steps between checkpoints; the last step always has one")
+    held_out_interval: Count = Field(
+        250, description="steps between held-out measurements; step 0 and the last step always have one"
+    )
     keep_checkpoints: Count = Field(2, description="newest checkpoints to keep")
-    resume: Text = Field("auto", description="auto (newest whole checkpoint of output_dir), never, or a folder")
+    resume: Text = Field(
+        "auto",
+        description="auto (the newest whole checkpoint of output_dir, else a new run), never, or a checkpoint's folder",
+    )
 
     @model_validator(mode="after")
     def _whole_micro_batches(self) -> RunConfig:

@@ -63,7 +63,9 @@ class TaskStudentConfig(StudentConfig):
     """The model to train."""
 
     config: Text | None = Field(  # type: ignore[assignment]
-        None, description="a shipped shape, or a folder or config.json to take it from (null: that of student.init)"
+        None,
+        description="a shipped shape, or a folder or config.json of a BERT to take it from (null: that of"
+        " student.init)",
     )
 
 
@@ -77,7 +79,7 @@ class TaskDataConfig(Section):
     )
     labels: Names | None = Field(None, description="classes of a custom task, in order (null: those of its files)")
     max_length: Whole | None = Field(
-        None, ge=8, description="tokens of a row, special tokens included (null: 64, for pairs 128)"
+        None, ge=8, description="tokens of a row, special tokens included, at least 8 (null: 64, for pairs 128)"
     )
     skip_bad_rows: bool = Field(False, description="leave out and count rows that cannot be parsed")
     force: bool = Field(False, description="go on with a teacher that is no better than one answer to all rows")
@@ -113,7 +115,9 @@ class StageTwoConfig(StageConfig):
     """Stage "two": the student learns the teacher's answers."""
 
     learning_rate: Positive = Field(1e-4, description="peak learning rate")
-    temperature: Positive = Field(1.0, description="of the teacher's and the student's logits (classification)")
+    temperature: Positive = Field(
+        1.0, description="temperature of the teacher's and the student's logits (classification)"
+    )
     hard_label_weight: NonNegative = Field(0.0, description="weight of the loss on the labels, beside the teacher's")
 
 
@@ -121,7 +125,7 @@ class MlmConfig(StageConfig):
     """Stage "mlm": a masked-LM out of a teacher without a head, trained on the task's texts, for the augmentation."""
 
     train: Literal["whole", "head"] = Field(
-        "whole", description="a copy of the whole teacher, or a head alone on its body as it is"
+        "whole", description="a copy of the whole teacher (whole), or a head alone on its body as it is (head)"
     )
     learning_rate: Positive = Field(3e-4, description="peak learning rate; of a head alone 1e-3")
 
@@ -130,7 +134,9 @@ class AugmentConfig(Section):
     """Rewritten copies of the training rows."""
 
     copies: Index | Literal["published"] = Field(
-        2, description="rewritten copies of a row (0: no augmentation; published: as many as TinyBERT's authors made)"
+        2,
+        description="rewritten copies of a row, at most (0: no augmentation; published: as many as TinyBERT's authors"
+        " made)",
     )
     rows: Index = Field(10_000, description="how many of the rows are rewritten, chosen by the seed (0: all)")
     probability: FractionAboveZero = Field(0.4, description="chance of a word to be replaced in a copy")
@@ -139,7 +145,9 @@ class AugmentConfig(Section):
         None, description="word vectors in GloVe's text format, for words of several pieces (null: masked-LM alone)"
     )
     model: Text | None = Field(
-        None, description="masked-LM folder or hub name (null: teacher.model, with a head trained where it has none)"
+        None,
+        description="masked-LM that proposes words, a folder or hub name (null: teacher.model, with a head trained"
+        " where it has none)",
     )
     segmenter: Literal["none", "jieba"] = Field("none", description="what finds Chinese words; none: each character")
 
@@ -148,7 +156,8 @@ class LayersConfig(TransferConfig):
     """What the student learns of the teacher's layers in stage "one"."""
 
     normalize: Literal["reference", "valid"] = Field(
-        "valid", description="mean over all positions, as TinyBERT's code does, or over unpadded ones"
+        "valid",
+        description="means over all positions, as TinyBERT's code has them (reference), or over unpadded ones (valid)",
     )
 
 
@@ -158,9 +167,11 @@ class TaskRunConfig(Section):
     output_dir: Text = Field("runs/task", description="folder of models, results and the stages' metrics")
     seed: Index = Field(0, description="seed of weights, order, dropout and augmentation")
     log_interval: Count = Field(10, description="steps between lines of metrics")
-    save_interval: Count = Field(500, description="steps between checkpoints")
+    save_interval: Count = Field(500, description="steps between checkpoints; the last step of a stage always has one")
     held_out_interval: Count | None = Field(
-        None, description="steps between measurements on the development rows (null: ten in a stage)"
+        None,
+        description="steps between measurements on the development rows (null: ten in a stage); step 0 and the last"
+        " step always have one",
     )
     keep_checkpoints: Count = Field(1, description="newest checkpoints of a stage to keep")
 
@@ -168,7 +179,9 @@ class TaskRunConfig(Section):
 class PredictConfig(Section):
     """What the actions "eval" (its model) and "predict" read and write."""
 
-    model: Text | None = Field(None, description="fine-tuned model folder (null: the run's student)")
+    model: Text | None = Field(
+        None, description="fine-tuned model to measure or to predict with (null: the run's student)"
+    )
     labels: Names | None = Field(None, description="names of its outputs, in order (null: those of its config.json)")
     input: Text | None = Field(None, description="file to answer (null: the task's test files)")
     output: Text | None = Field(None, description=".tsv or .jsonl file (null: in predictions/ of output_dir)")

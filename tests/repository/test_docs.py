@@ -1,14 +1,16 @@
-"""Every command block of README.md and docs/ runs, as it stands and in order, in a copy of the repository.
+"""Every command block of README.md and docs/ works, in order, in a copy of the repository.
 
-Blocks of `sh` go to a shell, those of `python` to Python; a `diff` is applied; `yaml` is read as a recipe and `json` as
-JSON. A block whose first line is a comment with a path is the content of that file. Blocks of `text` are output, or
-files of others, and hold no command; NO_COMMANDS lists the exceptions, with the reason.
+The blocks of RUN really run, as they stand. Programs that stand first on PATH make their runs small: `deepspeed` and
+`python` give TINY, or what suits the program, to a run after its own options; `deepspeed` starts one process and no
+launcher (tests/repository/test_launch_forms.py has that); the doctor measures no burst; `make` shows what it would do,
+and `tensorboard` prints what it finds and does not serve it. page_inputs makes what the pages name but do not make.
 
-What makes this possible in seconds: INPUTS makes, small, what the pages name but do not make themselves (a teacher,
-text, shards, a task, a finished run). Programs that stand first on PATH make runs small: `deepspeed` and `python` give
-TINY, or what suits the program, to a run after its own options, and the doctor measures no burst. `make` shows what it
-would do, `tensorboard` prints what it finds and does not serve it. Commands for several machines reach a `deepspeed`
-that notes its arguments, which the launcher's own parser then reads.
+Of all other pages, and where commands are for several machines, a shell notes what it would start, and each program
+reads its words (see tests/helpers/commands.py).
+
+Blocks of `python` are run or compiled likewise; a `diff` is applied; `yaml` is read as a recipe and `json` as JSON. A
+block whose first line is a comment with a path is the content of that file. Blocks of `text` are output, or files of
+others, and hold no command; NO_COMMANDS lists the exceptions, with the reason.
 """
 
 from __future__ import annotations
@@ -17,39 +19,40 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
 from deepspeed.launcher import runner
-from safetensors.torch import save_file
-from transformers import BertForPreTraining
+from transformers import BertConfig
 
-from megatinybert.config.deepspeed import load_ds_config
 from megatinybert.config.load import load_config
-from megatinybert.corpus.build import BuildOptions, build_corpus
-from tests.helpers import fork_server
-from tests.helpers.pages import DOCS, README, CodeBlock, blocks, file_of, prose
-from tests.helpers.published_layout import write_published
-from tests.helpers.toys import REPOSITORY, VOCABULARY, WORDS, environment, free_port, metrics, write_teacher
-
-WALKED = [README, *sorted(DOCS.glob("*.md"))]
-PROGRAM = ("data_prep", "ds_configs", "launch", "megatinybert")
-TINY_MLM = (
-    "--run.max_steps 2 --run.epochs null --run.global_batch 4 --run.micro_batch null --run.log_interval 1"
-    " --run.held_out_interval 1 --data.held_out_windows 4 --data.sequence_length 16"
+from megatinybert.models.configuration import student_config
+from tests.helpers.commands import (
+    NOTE,
+    check_call,
+    check_python,
+    noted_calls,
+    read_launch,
+    write_noting_tools,
+    write_tool,
 )
-TINY = f"{TINY_MLM} --teacher.dtype fp32 --monitor.attention_interval 0"
+from tests.helpers.page_inputs import copy_of_the_repository, hosts
+from tests.helpers.pages import DOCS, README, CodeBlock, blocks, file_of, prose
+from tests.helpers.toys import REPOSITORY, environment, metrics
+
+RUN = [README, *(DOCS / f"{name}.md" for name in ("own-objective", "quickstart", "task"))]
+READ = sorted(set(DOCS.glob("*.md")).difference(RUN))
+TINY = (
+    "--run.max_steps 2 --run.epochs null --run.global_batch 4 --run.micro_batch null --run.log_interval 1"
+    " --run.held_out_interval 1 --data.held_out_windows 4 --data.sequence_length 16 --teacher.dtype fp32"
+    " --monitor.attention_interval 0"
+)
 # A task's files are so small that its stages are short.
 TINY_TASK = (
     "--task.max_length 16 --task.force true --teacher.dtype fp32 --run.held_out_interval 1000"
     " --monitor.attention_interval 0"
 )
-# Names and numbers of real models and runs, and what they are in the small.
-IN_THE_SMALL = {"30522": str(len(VOCABULARY)), "step-00000500": "step-00000002"}
-
 SEVERAL_MACHINES = ("--hostfile hosts", "HOSTFILE=hosts", "srun")
 COMMANDS = r"^(?:[A-Z_]+=\S+ )*(?:bash|cd|deepspeed|export|git|make|pip|python3?|sbatch|sh|srun|tensorboard)\b"
 NO_COMMANDS = {
@@ -60,95 +63,6 @@ NO_COMMANDS = {
 }
 
 
-def teacher(path: Path) -> None:
-    """With the heads of BERT's pretraining, as the real ones have them."""
-    write_teacher(path, layers=12, heads=12)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(5)
-        BertForPreTraining.from_pretrained(path).save_pretrained(path)
-
-
-def general_run(path: Path) -> None:
-    """What a finished general distillation leaves for a task."""
-    write_teacher(path / "student", layers=4, hidden=12, heads=12)
-    (path / "config.yaml").write_text("")
-    projection = {"projections.0.weight": torch.zeros(24, 12), "projections.0.bias": torch.zeros(24)}
-    save_file(projection, path / "objective.safetensors", {"objective": "{}", "trained_positions": "64"})
-
-
-def sst_2(path: Path) -> None:
-    path.mkdir(parents=True)
-    texts = [" ".join(WORDS[(11 * row + word * word) % len(WORDS)] for word in range(4 + row % 5)) for row in range(16)]
-    labelled = "".join(f"{text}\t{row % 2}\n" for row, text in enumerate(texts))
-    for split in ("train", "dev"):
-        (path / f"{split}.tsv").write_text("sentence\tlabel\n" + labelled)
-    (path / "test.tsv").write_text("index\tsentence\n" + "".join(f"{row}\t{text}\n" for row, text in enumerate(texts)))
-
-
-def published_student(path: Path) -> None:
-    write_published(path, layers=4, hidden=12, heads=12, teacher_width=24)
-
-
-def text(path: Path) -> None:
-    """A text of 200 documents; for a name without a suffix, a folder with one."""
-    file = path if path.suffix else path / "book.txt"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    documents = (" ".join(WORDS[(7 * d + i * i) % len(WORDS)] for i in range(40)) for d in range(200))
-    file.write_text("\n\n".join(documents) + "\n")
-
-
-def shards(path: Path) -> None:
-    source, tokenizer = path.with_name("text-of-" + path.name), path.with_name("tokenizer-of-" + path.name)
-    text(source)
-    teacher(tokenizer)
-    build_corpus(BuildOptions([str(source)], str(tokenizer), path, workers=1, validation_fraction=0.1))
-
-
-def reviews(path: Path) -> None:
-    path.mkdir(parents=True)
-    for name in ("train", "eval"):
-        lines = (f"{WORDS[row]} {WORDS[2 * row]}\t{('good', 'bad')[row % 2]}\n" for row in range(16))
-        (path / f"{name}.txt").write_text("".join(lines))
-
-
-def recipe(path: Path) -> None:
-    path.write_text("teacher: {model: google-bert/bert-base-uncased}\ndata: {shards: data/shards}\n")
-
-
-def hosts(path: Path) -> None:
-    path.write_text("node-1 slots=8\nnode-2 slots=8\n")
-
-
-# What pages name without making it. A folder of runs is a copy of a finished one.
-TEACHER = "google-bert/bert-base-uncased"
-RUNS = ("runs/first", "runs/general", "runs/quickstart", "runs/task/stages/one")
-INPUTS: dict[str, Callable[[Path], None]] = {
-    TEACHER: teacher,
-    "hfl/chinese-bert-wwm-ext": teacher,
-    "TinyBERT_General_4L_312D": published_student,
-    "my_text": text,
-    "my_chinese_text": text,
-    "corpus.txt": text,
-    "data/*.txt": lambda path: text(path.with_name("train.txt")),
-    "data/SST-2": sst_2,
-    "data/reviews": reviews,
-    "data/shards": shards,
-    "data/wikipedia": shards,
-    "runs/tinybert-4l": general_run,
-    "runs/longer": lambda path: text(path / "corpus.txt"),
-    "runs/wider": lambda path: text(path / "corpus.txt"),
-    "recipe.yaml": recipe,
-    "hosts": hosts,
-}
-# What is needed beside it, since the page does not name it.
-NEEDED_BY = {"recipe.yaml": (TEACHER, "data/shards"), "launch/recipes/": (TEACHER, "data/wikipedia")}
-
-
-def tool(path: Path, script: str) -> None:
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(0o755)
-
-
 def add(options: dict[str, str]) -> str:
     """A shell command that adds the options of the first pattern which the arguments match."""
     cases = " ".join(f'{pattern}) set -- "$@" {words} ;;' for pattern, words in options.items())
@@ -156,86 +70,36 @@ def add(options: dict[str, str]) -> str:
 
 
 @pytest.fixture(scope="module")
-def tools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder of programs for the PATH of commands on one machine."""
-    folder = tmp_path_factory.mktemp("tools")
-    installed = environment()["PATH"]
-    with fork_server.server(folder, environment(PYTHONPATH="", DS_ACCELERATOR="cpu")) as python:
-        launcher = f"{python} {shutil.which('deepspeed', path=installed)} --num_accelerators 1"
-        mlm = '*"--objective.name mlm"*'
-        run = {"*launch/task.sh*": TINY_TASK, mlm: TINY_MLM, "*": TINY}
-        tool(folder / "deepspeed", f'{add(run)}\nexec {launcher} --master_port {free_port()} "$@"')
-        program = {
-            '"-m megatinybert.task"*': TINY_TASK,
-            f'"-m megatinybert.general"{mlm}': TINY_MLM,
-            '"-m megatinybert.general"*': TINY,
-            '"-m megatinybert.doctor"*': f"{TINY} --no-burst",  # a burst takes 10 s
-        }
-        tool(folder / "python", f'{add(program)}\nexec {python} "$@"')
-        tool(folder / "tensorboard", f'exec {python} -m tensorboard.main "$@" --inspect')
-        tool(folder / "make", f'exec {shutil.which("make")} -C {REPOSITORY} -n "$@"')
-        yield folder
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of programs for the PATH of commands on several machines; `deepspeed` adds a line to `arguments`."""
-    folder = tmp_path_factory.mktemp("cluster")
-    note = "import json, sys; print(json.dumps(sys.argv[1:]))"
-    tool(folder / "deepspeed", f"python3 -c '{note}' \"$@\" >> arguments")
-    tool(folder / "scontrol", "echo node-1; echo node-2")
-    tool(folder / "srun", 'shift 2; for SLURM_NODEID in 0 1; do export SLURM_NODEID; "$@"; done')
+def running(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of programs for the PATH of commands that run."""
+    folder = tmp_path_factory.mktemp("running")
+    python = shutil.which("python", path=environment()["PATH"])
+    run = add({"launch/task.sh*": TINY_TASK, "*": TINY})
+    skip_launcher_options = "while case $1 in launch/*) false ;; esac; do shift; done"
+    write_tool(folder / "deepspeed", f'{NOTE}\n{skip_launcher_options}\n{run}\nexec {python} "$@"')
+    program = {
+        '"-m megatinybert.task"*': TINY_TASK,
+        '"-m megatinybert.general"*': TINY,
+        '"-m megatinybert.doctor"*': f"{TINY} --no-burst",  # a burst takes 10 s
+    }
+    write_tool(folder / "python", f'{add(program)}\nexec {python} "$@"')
+    write_tool(folder / "tensorboard", f'exec {python} -m tensorboard.main "$@" --inspect')
+    write_tool(folder / "make", f'exec {shutil.which("make")} -C {REPOSITORY} -n "$@"')
     return folder
 
 
-def in_the_small(block: CodeBlock) -> CodeBlock:
-    words = block.text
-    for real, small in IN_THE_SMALL.items():
-        words = words.replace(real, small)
-    return CodeBlock(block.language, words)
+@pytest.fixture(scope="module")
+def noting(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of programs for the PATH of commands that are only read."""
+    folder = tmp_path_factory.mktemp("noting")
+    write_noting_tools(folder)
+    return folder
 
 
-def copy_of_the_repository(folder: Path, page: Path, finished_run: Path) -> None:
-    """The program, and what the page's blocks name but do not make."""
-    for name in PROGRAM:
-        shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / ".venv" / "bin").mkdir(parents=True)
-    (folder / ".venv" / "bin" / "activate").touch()
-    commands = "".join(block.text for block in blocks(page) if block.language in ("sh", "python"))
-    made_there = re.findall(r"--(?:run\.output_dir|output) (\S+)", commands)
-    inputs = INPUTS | {run: lambda path: shutil.copytree(finished_run, path) for run in RUNS}
-    named = {name for name in inputs if name in commands}
-    named |= {name for cause, names in NEEDED_BY.items() if cause in commands for name in names}
-    for name in sorted(named.difference(made_there)):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        inputs[name](folder / name)
-
-
-def run_block(block: CodeBlock, folder: Path, tools: Path, cluster: Path) -> str:
-    """Run one block: what it printed."""
-    name = file_of(block)
-    if name:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(block.text)
-    if block.language == "sh" and any(mark in block.text for mark in SEVERAL_MACHINES):
-        start_on_several_machines(block.text, folder, cluster)
-    elif block.language == "sh":
-        return shell(["sh", "-e", "-c", block.text], folder, tools)
-    elif block.language == "python" and not name:
-        return shell(["python", "-c", block.text], folder, tools)
-    elif block.language == "diff":
-        return shell(["git", "apply", "-"], folder, tools, block.text)
-    elif block.language == "yaml":
-        read_recipe(block.text, folder)
-    elif block.language == "json":
-        json.loads(block.text)
-    return ""
-
-
-def shell(command: list[str], folder: Path, tools: Path, given: str = "", **variables: str) -> str:
-    clean = environment(PYTHONPATH="", **variables)
-    clean["PATH"] = f"{tools}:{clean['PATH']}"
-    command[0] = shutil.which(command[0], path=clean["PATH"]) or command[0]
+def shell(command: list[str], folder: Path, path: str, given: str = "", **variables: str) -> str:
+    """Run a command in `folder`: what it printed."""
+    clean = environment(PYTHONPATH="", **variables) | {"PATH": path}
+    command[0] = shutil.which(command[0], path=path) or command[0]
     done = subprocess.run(
         command, cwd=folder, env=clean, input=given, capture_output=True, text=True, timeout=300, check=False
     )
@@ -243,34 +107,72 @@ def shell(command: list[str], folder: Path, tools: Path, given: str = "", **vari
     return done.stdout + done.stderr
 
 
-def start_on_several_machines(script: str, folder: Path, cluster: Path) -> None:
-    """Run a script of launcher commands, and check that launcher and program understand them."""
+def run_block(block: CodeBlock, folder: Path, running: Path, noting: Path) -> str:
+    """Run one block: what it printed."""
+    path = f"{running}:{environment()['PATH']}"
+    if block.language == "sh" and not is_for_several_machines(block):
+        printed = shell(["sh", "-e", "-c", block.text], folder, path)
+        for call in noted_calls(folder):
+            read_launch(call)
+        return printed
+    if block.language == "python" and not file_of(block):
+        return shell(["python", "-c", block.text], folder, path)
+    read_block(block, folder, noting)
+    return ""
+
+
+def read_block(block: CodeBlock, folder: Path, noting: Path) -> None:
+    """Check one block without running it; files that it holds or writes are written in `folder`."""
+    name = file_of(block)
+    if name:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(block.text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        students = folder / "megatinybert" / "models" / "students"
+        patch.setattr("megatinybert.config.schema.STUDENTS_FOLDER", students)
+        if block.language == "sh":
+            read_commands(block, folder, noting)
+        elif block.language == "python" and not name:
+            check_python(block.text)
+        elif block.language == "python":
+            compile(block.text, name or "", "exec")
+        elif block.language == "diff":
+            shell(["git", "apply", "-"], folder, environment()["PATH"], block.text)
+        elif block.language == "yaml":
+            read_recipe(block.text)
+        elif block.language == "json":
+            json.loads(block.text)
+        else:
+            assert block.language == "text", block
+
+
+def is_for_several_machines(block: CodeBlock) -> bool:
+    return any(mark in block.text for mark in SEVERAL_MACHINES)
+
+
+def read_commands(block: CodeBlock, folder: Path, noting: Path) -> None:
     hosts(folder / "hosts")
-    (folder / "arguments").unlink(missing_ok=True)
-    shell(["sh", "-e", "-c", script], folder, cluster, SLURM_JOB_NODELIST="node-[1-2]")
-    assert dict(runner.fetch_hostfile(str(folder / "hosts"))) == {"node-1": 8, "node-2": 8}
-    calls = [runner.parse_args(json.loads(line)) for line in (folder / "arguments").read_text().splitlines()]
-    assert calls and all((call.hostfile, call.user_script) == ("hosts", "launch/general.sh") for call in calls)
+    shell(["sh", "-e", "-c", block.text], folder, str(noting), SLURM_JOB_NODELIST="node-[1-2]")
+    calls = noted_calls(folder)
     for call in calls:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.chdir(folder)
-            config = load_config(call.user_args)
-            assert load_ds_config(config.deepspeed, config, world_size=16).raw["gradient_accumulation_steps"] == 1
-        if call.no_ssh:
-            assert call.master_addr == "node-1"
-    if any(call.no_ssh for call in calls):
-        assert [call.node_rank for call in calls] == [0, 1]
+        check_call(call)
+    if not is_for_several_machines(block):
+        return
+    assert dict(runner.fetch_hostfile(str(folder / "hosts"))) == {"node-1": 8, "node-2": 8}
+    launches = [read_launch(call) for call in calls]
+    assert launches and all((each.hostfile, each.user_script) == ("hosts", "launch/general.sh") for each in launches)
+    if any(launch.no_ssh for launch in launches):
+        assert [(launch.node_rank, launch.master_addr) for launch in launches] == [(0, "node-1"), (1, "node-1")]
 
 
-def read_recipe(recipe: str, folder: Path) -> None:
+def read_recipe(recipe: str) -> None:
     """Have the program read a recipe, with what it may leave to the command line."""
-    (folder / "block.yaml").write_text(recipe)
+    Path("block.yaml").write_text(recipe)
     sections = yaml.safe_load(recipe)
     given = [] if "model" in sections.get("teacher", {}) else ["--teacher.model", "a"]
     given += [] if {"shards", "text"} & set(sections.get("data", {})) else ["--data.shards", "a", "b"]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        load_config(["--config", "block.yaml", *given])
+    load_config(["--config", "block.yaml", *given])
 
 
 def check_readme(folder: Path, printed: str) -> None:
@@ -293,12 +195,6 @@ def check_task(folder: Path, printed: str) -> None:
     assert {"negative", "positive"} == answers[0]["probabilities"].keys()
 
 
-def check_own_student(folder: Path, printed: str) -> None:
-    for run in ("my-student", "shipped-shape"):
-        shape = json.loads((folder / "runs" / run / "student" / "config.json").read_text())
-        assert [shape[key] for key in ("num_hidden_layers", "hidden_size", "intermediate_size")] == [3, 240, 960]
-
-
 def check_own_objective(folder: Path, printed: str) -> None:
     """The cosine objective ran: its terms alone are there, each between 0 and 2, and the steps changed the student."""
     rows = metrics(folder / "runs" / "cosine")
@@ -312,22 +208,72 @@ def check_own_objective(folder: Path, printed: str) -> None:
     assert rows[2]["held_out/total"] < rows[0]["held_out/total"]
 
 
+def check_own_student(folder: Path) -> None:
+    """Both the folder and the shipped shape are the student that the page speaks of."""
+    teacher = BertConfig()
+    shape = student_config(str(folder / "my_student"), teacher, hidden_dropout=0, attention_dropout=0).to_dict()
+    shipped = json.loads((folder / "megatinybert" / "models" / "students" / "3L-240.json").read_text())
+    assert shipped.items() <= shape.items() and shape["vocab_size"] == teacher.vocab_size
+    assert [shipped[key] for key in ("num_hidden_layers", "hidden_size", "intermediate_size")] == [3, 240, 960]
+
+
 CHECKS = {
     "README.md": check_readme,
     "task.md": check_task,
-    "own-student.md": check_own_student,
     "own-objective.md": check_own_objective,
 }
 
 
-@pytest.mark.parametrize("page", WALKED, ids=lambda page: page.name)
-def test_every_block_runs(page: Path, tmp_path: Path, tools: Path, cluster: Path, golden_run: Path) -> None:
+@pytest.mark.parametrize("page", RUN, ids=lambda page: page.name)
+def test_every_block_runs(page: Path, tmp_path: Path, running: Path, noting: Path, golden_run: Path) -> None:
     copy_of_the_repository(tmp_path, page, golden_run)
-    printed = "".join(run_block(in_the_small(block), tmp_path, tools, cluster) for block in blocks(page))
+    printed = "".join(run_block(block, tmp_path, running, noting) for block in blocks(page))
     CHECKS.get(page.name, lambda folder, printed: None)(tmp_path, printed)
 
 
-@pytest.mark.parametrize("page", WALKED, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", READ, ids=lambda page: page.name)
+def test_every_block_is_understood(page: Path, tmp_path: Path, noting: Path) -> None:
+    copy_of_the_repository(tmp_path, page, None)
+    for block in blocks(page):
+        read_block(block, tmp_path, noting)
+    if page.name == "own-student.md":
+        check_own_student(tmp_path)
+
+
+RUN_OPTIONS = "--teacher.model a --data.shards b"
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "message"),
+    [
+        ("sh", "pip install megatinybert", "pip: not found"),
+        ("sh", "python setup.py install", "setup.py"),
+        ("sh", "python -m megatinybert.trainer", "megatinybert/trainer.py"),
+        ("sh", f"sh launch/general.sh {RUN_OPTIONS} --run.max_stepz 2", "did you mean --run.max_steps"),
+        ("sh", f"deepspeed launch/general.sh {RUN_OPTIONS} --deepspeed zero7", "--deepspeed zero7: no such file"),
+        ("sh", f"deepspeed --hostfiles hosts launch/general.sh {RUN_OPTIONS}", "unrecognized arguments: --hostfiles"),
+        ("sh", f"python -m megatinybert.doctor {RUN_OPTIONS} --no-bursts", "--no-bursts"),
+        ("sh", "sh launch/task.sh three --task.name sst-2", "three: no such action"),
+        ("sh", "python data_prep/build_shards.py --input a --output b", "--tokenizer"),
+        ("sh", "python data_prep/inspect_shards.py a --verifi", "--verifi"),
+        ("sh", "python -c 'from megatinybert.corpus.shards import open_nothing'", "has no open_nothing"),
+        ("sh", "make nothing", "nothing"),
+        ("python", "from megatinybert.corpus.shards import open_nothing", "has no open_nothing"),
+        ("yaml", "run: {max_stepz: 2}", "did you mean --run.max_steps"),
+        ("json", "{,}", "double quotes"),
+        ("toml", "a = 1", "toml"),
+    ],
+)
+def test_a_block_that_is_wrong_is_found(
+    language: str, text: str, message: str, tmp_path: Path, noting: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(REPOSITORY / "launch", tmp_path / "launch")
+    with pytest.raises((Exception, SystemExit)) as refused:
+        read_block(CodeBlock(language, text + "\n"), tmp_path, noting)
+    assert message in str(refused.value) + capsys.readouterr().err
+
+
+@pytest.mark.parametrize("page", [*RUN, *READ], ids=lambda page: page.name)
 def test_every_block_says_what_it_is(page: Path) -> None:
     assert {block.language for block in blocks(page)} <= {"sh", "python", "diff", "yaml", "json", "text"}
     assert not re.search(r"\n\n(?: {4}|\t)\S", prose(page)), "a code block without a fence"

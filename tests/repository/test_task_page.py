@@ -1,4 +1,4 @@
-"""What docs/task.md says of the output folder and the metrics is so; test_readme.py has its options."""
+"""What docs/task.md says of the output folder and the metrics is so; test_option_tables.py has its options."""
 
 from __future__ import annotations
 
