@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
+from megatinybert.config.codec import Encoding
 from megatinybert.config.schema import (
     Count,
     DeepSpeedFile,
@@ -57,7 +58,7 @@ class DataConfig(Section):
         description="in place of shards: files, folders or patterns such as 'data/*.txt'; sharded on first use",
     )
     cache: Text = Field("data/cache", description="folder of the shards that are built of data.text")
-    encoding: Text = Field("utf-8", description="character encoding of data.text")
+    encoding: Encoding = Field("utf-8", description="character encoding of data.text")
     text_key: Text = Field("text", description="key or column of the text where data.text is .jsonl or .parquet")
     document: Literal["auto", "blank-line", "line"] = Field(
         "auto", description="what parts the documents of a .txt file; auto: blank lines where there are any"

@@ -40,7 +40,7 @@ def check_apex() -> Finding:
 
 def check_threads(ranks: int, device: torch.device) -> Finding:
     """Whether the ranks of this machine share its cores well. ranks: on this machine."""
-    cores, threads = len(os.sched_getaffinity(0)), torch.get_num_threads()
+    cores, threads = usable_cores(), torch.get_num_threads()
     text = f"{ranks} rank(s) of {threads} thread(s) on {cores} core(s)"
     fair = max(cores // ranks, 1)
     if device.type != "cpu" or cores // 2 <= ranks * threads <= max(cores, ranks):
