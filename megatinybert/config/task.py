@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -44,19 +43,6 @@ def in_words_of(stage: str, text: str) -> str:
     for option in ("run.global_batch", "run.micro_batch", "optimizer.learning_rate"):
         text = text.replace(f"--{option}", f"--{stage}.{option.partition('.')[2]}")
     return text
-
-
-def in_words_of_task(text: str) -> str:
-    """A message about an option of data_prep/augment.py, with the name that a task distillation has for it."""
-
-    sections = dict.fromkeys(AugmentConfig.model_fields, "augment") | {"seed": "run"}
-    sections |= dict.fromkeys(("data_dir", "labels", "kind", "skip_bad_rows"), "task")
-
-    def name(found: re.Match[str]) -> str:
-        option = found[1].replace("-", "_")
-        return f"--{sections[option]}.{option}" if option in sections else found[0]
-
-    return re.sub(r"--([a-z-]+)(?![\w.-])", name, text.replace("--output ", ""))
 
 
 class TaskTeacherConfig(TeacherConfig):

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from megatinybert.runtime.stopwatch import seconds_of
+from megatinybert.runtime.workers import usable_cores
 
 # TFLOP/s of dense matrix products that add up in float32, from NVIDIA's data sheets at the default power limit; the
 # figures with sparsity are twice these. Names are those of the driver; of one with a dtype left out, it is measured.

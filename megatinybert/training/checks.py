@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from megatinybert.models.apex import apex_state
 from megatinybert.models.load import size_of
 from megatinybert.runtime.findings import Finding
 from megatinybert.runtime.hardware import computes_bfloat16, find_peak, hardware_name
+from megatinybert.runtime.workers import usable_cores
 from megatinybert.samples.mixture import Mixture
 from megatinybert.samples.open import HeldOut, Samples
 from megatinybert.samples.windows import Windows

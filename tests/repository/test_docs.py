@@ -29,7 +29,8 @@ from transformers import BertForPreTraining
 
 from megatinybert.config.deepspeed import load_ds_config
 from megatinybert.config.load import load_config
-from megatinybert.corpus.build import BuildOptions, build_corpus
+from megatinybert.config.shards import BuildOptions
+from megatinybert.corpus.build import build_corpus
 from tests.helpers import fork_server
 from tests.helpers.pages import DOCS, README, CodeBlock, blocks, file_of, prose
 from tests.helpers.published_layout import write_published
@@ -101,7 +102,10 @@ def shards(path: Path) -> None:
     source, tokenizer = path.with_name("text-of-" + path.name), path.with_name("tokenizer-of-" + path.name)
     text(source)
     teacher(tokenizer)
-    build_corpus(BuildOptions([str(source)], str(tokenizer), path, workers=1, validation_fraction=0.1))
+    options = BuildOptions(
+        input=[str(source)], tokenizer=str(tokenizer), output=path, workers=1, validation_fraction=0.1
+    )
+    build_corpus(options)
 
 
 def reviews(path: Path) -> None:
