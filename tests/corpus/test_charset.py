@@ -1,4 +1,4 @@
-"""Names of encodings, and what is said about a wrong one."""
+"""What an encoding is told by, what is said about a wrong one, and replacements that are counted."""
 
 from __future__ import annotations
 
@@ -6,51 +6,11 @@ import codecs
 
 import pytest
 
-from megatinybert.config.codec import codec_name
 from megatinybert.config.flat import OptionNames
-from megatinybert.corpus.charset import advice, contradiction, recognise
+from megatinybert.corpus.charset import REPLACE, advice, contradiction, recognise, replacements
 
 NAMES = OptionNames()
 POEM = "春眠不觉晓、处处闻啼鸟。夜来风雨声、花落知多少。\n白日依山尽、黄河入海流。欲穷千里目、更上一层楼。\n" * 2
-
-
-@pytest.mark.parametrize(
-    ("name", "codec"),
-    [
-        ("utf-8", "utf-8"),
-        ("UTF8", "utf-8"),
-        ("utf-8-sig", "utf-8"),
-        ("GB18030-2000", "gb18030"),
-        ("latin-1", "iso8859-1"),
-        ("shift-jis", "shift_jis"),
-        ("utf-16", "utf-16"),
-        ("iso2022_jp", "iso2022_jp"),  # a codec with a state
-    ],
-)
-def test_a_codec_has_one_name(name: str, codec: str) -> None:
-    assert codec_name(name) == codec
-
-
-@pytest.mark.parametrize(
-    ("name", "nearest"),
-    [
-        ("gb1830", "gb18030"),
-        ("big-5", "big5"),
-        ("uft-8", "utf-8"),
-        ("hex", None),  # bytes to bytes
-        ("rot13", None),  # text to text
-        ("punycode", None),  # not for text in pieces
-        ("idna", None),
-        ("undefined", None),
-        ("a\0b", None),
-        ("", None),
-    ],
-)
-def test_what_is_no_text_codec_is_refused(name: str, nearest: str | None) -> None:
-    with pytest.raises(ValueError) as raised:
-        codec_name(name)
-    hint = f": did you mean {nearest}?" if nearest else ""
-    assert str(raised.value) == f"Python has no such text codec{hint}"
 
 
 @pytest.mark.parametrize("given", ["utf-8", "gb18030", "utf-16"])
@@ -92,3 +52,10 @@ def test_advice_names_what_the_bytes_may_be() -> None:
     assert (
         advice("café au lait\n".encode("latin-1"), "utf-8", NAMES) == "Convert the file, or use --invalid-utf8 replace"
     )
+
+
+def test_replacements_are_counted_where_python_makes_them() -> None:
+    before = replacements()
+    data = b"a\xffb\xc3(" + "\ufffd".encode()  # the last one stands in the text itself
+    assert data.decode("utf-8", REPLACE) == data.decode("utf-8", "replace") == "a\ufffdb\ufffd(\ufffd"
+    assert replacements() - before == 2
