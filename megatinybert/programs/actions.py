@@ -26,6 +26,7 @@ from megatinybert.tasks.development import SCORE
 from megatinybert.tasks.inputs import TaskInputs, open_inputs, settings_of
 from megatinybert.tasks.metrics import measure
 from megatinybert.tasks.predict import logits_of
+from megatinybert.tasks.read import TASK_NAMES
 from megatinybert.tasks.stage import run_stage
 from megatinybert.tasks.stages import answers, finetuning, first_student, layers, masked_lm
 from megatinybert.training.record import write_config
@@ -157,8 +158,8 @@ def _augmented(inputs: TaskInputs) -> Path:
 # What a task calls the options of data_prep/augment.py. It has none for some of them.
 _AUGMENT_NAMES = OptionNames(
     {field: f"--augment.{field}" for field in AugmentConfig.model_fields}
-    | {field: f"--task.{field}" for field in ("data_dir", "labels", "kind", "skip_bad_rows")}
-    | {"task": "--task.name", "tokenizer": "--teacher.tokenizer", "output": "--run.output_dir", "seed": "--run.seed"}
+    | TASK_NAMES
+    | {"tokenizer": "--teacher.tokenizer", "output": "--run.output_dir", "seed": "--run.seed"}
     | {field: f"--{field} of data_prep/augment.py" for field in ("workers", "device", "resume")}
 )
 

@@ -58,7 +58,7 @@ def augment(options: AugmentOptions, show_progress: bool = True) -> AugmentRepor
     was killed. After any of them, and after a kill, the same call goes on with `resume`.
     """
     began = time.monotonic()
-    files = open_task(options.task, options.data_dir, options.labels, options.kind)
+    files = _open_task(options)
     settings = _settings(options, files.task)
     splitter = Splitter(load_tokenizer(options.reader), options.segmenter, options.names["segmenter"])
     plan = _plan(options, settings, files, _check_model(options))
@@ -66,7 +66,7 @@ def augment(options: AugmentOptions, show_progress: bool = True) -> AugmentRepor
     if output.finished:
         return AugmentReport(output.finished.totals, True, time.monotonic() - began)
 
-    rows = _Rows(files.task, files.train, options.skip_bad_rows)
+    rows = _Rows(files.task, files.train, options.skip_bad_rows, options.names["skip_bad_rows"])
     skipped = Skipped()
     count = rows.count(skipped)
     selected = select(count, options.rows, options.seed)
@@ -87,7 +87,7 @@ def check_made_by(options: AugmentOptions) -> None:
     """
     made_by = plan_of(options.output)
     if made_by:
-        files = open_task(options.task, options.data_dir, options.labels, options.kind)
+        files = _open_task(options)
         plan = _plan(options, _settings(options, files.task), files, str(made_by.inputs["model"]))
         refuse_other_plan(options.output, made_by, plan, options.names)
 
@@ -102,21 +102,27 @@ def select(count: int, rows: int, seed: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Rows:
-    """The rows of a training file, which is read several times rather than kept in memory."""
+    """The rows of a training file, which is read several times rather than kept in memory. option: of `skip_bad`."""
 
     task: Task
     path: Path
     skip_bad: bool
+    option: str
 
     def __iter__(self) -> Iterator[Row]:
-        return read_rows(self.task, self.path, Skipped() if self.skip_bad else None)
+        return read_rows(self.task, self.path, Skipped() if self.skip_bad else None, option=self.option)
 
     def count(self, skipped: Skipped) -> int:
         """Read every row, so that a bad one shows before the long work. skipped: takes those that do not count."""
-        return sum(1 for _ in read_rows(self.task, self.path, skipped if self.skip_bad else None))
+        rows = read_rows(self.task, self.path, skipped if self.skip_bad else None, option=self.option)
+        return sum(1 for _ in rows)
 
     def only(self, selected: np.ndarray) -> Iterator[Row]:
         return (row for row, yes in zip(self, selected, strict=True) if yes)
+
+
+def _open_task(options: AugmentOptions) -> TaskFiles:
+    return open_task(options.task, options.data_dir, options.labels, options.kind, options.names)
 
 
 def _settings(options: AugmentOptions, task: Task) -> Settings:
