@@ -2,7 +2,7 @@
 
     python benchmarks/attention.py [--lengths 64 128 ...] [--repeats 10]
 
-The table it prints is the reason for `_FLOAT32_BELOW` in megatinybert/models/capture.py; see benchmarks/README.md.
+The table it prints is the reason for `_FLOAT32_BELOW` in megatinybert/models/attention.py; see benchmarks/README.md.
 """
 
 from __future__ import annotations

@@ -26,7 +26,8 @@ from transformers import BertConfig, BertForMaskedLM
 
 from benchmarks.measure import environment, interleave
 from megatinybert.config.schema import shipped_students
-from megatinybert.models.load import student_config, teacher_dtype
+from megatinybert.models.configuration import student_config
+from megatinybert.models.load import teacher_dtype
 from megatinybert.runtime import dist
 from megatinybert.runtime.files import write_atomically
 from megatinybert.tasks.augment.masked_lm import Filler, Query, top_ids

@@ -11,7 +11,7 @@ from transformers import BertConfig, BertModel
 from megatinybert.config.deepspeed import load_ds_config
 from megatinybert.config.load import GeneralConfig, load_config
 from megatinybert.corpus.shards import bin_path, idx_path, write_index
-from megatinybert.models.load import read_bert_config
+from megatinybert.models.configuration import read_bert_config
 
 
 @dataclass(frozen=True)

@@ -45,11 +45,10 @@ from benchmarks.memory import peak_growth
 from megatinybert.config.general import DataConfig
 from megatinybert.corpus.shards import TokenShard, open_corpus
 from megatinybert.runtime.files import write_atomically
-from megatinybert.samples.order import SampleOrder
+from megatinybert.samples.order import GROUP, SampleOrder
 from megatinybert.samples.windows import TokenStream, Windows
 
 _BLOCK = 4096  # what the documentation advises for a slow disk
-_GROUP: int = DataConfig.model_fields["shuffle_group"].default
 _PAIRS: float = DataConfig.model_fields["pair_probability"].default
 _ORDERS = {"full": 1, f"blocks of {_BLOCK:,}": _BLOCK}
 _VIRTUAL = [10**power for power in range(6, 14)]  # tokens
@@ -108,7 +107,7 @@ def _cold(folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
         for random in (False, True):
             windows = _open(open_corpus(folder).shards, options.length, block)
             # The first group is that much smaller where the block that is cut short by the corpus is among it.
-            group = block * _GROUP - -windows.samples % block
+            group = block * GROUP - -windows.samples % block
             drawn = min(group if block > 1 else _COLD_WINDOWS, windows.samples)
             found = cold_read(windows, drawn, options.batch, random)
             rows.append({"order": name, "random": random, "windows": drawn, "found": found})
@@ -168,7 +167,7 @@ def _order(options: argparse.Namespace) -> list[dict[str, Any]]:
     functions: dict[tuple[int, str], Callable[[], None]] = {}
     for tokens in _VIRTUAL:
         for name, block in _ORDERS.items():
-            order = SampleOrder(tokens // stride, 0, block, _GROUP)
+            order = SampleOrder(tokens // stride, 0, block)
             functions[tokens, name] = partial(_draw_order, order, options.batch, calls)
     times = interleave(functions, options.repeats, torch.device("cpu"))
     return [
@@ -189,7 +188,7 @@ def _draw_order(order: SampleOrder, batch: int, calls: int) -> None:
 
 
 def _open(shards: list[TokenShard], length: int, block: int) -> Windows:
-    return Windows(TokenStream(shards), length, SPECIAL, SPECIAL.vocab_size, _PAIRS, 0, block, _GROUP)
+    return Windows(TokenStream(shards), length, SPECIAL, SPECIAL.vocab_size, _PAIRS, 0, block)
 
 
 def table(results: dict[str, Any]) -> str:

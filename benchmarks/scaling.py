@@ -29,7 +29,7 @@ from transformers import BertConfig, BertModel
 
 from benchmarks.job import write_corpus
 from benchmarks.measure import Times, environment, turns
-from megatinybert.models.load import read_bert_config
+from megatinybert.models.configuration import read_bert_config
 from megatinybert.runtime.files import write_atomically
 from megatinybert.runtime.workers import usable_cores
 

@@ -26,7 +26,7 @@ from benchmarks.measure import Times, environment, interleave, native_dtypes
 from benchmarks.memory import step_memory
 from megatinybert.config.schema import Quantize, shipped_students
 from megatinybert.models.compiled import compiler_problem
-from megatinybert.models.load import read_bert_config
+from megatinybert.models.configuration import read_bert_config
 from megatinybert.runtime import dist
 from megatinybert.runtime.hardware import large_product
 

@@ -23,12 +23,14 @@ from megatinybert.config.general import ObjectiveConfig
 from megatinybert.corpus.shards import open_corpus
 from megatinybert.corpus.tokenizer import SpecialIds
 from megatinybert.models.capture import Features
+from megatinybert.models.configuration import read_bert_config
 from megatinybert.models.layer_map import resolve_layer_map
-from megatinybert.models.load import Teacher, load_teacher, read_bert_config, teacher_dtype
+from megatinybert.models.load import Teacher, load_teacher, teacher_dtype
 from megatinybert.objectives.base import Objective, Term
 from megatinybert.objectives.tinybert import TinyBert
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.stopwatch import Stopwatch
+from megatinybert.runtime.trainees import Trainees
 from megatinybert.samples.windows import TokenStream, Windows
 from megatinybert.tracking.flops import forward_flops, training_flops
 from megatinybert.training.engine import build_engine, micro_batches_ahead, rank_micro_batches, train_step
@@ -169,7 +171,7 @@ class EngineStep:
     def _step(self, watch: Stopwatch) -> None:
         (step, batches), config = next(self._steps), self._bench.config
         rate = config.optimizer.learning_rate
-        train_step({"student": self._engine}, self._teacher, batches, step, config.run.seed, rate, watch)
+        train_step(Trainees({"student": self._engine}), self._teacher, batches, step, config.run.seed, rate, watch)
 
 
 class Floor(Objective):

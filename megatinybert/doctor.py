@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import sys
-import textwrap
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from megatinybert.config.load import ConfigError, GeneralConfig, load_config
-from megatinybert.runtime.findings import Finding, Findings
+from megatinybert.config.load import ConfigError, load_config
+from megatinybert.programs.doctor import examine, findings_table
+from megatinybert.runtime.findings import Findings
 from megatinybert.runtime.versions import check_versions
-
-if TYPE_CHECKING:
-    from megatinybert.programs.estimate import Estimate
-    from megatinybert.programs.prepare import Inputs
-    from megatinybert.runtime.dist import World
 
 USAGE = """\
 usage:
@@ -57,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if any(finding.level == "fail" for finding in check_versions()):
         findings = Findings()
         findings.add(*check_versions())  # nothing else can be looked at without these
-        print(_report(findings))
+        print(findings_table(findings))
         return 1
 
     from megatinybert.runtime import dist
@@ -72,95 +65,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         dist.stop()
     return 1 if findings.failed else 0
-
-
-def examine(config: GeneralConfig, ranks: int | None, burst: bool, world: World, began: float) -> Findings:
-    """Look, and print what is found. world: this process alone. began: its start, by time.perf_counter."""
-    from deepspeed.accelerator import get_accelerator
-
-    from megatinybert.programs.estimate import estimate
-    from megatinybert.programs.prepare import prepare, silence_transformers
-    from megatinybert.runtime.dist import World
-    from megatinybert.training.checks import check_accelerator, check_apex
-
-    silence_transformers()
-    ranks = ranks or get_accelerator().device_count()
-    findings = Findings()
-    findings.add(check_accelerator(world.device), check_apex())
-    inputs = prepare(config, World(0, ranks, world.device), findings)
-    if inputs:
-        findings.add(_where_it_starts(inputs))
-    print(_report(findings), flush=True)
-    if inputs and burst and inputs.first_step < inputs.max_steps:
-        print("\nmeasuring ...", file=sys.stderr, flush=True)
-        start_up = time.perf_counter() - began
-        found = findings.attempt("burst", estimate, config, inputs, ranks, world)
-        print("\n" + (estimate_table(found, start_up, ranks) if found else _report(findings)))
-    return findings
-
-
-def _report(findings: Findings) -> str:
-    rows = table([(finding.level, finding.subject, finding.text) for finding in findings.all])
-    failures, warnings = (len(findings.texts(level)) for level in ("fail", "warn"))
-    refused = " A run would refuse to start." if failures else ""
-    return f"{rows}\n\n{failures} wrong, {warnings} to look at.{refused}"
-
-
-def _where_it_starts(inputs: Inputs) -> Finding:
-    done, steps = inputs.first_step, inputs.max_steps
-    if inputs.start is None:
-        text = "new: the run begins at step 0"
-    elif done >= steps:
-        text = f"{inputs.start} is the end of this run: nothing is left to do but to export the student"
-    else:
-        text = f"the run continues from {inputs.start}: {done:,} of {steps:,} steps are done"
-    return Finding("ok", "output folder", text)
-
-
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Align rows of cells; the last one of each is broken into lines to fit the terminal."""
-    widths = [max(len(row[column]) for row in rows) + 2 for column in range(len(rows[0]) - 1)]
-    width = max(shutil.get_terminal_size((120, 24)).columns, 80) - sum(widths)
-    lines = []
-    for *cells, text in rows:
-        parts = [
-            part
-            for line in text.splitlines()
-            for part in textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False)
-        ]
-        start = "".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
-        lines += [start + parts[0], *(" " * len(start) + part for part in parts[1:])]
-    return "\n".join(lines)
-
-
-def estimate_table(found: Estimate, start_up: float, ranks: int) -> str:
-    """What the run will take. start_up: seconds that the doctor itself took to get so far."""
-    from megatinybert.training.disk import size
-
-    step = sum(found.parts.values())
-    shares = ", ".join(f"{name} {100 * seconds / step:.0f} %" for name, seconds in found.parts.items())
-    alone = f"{found.measured_steps} steps measured on one process of this machine"
-    if ranks > 1:
-        alone += f", with the share of one of {ranks} ranks: their waiting for one another is not in it"
-    parts = [f"start-up {duration(start_up)}", f"steps {duration(found.steps * step)}"]
-    parts += [f"{each.times} x {each.name} {duration(each.times * each.seconds)}" for each in found.occasions]
-    rows = {
-        "to do": f"{found.steps:,} steps, {found.steps * found.tokens_per_step:,} tokens",
-        "speed": f"{found.tokens_per_second:,.0f} tokens/s, {step:.3g} s a step ({alone})",
-        "of a step": shares,
-        "time": f"{duration(start_up + found.seconds)}: {', '.join(parts)}",
-        "memory": f"{size(found.peak_bytes)} at the most in that process",
-        "checkpoint": size(found.checkpoint_bytes),
-    }
-    return table(list(rows.items()))
-
-
-def duration(seconds: float) -> str:
-    """A time for people."""
-    for limit, unit in ((120, 1), (7200, 60), (172_800, 3600)):
-        if seconds < limit:
-            return f"{seconds / unit:.3g} {({1: 's', 60: 'minutes', 3600: 'hours'})[unit]}"
-    return f"{seconds / 86_400:.3g} days"
 
 
 def _count(text: str) -> int:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.helpers import toys
+from tests.helpers import apex_packages, toys
 from tests.scripts.golden import golden_options
 
 if TYPE_CHECKING:
@@ -73,6 +74,15 @@ def pinned_versions(monkeypatch: pytest.MonkeyPatch) -> None:
     pins = {name: wanted.tested for name, wanted in PACKAGES.items()}
     installed = importlib.metadata.version
     monkeypatch.setattr(importlib.metadata, "version", lambda name: pins.get(name) or installed(name))
+
+
+@pytest.fixture
+def install_apex(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], None]]:
+    """A function that puts a folder with a stand-in for apex (tests/helpers/apex_packages.py) first on sys.path."""
+    before = apex_packages.forget_apex()
+    yield lambda folder: monkeypatch.syspath_prepend(str(folder))
+    apex_packages.forget_apex()
+    sys.modules.update(before)
 
 
 @pytest.fixture(scope="session")

@@ -20,12 +20,12 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 Precision = Literal["fp32", "bf16", "fp16", "bf16-autocast"]
 
 # The keys of DeepSpeed 0.19.8 (runtime/config.py) that mean something in this program.
-_FROM_RECIPE = {
-    "train_batch_size": "--run.global_batch",
-    "train_micro_batch_size_per_gpu": "--run.micro_batch",
-    "gradient_accumulation_steps": "--run.global_batch / (--run.micro_batch x ranks)",
-    "gradient_clipping": "--optimizer.gradient_clipping",
-}
+_FROM_RECIPE = (
+    "train_batch_size",
+    "train_micro_batch_size_per_gpu",
+    "gradient_accumulation_steps",
+    "gradient_clipping",
+)
 _OTHERS = (
     *("zero_optimization", "bf16", "fp16", "torch_autocast", "data_types"),
     *("communication_data_type", "prescale_gradients", "gradient_predivide_factor", "disable_allgather"),
@@ -70,8 +70,10 @@ def load_ds_config(name: str, config: TrainingConfig, world_size: int) -> DeepSp
     problems = [*_unknown_keys(raw)]
     stage, precision = _mode(raw, problems)
     micro_batch, accumulation_steps = resolve_batch(config, world_size)
+    batch, rows = f"--{config.section}.global_batch", f"--{config.section}.micro_batch"
+    options = (batch, rows, f"{batch} / ({rows} x ranks)", "--optimizer.gradient_clipping")
     values = (config.run.global_batch, micro_batch, accumulation_steps, config.optimizer.gradient_clipping)
-    for (key, option), value in zip(_FROM_RECIPE.items(), values, strict=True):
+    for key, option, value in zip(_FROM_RECIPE, options, values, strict=True):
         written = raw.get(key, "auto")
         if written != "auto" and (written != value or isinstance(written, bool)):
             problems.append(f'{key} {json.dumps(written)} is not {option} {value}: write "auto", or make them equal')

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from megatinybert.config.codec import Encoding
+from megatinybert.config.removed import REMOVED
 from megatinybert.config.schema import (
     Count,
     DeepSpeedFile,
@@ -76,7 +77,6 @@ class DataConfig(Section):
         1,
         description="neighbouring windows read together; 1 is a full shuffle, thousands suit a shared disk",
     )
-    shuffle_group: Count = Field(64, description="blocks whose windows are mixed together")
     held_out_windows: Whole = Field(256, ge=3, description="windows of the held-out measurements")
 
     @field_validator("text")
@@ -127,6 +127,8 @@ class MaskedLmConfig(Section):
 class GeneralConfig(ProgramConfig):
     """All options of general distillation: a `TrainingConfig`, and what is its own."""
 
+    removed = REMOVED
+
     teacher: GeneralTeacherConfig = GeneralTeacherConfig()
     student: StudentConfig = StudentConfig()
     data: DataConfig
@@ -137,6 +139,10 @@ class GeneralConfig(ProgramConfig):
     run: RunConfig = RunConfig()
     monitor: MonitorConfig = MonitorConfig()
     deepspeed: DeepSpeedFile = "ds_configs/zero1.json"
+
+    @property
+    def section(self) -> str:
+        return "run"
 
     @field_validator("objective")
     @classmethod

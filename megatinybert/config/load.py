@@ -72,7 +72,10 @@ def load_options(argv: list[str], program: Program[Schema]) -> Schema:
     overrides, recipe, print_config = _read_arguments(argv, options, problems)
     written = read_recipe(recipe, options, problems) if recipe is not None else {}
     for name, given in [*written.items(), *overrides.items()]:
-        if name not in options:
+        fixed = program.schema.removed.get(name)
+        if fixed and not fixed.agrees(given.value):
+            problems.append(f"{label(name, given)}: fixed at {fixed.value} and no option any more, as {fixed.reason}")
+        elif not fixed and name not in options:
             meant = nearest(name, options)
             hint = f"did you mean --{meant}?" if meant else "--help lists all options"
             problems.append(f"{label(name, given)}: no such option; {hint}")
@@ -94,7 +97,7 @@ def resolve_batch(config: TrainingConfig, world_size: int) -> tuple[int, int]:
 
     Raises ConfigError with nearby valid choices where there is no such pair.
     """
-    return split_batch(config.run.global_batch, config.run.micro_batch, world_size)
+    return split_batch(config.run.global_batch, config.run.micro_batch, world_size, config.section)
 
 
 def dump_yaml(config: ProgramConfig) -> str:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from megatinybert.config.removed import Fixed
 
 STUDENTS_FOLDER = Path(__file__).parents[1] / "models" / "students"
 LARGEST_AUTOMATIC_MICRO_BATCH = 32
@@ -57,8 +59,8 @@ FractionAboveZero = Annotated[float, Field(gt=0, le=1), BeforeValidator(_no_trut
 FractionBelowOne = Annotated[float, Field(ge=0, lt=1), BeforeValidator(_no_truth_value)]
 
 
-def split_batch(global_batch: int, micro_batch: int | None, world_size: int) -> tuple[int, int]:
-    """(micro batch, accumulation steps); see `config.resolve_batch`."""
+def split_batch(global_batch: int, micro_batch: int | None, world_size: int, section: str = "run") -> tuple[int, int]:
+    """(micro batch, accumulation steps); see `load.resolve_batch`. section: of the two options."""
     unit = world_size * (micro_batch or 1)
     share = global_batch // world_size
     if global_batch % unit == 0:
@@ -67,16 +69,16 @@ def split_batch(global_batch: int, micro_batch: int | None, world_size: int) -> 
             micro_batch = next(size for size in sizes if share % size == 0)
         return micro_batch, share // micro_batch
     below = global_batch - global_batch % unit
-    fixes = "--run.global_batch " + (f"{below} or {below + unit}" if below else f"{unit}")
+    fixes = f"--{section}.global_batch " + (f"{below} or {below + unit}" if below else f"{unit}")
     ranks = "1 rank" if world_size == 1 else f"{world_size} ranks"
     if micro_batch is None:
-        raise ConfigError(f"--run.global_batch {global_batch} is not a multiple of {ranks}; try {fixes}")
+        raise ConfigError(f"--{section}.global_batch {global_batch} is not a multiple of {ranks}; try {fixes}")
     if global_batch % world_size == 0:
         divisors = [size for size in range(1, share + 1) if share % size == 0]
         around = [d for d in divisors if d < micro_batch][-1:] + [d for d in divisors if d > micro_batch][:1]
-        fixes += f", or --run.micro_batch {' or '.join(map(str, around))}"
-    factors = f"--run.micro_batch {micro_batch} x {ranks}"
-    raise ConfigError(f"--run.global_batch {global_batch} is not a multiple of {factors}; try {fixes}")
+        fixes += f", or --{section}.micro_batch {' or '.join(map(str, around))}"
+    factors = f"--{section}.micro_batch {micro_batch} x {ranks}"
+    raise ConfigError(f"--{section}.global_batch {global_batch} is not a multiple of {factors}; try {fixes}")
 
 
 class Section(BaseModel):
@@ -251,10 +253,15 @@ class TrainingConfig(Protocol):
     def run(self) -> RunConfig: ...
     @property
     def deepspeed(self) -> str: ...
+    @property
+    def section(self) -> str:
+        """Of the options that are called run.global_batch, run.micro_batch and optimizer.learning_rate here."""
 
 
 class ProgramConfig(Section):
-    """All options of a program."""
+    """All options of a program. removed: those that it had, by dotted name."""
+
+    removed: ClassVar[Mapping[str, Fixed]] = {}
 
     @staticmethod
     def without_effect(values: Mapping[str, Any]) -> dict[str, str]:

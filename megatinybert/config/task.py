@@ -9,7 +9,6 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from megatinybert.config.load import Program
 from megatinybert.config.schema import (
-    ConfigError,
     Count,
     DeepSpeedFile,
     FractionAboveZero,
@@ -36,13 +35,6 @@ ACTIONS = ("teacher", "augment", "one", "two", "eval", "predict", "all")
 # Where a stage's epochs are not given: tokens that it sees in all, which suits two CPU cores, and the most passes.
 TOKENS_BY_DEFAULT, MOST_EPOCHS = 500_000, 20
 _EPOCHS = f"passes over the rows (null: as many as hold {TOKENS_BY_DEFAULT:,} tokens, at most {MOST_EPOCHS}"
-
-
-def in_words_of(stage: str, text: str) -> str:
-    """A message about an option of general distillation, with the name that a stage has for it."""
-    for option in ("run.global_batch", "run.micro_batch", "optimizer.learning_rate"):
-        text = text.replace(f"--{option}", f"--{stage}.{option.partition('.')[2]}")
-    return text
 
 
 class TaskTeacherConfig(TeacherConfig):
@@ -190,10 +182,7 @@ class TaskConfig(ProgramConfig):
     @field_validator("finetune", "mlm", "one", "two")
     @classmethod
     def _whole_micro_batches(cls, stage: StageConfig, info: ValidationInfo) -> StageConfig:
-        try:
-            split_batch(stage.global_batch, stage.micro_batch, world_size=1)
-        except ConfigError as error:
-            raise ValueError(in_words_of(str(info.field_name), str(error))) from error
+        split_batch(stage.global_batch, stage.micro_batch, world_size=1, section=str(info.field_name))
         return stage
 
     @model_validator(mode="after")

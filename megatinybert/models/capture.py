@@ -1,8 +1,8 @@
 """Per-layer queries, keys and hidden states out of a Transformers encoder, without its attention scores.
 
 Transformers lets a named function stand in for a model's attention; ours notes the queries and keys it is given and
-passes them on to the library's own scaled-dot-product attention. Where they are noted is an argument of the call, so
-there is no shared state: two models, or two calls, never see each other's tensors.
+passes them on to `attention.attend`. Where they are noted is an argument of the call, so there is no shared state: two
+models, or two calls, never see each other's tensors.
 """
 
 from __future__ import annotations
@@ -12,21 +12,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from transformers import AttentionInterface, PreTrainedModel
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
+from megatinybert.models.attention import attend
 from megatinybert.models.head_logits import head_logits
 
 ATTENTION_NAME = "megatinybert_capture"
-# Below this length, torch's attention on a CPU without AMX has a faster backward pass in float32 than in bfloat16
-# (benchmarks/README.md, "The student's attention on a CPU").
-_FLOAT32_BELOW = 512
-_HAS_AMX = torch.cpu._is_amx_tile_supported()
-# What head widths have to be a multiple of on CUDA: any other has no kernel there in float32 or with a mask, and falls
-# back to one that holds the scores (`check_head_dim_size_mem_efficient` in PyTorch's sdp_utils.cpp).
-_CUDA_MULTIPLE = 8
 MODEL_INPUTS = ("input_ids", "token_type_ids", "position_ids", "attention_mask")
 
 
@@ -36,7 +28,7 @@ class Features:
 
     hidden_states: (B, S, D) each; entry 0 is the embedding output, entry i + 1 the output of layer i.
     queries, keys: (B, H, S, D / H) each, one per layer, not scaled.
-    logits: what the model's head says, as heads.head_logits gives it; None of a model without one.
+    logits: what the model's head says, as head_logits.head_logits gives it; None of a model without one.
     """
 
     hidden_states: list[Tensor] = field(default_factory=list)
@@ -57,37 +49,7 @@ def _captured_attention(
     if capture is not None:
         capture.queries.append(query)
         capture.keys.append(key)
-    if _needs_padding(query):
-        return _padded_attention(module, query, key, value, attention_mask, **kwargs)
-    if not _is_faster_in_float32(query):
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
-    with torch.autocast("cpu", enabled=False):  # it would narrow them again
-        wide = query.float(), key.float(), value.float()
-        context, weights = sdpa_attention_forward(module, *wide, attention_mask, **kwargs)
-    return context.to(query.dtype), weights
-
-
-def _padded_attention(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any
-) -> tuple[Tensor, Tensor | None]:
-    """The same in heads that are filled up with zeros, which change no score and are cut off the result."""
-    width = query.shape[-1]
-    if kwargs.get("scaling") is None:
-        kwargs["scaling"] = width**-0.5  # not that of the filled-up width
-    missing = -width % _CUDA_MULTIPLE
-    query, key, value = (functional.pad(tensor, (0, missing)) for tensor in (query, key, value))
-    context_BSHD, weights = sdpa_attention_forward(module, query, key, value, mask, **kwargs)
-    return context_BSHD[..., :width], weights
-
-
-def _needs_padding(query_BHSD: Tensor) -> bool:
-    return query_BHSD.device.type == "cuda" and query_BHSD.shape[-1] % _CUDA_MULTIPLE != 0
-
-
-def _is_faster_in_float32(query_BHSD: Tensor) -> bool:
-    trained_in_bf16 = query_BHSD.dtype == torch.bfloat16 and query_BHSD.requires_grad
-    short_on_cpu = query_BHSD.device.type == "cpu" and query_BHSD.shape[2] < _FLOAT32_BELOW
-    return trained_in_bf16 and short_on_cpu and not _HAS_AMX
+    return attend(module, query, key, value, attention_mask, **kwargs)
 
 
 # Both registrations are needed: without the second, Transformers drops the padding mask in silence.

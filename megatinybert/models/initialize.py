@@ -7,7 +7,8 @@ from pathlib import Path
 
 from transformers import BertModel
 
-from megatinybert.models.load import load_encoder, read_bert_config
+from megatinybert.models.configuration import read_bert_config
+from megatinybert.models.load import load_encoder
 
 STUDENT_FOLDER = "student"  # in the output folder of a run
 

@@ -16,7 +16,8 @@ from torch import Tensor
 from transformers import BertForSequenceClassification
 from transformers.utils import SAFE_WEIGHTS_NAME, WEIGHTS_NAME, cached_file
 
-from megatinybert.models.load import UNREADABLE, first_line, load_model, read_bert_config
+from megatinybert.models.configuration import first_line, read_bert_config
+from megatinybert.models.load import UNREADABLE, load_model
 
 _CLASSIFIER = "classifier.weight"
 PROJECTION = "fit_dense"  # and "fit_denses"

@@ -20,16 +20,18 @@ from megatinybert.programs.answer import evaluate, predict
 from megatinybert.runtime.differences import refuse_differences
 from megatinybert.runtime.dist import World, check_shared
 from megatinybert.runtime.files import write_atomically
+from megatinybert.runtime.findings import Findings
 from megatinybert.tasks.augment.run import AugmentReport, augment, check_made_by
 from megatinybert.tasks.classifiers import as_teacher, load_fine_tuned
 from megatinybert.tasks.development import SCORE
 from megatinybert.tasks.inputs import TaskInputs, open_inputs, settings_of
-from megatinybert.tasks.metrics import measure
+from megatinybert.tasks.metrics import compute_metrics
 from megatinybert.tasks.predict import logits_of
 from megatinybert.tasks.read import TASK_NAMES
-from megatinybert.tasks.stage import run_stage
 from megatinybert.tasks.stages import answers, finetuning, first_student, layers, masked_lm
 from megatinybert.training.record import write_config
+from megatinybert.training.run import run_stage
+from megatinybert.training.stage import Stage
 
 
 def run_task(asked: tuple[str, TaskConfig], world: World) -> None:
@@ -38,8 +40,12 @@ def run_task(asked: tuple[str, TaskConfig], world: World) -> None:
     Raises ValueError for what the user can put right, before it costs time where that can be seen; `fit.NonFiniteLoss`.
     """
     action, config = asked
-    inputs = open_inputs(config, world)
+    findings = Findings()
+    inputs = open_inputs(config, world, findings)
+    world.refuse(findings.texts("fail"))
+    assert inputs  # without failures there are inputs
     check_shared(inputs.output, world)
+    world.say_each(f"warning: {each.subject}: {each.text}" for each in findings.all if each.level == "warn")
     if world.is_main:
         recipe = config.model_copy(update={"predict": PredictConfig()})  # which no later action should find in it
         write_config(inputs.output, recipe, settings_of(config, "two", world), None, world)
@@ -47,13 +53,18 @@ def run_task(asked: tuple[str, TaskConfig], world: World) -> None:
         _ACTIONS[part](inputs, world)
 
 
+def _train(world: World, describe: Callable[[], Stage]) -> None:
+    """Open a stage on every rank, then train it."""
+    run_stage(world.together(describe), Findings(), world)
+
+
 def _teacher(inputs: TaskInputs, world: World) -> None:
     name = inputs.config.teacher.model
     _check_rows_differ(inputs, world)
-    if has_classifier(name):
+    if world.together(lambda: has_classifier(name)):
         world.say(f"teacher: {name} is fine-tuned already")
     else:
-        run_stage(finetuning(inputs, inputs.rows(inputs.files.train, "training rows"), world), inputs, world)
+        _train(world, lambda: finetuning(inputs, inputs.rows(inputs.files.train, "training rows"), world))
     _check_teacher(inputs, world)
 
 
@@ -63,9 +74,8 @@ def _augment(inputs: TaskInputs, world: World) -> None:
     if wanted.copies == 0:
         world.say("augment: left out (--augment.copies 0)")
         return
-    if wanted.model is None and not has_mlm_head(name):
-        rows = inputs.rows(inputs.files.train, "rows of the masked-LM")
-        run_stage(masked_lm(inputs, rows, world), inputs, world)
+    if wanted.model is None and not world.together(lambda: has_mlm_head(name)):
+        _train(world, lambda: masked_lm(inputs, inputs.rows(inputs.files.train, "rows of the masked-LM"), world))
         name = str(inputs.output / "mlm")
     options = _augment_options(inputs, name)
     options.output.parent.mkdir(parents=True, exist_ok=True)
@@ -85,24 +95,28 @@ def _one(inputs: TaskInputs, world: World) -> None:
     if _leaves_out_one(inputs.config):
         world.say("stage one: left out (--one.epochs 0)")
         return
-    teacher = _fine_tuned_teacher(inputs)
+    teacher = world.together(lambda: _fine_tuned_teacher(inputs))
     _check_teacher(inputs, world)
-    rows = inputs.rows(_training_file(inputs, world), "training rows")
-    run_stage(layers(inputs, teacher, rows, world), inputs, world)
+    file = _training_file(inputs, world)
+    _train(world, lambda: layers(inputs, teacher, inputs.rows(file, "training rows"), world))
 
 
 def _two(inputs: TaskInputs, world: World) -> None:
-    config, name = inputs.config, _fine_tuned_teacher(inputs)
+    config, name = inputs.config, world.together(lambda: _fine_tuned_teacher(inputs))
     _check_teacher(inputs, world)
-    model = load_fine_tuned(name, "teacher", inputs.task, config.teacher.labels)
-    teacher = as_teacher(model, teacher_dtype(config.teacher.dtype, world.device), world.device)
-    body = first_student(inputs, name)[0] if _leaves_out_one(config) else _student_of_one(inputs)
-    rows = inputs.rows(_training_file(inputs, world), "training rows")
-    run_stage(answers(inputs, teacher, body, rows, world), inputs, world)
+    file = _training_file(inputs, world)
+
+    def describe() -> Stage:
+        model = load_fine_tuned(name, "teacher", inputs.task, config.teacher.labels)
+        teacher = as_teacher(model, teacher_dtype(config.teacher.dtype, world.device), world.device)
+        body = first_student(inputs, name)[0] if _leaves_out_one(config) else _student_of_one(inputs)
+        return answers(inputs, teacher, body, inputs.rows(file, "training rows"), world)
+
+    _train(world, describe)
 
 
 def _eval(inputs: TaskInputs, world: World) -> None:
-    teacher = _fine_tuned_teacher(inputs)
+    teacher = world.together(lambda: _fine_tuned_teacher(inputs))
     world.first(lambda: evaluate(inputs, teacher, _student(inputs), world.device))
 
 
@@ -191,13 +205,17 @@ def _training_file(inputs: TaskInputs, world: World) -> Path:
     """What the student trains on. Raises ValueError where it is not there, or made otherwise. Every rank calls it."""
     if inputs.config.augment.copies == 0:
         return inputs.files.train
-    if not _augmented(inputs).is_file():
-        raise ValueError(
-            f"{_augmented(inputs)} is not there yet: run augment first, or train without it by --augment.copies 0"
-        )
 
     options = _augment_options(inputs, inputs.config.augment.model or inputs.config.teacher.model)
-    world.first(lambda: check_made_by(options))
+
+    def check() -> None:
+        if not _augmented(inputs).is_file():
+            raise ValueError(
+                f"{_augmented(inputs)} is not there yet: run augment first, or train without it by --augment.copies 0"
+            )
+        check_made_by(options)
+
+    world.first(check)
     return _augmented(inputs)
 
 
@@ -207,7 +225,7 @@ def _leaves_out_one(config: TaskConfig) -> bool:
 
 def _check_rows_differ(inputs: TaskInputs, world: World) -> None:
     """Raise ValueError for development rows that are all alike: no answer to them says which model is better."""
-    split, rows = next(iter(inputs.dev.items()))
+    split, rows = next(iter(world.together(lambda: inputs.dev).items()))
     if (rows.gold != rows.gold[0]).any():
         return
     text = (
@@ -226,8 +244,8 @@ def _refuse(text: str, inputs: TaskInputs, world: World) -> None:
 
 def _check_teacher(inputs: TaskInputs, world: World) -> None:
     """Raise ValueError for a teacher that is no better on the development rows than one answer to them all."""
-    split, rows = next(iter(inputs.dev.items()))
-    name, task = _fine_tuned_teacher(inputs), inputs.task
+    split, rows = next(iter(world.together(lambda: inputs.dev).items()))
+    name, task = world.together(lambda: _fine_tuned_teacher(inputs)), inputs.task
 
     def score() -> float | None:
         model = load_fine_tuned(name, "teacher", task, inputs.config.teacher.labels)
@@ -238,7 +256,7 @@ def _check_teacher(inputs: TaskInputs, world: World) -> None:
             if {key: before[key] for key in asked} == asked:
                 return before[SCORE]
         model.to(world.device)  # type: ignore[arg-type]
-        found = measure(task, logits_of(model, rows, world.device), rows.gold)[SCORE]
+        found = compute_metrics(task, logits_of(model, rows, world.device), rows.gold)[SCORE]
         value = None if np.isnan(found) else found
         write_atomically(known, json.dumps({**asked, SCORE: value}, indent=2) + "\n")
         return value
@@ -247,7 +265,7 @@ def _check_teacher(inputs: TaskInputs, world: World) -> None:
     constant = 0.0
     if task.labels is not None:
         constant = max(
-            measure(task, np.tile(answer, (len(rows), 1)), rows.gold)[SCORE] for answer in np.eye(task.classes)
+            compute_metrics(task, np.tile(answer, (len(rows), 1)), rows.gold)[SCORE] for answer in np.eye(task.classes)
         )
     shown = "undefined" if value is None else f"{value:.4f}"
     world.say(f"teacher: {' and '.join(task.metrics)} on {split} {shown}")

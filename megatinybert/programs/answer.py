@@ -15,7 +15,7 @@ from megatinybert.tasks.classifiers import load_fine_tuned
 from megatinybert.tasks.confusion import confusion_figure, count_confusions, scatter_figure
 from megatinybert.tasks.inputs import TaskInputs
 from megatinybert.tasks.latency import compare_latency
-from megatinybert.tasks.metrics import measure, predictions_of
+from megatinybert.tasks.metrics import compute_metrics, predictions_of
 from megatinybert.tasks.predict import logits_of, write_predictions
 from megatinybert.tasks.read import Skipped, read_rows
 from megatinybert.tasks.results import STUDENT, TEACHER, ModelResult, merge_results, results_table
@@ -42,7 +42,7 @@ def evaluate(inputs: TaskInputs, teacher: str, student: str, device: torch.devic
     latencies = compare_latency(models, inputs.dev[first])
     results = {
         name: ModelResult(
-            {split: measure(task, values, gold[split]) for split, values in logits[name].items()},
+            {split: compute_metrics(task, values, gold[split]) for split, values in logits[name].items()},
             size_of(model),
             latencies[name],
         )

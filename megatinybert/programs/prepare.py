@@ -1,160 +1,71 @@
-"""Everything a run reads, opened and checked before the first step. The doctor looks with the same eyes."""
+"""General distillation opened and described as a `Stage`. The doctor looks with the same eyes."""
 
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch.distributed
 import transformers
 from transformers import BertConfig
 
-from megatinybert.config.deepspeed import DeepSpeedSettings, load_ds_config
+from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.config.general import DataConfig, GeneralConfig
-from megatinybert.config.load import resolve_batch
 from megatinybert.corpus.cache import shard_text
 from megatinybert.corpus.shards import open_corpus
-from megatinybert.models.load import Teacher, teacher_dtype
-from megatinybert.models.quantize import check_quantized
-from megatinybert.programs.prepare_models import Models, taught_models, tokenizer_name, untaught_models
+from megatinybert.models.initialize import STUDENT_FOLDER
+from megatinybert.models.load import teacher_dtype
+from megatinybert.programs.prepare_models import Models, Reader, taught_models, tokenizer_name, untaught_models
 from megatinybert.runtime.dist import World
-from megatinybert.runtime.findings import Finding, Findings, refusal
-from megatinybert.runtime.versions import check_versions
+from megatinybert.runtime.findings import Findings
+from megatinybert.runtime.trainees import Trainees
 from megatinybert.samples.batches import HeldOutData, TrainingData
 from megatinybert.samples.masking import Masked, MaskedHeldOut, Masking
-from megatinybert.samples.open import HeldOut, Samples, open_windows
+from megatinybert.samples.mixture import Mixture
+from megatinybert.samples.open import HeldOut, Samples, data_identity, open_windows
 from megatinybert.samples.skips import Skipping, Skips
-from megatinybert.tracking.attention_maps import MapChoice
-from megatinybert.training import checkpoint
-from megatinybert.training.checks import check_corpus, check_precision, check_schedule, check_threads, check_token_ids
-from megatinybert.training.choices import check_kernels
-from megatinybert.training.disk import check_disk, check_output_folder
-from megatinybert.training.engine import dry_batch, rank_micro_batches
-from megatinybert.training.resume import facts_of, starting_point
+from megatinybert.tracking.attention_maps import AttentionPictures, drawing_interval
+from megatinybert.training.card import Provenance, write_card
+from megatinybert.training.checkpoint import Best
+from megatinybert.training.checks import check_corpus, check_token_ids
+from megatinybert.training.export import export_objective, export_student
+from megatinybert.training.first_weights import OBJECTIVE_FILE, trained_positions
+from megatinybert.training.held_out import beside_losses, held_out
+from megatinybert.training.run import Ready, check_machine, check_settings, facts_of, get_ready
+from megatinybert.training.stage import Facts, Stage
 from megatinybert.training.trainee import Trainee
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """What a run starts from.
-
-    teacher_config, teacher: None of an objective without a teacher. maps: the attention maps to draw. windows,
-    held_out: of the text; data, held_out_data: the same as the models read them, masked where tokens are to be guessed.
-    positions: how many all models have. start: the checkpoint to continue from; None: anew.
-    """
-
-    settings: DeepSpeedSettings
-    micro_batch: int
-    max_steps: int
-    teacher_config: BertConfig | None
-    teacher: Teacher | None
-    trainee: Trainee
-    maps: MapChoice | None
-    tokenizer: str
-    windows: Samples
-    held_out: HeldOut
-    data: TrainingData
-    held_out_data: HeldOutData
-    positions: int
-    facts: dict[str, Any]
-    start: Path | None
-
-    @property
-    def first_step(self) -> int:
-        """Steps that are already done."""
-        return checkpoint.read_state(self.start)[0] if self.start else 0
-
-    @property
-    def recorded(self) -> dict[str, Any]:
-        """Facts of the checkpoint to continue from; {} in a new run."""
-        return checkpoint.read_state(self.start)[1] if self.start else {}
-
-
-def prepare(config: GeneralConfig, world: World, findings: Findings) -> Inputs | None:
+def prepare(config: GeneralConfig, world: World, findings: Findings) -> Stage | None:
     """Open what `config` names. What is found is added to `findings`; None where some of it is a failure.
 
     Whatever can be looked at without the things that failed is looked at, so that all mistakes are told at once.
     """
-    local_ranks = int(os.environ.get("LOCAL_SIZE", world.size))  # which the launcher sets
-    findings.add(*check_versions(), check_threads(local_ranks, world.device))
-    settings = _read_settings(config, world, findings)
-    taught = config.objective.name != "mlm"
+    check_machine(Path(config.run.output_dir), world, findings)
+    taught, wanted = config.objective.name != "mlm", config.teacher
+    dtype = teacher_dtype(wanted.dtype, world.device, wanted.quantize) if taught else None
+    settings = check_settings(config, dtype, wanted.quantize, world, findings)
     tokenizer = findings.attempt("tokenizer", tokenizer_name, config) or ""
     models = (taught_models if taught else untaught_models)(config, tokenizer, world, findings)
-    reader, trainee, teacher = models.reader, models.trainee, models.teacher
-    output = check_output_folder(Path(config.run.output_dir))
-    findings.add(*([output] if output else []))
-    if settings:
-        dtype = teacher_dtype(config.teacher.dtype, world.device, config.teacher.quantize) if taught else None
-        findings.add(*check_precision(settings, dtype, world.device))
-        findings.add(*check_quantized(config.teacher.quantize, config.run.compile))
-        if trainee and not output:
-            parameters = sum(parameter.numel() for parameter in trainee.parameters())
-            findings.add(check_disk(config, parameters, settings))
     # Last, since to make shards of text may take long; called by all ranks, whatever they have found.
     sources = findings.attempt("text", _with_shards, config, tokenizer, world, findings)
     text = _open_data(config, sources, models, findings)
-    if not (settings and reader and trainee and text and (teacher or not taught)):
+    if not (settings and models.reader and models.trainee and text and (models.teacher or not taught)):
         return None
-
-    windows, held_out = text
-    data: TrainingData = windows
-    held_out_data: HeldOutData = held_out
-    if config.data.position_skips:
-        share, length = config.data.position_skips, config.data.sequence_length
-        skips = findings.attempt("positions", Skips, config.run.seed, share, length, models.positions)
-        data = Skipping(windows, skips) if skips else data
-    if not taught:
-        masking = Masking(reader.tokenizer, config.run.seed, config.mlm.probability)
-        data, held_out_data = Masked(data, masking), MaskedHeldOut(held_out, masking)
+    windows, held_out_windows = text
     max_steps = config.run.max_steps or math.ceil(config.run.epochs * windows.samples / config.run.global_batch)
-    findings.add(*check_corpus(config, windows, held_out, max_steps), check_schedule(config, max_steps))
-    facts = facts_of(config, settings, trainee, teacher, windows, world)
-    fits = not findings.failed
-    found = findings.attempt("output folder", starting_point, config, facts)
-    recorded = checkpoint.read_state(found[0])[1] if found and found[0] else {}
-    findings.attempt("kernels", check_kernels, config, settings, world.device, recorded)
-    if not fits:
+    findings.add(*check_corpus(config, windows, held_out_windows, max_steps))
+    data = _skipping(config, windows, models, findings)
+    if data is None:
         return None
-    idle = findings.attempt("first batch", _try_first_batch, config, trainee, teacher, data, settings, world)
-    if found is None or idle is None or findings.failed:
-        return None
-    start, passed_over = found
-    findings.add(*(Finding("warn", "checkpoints", line) for line in passed_over), _on_first_batch(idle))
-    micro_batch, _ = resolve_batch(config, world.size)
-    return Inputs(
-        settings,
-        micro_batch,
-        max_steps,
-        models.teacher_config,
-        teacher,
-        trainee,
-        models.maps,
-        tokenizer,
-        windows,
-        held_out,
-        data,
-        held_out_data,
-        models.positions,
-        facts,
-        start,
-    )
+    return _describe(config, settings, models, models.reader, tokenizer, text, data, max_steps, world)
 
 
-def refuse(findings: Findings, world: World) -> None:
-    """Raise ValueError on every rank where any of them has found a failure. Collective."""
-    said = [findings.texts("fail")] * world.size
-    if world.size > 1:
-        torch.distributed.all_gather_object(said, findings.texts("fail"))
-    ranks: dict[str, list[int]] = {}
-    for rank, texts in enumerate(said):
-        for text in texts:
-            ranks.setdefault(text, []).append(rank)
-    if ranks:
-        raise ValueError(refusal(_whose(numbers) + text for text, numbers in ranks.items()))
+def look(config: GeneralConfig, world: World, findings: Findings) -> Ready | None:
+    """All that a run finds at its start, without the run; None where something forbids it."""
+    stage = prepare(config, world, findings)
+    return get_ready(stage, facts_of(stage, world), world, findings) if stage else None
 
 
 def silence_transformers() -> None:
@@ -163,22 +74,125 @@ def silence_transformers() -> None:
     transformers.utils.logging.disable_progress_bar()
 
 
-def _whose(ranks: list[int]) -> str:
-    """Which ranks a failure is of, where rank 0 does not share it."""
-    if ranks[0] == 0:
-        return ""
-    return f"on rank {ranks[0]}{f' and {len(ranks) - 1} more' if ranks[1:] else ''}: "
+def facts_of_data(config: GeneralConfig, windows: Samples) -> Facts:
+    """What decides the result of a general distillation beside what decides that of any run."""
+    facts: dict[str, Any] = {
+        "corpus": data_identity(windows),
+        "teacher.quantize": config.teacher.quantize,
+        "data.sequence_length": config.data.sequence_length,
+        "data.pair_probability": config.data.pair_probability,
+        "data.position_skips": config.data.position_skips,
+        "data.shuffle_block": config.data.shuffle_block,
+        "objective": config.objective.model_dump(mode="json"),
+    }
+    if config.objective.name == "mlm":
+        facts["objective"] = {"name": "mlm", **config.mlm.model_dump(mode="json")}
+    return facts
 
 
-def _read_settings(config: GeneralConfig, world: World, findings: Findings) -> DeepSpeedSettings | None:
-    split = findings.attempt("batch", resolve_batch, config, world.size)
-    # Any batch splits over one rank, so that the rest of the file is read all the same.
-    ranks = world.size if split else 1
-    settings = findings.attempt("DeepSpeed file", load_ds_config, config.deepspeed, config, ranks)
-    if split and settings:
-        text = f"{settings.path}: ZeRO {settings.stage}, {split[1]} micro batch(es) of {split[0]} on {ranks} rank(s)"
-        findings.add(Finding("ok", "DeepSpeed file", text))
-    return settings
+@dataclass(frozen=True)
+class GeneralStudent:
+    """What general distillation leaves: the student with its card, and what its objective learnt.
+
+    teacher: configuration of the whole one; None of an objective without a teacher. positions: that the windows reach.
+    windows: of one epoch. steps: of the run.
+    """
+
+    config: GeneralConfig
+    trainee: Trainee
+    teacher: BertConfig | None
+    tokenizer: str
+    positions: int
+    windows: int
+    steps: int
+
+    @property
+    def path(self) -> Path:
+        return Path(self.config.run.output_dir) / STUDENT_FOLDER
+
+    def is_made(self, facts: Facts) -> bool:
+        """Never: the checkpoint says how far the run is, and to export once more costs little."""
+        return False
+
+    def make(self, trainees: Trainees, best: Best | None, facts: Facts, world: World) -> None:
+        config, shape = self.config, self.trainee.student.config
+        reached = self.positions if config.data.position_skips else config.data.sequence_length
+        trained = trained_positions(config.student.init, reached, shape.max_position_embeddings)
+        output = Path(config.run.output_dir)
+        export_objective(trainees.only, output / OBJECTIVE_FILE, config.objective, trained, world)
+        export_student(trainees.only, self.path, self.tokenizer, world)
+        if world.is_main:
+            write_card(output, Provenance(config, self.teacher, shape, self.steps, self.windows))
+
+
+def _describe(
+    config: GeneralConfig,
+    settings: DeepSpeedSettings,
+    models: Models,
+    reader: Reader,
+    tokenizer: str,
+    text: tuple[Samples, HeldOut],
+    data: TrainingData,
+    max_steps: int,
+    world: World,
+) -> Stage:
+    """data: the windows as they are trained on, before any of their tokens are masked."""
+    windows, held_out_windows = text
+    teacher, trainee = models.teacher, models.trainee
+    assert trainee is not None
+    rows: HeldOutData = held_out_windows
+    if teacher is None:
+        masking = Masking(reader.tokenizer, config.run.seed, config.mlm.probability)
+        data, rows = Masked(data, masking), MaskedHeldOut(held_out_windows, masking)
+    micro_batch = settings.raw["train_micro_batch_size_per_gpu"]
+
+    def measure(trainees: Trainees, world: World) -> dict[str, float]:
+        return held_out(trainees, teacher, rows, micro_batch, world)
+
+    pictures = None
+    if models.maps and teacher:
+        interval = drawing_interval(config.monitor, config.run.held_out_interval, max_steps)
+        pictures = AttentionPictures(models.maps, teacher, rows, tokenizer, world, interval)
+    product = GeneralStudent(
+        config, trainee, models.teacher_config, tokenizer, models.positions, windows.samples, max_steps
+    )
+    return Stage(
+        name="distil" if teacher else config.objective.name,
+        config=config,
+        settings=settings,
+        trainee=trainee,
+        teacher=teacher,
+        tokenizer=tokenizer,
+        data=data,
+        length=config.data.sequence_length,
+        max_steps=max_steps,
+        decides=facts_of_data(config, windows),
+        measure=measure,
+        measured=beside_losses(teacher),
+        product=product,
+        pictures=pictures,
+        about=_about(config, models, windows, held_out_windows, max_steps),
+        recipe=config,
+    )
+
+
+def _about(config: GeneralConfig, models: Models, windows: Samples, held_out: HeldOut, max_steps: int) -> list[str]:
+    """What runs, for the person who started it."""
+    lines = []
+    if models.teacher and models.teacher_config and models.trainee:
+        dtype = str(models.teacher.model.dtype).removeprefix("torch.")
+        if models.teacher.quantize != "none":
+            dtype += f", products in {models.teacher.quantize}"
+        depth = f"{models.trainee.objective.teacher_layers} of {models.teacher_config.num_hidden_layers} layers"
+        lines = [f"teacher {config.teacher.model}: {depth} in {dtype}"]
+    drawn = max_steps * config.run.global_batch
+    mixture = windows.lines(drawn) if isinstance(windows, Mixture) else []
+    return [
+        *lines,
+        f"data: {windows.samples:,} windows of {config.data.sequence_length} tokens; held out: "
+        f"{len(held_out.sample_ids):,} windows ({held_out.origin})",
+        *(f"data: {line}" for line in mixture),
+    ]
 
 
 def _with_shards(config: GeneralConfig, tokenizer: str, world: World, findings: Findings) -> DataConfig | None:
@@ -214,22 +228,10 @@ def _open_data(
     return data
 
 
-def _try_first_batch(
-    config: GeneralConfig,
-    trainee: Trainee,
-    teacher: Teacher | None,
-    data: TrainingData,
-    settings: DeepSpeedSettings,
-    world: World,
-) -> list[str]:
-    """Run this rank's first micro batch: the names of the weights that get no gradient."""
-    micro_batch, _ = resolve_batch(config, world.size)
-    _, batch = next(iter(rank_micro_batches(data, 0, config.run.global_batch, micro_batch, world)))
-    return dry_batch(trainee.to(world.device), teacher, batch, settings)
-
-
-def _on_first_batch(idle: list[str]) -> Finding:
-    """idle: names of the weights without gradient."""
-    if not idle:
-        return Finding("ok", "first batch", "the loss is finite, and every weight has a gradient")
-    return Finding("warn", "first batch", f"the objective gives no gradient to {', '.join(idle)}")
+def _skipping(config: GeneralConfig, windows: Samples, models: Models, findings: Findings) -> TrainingData | None:
+    """The windows, some with positions that skip ahead where that is asked for; None where there is nowhere to."""
+    share, length = config.data.position_skips, config.data.sequence_length
+    if not share:
+        return windows
+    skips = findings.attempt("positions", Skips, config.run.seed, share, length, models.positions)
+    return Skipping(windows, skips) if skips else None

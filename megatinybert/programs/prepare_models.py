@@ -10,9 +10,10 @@ from transformers import BertConfig
 from megatinybert.config.general import GeneralConfig
 from megatinybert.config.schema import shipped_students
 from megatinybert.corpus.tokenizer import SpecialIds, load_tokenizer, special_ids, tokenizer_fingerprint
+from megatinybert.models.configuration import read_bert_config, student_config
 from megatinybert.models.initialize import model_folder
 from megatinybert.models.layer_map import resolve_layer_map
-from megatinybert.models.load import Teacher, load_teacher, read_bert_config, student_config, teacher_dtype
+from megatinybert.models.load import Teacher, load_teacher, teacher_dtype
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Finding, Findings
 from megatinybert.tracking.attention_maps import MapChoice, choose_maps
@@ -79,7 +80,7 @@ def untaught_models(config: GeneralConfig, tokenizer: str, world: World, finding
     if own is None:
         return Models(reader, None, None)
     shape = student_config(wanted.config, own, wanted.hidden_dropout, wanted.attention_dropout)
-    findings.add(*check_positions(config, None, shape))
+    findings.add(*_check_positions(config, None, shape))
     trainee = findings.attempt("student", build_mlm_trainee, config, shape)
     if trainee:
         findings.add(*check_mlm(config, trainee.student))
@@ -92,7 +93,7 @@ def _build_trainee(config: GeneralConfig, teacher: BertConfig, findings: Finding
     shape = findings.attempt("student", student_config, wanted.config, teacher, *dropout)
     if shape is None:
         return None
-    findings.add(*check_positions(config, teacher, shape))
+    findings.add(*_check_positions(config, teacher, shape))
     trainee = findings.attempt("student", build_trainee, config, teacher)
     if trainee:
         findings.add(*check_sizes(config, teacher, trainee.student))
@@ -128,3 +129,9 @@ def _open_tokenizer(name: str, option: str, model: BertConfig | None, findings: 
     if model:
         findings.add(check_tokenizer(name, special, fingerprint, option, model))
     return Reader(tokenizer, special, fingerprint)
+
+
+def _check_positions(config: GeneralConfig, teacher: BertConfig | None, student: BertConfig) -> list[Finding]:
+    models = {f"--teacher.model {config.teacher.model}": teacher} if teacher else {}
+    models |= {f"--student.config {config.student.config}": student}
+    return check_positions("--data.sequence_length", config.data.sequence_length, models)

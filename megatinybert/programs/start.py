@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pkgutil
+import socket
 import sys
 import traceback
 from collections.abc import Callable
@@ -23,13 +24,12 @@ def run_program(read: Callable[[list[str]], Any], work: str) -> None:
     try:
         config = read(sys.argv[1:])
     except ConfigError as error:
-        if os.environ.get("RANK", "0") == "0":
-            print(f"error: {error}", file=sys.stderr)
+        _tell_once_per_machine(f"error: {error}")
         sys.exit(2)
 
     unusable = [finding.text for finding in check_versions() if finding.level == "fail"]
     if unusable:
-        print(f"error: {refusal(unusable)}", file=sys.stderr)
+        _tell_once_per_machine(f"error: {refusal(unusable)}")
         sys.exit(2)
 
     from megatinybert.runtime import dist
@@ -47,8 +47,9 @@ def run_program(read: Callable[[list[str]], Any], work: str) -> None:
     try:
         pkgutil.resolve_name(work)(config, world)
     except (ValueError, OSError, NonFiniteLoss) as error:
-        if world.is_main:
-            print(f"error: {error}", file=sys.stderr)
+        if world.is_main or not dist.is_raised_by_all(error):
+            whose = "" if world.is_main else f" on rank {world.rank}"
+            print(f"error{whose}: {error}", file=sys.stderr)
         code = 1 if isinstance(error, NonFiniteLoss) else 2
         if world.size > 1:
             # Ranks end one after the other, and gloo may abort in a process group that a peer has left, which would
@@ -67,3 +68,10 @@ def run_program(read: Callable[[list[str]], Any], work: str) -> None:
         os._exit(1)
     finally:
         dist.stop()
+
+
+def _tell_once_per_machine(text: str) -> None:
+    """Before the ranks have met: each machine has files of its own, so each tells what it finds, by one rank."""
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        where = "" if os.environ.get("RANK", "0") == "0" else f" on {socket.gethostname()}"
+        print(text.replace("error", f"error{where}", 1), file=sys.stderr)

@@ -8,15 +8,17 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed
 from torch import Tensor
+
+from megatinybert.runtime.findings import refusal
 
 # A collective that has waited this long has lost a peer. DeepSpeed's own default would wait for 30 minutes.
 TIMEOUT = datetime.timedelta(minutes=10)
@@ -42,6 +44,10 @@ class World:
         if self.is_main:
             print(text, file=sys.stderr)
 
+    def say_each(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.say(line)
+
     def mean(self, tensor: Tensor) -> Tensor:
         """The mean over ranks of a tensor of one shape; NaN or infinity on any rank reaches all."""
         return self.sum(tensor) / self.size
@@ -59,6 +65,36 @@ class World:
     def barrier(self) -> None:
         if self.size > 1:
             torch.distributed.barrier()
+
+    def refuse(self, problems: Sequence[str]) -> None:
+        """Raise ValueError on all ranks where any has problems, telling those of all. Every rank calls it.
+
+        A problem that rank 0 does not have says which ranks do.
+        """
+        said = [list(problems)] * self.size
+        if self.size > 1:
+            torch.distributed.all_gather_object(said, list(problems))
+        ranks: dict[str, list[int]] = {}
+        for rank, texts in enumerate(said):
+            for text in texts:
+                ranks.setdefault(text, []).append(rank)
+        if ranks:
+            raise _raised_by_all(ValueError(refusal(_whose(numbers) + text for text, numbers in ranks.items())))
+
+    def together(self, work: Callable[[], Result]) -> Result:
+        """Do `work`, which has no collective, on every rank, which all call it.
+
+        Raises ValueError on all of them, as `refuse` does, where it raises ValueError or OSError on any.
+        """
+        if self.size == 1:
+            return work()
+        problems, result = [], None
+        try:
+            result = work()
+        except (ValueError, OSError) as error:
+            problems = [str(error)]
+        self.refuse(problems)
+        return cast(Result, result)
 
     def first(self, work: Callable[[], Result]) -> Result:
         """Do `work` on rank 0 alone and give its result, or raise what it raised, on all ranks. Both must pickle.
@@ -80,7 +116,7 @@ class World:
         torch.distributed.broadcast_object_list(told, src=0, device=self.device)
         error, result = told[0]
         if error is not None:
-            raise error
+            raise _raised_by_all(error)
         return result
 
 
@@ -157,10 +193,28 @@ def check_shared(folder: Path, world: World) -> None:
     if world.is_main:
         probe.unlink()
     if blind:
-        raise ValueError(
+        text = (
             f"--run.output_dir {folder} is not the same folder for {blind} of {world.size} ranks: name one on a file "
             "system that all machines share"
         )
+        raise _raised_by_all(ValueError(text))
+
+
+def is_raised_by_all(error: BaseException) -> bool:
+    """Whether every rank raises the same, so that one of them telling it is enough."""
+    return getattr(error, "raised_by_all_ranks", False)
+
+
+def _raised_by_all(error: BaseException) -> BaseException:
+    error.raised_by_all_ranks = True  # type: ignore[attr-defined]
+    return error
+
+
+def _whose(ranks: list[int]) -> str:
+    """Which ranks a failure is of, where rank 0 does not share it."""
+    if ranks[0] == 0:
+        return ""
+    return f"on rank {ranks[0]}{f' and {len(ranks) - 1} more' if ranks[1:] else ''}: "
 
 
 def _settle(outcome: Future[Result], work: Callable[[], Result]) -> None:

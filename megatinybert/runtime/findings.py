@@ -30,7 +30,8 @@ class Findings:
         self.all: list[Finding] = []
 
     def add(self, *findings: Finding) -> None:
-        self.all += findings
+        """What is there already is not added again: the stages of a task ask the same questions."""
+        self.all += [finding for finding in findings if finding not in self.all]
 
     def attempt(self, subject: str, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
         """What `work` returns; None where it raises ValueError or OSError, whose message becomes a failure."""
@@ -56,4 +57,4 @@ def refusal(texts: Iterable[str]) -> str:
     if len(texts) == 1:
         return texts[0]
     indented = ("- " + text.replace("\n", "\n  ") for text in texts)
-    return "\n".join([f"{len(texts)} things are wrong:", *indented])
+    return "\n".join([f"{len(texts)} problems:", *indented])

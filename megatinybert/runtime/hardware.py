@@ -67,7 +67,7 @@ def find_peak(dtype: torch.dtype, device: torch.device) -> Peak:
     known = look_up(hardware, name)
     if known is not None:
         return Peak(known, name, f"table: {hardware}")
-    return Peak(measure(dtype, device), name, "measured")
+    return Peak(measure_peak(dtype, device), name, "measured")
 
 
 def look_up(hardware: str, dtype: str) -> float | None:
@@ -79,7 +79,7 @@ def look_up(hardware: str, dtype: str) -> float | None:
     return None
 
 
-def measure(dtype: torch.dtype, device: torch.device, seconds: float = 0.2) -> float:
+def measure_peak(dtype: torch.dtype, device: torch.device, seconds: float = 0.2) -> float:
     """Operations a second of the best of the square matrix products that fit into `seconds`."""
     product = large_product(dtype, device)
     end, best = time.perf_counter() + seconds, seconds_of(product, device)

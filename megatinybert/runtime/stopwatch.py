@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import statistics
 import time
@@ -97,17 +98,37 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+def seconds_in_turn(
+    functions: Mapping[str, Callable[[], object]], device: torch.device, rounds: int, warm_up: int = 1, calls: int = 1
+) -> dict[str, list[float]]:
+    """Seconds of one call of each function, in each round, from an idle device to an idle device.
+
+    The functions take turns, so that whatever else the machine does meanwhile falls on all of them. warm_up: rounds
+    before the others that do not count. calls: in a row, timed together, of functions that are too short to time one.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(warm_up + rounds):
+        for name, function in functions.items():
+            seconds[name].append(seconds_of(functools.partial(_repeat, function, calls), device) / calls)
+    return {name: values[warm_up:] for name, values in seconds.items()}
+
+
+def _repeat(function: Callable[[], object], times: int) -> None:
+    for _ in range(times):
+        function()
+
+
 def median_seconds(
-    candidates: Mapping[str, Callable[[], object]], synchronize: Callable[[], None], rounds: int = 9, calls: int = 10
+    functions: Mapping[str, Callable[[], object]], device: torch.device, rounds: int, warm_up: int = 1, calls: int = 1
 ) -> dict[str, float]:
-    """Median seconds of one call of each candidate, over `rounds` in which they take turns after one to warm up."""
-    times: dict[str, list[float]] = {name: [] for name in candidates}
-    for _ in range(rounds + 1):
-        for name, call in candidates.items():
-            synchronize()
-            start = time.perf_counter()
-            for _ in range(calls):
-                call()
-            synchronize()
-            times[name].append((time.perf_counter() - start) / calls)
-    return {name: statistics.median(seconds[1:]) for name, seconds in times.items()}
+    """The median over the rounds of `seconds_in_turn`."""
+    seconds = seconds_in_turn(functions, device, rounds, warm_up, calls)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def duration(seconds: float) -> str:
+    """A time for people."""
+    for limit, unit, name in ((120, 1, "s"), (7200, 60, "minutes"), (172_800, 3600, "hours")):
+        if seconds < limit:
+            return f"{seconds / unit:.3g} {name}"
+    return f"{seconds / 86_400:.3g} days"

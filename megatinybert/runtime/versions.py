@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import importlib.metadata
-import re
 import sys
 from typing import NamedTuple
+
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
 
 from megatinybert.runtime.findings import Finding
 
 
 class Range(NamedTuple):
-    """tested: the pin of requirements.txt. lowest, below: the range of pyproject.toml; "" where it is open."""
+    """tested: the pin of requirements.txt. needed: the range of pyproject.toml."""
 
     tested: str
-    lowest: str
-    below: str
+    needed: str
 
 
 PACKAGES = {
-    "torch": Range("2.13.0", "2.11", ""),
-    "deepspeed": Range("0.19.8", "0.19.8", "0.20"),
-    "transformers": Range("5.23.0", "5.17", "6"),
+    "torch": Range("2.13.0", ">=2.11"),
+    "deepspeed": Range("0.19.8", ">=0.19.8,<0.20"),
+    "transformers": Range("5.23.0", ">=5.17,<6"),
 }
 PYTHONS = ("3.11", "3.13")  # the lowest and the highest that is tested
 
@@ -30,7 +31,7 @@ def check_versions() -> list[Finding]:
     """One finding where all is well; else one for each package that is missing, not tested or not usable."""
     found = {"Python": ".".join(map(str, sys.version_info[:3]))}
     findings = []
-    if not _numbers(PYTHONS[0]) <= _numbers(found["Python"])[:2] <= _numbers(PYTHONS[1]):
+    if not Version(PYTHONS[0]).release <= sys.version_info[:2] <= Version(PYTHONS[1]).release:
         text = (
             f"Python {found['Python']}: tested with {PYTHONS[0]} to {PYTHONS[1]}; take one of these if anything fails"
         )
@@ -42,19 +43,13 @@ def check_versions() -> list[Finding]:
         except importlib.metadata.PackageNotFoundError:
             findings.append(Finding("fail", "versions", f"{name} is not installed: {install}"))
             continue
-        version = _numbers(found[name])
-        if version < _numbers(wanted.lowest) or (wanted.below and version >= _numbers(wanted.below)):
-            needed = f">={wanted.lowest}" + (f",<{wanted.below}" if wanted.below else "")
-            text = f"{name} {found[name]} cannot be used, {name}{needed} is needed: {install}"
+        version = Version(Version(found[name]).base_version)  # a build of one's own or a vendor's counts as its release
+        if version not in SpecifierSet(wanted.needed):
+            text = f"{name} {found[name]} cannot be used, {name}{wanted.needed} is needed: {install}"
             findings.append(Finding("fail", "versions", text))
-        elif version[:2] != _numbers(wanted.tested)[:2]:
+        elif version.release[:2] != Version(wanted.tested).release[:2]:
             text = f"{name} {found[name]}: tested with {wanted.tested}; if anything fails, {install}"
             findings.append(Finding("warn", "versions", text))
     if findings:
         return findings
     return [Finding("ok", "versions", ", ".join(f"{name} {version}" for name, version in found.items()))]
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    """2.13.0+cpu -> (2, 13, 0)."""
-    return tuple(map(int, re.findall(r"\d+", version.split("+")[0])[:3]))

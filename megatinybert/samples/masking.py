@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 from megatinybert.corpus.tokenizer import special_ids
 from megatinybert.samples.batches import HeldOutData, TrainingData
-from megatinybert.samples.order import mix, uniform
+from megatinybert.samples.order import Stream, keyed_hash, uniform
 
 IGNORED = -100  # the label of a slot without a masked token, as torch's cross-entropy knows it
 _REPLACED, _RANDOM = 0.8, 0.1  # shares of the chosen tokens that become [MASK], and any other token
@@ -46,15 +46,16 @@ class Masking:
         most_B = candidates_BS.sum(axis=1)
         counts_B = np.minimum(np.rint(self.probability * most_B).clip(min=1), most_B).astype(np.int64)
         # The first tokens of a shuffle of the row in which all that may not be chosen come last.
-        keys_BS = uniform(self.seed, positions[:, None], np.arange(tokens_BS.shape[1]), 10)
+        keys_BS = uniform(self.seed, positions[:, None], np.arange(tokens_BS.shape[1]), Stream.MASKED)
         shuffled_BS = np.argsort(np.where(candidates_BS, keys_BS, 2.0), axis=1)
         slots_P = np.arange(max(int(counts_B.max()), 1))
         used_BP = slots_P < counts_B[:, None]
         places_BP = np.where(used_BP, shuffled_BS[:, : len(slots_P)], 0)
         originals_BP = np.take_along_axis(tokens_BS, places_BP, axis=1)
 
-        drawn_BP = uniform(self.seed, positions[:, None], places_BP, 11)
-        other_BP = self._ordinary[mix(self.seed, positions[:, None], places_BP, 12) % np.uint64(len(self._ordinary))]
+        drawn_BP = uniform(self.seed, positions[:, None], places_BP, Stream.MASKED_AS)
+        hash_BP = keyed_hash(self.seed, positions[:, None], places_BP, Stream.MASKED_TOKEN)
+        other_BP = self._ordinary[hash_BP % np.uint64(len(self._ordinary))]
         masked_BP = np.where(drawn_BP < _REPLACED, self._mask, other_BP)
         masked_BP = np.where(drawn_BP < _REPLACED + _RANDOM, masked_BP, originals_BP)
         rows, slots = np.nonzero(used_BP)

@@ -15,7 +15,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from megatinybert.samples.order import mix, permute
+from megatinybert.samples.order import Stream, keyed_hash, permute
 from megatinybert.samples.windows import Windows
 
 _ROUND = 4096  # positions of a round, and more where a share is small
@@ -75,7 +75,7 @@ class Mixture:
     def place(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """positions: int64 (B,) -> (corpus of each, int64 (B,); position in that corpus's own order, int64 (B,))."""
         rounds_B, inside_B = np.divmod(np.asarray(positions, dtype=np.int64), self.round)
-        key_B = mix(self.seed, rounds_B, 7)
+        key_B = keyed_hash(self.seed, rounds_B, Stream.MIXTURE)
         slot_B = permute(inside_B.astype(np.uint64), np.uint64(self.round), key_B).astype(np.int64)
         rounds, of_B = np.unique(rounds_B, return_inverse=True)
         before = self._owned(rounds)

@@ -13,7 +13,7 @@ from megatinybert.config.general import DataConfig
 from megatinybert.corpus.shards import Corpus, open_corpus
 from megatinybert.corpus.tokenizer import SpecialIds
 from megatinybert.samples.mixture import Mixture, exact_shares, interleave
-from megatinybert.samples.order import mix
+from megatinybert.samples.order import Stream, keyed_hash
 from megatinybert.samples.windows import TokenStream, Windows
 
 # Of a corpus with no validation split, at most this share is held out of training.
@@ -77,7 +77,6 @@ def open_windows(
             pair_probability,
             seed,
             config.shuffle_block,
-            config.shuffle_group,
             reserve,
         )
 
@@ -87,7 +86,8 @@ def open_windows(
     names, shares = config.text or config.shards, exact_shares(config.mixture)
     parts = []
     for number, (name, share) in enumerate(zip(names, shares, strict=True)):
-        own_seed = int(mix(seed, number, 8) >> np.uint64(1))  # corpora of one size would be shuffled alike
+        # Corpora of one size would be shuffled alike by one seed.
+        own_seed = int(keyed_hash(seed, number, Stream.CORPUS) >> np.uint64(1))
         count = max(round(share * config.held_out_windows), 1)
         try:
             parts.append(_split(windows, [train[number]], [validation[number]], own_seed, count))

@@ -7,12 +7,44 @@ Positions run on across epochs; every epoch visits every sample exactly once, in
 
 from __future__ import annotations
 
+from enum import IntEnum
+
 import numpy as np
 
 _ROUNDS = 6  # 4 Feistel rounds already pass as a pseudo-random permutation (Luby and Rackoff 1988); 2 for margin
 
+# Blocks whose samples are mixed together: enough that a batch draws from many places of the corpus, few enough that
+# what a slow disk has read ahead of one block is still in memory when the next samples of it are due.
+GROUP = 64
 
-def mix(*parts: int | np.ndarray) -> np.ndarray:
+
+class Stream(IntEnum):
+    """What a run's random numbers are for: a part of what is hashed, so that two purposes draw independently.
+
+    The order of every run depends on these values, so none changes, and none is given to another purpose.
+    Augmentation is a program of its own and has streams of its own (tasks/augment/rewrite.py).
+    """
+
+    BLOCKS = 1  # the order of the blocks in an epoch
+    SHORT_BLOCK = 2  # the slot of the last block, which may be short
+    GROUPS = 3  # the order of the samples within a group of blocks
+    PAIRED = 4  # whether a window is split into two segments
+    SPLIT = 5  # where it is split
+    DROPOUT = 6  # the seed of torch's generator in the passes of a micro batch
+    MIXTURE = 7  # which positions of a round draw from which corpus
+    CORPUS = 8  # the seed of each corpus of a mixture
+    BUCKETS = 9  # the order of the global batches within a group of like lengths
+    MASKED = 10  # which tokens of a row are masked
+    MASKED_AS = 11  # whether a masked token becomes [MASK], another token or itself
+    MASKED_TOKEN = 12  # which other token
+    SKIPPED = 13  # whether the positions of a window skip ahead
+    CUT_1 = 14  # where they skip: the two cuts
+    CUT_2 = 15
+    AHEAD_1 = 16  # how far: the positions skipped by the end of each cut
+    AHEAD_2 = 17
+
+
+def keyed_hash(*parts: int | np.ndarray) -> np.ndarray:
     """Hash integers (scalars or broadcastable arrays) to uint64, well mixed in every bit.
 
     Each part goes through the finaliser of SplitMix64 (Steele, Lea and Flood 2014). Used for keys and for every
@@ -29,8 +61,8 @@ def mix(*parts: int | np.ndarray) -> np.ndarray:
 
 
 def uniform(*parts: int | np.ndarray) -> np.ndarray:
-    """Hash integers to float64 in [0, 1): the top 53 bits of `mix`."""
-    return (mix(*parts) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    """Hash integers to float64 in [0, 1): the top 53 bits of `keyed_hash`."""
+    return (keyed_hash(*parts) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def permute(index: np.ndarray, size: np.ndarray | np.uint64, key: np.ndarray | np.uint64) -> np.ndarray:
@@ -52,8 +84,8 @@ def permute(index: np.ndarray, size: np.ndarray | np.uint64, key: np.ndarray | n
         a, b, k = flat_rows[pending], flat_columns[pending], flat_key[pending]
         left, right = flat[pending] // b, flat[pending] % b
         for number in range(_ROUNDS // 2):
-            left = (left + mix(right, k, 2 * number) % a) % a
-            right = (right + mix(left, k, 2 * number + 1) % b) % b
+            left = (left + keyed_hash(right, k, 2 * number) % a) % a
+            right = (right + keyed_hash(left, k, 2 * number + 1) % b) % b
         flat[pending] = left * b + right
         pending = pending[flat[pending] >= flat_size[pending]]
     return image
@@ -69,7 +101,7 @@ class SampleOrder:
     Raises ValueError where a size is not positive.
     """
 
-    def __init__(self, samples: int, seed: int, block: int = 1, group: int = 64) -> None:
+    def __init__(self, samples: int, seed: int, block: int = 1, group: int = GROUP) -> None:
         for name, value in (("samples", samples), ("block", block), ("group", group)):
             if value < 1:
                 raise ValueError(f"the order of samples needs {name} >= 1, not {value}")
@@ -81,14 +113,14 @@ class SampleOrder:
         """positions: int64 (n,), any order -> (sample ids int64 (n,), epochs int64 (n,))."""
         positions = np.asarray(positions, dtype=np.int64)
         epochs, index = np.divmod(positions, self.samples)
-        key = mix(self.seed, epochs, 1)
+        key = keyed_hash(self.seed, epochs, Stream.BLOCKS)
         u = np.uint64
         blocks = u(self.blocks)
         if self.block == 1:
             return permute(index.astype(u), blocks, key).astype(np.int64), epochs
         # The short block may land in any slot. `short` is that slot: blocks are renamed so that permute() sends
         # slot s to block p(s), and the slot of the last block is found by renaming p(short) <-> last.
-        short = (mix(self.seed, epochs, 2) % blocks).astype(np.int64)
+        short = (keyed_hash(self.seed, epochs, Stream.SHORT_BLOCK) % blocks).astype(np.int64)
         index = self._shuffle_in_group(index, short, epochs)
         slot, offset = np.divmod(self._pad(index, short), self.block)
         image = permute(slot.astype(u), blocks, key).astype(np.int64)
@@ -110,7 +142,6 @@ class SampleOrder:
             return slot * self.block - np.where(short < slot, self._missing, 0)
 
         begin, end = start(number), start(number + 1)
-        inside = permute(
-            (index - begin).astype(np.uint64), (end - begin).astype(np.uint64), mix(self.seed, epochs, 3, number)
-        )
+        key = keyed_hash(self.seed, epochs, Stream.GROUPS, number)
+        inside = permute((index - begin).astype(np.uint64), (end - begin).astype(np.uint64), key)
         return begin + inside.astype(np.int64)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from megatinybert.samples.batches import TrainingData
-from megatinybert.samples.order import mix, uniform
+from megatinybert.samples.order import Stream, keyed_hash, uniform
 
 
 class Skips:
@@ -33,15 +33,15 @@ class Skips:
     def __call__(self, rows: np.ndarray) -> np.ndarray:
         """rows: int64 (B,), positions in the order of training -> position ids, int64 (B, S)."""
         place_S = np.arange(self.length)
-        skips_B = uniform(self.seed, rows, 13) < self.probability
-        cuts_B2 = 1 + self._draw(rows, self.length - 1, 14)  # [CLS] is before both
-        ahead_B2 = self._draw(rows, self.positions - self.length + 1, 16)
+        skips_B = uniform(self.seed, rows, Stream.SKIPPED) < self.probability
+        cuts_B2 = 1 + self._draw(rows, self.length - 1, (Stream.CUT_1, Stream.CUT_2))  # [CLS] is before both
+        ahead_B2 = self._draw(rows, self.positions - self.length + 1, (Stream.AHEAD_1, Stream.AHEAD_2))
         steps_B2 = np.diff(ahead_B2, axis=1, prepend=0) * skips_B[:, None]
         return place_S + (steps_B2[:, :, None] * (place_S >= cuts_B2[:, :, None])).sum(axis=1)
 
-    def _draw(self, rows: np.ndarray, choices: int, use: int) -> np.ndarray:
+    def _draw(self, rows: np.ndarray, choices: int, streams: tuple[Stream, Stream]) -> np.ndarray:
         """Two whole numbers below `choices` for each row, the smaller one first: int64 (B, 2)."""
-        numbers = [mix(self.seed, rows, use + i) % np.uint64(choices) for i in range(2)]
+        numbers = [keyed_hash(self.seed, rows, stream) % np.uint64(choices) for stream in streams]
         return np.sort(np.stack(numbers, axis=1).astype(np.int64), axis=1)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from megatinybert.corpus.shards import TokenShard
 from megatinybert.corpus.tokenizer import SpecialIds
-from megatinybert.samples.order import SampleOrder, mix, uniform
+from megatinybert.samples.order import SampleOrder, Stream, keyed_hash, uniform
 
 
 class TokenStream:
@@ -49,8 +49,8 @@ class Windows:
     """The samples of a token stream and their order.
 
     stream: the tokens. sequence_length: tokens of a window with its special tokens (S). special: ids to frame windows
-    with. vocab_size: ids at or above it are refused when they are met. seed, shuffle_block, shuffle_group: see
-    SampleOrder. reserve: that many windows at the end are no samples, so they can be held out.
+    with. vocab_size: ids at or above it are refused when they are met. seed, shuffle_block: see SampleOrder.
+    reserve: that many windows at the end are no samples, so they can be held out.
 
     Raises ValueError where the stream is shorter than one window, or a token id does not fit the vocabulary.
     """
@@ -64,7 +64,6 @@ class Windows:
         pair_probability: float,
         seed: int,
         shuffle_block: int = 1,
-        shuffle_group: int = 64,
         reserve: int = 0,
     ) -> None:
         self.stream, self.sequence_length, self.special, self.vocab_size = stream, sequence_length, special, vocab_size
@@ -81,7 +80,7 @@ class Windows:
         if not 0 <= reserve < self.windows:
             raise ValueError(f"{reserve:,} windows cannot be held out of a corpus of {self.windows:,}: add text")
         self.samples = self.windows - reserve
-        self.order = SampleOrder(self.samples, seed, shuffle_block, shuffle_group)
+        self.order = SampleOrder(self.samples, seed, shuffle_block)
 
     def batch(self, positions: np.ndarray) -> dict[str, np.ndarray]:
         """positions: int64 (B,) -> the batch at those places of the order, as `batch_of` gives it."""
@@ -98,10 +97,11 @@ class Windows:
         input_ids_BS[:, 1:-1] = tokens_BP
         token_type_ids_BS = np.zeros_like(input_ids_BS)
         if self.pair_probability > 0:
-            paired = np.flatnonzero(uniform(self.seed, sample_ids, epochs, 4) < self.pair_probability)
+            paired = np.flatnonzero(uniform(self.seed, sample_ids, epochs, Stream.PAIRED) < self.pair_probability)
             # A holds 1 .. P-2 of the P-1 tokens left once a place goes to the inner [SEP]; B holds the rest.
             choices = np.uint64(self._payload - 2)
-            split = 1 + (mix(self.seed, sample_ids[paired], epochs[paired], 5) % choices).astype(np.int64)
+            hashes = keyed_hash(self.seed, sample_ids[paired], epochs[paired], Stream.SPLIT)
+            split = 1 + (hashes % choices).astype(np.int64)
             place = np.arange(length)[None, :]
             after = place > split[:, None] + 1
             shifted = np.concatenate([input_ids_BS[paired, :1], input_ids_BS[paired, :-1]], axis=1)

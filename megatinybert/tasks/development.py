@@ -9,13 +9,12 @@ import torch
 from deepspeed.runtime.engine import DeepSpeedEngine
 
 from megatinybert.models.load import Teacher
-from megatinybert.objectives.base import by_group
 from megatinybert.runtime.dist import World
 from megatinybert.samples.batches import as_tensors
-from megatinybert.tasks.metrics import measure
+from megatinybert.tasks.metrics import compute_metrics
 from megatinybert.tasks.rows import EncodedRows
 from megatinybert.tasks.table import Task
-from megatinybert.training.held_out import shares
+from megatinybert.training.held_out import LossSums, shares
 
 SCORE = "score"  # the mean of a task's metrics
 
@@ -47,21 +46,18 @@ def measure_task(
     engine.eval()
     for split, rows in dev.items():
         by_length = np.argsort(rows.lengths, kind="stable")
-        terms = engine.module.objective.terms
-        losses = torch.zeros(1 + len(terms), dtype=torch.float64, device=world.device)
+        losses = LossSums(engine.module.objective.terms, world)
         logits_NC = torch.zeros(len(rows), task.classes, dtype=torch.float64, device=world.device)
         for places, counted in shares(len(rows), micro_batch, world):
             ids = by_length[places]
             batch = as_tensors(rows.batch(ids), world.device)
             _, values, student = engine(batch, teacher.features(batch) if teacher else None)
             if counted:
-                losses += values.double() * len(ids)
+                losses.add(values, len(ids))
                 logits_NC[torch.from_numpy(ids).to(world.device)] = student.logits.double()
         if not scalars:
-            total, *groups = (world.sum(losses) / len(rows)).tolist()
-            scalars["held_out/total"] = total
-            scalars |= {f"held_out/{group}": loss for group, loss in by_group(terms, groups).items()}
+            scalars |= losses.scalars()
         logits = world.sum(logits_NC).float().cpu().numpy()
-        scalars |= {f"{split}/{name}": value for name, value in measure(task, logits, rows.gold).items()}
+        scalars |= {f"{split}/{name}": value for name, value in compute_metrics(task, logits, rows.gold).items()}
     engine.train()
     return scalars

@@ -11,17 +11,19 @@ from tokenizers import Tokenizer
 from transformers import BertConfig
 
 from megatinybert.config.deepspeed import DeepSpeedSettings, load_ds_config
-from megatinybert.config.load import ConfigError, resolve_batch
-from megatinybert.config.task import TaskConfig, TaskStudentConfig, in_words_of
-from megatinybert.corpus.tokenizer import SpecialIds, load_tokenizer, special_ids
+from megatinybert.config.task import TaskConfig, TaskStudentConfig
+from megatinybert.corpus.tokenizer import SpecialIds, load_tokenizer, special_ids, tokenizer_fingerprint
+from megatinybert.models.configuration import read_bert_config, student_config
 from megatinybert.models.initialize import model_folder
-from megatinybert.models.load import read_bert_config, student_config
+from megatinybert.models.load import teacher_dtype
 from megatinybert.runtime.dist import World
-from megatinybert.runtime.findings import Findings, refusal
+from megatinybert.runtime.findings import Findings
 from megatinybert.tasks.read import Skipped, TaskFiles, open_task, read_rows
 from megatinybert.tasks.rows import EncodedRows, encode_rows
-from megatinybert.tasks.stage_options import SECTIONS, training_of
+from megatinybert.tasks.stage_options import SECTIONS, TAUGHT, training_of
 from megatinybert.tasks.table import Task
+from megatinybert.training.checks import check_positions, check_tokenizer
+from megatinybert.training.run import check_machine, check_settings
 
 SINGLE_LENGTH, PAIR_LENGTH = 64, 128  # of the published runs
 
@@ -77,9 +79,9 @@ class TaskInputs:
         return encoded
 
 
-def open_inputs(config: TaskConfig, world: World) -> TaskInputs:
-    """Open what the task's stages need. Raises ValueError listing everything that is wrong."""
-    findings = Findings()
+def open_inputs(config: TaskConfig, world: World, findings: Findings) -> TaskInputs | None:
+    """Open what the task's stages need. What is found is added to `findings`; None where some of it is a failure."""
+    check_machine(Path(config.run.output_dir), world, findings)
     wanted = config.task
     files = findings.attempt("task", open_task, wanted.name, wanted.data_dir, wanted.labels, wanted.kind)
     teacher = findings.attempt("teacher", read_bert_config, config.teacher.model, "--teacher.model")
@@ -87,24 +89,24 @@ def open_inputs(config: TaskConfig, world: World) -> TaskInputs:
     name = config.teacher.tokenizer or config.teacher.model
     tokenizer = findings.attempt("tokenizer", load_tokenizer, name) if teacher or config.teacher.tokenizer else None
     special = findings.attempt("tokenizer", special_ids, tokenizer) if tokenizer else None
+    dtype = teacher_dtype(config.teacher.dtype, world.device)
     for section in SECTIONS.values():
-        findings.attempt("batch", settings_of, config, section, world)
-    if files and teacher and student and tokenizer and special:
-        inputs = TaskInputs(config, files, teacher, student, name, tokenizer, special, not world.is_main)
-        findings.attempt("sizes", _check_sizes, inputs)
-        if not findings.failed:
-            return inputs
-    raise ValueError(refusal(findings.texts("fail")))
+        training = training_of(config, section, Path(config.run.output_dir), max_steps=1)
+        check_settings(training, dtype if section in TAUGHT else None, "none", world, findings)
+    if not (files and teacher and student and tokenizer and special):
+        return None
+    inputs = TaskInputs(config, files, teacher, student, name, tokenizer, special, not world.is_main)
+    models = {f"--teacher.model {config.teacher.model}": teacher, f"--student.config {_shape_of(config)}": student}
+    fingerprint = tokenizer_fingerprint(tokenizer)
+    findings.add(*(check_tokenizer(name, special, fingerprint, option, shape) for option, shape in models.items()))
+    findings.add(*check_positions("--task.max_length", inputs.max_length, models))
+    return None if findings.failed else inputs
 
 
 def settings_of(config: TaskConfig, section: str, world: World) -> DeepSpeedSettings:
-    """The DeepSpeed settings of the stage whose options are `section`. Raises ConfigError, in their words."""
+    """The DeepSpeed settings of the stage whose options are `section`. Raises ConfigError."""
     training = training_of(config, section, Path(config.run.output_dir), max_steps=1)
-    try:
-        resolve_batch(training, world.size)
-        return load_ds_config(config.deepspeed, training, world.size)
-    except ConfigError as error:
-        raise ConfigError(in_words_of(section, str(error))) from error
+    return load_ds_config(config.deepspeed, training, world.size)
 
 
 def student_shape(wanted: TaskStudentConfig, teacher: BertConfig) -> BertConfig:
@@ -113,19 +115,5 @@ def student_shape(wanted: TaskStudentConfig, teacher: BertConfig) -> BertConfig:
     return student_config(name, teacher, wanted.hidden_dropout, wanted.attention_dropout)
 
 
-def _check_sizes(inputs: TaskInputs) -> None:
-    problems = []
-    models = {"--teacher.model": inputs.teacher, "--student.config": inputs.student}
-    for option, shape in models.items():
-        if shape.vocab_size < inputs.special.vocab_size:
-            problems.append(
-                f"the tokenizer {inputs.tokenizer_name} has {inputs.special.vocab_size:,} ids, the model of {option} "
-                f"only {shape.vocab_size:,}: name the model's own with --teacher.tokenizer"
-            )
-        if shape.max_position_embeddings < inputs.max_length:
-            problems.append(
-                f"--task.max_length {inputs.max_length} is more than the {shape.max_position_embeddings} positions of "
-                f"the model of {option}: lower it"
-            )
-    if problems:
-        raise ValueError("\n".join(problems))
+def _shape_of(config: TaskConfig) -> str:
+    return config.student.config or config.student.init

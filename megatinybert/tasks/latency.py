@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
+import functools
+import itertools
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 from transformers import PreTrainedModel
 
+from megatinybert.runtime.stopwatch import seconds_in_turn
 from megatinybert.tasks.predict import forward
 from megatinybert.tasks.rows import EncodedRows
 
@@ -32,25 +35,20 @@ def compare_latency(models: Mapping[str, PreTrainedModel], rows: EncodedRows) ->
     """
     sample = np.linspace(0, len(rows) - 1, min(_SAMPLE, len(rows))).round().astype(np.int64)
     batches = [rows.batch(sample[i : i + 1]) for i in range(len(sample))]
-    seconds: dict[str, list[float]] = {name: [] for name in models}
     modes = {name: model.training for name, model in models.items()}
-    for model in models.values():
-        model.eval()
-        for batch in batches[:_WARM_UP]:
-            _time(model, batch)
-    for _ in range(_ROUNDS):
-        for batch in batches:
-            for name, model in models.items():
-                seconds[name].append(_time(model, batch))
+    # Each model has its own turn through the rows, again and again.
+    functions = {
+        name: functools.partial(_answer_next, model.eval(), itertools.cycle(batches)) for name, model in models.items()
+    }
+    device = next(iter(models.values())).device
+    seconds = seconds_in_turn(functions, device, _ROUNDS * len(batches), _WARM_UP)
     for name, model in models.items():
         model.train(modes[name])
     return {name: _latency(np.array(times)) for name, times in seconds.items()}
 
 
-def _time(model: PreTrainedModel, batch: dict[str, np.ndarray]) -> float:
-    start = time.perf_counter()
-    forward(model, batch, model.device).cpu()  # waits for the device
-    return time.perf_counter() - start
+def _answer_next(model: PreTrainedModel, batches: Iterator[dict[str, np.ndarray]]) -> Tensor:
+    return forward(model, next(batches), model.device).cpu()
 
 
 def _latency(seconds: np.ndarray) -> Latency:

@@ -63,7 +63,7 @@ METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
 }
 
 
-def measure(task: Task, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+def compute_metrics(task: Task, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """The task's metrics, and their mean as "score", which is NaN where one of them is.
 
     logits: float (N, C), C = `task.classes`. labels: (N,), class indices or scores. N is at least 1.

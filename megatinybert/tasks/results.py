@@ -11,6 +11,7 @@ from typing import Any
 
 from megatinybert.models.load import Size
 from megatinybert.runtime.files import write_atomically
+from megatinybert.runtime.table import format_table
 from megatinybert.tasks.latency import Latency
 
 TEACHER, STUDENT = "teacher", "student"
@@ -18,7 +19,7 @@ TEACHER, STUDENT = "teacher", "student"
 
 @dataclass(frozen=True)
 class ModelResult:
-    """One model on a task. metrics: as `metrics.measure` gives them, by dev split; the first split selects."""
+    """One model on a task. metrics: as `metrics.compute_metrics` gives them, by dev split; the first split selects."""
 
     metrics: dict[str, dict[str, float]]
     size: Size
@@ -70,7 +71,8 @@ def results_table(results: Mapping[str, Any]) -> str:
         )
         speeds = [model["sequences_per_second"] for model in models]
         rows.append(("sequences a second", _texts(speeds, "{:,.1f}"), ""))
-    lines = [f"{name:<28}{''.join(f'{text:>14}' for text in texts)}   {note}".rstrip() for name, texts, note in rows]
+    cells = [(name, *texts, note) for name, texts, note in rows]
+    lines = [format_table(cells, right_aligned=range(1, 1 + len(models)))]
     if "retention" in results:
         kept = results["retention"]
         lines += [

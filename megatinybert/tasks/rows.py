@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from megatinybert.corpus.tokenizer import SpecialIds
 from megatinybert.runtime.progress import progress_bar
-from megatinybert.samples.order import SampleOrder, mix, permute
+from megatinybert.samples.order import SampleOrder, Stream, keyed_hash, permute
 from megatinybert.tasks.read import Row
 
 _ROWS_AT_ONCE = 4096  # encoded together: enough to keep the tokenizer's threads busy
@@ -157,7 +157,8 @@ class BucketedRows:
             ids, epochs = self._order(positions)
             lengths = self.rows.offsets[ids + 1] - self.rows.offsets[ids]
             by_length = ids[np.lexsort((lengths, epochs))].reshape(count, self.global_batch)  # within an epoch
-            shuffled = permute(np.arange(count, dtype=np.uint64), np.uint64(count), mix(self.seed, first, 9)[()])
+            key = keyed_hash(self.seed, first, Stream.BUCKETS)[()]
+            shuffled = permute(np.arange(count, dtype=np.uint64), np.uint64(count), key)
             self._group = first, by_length[shuffled.astype(np.int64)]
         return self._group[1][batch - first]
 

@@ -11,13 +11,15 @@ from megatinybert.config.task import MOST_EPOCHS, TOKENS_BY_DEFAULT, FinetuneCon
 
 # The section of each stage's options.
 SECTIONS = {"teacher": "finetune", "mlm": "mlm", "one": "one", "two": "two"}
+TAUGHT = ("one", "two")  # the sections of those that have a teacher
 _MEASUREMENTS = 10  # in a stage
 
 
 @dataclass(frozen=True)
 class StageTraining:
-    """A `schema.TrainingConfig`."""
+    """A `schema.TrainingConfig`. section: of the stage's own options."""
 
+    section: str
     student: StudentConfig
     optimizer: OptimizerConfig
     schedule: ScheduleConfig
@@ -41,6 +43,7 @@ def training_of(config: TaskConfig, section: str, folder: Path, max_steps: int) 
     stage: StageConfig = getattr(config, section)
     every = config.run
     return StageTraining(
+        section=section,
         student=config.student,
         optimizer=OptimizerConfig(**config.optimizer.model_dump(), learning_rate=stage.learning_rate),
         schedule=config.schedule,

@@ -2,34 +2,48 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from deepspeed.runtime.engine import DeepSpeedEngine
 from transformers import BertModel
 
+from megatinybert.config.schema import Section
 from megatinybert.config.task import StageConfig
-from megatinybert.models.load import Teacher, build_student, load_teacher, read_bert_config, teacher_dtype
+from megatinybert.models.configuration import read_bert_config
+from megatinybert.models.load import Teacher, build_student, fingerprint_of, load_teacher, teacher_dtype
 from megatinybert.models.masked_lm import build_mlm_model
 from megatinybert.objectives.labels import LabelLoss
 from megatinybert.objectives.mlm import Mlm
 from megatinybert.objectives.prediction import PredictionLoss
 from megatinybert.objectives.tinybert import TinyBert
+from megatinybert.runtime.differences import refuse_differences
 from megatinybert.runtime.dist import World
+from megatinybert.runtime.files import publish_folder
+from megatinybert.runtime.trainees import Trainees
+from megatinybert.samples.batches import TrainingData
 from megatinybert.samples.masking import Masked, MaskedHeldOut, Masking
 from megatinybert.tasks.classifiers import classifier_on, new_classifier
 from megatinybert.tasks.development import measure_task, measured_tags, score_tag
-from megatinybert.tasks.inputs import TaskInputs
+from megatinybert.tasks.inputs import TaskInputs, settings_of
 from megatinybert.tasks.rows import BucketedRows, EncodedRows
-from megatinybert.tasks.stage import Stage
-from megatinybert.tasks.stage_options import SECTIONS
-from megatinybert.tracking.attention_maps import AttentionPictures, choose_maps
+from megatinybert.tasks.stage_options import SECTIONS, steps_of, training_of
+from megatinybert.tracking.attention_maps import AttentionPictures, choose_maps, drawing_interval
+from megatinybert.training.checkpoint import Best
+from megatinybert.training.export import export_student
 from megatinybert.training.first_weights import Lesson, give_first_weights
 from megatinybert.training.held_out import PROBE, beside_losses, held_out
+from megatinybert.training.stage import Facts, Stage
 from megatinybert.training.trainee import Trainee
 
 _HELD_OUT_ROWS = 256  # of the losses of layers
+_MADE_OF = "stage.json"
+_PLACEMENT = ("ZeRO stage", "precision", "world size")  # where a stage runs is not what its result is made of
 
 
 def finetuning(inputs: TaskInputs, rows: EncodedRows, world: World) -> Stage:
@@ -37,7 +51,7 @@ def finetuning(inputs: TaskInputs, rows: EncodedRows, world: World) -> Stage:
     config, task = inputs.config, inputs.task
     model = classifier_on(config.teacher.model, "--teacher.model", inputs.teacher, task, config.run.seed)
     trainee = Trainee(model, LabelLoss(task.labels is None))
-    return _of_answers("teacher", inputs.output / "teacher", trainee, None, inputs, rows, world)
+    return _of_answers("teacher", "teacher", trainee, None, inputs, rows, world)
 
 
 def layers(inputs: TaskInputs, teacher_folder: str, rows: EncodedRows, world: World) -> Stage:
@@ -48,25 +62,27 @@ def layers(inputs: TaskInputs, teacher_folder: str, rows: EncodedRows, world: Wo
     dtype = teacher_dtype(config.teacher.dtype, world.device)
     teacher = load_teacher(teacher_folder, objective.teacher_layers, dtype, world.device)
     some = _First(next(iter(inputs.dev.values())), _HELD_OUT_ROWS)
-
-    def measure(engine: DeepSpeedEngine) -> dict[str, float]:
-        return held_out({"student": engine}, teacher, some, engine.train_micro_batch_size_per_gpu(), world)
-
-    maps = choose_maps(config, student.config, read_bert_config(teacher_folder, "teacher"), objective.teacher_layers)
+    whole = read_bert_config(teacher_folder, "teacher")
+    maps = choose_maps(config, student.config, whole, objective.teacher_layers)
 
     def pictures(interval: int) -> AttentionPictures | None:
         return AttentionPictures(maps, teacher, some, inputs.tokenizer_name, world, interval) if maps else None
 
-    return Stage(
+    def measure(trainees: Trainees, world: World) -> dict[str, float]:
+        return held_out(trainees, teacher, some, trainees.only.train_micro_batch_size_per_gpu(), world)
+
+    return _stage(
         "one",
-        inputs.output / "student-one",
+        "student-one",
         trainee,
         teacher,
+        inputs,
         rows,
         BucketedRows(rows, config.one.global_batch, config.run.seed),
         {"objective": config.objective.model_dump(mode="json")},
         measure,
         [PROBE],
+        world,
         pictures=pictures,
     )
 
@@ -79,7 +95,7 @@ def answers(inputs: TaskInputs, teacher: Teacher, body: BertModel, rows: Encoded
     depth = teacher.model.config.num_hidden_layers
     two = config.two
     trainee = Trainee(student, PredictionLoss(task.labels is None, two.temperature, two.hard_label_weight, depth))
-    return _of_answers("two", inputs.output / "student", trainee, teacher, inputs, rows, world)
+    return _of_answers("two", "student", trainee, teacher, inputs, rows, world)
 
 
 def masked_lm(inputs: TaskInputs, rows: EncodedRows, world: World) -> Stage:
@@ -90,11 +106,12 @@ def masked_lm(inputs: TaskInputs, rows: EncodedRows, world: World) -> Stage:
     some = MaskedHeldOut(_First(next(iter(inputs.dev.values())), _HELD_OUT_ROWS), masking)
     data = Masked(BucketedRows(rows, config.mlm.global_batch, config.run.seed), masking)
 
-    def measure(engine: DeepSpeedEngine) -> dict[str, float]:
-        return held_out({"student": engine}, None, some, engine.train_micro_batch_size_per_gpu(), world)
+    def measure(trainees: Trainees, world: World) -> dict[str, float]:
+        return held_out(trainees, None, some, trainees.only.train_micro_batch_size_per_gpu(), world)
 
-    product, trainee = inputs.output / "mlm", Trainee(model, Mlm())
-    return Stage("mlm", product, trainee, None, rows, data, {}, measure, beside_losses(None))
+    return _stage(
+        "mlm", "mlm", Trainee(model, Mlm()), None, inputs, rows, data, {}, measure, beside_losses(None), world
+    )
 
 
 def first_student(inputs: TaskInputs, teacher_folder: str) -> tuple[BertModel, TinyBert]:
@@ -110,9 +127,52 @@ def first_student(inputs: TaskInputs, teacher_folder: str) -> tuple[BertModel, T
     return student, objective
 
 
+@dataclass(frozen=True)
+class ModelFolder:
+    """The model that a stage leaves, and beside it, in stage.json, all that decided it.
+
+    path: of the model. stage: the folder of the stage's checkpoints. tokenizer: folder or hub name.
+    """
+
+    path: Path
+    stage: Path
+    tokenizer: str
+
+    def is_made(self, facts: Facts) -> bool:
+        file = self.path / _MADE_OF
+        if not file.is_file():
+            return False
+        before = json.loads(file.read_text(encoding="utf-8"))
+        remedy = (
+            f"set these back, remove {self.path} and {self.stage} to make it anew, or choose another --run.output_dir"
+        )
+        refuse_differences(f"{self.path} was made otherwise", before, _made_of(facts), remedy)
+        return True
+
+    def make(self, trainees: Trainees, best: Best | None, facts: Facts, world: World) -> None:
+        mark = {_MADE_OF: json.dumps(_made_of(facts), indent=2, sort_keys=True) + "\n"}
+        if best:
+            world.first(lambda: _publish_copy(best.folder, self.path, mark))
+        else:
+            export_student(trainees.only, self.path, self.tokenizer, world, mark)
+
+
+def _made_of(facts: Facts) -> dict[str, Any]:
+    return {key: value for key, value in facts.items() if key not in _PLACEMENT}
+
+
+def _publish_copy(best: Path, product: Path, files: Mapping[str, str]) -> None:
+    temporary = product.with_name(f".{product.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    shutil.copytree(best, temporary)
+    for name, text in files.items():
+        (temporary / name).write_text(text, encoding="utf-8")
+    publish_folder(temporary, product)
+
+
 def _of_answers(
     name: str,
-    product: Path,
+    product: str,
     trainee: Trainee,
     teacher: Teacher | None,
     inputs: TaskInputs,
@@ -123,21 +183,81 @@ def _of_answers(
     config, task, dev = inputs.config, inputs.task, inputs.dev
     options: StageConfig = getattr(config, SECTIONS[name])
 
-    def measure(engine: DeepSpeedEngine) -> dict[str, float]:
+    def measure(trainees: Trainees, world: World) -> dict[str, float]:
+        engine = trainees.only
         return measure_task(engine, teacher, task, dev, engine.train_micro_batch_size_per_gpu(), world)
 
-    return Stage(
+    return _stage(
         name,
         product,
         trainee,
         teacher,
+        inputs,
         rows,
         BucketedRows(rows, options.global_batch, config.run.seed),
         {"development rows": [split.identity for split in dev.values()]},
         measure,
         measured_tags(task, dev),
+        world,
         best=score_tag(dev),
     )
+
+
+def _stage(
+    name: str,
+    product: str,
+    trainee: Trainee,
+    teacher: Teacher | None,
+    inputs: TaskInputs,
+    rows: EncodedRows,
+    data: TrainingData,
+    decides: Facts,
+    measure: Callable[[Trainees, World], dict[str, float]],
+    measured: Sequence[str],
+    world: World,
+    best: str | None = None,
+    pictures: Callable[[int], AttentionPictures | None] | None = None,
+) -> Stage:
+    """What all stages have in common. product: name of the model folder. pictures: by the interval between them."""
+    config, section = inputs.config, SECTIONS[name]
+    options: StageConfig = getattr(config, section)
+    max_steps = steps_of(options, len(rows), int(rows.lengths.sum()))
+    folder = inputs.output / "stages" / name
+    training = training_of(config, section, folder, max_steps)
+    interval = drawing_interval(config.monitor, training.run.held_out_interval, max_steps)
+    student = trainee.student.config
+    return Stage(
+        name=f"stage {name}",
+        config=training,
+        settings=settings_of(config, section, world),
+        trainee=trainee,
+        teacher=teacher,
+        tokenizer=inputs.tokenizer_name,
+        data=data,
+        length=inputs.max_length,
+        max_steps=max_steps,
+        decides={
+            **decides,
+            "rows": rows.identity,
+            "first weights": fingerprint_of(trainee),
+            "steps": max_steps,
+            "student dropout": [student.hidden_dropout_prob, student.attention_probs_dropout_prob],
+            **({"steps between measurements": training.run.held_out_interval} if best else {}),
+            **_options(f"--{section}", options, {"epochs", "max_steps", "micro_batch"}),
+            **_options("--optimizer", config.optimizer, {"implementation"}),
+            **_options("--schedule", config.schedule, set()),
+        },
+        measure=measure,
+        measured=measured,
+        product=ModelFolder(inputs.output / product, folder, inputs.tokenizer_name),
+        best=best,
+        pictures=pictures(interval) if pictures else None,
+        about=[f"stage {name}: {data.samples:,} rows"],
+    )
+
+
+def _options(section: str, options: Section, without: set[str]) -> dict[str, Any]:
+    return {f"{section}.{key}": value for key, value in options.model_dump(mode="json", exclude=without).items()}
 
 
 class _First:

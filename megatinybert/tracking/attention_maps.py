@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
-from deepspeed.runtime.engine import DeepSpeedEngine
 from torch import Tensor
 from transformers import BertConfig
 
@@ -19,10 +18,11 @@ from megatinybert.models.capture import Features, padding_mask
 from megatinybert.models.layer_map import resolve_layer_map
 from megatinybert.models.load import Teacher
 from megatinybert.runtime.dist import World
+from megatinybert.runtime.trainees import Trainees
 from megatinybert.samples.batches import HeldOutData, as_tensors
 from megatinybert.tracking.attention_figure import LayerMaps, draw
 from megatinybert.tracking.figures import render
-from megatinybert.tracking.monitor import tag_prefix
+from megatinybert.tracking.measurements import tag_prefix
 
 DEFAULT_HEADS = 4
 MOST_PICTURES = 8  # of a layer in one run, beside the one of step 0: TensorBoard shows ten of a tag
@@ -101,13 +101,13 @@ class AttentionPictures:
         ids = self._window["input_ids"][0].tolist()
         self._tokens = [names.id_to_token(token) or str(token) for token in ids]
 
-    def of(self, engines: Mapping[str, DeepSpeedEngine], step: int) -> dict[str, np.ndarray]:
+    def of(self, trainees: Trainees, step: int) -> dict[str, np.ndarray]:
         """{tag: image, uint8 (height, width, 3)} of every student and chosen layer. Collective; empty but on rank 0."""
-        maps = attention_maps(engines, self._teacher, self._window, self._chosen)
+        maps = attention_maps(trainees, self._teacher, self._window, self._chosen)
         if not self._world.is_main:
             return {}
         return {
-            f"{tag_prefix(name, engines)}maps/attention_layer_{layer.student_layer}": render(
+            f"{tag_prefix(name, trainees)}maps/attention_layer_{layer.student_layer}": render(
                 draw(layer, self._chosen.heads, self._tokens, step)
             )
             for name, layers in maps.items()
@@ -117,7 +117,7 @@ class AttentionPictures:
 
 @torch.no_grad()
 def attention_maps(
-    engines: Mapping[str, DeepSpeedEngine], teacher: Teacher, window: dict[str, Tensor], chosen: MapChoice
+    trainees: Trainees, teacher: Teacher, window: dict[str, Tensor], chosen: MapChoice
 ) -> dict[str, list[LayerMaps]]:
     """The chosen maps of every student, dropout off. window: a batch of one row.
 
@@ -125,19 +125,18 @@ def attention_maps(
     """
     features, mask_BS = teacher.features(window), padding_mask(window)
     maps: dict[str, list[LayerMaps]] = {}
-    for name, engine in engines.items():
-        engine.eval()
-        _, _, student = engine(window, features)
-        engine.train()
-        maps[name] = [
-            LayerMaps(
-                ours,
-                theirs,
-                _probabilities(student, ours, chosen.heads, mask_BS),
-                _probabilities(features, theirs, chosen.heads, mask_BS),
-            )
-            for ours, theirs in chosen.layers
-        ]
+    with trainees.evaluating():
+        for name, engine in trainees.items():
+            _, _, student = engine(window, features)
+            maps[name] = [
+                LayerMaps(
+                    ours,
+                    theirs,
+                    _probabilities(student, ours, chosen.heads, mask_BS),
+                    _probabilities(features, theirs, chosen.heads, mask_BS),
+                )
+                for ours, theirs in chosen.layers
+            ]
     return maps
 
 

@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
+from megatinybert.tracking.measurements import BESIDE_LOSSES
+
 Row = dict[str, float]  # of one line of metrics.jsonl, what is kept
-# What may be measured on held-out text beside the losses, and its unit.
-BESIDE_LOSSES = {"probe": "rank correlation", "accuracy": "share of the masked tokens"}
 _MOST_POINTS = 2000  # of a curve: more are chosen from evenly, for they take seconds to draw and are not seen
 _KEPT = ("step", "loss/", "held_out/", "speed/tokens_per_second")  # a long run logs much else
 
@@ -40,14 +40,23 @@ def loss_names(rows: Sequence[Row]) -> list[str]:
     """Names of the losses in the metrics, "total" first: total, attention, hidden, ..."""
     parts = [tag.partition("/") for row in (rows[0], rows[-1]) for tag in row]
     names = dict.fromkeys(name for kind, _, name in parts if kind in ("loss", "held_out"))
-    return ["total", *(name for name in names if name not in ("total", *BESIDE_LOSSES))]
+    others = {"total", *(each.chart for each in BESIDE_LOSSES.values())}
+    return ["total", *(name for name in names if name not in others)]
+
+
+def run_title(student: tuple[int, int], teacher: tuple[int, int] | None = None) -> str:
+    """What a run trained. student, teacher: (layers, width); no teacher: by masked-language modelling."""
+    name = "A {} x {}".format(*student)
+    if teacher is None:
+        return f"{name} BERT trained by masked-language modelling"
+    return f"{name} student distilled from a {'{} x {}'.format(*teacher)} teacher"
 
 
 def draw(rows: Sequence[Row], title: str) -> Figure:
     """Loss curves: the total on the left, its terms and what else is measured on the right. rows: at least one."""
     names = loss_names(rows)
-    beside = {name: _curve(rows, f"held_out/{name}") for name in BESIDE_LOSSES}
-    panels = [*names[1:], *(name for name, (steps, _) in beside.items() if steps)]
+    beside = {each: curve for each in BESIDE_LOSSES.values() if (curve := _curve(rows, each.tag))[0]}
+    panels = [*names[1:], *(each.chart for each in beside)]
     right = math.ceil(len(panels) / 2)
     cells = panels + ["."] * (2 * right - len(panels))
     figure = Figure(figsize=(5.0 + 3.2 * right, 6.0), dpi=120, layout="constrained")
@@ -57,10 +66,10 @@ def draw(rows: Sequence[Row], title: str) -> Figure:
     for name in names:
         _draw_loss(axes[name], rows, name)
     axes["total"].legend(loc="upper right", frameon=False)
-    for name, (steps, values) in beside.items():
-        if steps:
-            axes[name].plot(steps, values, "o-", color="tab:green", markersize=4)
-            axes[name].set(title=name, ylabel=BESIDE_LOSSES[name], ylim=(min([0.0, *_finite(values)]), 1.0))
+    for each, (steps, values) in beside.items():
+        axis = axes[each.chart]
+        axis.plot(steps, values, "o-", color="tab:green", markersize=4)
+        axis.set(title=each.chart, ylabel=each.unit, ylim=(min([0.0, *_finite(values)]), 1.0))
     for axis in axes.values():
         axis.set_xlabel("optimizer step")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 2.5, 5, 10], nbins="auto"))

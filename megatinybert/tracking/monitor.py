@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,8 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from megatinybert.runtime.files import write_atomically
-
-TRAINING = "training"  # the run of all that is not compared in one chart
+from megatinybert.tracking.measurements import TRAINING, place_of
 
 # Of TensorBoard's custom scalars: {category: {chart: patterns of its tags}}, in the order of the page.
 Layout = Mapping[str, Mapping[str, Sequence[str]]]
@@ -92,8 +90,8 @@ class Monitor:
         self._file.write(json.dumps({"step": step, **row}) + "\n")
         self._file.flush()
         for tag, value in scalars.items():
-            curve, chart = curve_of(tag)
-            self._writer(curve).add_scalar(chart, value, step)
+            place = place_of(tag)
+            self._writer(place.run).add_scalar(place.tag, value, step)
         for writer in self._writers.values():
             writer.flush()
         shown = {"loss": scalars.get("loss/total"), "held-out": scalars.get("held_out/total")}
@@ -113,27 +111,6 @@ class Monitor:
         if name not in self._writers:
             self._writers[name] = SummaryWriter(str(self._folder / name), purge_step=self._first_logged)
         return self._writers[name]
-
-
-def curve_of(tag: str) -> tuple[str, str]:
-    """Where TensorBoard has a scalar: (run, tag).
-
-    TensorBoard has a colour for each run, not for each tag. So curves that belong into one chart are runs of one tag:
-    held-out losses beside those of training, the layers of a loss, the parts of a step.
-    """
-    layer = re.fullmatch(r"(.*loss_per_layer/.+)_(\d+)", tag)
-    if layer:
-        return f"layer_{layer[2]}", layer[1]
-    if tag.startswith("time/"):
-        return tag.replace("/", "_"), "time/step"
-    if "held_out/" in tag and not tag.endswith("/probe"):
-        return "held_out", tag.replace("held_out/", "loss/")
-    return TRAINING, tag
-
-
-def tag_prefix(name: str, trainees: Mapping[str, object]) -> str:
-    """What stands before the tags of one of several trainees; nothing where there is only one."""
-    return f"{name}/" if len(trainees) > 1 else ""
 
 
 def _drop_from(metrics: Path, step: int) -> None:

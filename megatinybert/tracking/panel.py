@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from megatinybert.objectives.base import Term
 from megatinybert.runtime.dist import World
 from megatinybert.tracking.flops import StepWork
-from megatinybert.tracking.monitor import Layout, curve_of, tag_prefix
+from megatinybert.tracking.measurements import CATEGORIES, LAYERS, LOSSES, MEASUREMENTS, place_of, tag_prefix
+from megatinybert.tracking.monitor import Layout
 
 
 def layout(trainees: Mapping[str, Sequence[Term]], measured: Sequence[str]) -> Layout:
@@ -15,46 +16,34 @@ def layout(trainees: Mapping[str, Sequence[Term]], measured: Sequence[str]) -> L
 
     trainees: {name: terms of its objective}. measured: tags, beside the losses, of what is measured now and then.
     """
+    page: dict[str, dict[str, list[str]]] = {category: {} for category in CATEGORIES}
+    for tag in _tags(trainees, measured):
+        place = place_of(tag)
+        if place.chart:
+            patterns = page[place.category].setdefault(place.chart, [])
+            patterns += [f"{place.tag}$"] if f"{place.tag}$" not in patterns else []
+    return {category: charts for category, charts in page.items() if charts}
+
+
+def _tags(trainees: Mapping[str, Sequence[Term]], measured: Sequence[str]) -> list[str]:
+    """The tags that a run may log, in the order of the page."""
     prefixes = {name: tag_prefix(name, trainees) for name in trainees}
-
-    def tags(name: str) -> list[str]:
-        return [f"{prefix}{name}$" for prefix in prefixes.values()]
-
-    groups = list(dict.fromkeys(term.group for terms in trainees.values() for term in terms))
-    layers = {
-        group: sorted(
-            {
-                f"{prefixes[name]}{curve_of(f'loss_per_layer/{term.name}')[1]}$"
-                for name, terms in trainees.items()
-                for term in terms
-                if term.group == group != term.name
-            }
-        )
-        for group in groups
-    }
-    return {
-        "losses in training and held out, measurements": {
-            **{name: tags(f"loss/{name}") for name in ("total", *groups)},
-            **{tag.rpartition("/")[2]: tags(tag) for tag in measured},
-        },
-        "loss of each layer": {group: found for group, found in layers.items() if found},
-        "speed": {
-            "tokens per second": ["speed/tokens_per_second$"],
-            "model FLOP utilisation": ["speed/model_flops_utilisation$"],
-            "seconds of a step": ["time/step$"],
-        },
-        "optimizer": {
-            "gradient norm": tags("optimizer/gradient_norm"),
-            "learning rate": ["optimizer/learning_rate$"],
-            "loss scale": tags("optimizer/loss_scale"),
-            "overflows": tags("optimizer/overflow_count"),
-        },
-        "data and memory": {
-            "epoch": ["windows/epoch$"],
-            "padding share": ["windows/padding_share$"],
-            "bytes": ["memory/.*"],
-        },
-    }
+    groups = dict.fromkeys(term.group for terms in trainees.values() for term in terms)
+    tags = [f"{prefix}loss/total" for prefix in prefixes.values()]
+    for group in groups:
+        of_group = [name for name, terms in trainees.items() if group in {term.group for term in terms}]
+        tags += [f"{prefixes[name]}loss/{group}" for name in of_group]
+    tags += [f"{prefix}{tag}" for tag in measured for prefix in prefixes.values()]
+    tags += [
+        f"{prefixes[name]}loss_per_layer/{term.name}"
+        for name, terms in trainees.items()
+        for term in terms
+        if term.name != term.group
+    ]
+    for each in MEASUREMENTS:
+        if each.category not in (LOSSES, LAYERS):  # which depend on the objective
+            tags += [f"{prefix}{each.tag}" for prefix in prefixes.values()] if each.per_trainee else [each.tag]
+    return tags
 
 
 def hardware_text(work: StepWork, world: World) -> str:

@@ -1,4 +1,4 @@
-"""Checkpoints that are there whole or not at all.
+"""Checkpoints, which are atomic; and the best weights of a run, kept beside them.
 
 A checkpoint is written under a temporary name by all ranks; when all have finished, rank 0 records every file with its
 size in state.json and renames the folder, which publishes it. DeepSpeed's own `latest` file is written before the other
@@ -8,24 +8,24 @@ ranks are done, so it is not used. Layout: checkpoints/step-00000100/{state.json
 from __future__ import annotations
 
 import json
+import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from deepspeed.runtime.engine import DeepSpeedEngine
 
 from megatinybert.runtime.differences import refuse_differences
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.files import publish_folder, write_atomically
+from megatinybert.runtime.trainees import Trainees
 
-_STATE = "state.json"
+_STATE = "state.json"  # of a checkpoint
+_BEST = "best.json"  # of the best weights
 
 
-def save(
-    folder: Path, engines: Mapping[str, DeepSpeedEngine], step: int, facts: dict[str, Any], world: World, keep: int
-) -> None:
-    """Publish the state of `engines` after `step` steps, and remove all but the newest `keep` checkpoints.
+def save(folder: Path, trainees: Trainees, step: int, facts: dict[str, Any], world: World, keep: int) -> None:
+    """Publish the state of `trainees` after `step` steps, and remove all but the newest `keep` checkpoints.
 
     facts: what a run that continues from here must have in common with this one (`check_facts`).
     """
@@ -35,7 +35,7 @@ def save(
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
     world.barrier()
-    for name, engine in engines.items():
+    for name, engine in trainees.items():
         engine.save_checkpoint(str(temporary), tag=name, save_latest=False)
     world.barrier()
     if world.is_main:
@@ -91,12 +91,47 @@ def check_facts(path: Path, facts: dict[str, Any]) -> None:
     )
 
 
-def load(path: Path, engines: Mapping[str, DeepSpeedEngine]) -> None:
+def load(path: Path, trainees: Trainees) -> None:
     """Restore weights and optimizer state. The files are unpickled by DeepSpeed: load only checkpoints of your own."""
-    for name, engine in engines.items():
+    for name, engine in trainees.items():
         loaded, _ = engine.load_checkpoint(str(path), tag=name)
         if loaded is None:
             raise ValueError(f"{path}: DeepSpeed found no state of {name} there")
+
+
+@dataclass(frozen=True)
+class Best:
+    """Keeps the weights at which the measurement `tag` was highest, the earlier ones among equals.
+
+    folder: of the exported model; step and value are in its best.json, published with it. export: writes the weights as
+    they are, with files of these names and texts, to a folder, in place of what stood there; every rank calls it. A
+    continued run measures the same values again, so it comes to the same choice.
+    """
+
+    folder: Path
+    tag: str
+    export: Callable[[Path, Mapping[str, str]], None]
+    world: World
+
+    def consider(self, step: int, measurement: Mapping[str, float]) -> None:
+        """Keep the present weights where they are the best so far. What is undefined (NaN) is below everything."""
+        value = measurement[self.tag]
+        known = self.world.first(self.state)  # other ranks could read what rank 0 is about to write
+        if known is None or _rank(value) > _rank(known[1]):
+            state = {"step": step, "measured": self.tag, "value": value if math.isfinite(value) else None}
+            self.export(self.folder, {_BEST: json.dumps(state, indent=2) + "\n"})
+
+    def forget(self) -> None:
+        """Take away what is kept, for a run that begins anew. One rank calls it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def state(self) -> tuple[int, float | None] | None:
+        """(step, value, None where it is undefined) of what is kept; None where nothing is."""
+        file = self.folder / _BEST
+        if not file.exists():
+            return None
+        state = json.loads(file.read_text(encoding="utf-8"))
+        return state["step"], state["value"]
 
 
 def _published(folder: Path) -> list[Path]:
@@ -105,3 +140,7 @@ def _published(folder: Path) -> list[Path]:
 
 def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _rank(value: float | None) -> float:
+    return -math.inf if value is None or math.isnan(value) else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from transformers import BertConfig, BertModel, PreTrainedConfig, PreTrainedMode
 
 from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.config.general import GeneralConfig
+from megatinybert.config.schema import TrainingConfig
 from megatinybert.corpus.tokenizer import SpecialIds
 from megatinybert.models.apex import apex_state
 from megatinybert.models.load import size_of
@@ -87,19 +89,18 @@ def computes_natively(dtype: torch.dtype, device: torch.device) -> bool:
     return dtype != torch.float16 or get_accelerator().is_fp16_supported()
 
 
-def check_positions(config: GeneralConfig, teacher: BertConfig | None, student: BertConfig) -> list[Finding]:
-    """Whether the models have a position for every token of a window."""
-    length = config.data.sequence_length
-    models = {f"--teacher.model {config.teacher.model}": teacher} if teacher else {}
-    models |= {f"--student.config {config.student.config}": student}
+def check_positions(option: str, length: int, models: Mapping[str, BertConfig]) -> list[Finding]:
+    """Whether the models, by the option that names each, have a position for every token of the longest row.
+
+    option: which sets that length.
+    """
     return [
         Finding(
             "fail",
             "positions",
-            f"--data.sequence_length {length} exceeds the {model.max_position_embeddings} positions of {option}: "
-            "shorten the sequence to that",
+            f"{option} {length} is more than the {model.max_position_embeddings} positions of {name}: lower it",
         )
-        for option, model in models.items()
+        for name, model in models.items()
         if model.max_position_embeddings < length
     ]
 
@@ -202,7 +203,7 @@ def check_corpus(config: GeneralConfig, samples: Samples, held_out: HeldOut, max
     return [*findings, Finding("ok", "held-out text", text)]
 
 
-def check_schedule(config: GeneralConfig, max_steps: int) -> Finding:
+def check_schedule(config: TrainingConfig, max_steps: int) -> Finding:
     """Whether the learning rate ever reaches its peak."""
     warmup = warmup_steps(config.schedule, max_steps)
     if warmup >= max_steps:

@@ -1,4 +1,4 @@
-"""Whose kernels a run uses where there is a choice: for AdamW, and for the student's LayerNorm."""
+"""What a run uses where there is a choice: whose AdamW, whose LayerNorm for the student, and torch.compile or not."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ OPTIMIZER, LAYER_NORM, COMPILE = "optimizer.implementation", "student.layer_norm
 
 # apex must be this much faster to be taken: less is within the noise of a short measurement.
 _MARGIN = 0.95
+_ROUNDS, _CALLS = 9, 10  # of a measurement; calls in a round, since one is short
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Kernels:
+class Choices:
     """What a run uses."""
 
     optimizer: Choice = Choice("torch", "default")
@@ -56,7 +57,7 @@ class Kernels:
         )
 
 
-TORCH = Kernels()
+TORCH = Choices()
 
 
 def settled(config: TrainingConfig, recorded: Mapping[str, Any]) -> dict[str, Choice]:
@@ -79,7 +80,7 @@ def settled(config: TrainingConfig, recorded: Mapping[str, Any]) -> dict[str, Ch
     return choices
 
 
-def check_kernels(
+def check_choices(
     config: TrainingConfig, settings: DeepSpeedSettings, device: torch.device, recorded: Mapping[str, Any]
 ) -> None:
     """Raise ValueError with all that stands against the choices that are settled."""
@@ -95,16 +96,16 @@ def check_kernels(
         raise ValueError("\n".join(problems))
 
 
-def choose_kernels(
+def choose_implementations(
     config: TrainingConfig,
     settings: DeepSpeedSettings,
     trainee: Trainee,
     tokens: int,
     world: World,
     recorded: Mapping[str, Any],
-) -> Kernels:
+) -> Choices:
     """Resolve --optimizer.implementation and --student.layer_norm, to the same on every rank. All ranks call it.
-    --run.compile is left to `compilation.settle_kernels`.
+    --run.compile is left to `compile_choice.settle_choices`.
 
     tokens: of a micro batch. What is not `settled` is torch's, or on CUDA the faster of torch's and apex's where all
     ranks can use apex: rank 0 measures, on tensors shaped as in this run.
@@ -121,7 +122,7 @@ def choose_kernels(
     if LAYER_NORM not in choices and measure:
         width = trainee.student.config.hidden_size
         choices[LAYER_NORM] = _faster(functools.partial(_layer_norms, tokens, width, settings, world), world)
-    return Kernels(choices.get(OPTIMIZER, default), choices.get(LAYER_NORM, default))
+    return Choices(choices.get(OPTIMIZER, default), choices.get(LAYER_NORM, default))
 
 
 def _against_apex(option: str, choice: Choice, device: torch.device) -> list[str]:
@@ -166,7 +167,7 @@ def _faster(candidates: Callable[[], dict[str, Callable[[], object]]], world: Wo
     seconds = torch.zeros(2, dtype=torch.float64, device=world.device)
     if world.is_main:
         try:
-            median = median_seconds(candidates(), torch.cuda.synchronize)
+            median = median_seconds(candidates(), world.device, _ROUNDS, calls=_CALLS)
             seconds = seconds.new_tensor([median["torch"], median["apex"]])
         except RuntimeError as error:  # such as kernels compiled for other GPUs
             print(f"warning: apex is not used, as its kernels fail here: {error}", file=sys.stderr)

@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 
 from megatinybert.config.deepspeed import DeepSpeedSettings
-from megatinybert.config.general import GeneralConfig
 from megatinybert.config.schema import TrainingConfig
 from megatinybert.models.compiled import compiler_problem, keeping_random_state
 from megatinybert.models.load import Teacher
-from megatinybert.programs.prepare import Inputs
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.stopwatch import seconds_of
-from megatinybert.training.choices import COMPILE, Choice, Kernels, choose_kernels, settled
+from megatinybert.training.choices import COMPILE, Choice, Choices, choose_implementations, settled
 from megatinybert.training.engine import rank_micro_batches, trial_of, try_batch
+from megatinybert.training.resume import Start
+from megatinybert.training.stage import Stage
 from megatinybert.training.trainee import Trainee
 
 # Compiling takes a minute or two the first time, so it is not tried in a run of less; and it must be this much faster.
@@ -28,24 +28,23 @@ _WORTH_SECONDS, _MARGIN = 900.0, 0.97
 _REPEATS = 3
 
 
-def settle_kernels(
-    config: GeneralConfig, inputs: Inputs, settings: DeepSpeedSettings, ranks: int, world: World
-) -> Kernels:
-    """All kernels of a general distillation, the same on every rank; its two models are compiled where that is chosen.
+def settle_choices(stage: Stage, start: Start, settings: DeepSpeedSettings, ranks: int, world: World) -> Choices:
+    """All choices of a run, the same on every rank; its two models are compiled where that is chosen.
 
     settings: those of the engine to be built. ranks: of the run, which is `world` but for an estimate of another one.
     All ranks call it, before the engine has the trainee.
     """
-    tokens = inputs.micro_batch * config.data.sequence_length
-    kernels = choose_kernels(config, settings, inputs.trainee, tokens, world, inputs.recorded)
-    _, batch = next(iter(rank_micro_batches(inputs.data, 0, config.run.global_batch, inputs.micro_batch, world)))
-    passes = (inputs.max_steps - inputs.first_step) * config.run.global_batch // (inputs.micro_batch * ranks)
-    work = Work(inputs.trainee, inputs.teacher, batch, passes)
-    choice = choose_compilation(config, settings, work, world, inputs.recorded)
-    if choice.by == "always" and inputs.teacher:
-        inputs.trainee.compile_passes(batch["input_ids"].shape)
-        inputs.teacher.compile_passes(batch["input_ids"].shape)
-    return dataclasses.replace(kernels, compilation=choice)
+    config, micro_batch, global_batch = stage.config, stage.micro_batch, stage.config.run.global_batch
+    choices = choose_implementations(config, settings, stage.trainee, micro_batch * stage.length, world, start.recorded)
+    _, batch = next(iter(rank_micro_batches(stage.data, 0, global_batch, micro_batch, world)))
+    passes = (stage.max_steps - start.first_step) * global_batch // (micro_batch * ranks)
+    choice = choose_compilation(
+        config, settings, Work(stage.trainee, stage.teacher, batch, passes), world, start.recorded
+    )
+    if choice.by == "always" and stage.teacher:
+        stage.trainee.compile_passes(batch["input_ids"].shape)
+        stage.teacher.compile_passes(batch["input_ids"].shape)
+    return dataclasses.replace(choices, compilation=choice)
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def choose_compilation(
     """Resolve --run.compile, to the same on every rank. All ranks call it; what they give it stays as it is.
 
     recorded: facts of the checkpoint that the run continues from: its choice stands, so that the bits are the same.
-    `kernels.check_kernels` has seen to it that what is settled can be.
+    `choices.check_choices` has seen to it that what is settled can be.
     """
     choice = settled(config, recorded).get(COMPILE)
     if choice:

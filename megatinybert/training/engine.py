@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import deepspeed
@@ -20,10 +20,11 @@ from megatinybert.models.layer_norm import use_apex_layer_norm
 from megatinybert.models.load import Teacher
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.stopwatch import Stopwatch
+from megatinybert.runtime.trainees import Trainees
 from megatinybert.samples.batches import TrainingData, as_tensors
-from megatinybert.samples.order import mix
+from megatinybert.samples.order import Stream, keyed_hash
 from megatinybert.samples.prefetch import one_ahead
-from megatinybert.training.choices import TORCH, Kernels
+from megatinybert.training.choices import TORCH, Choices
 from megatinybert.training.optimizers import build_optimizer, parameter_groups, updates_on_cpu
 from megatinybert.training.trainee import Trainee
 
@@ -44,7 +45,7 @@ class StepResult:
 
 
 def train_step(
-    engines: Mapping[str, DeepSpeedEngine],
+    trainees: Trainees,
     teacher: Teacher | None,
     micro_batches: Iterable[tuple[int, dict[str, Tensor]]],
     step: int,
@@ -58,19 +59,19 @@ def train_step(
     engines accumulate over. Dropout depends on (seed, step, index, trainee) alone: ranks and resuming do not change it.
     watch: gets the time of "data", "teacher", "student", "objective" and "optimizer".
     """
-    losses: dict[str, list[Tensor]] = {name: [] for name in engines}
+    losses: dict[str, list[Tensor]] = {name: [] for name in trainees}
     norms: dict[str, Tensor] = {}
     watch = watch or Stopwatch(torch.device("cpu"))  # one that nobody reads
     watch.start()
-    for engine in engines.values():
+    for engine in trainees.values():
         for group in engine.optimizer.param_groups:
             group["lr"] = learning_rate
     for index, batch in micro_batches:
         watch.lap("data")
         features = teacher.features(batch) if teacher else None
         watch.lap("teacher")
-        for number, (name, engine) in enumerate(engines.items()):
-            torch.manual_seed(int(mix(seed, step, index, number, 6) >> np.uint64(1)))
+        for number, (name, engine) in enumerate(trainees.items()):
+            torch.manual_seed(int(keyed_hash(seed, step, index, number, Stream.DROPOUT) >> np.uint64(1)))
             total, values, _ = engine(batch, features, watch)  # laps of student and objective
             engine.backward(total)  # a lap of the objective
             watch.lap("student")
@@ -81,7 +82,7 @@ def train_step(
             losses[name].append(values)
     return {
         name: StepResult(torch.stack(losses[name]).mean(dim=0), norms.get(name, engine.get_global_grad_norm()))
-        for name, engine in engines.items()
+        for name, engine in trainees.items()
     }
 
 
@@ -112,9 +113,9 @@ def _rank_batches(
 
 
 def build_engine(
-    trainee: Trainee, optimizer: OptimizerConfig, settings: DeepSpeedSettings, kernels: Kernels = TORCH
+    trainee: Trainee, optimizer: OptimizerConfig, settings: DeepSpeedSettings, choices: Choices = TORCH
 ) -> DeepSpeedEngine:
-    """Hand a trainee to DeepSpeed, with the kernels chosen for it. The trainee is on the run's device.
+    """Hand a trainee to DeepSpeed, with what is chosen for it. The trainee is on the run's device.
 
     Raises ValueError where a kernel of DeepSpeed's own cannot be compiled.
     """
@@ -123,21 +124,26 @@ def build_engine(
     raw.setdefault("timers", {}).setdefault("throughput", {"enabled": False})
     if optimizer.name == "sgd":
         raw["zero_allow_untested_optimizer"] = True
-    if kernels.layer_norm.by == "apex":
+    if choices.layer_norm.by == "apex":
         use_apex_layer_norm(trainee.student)
     groups = parameter_groups(trainee, optimizer.weight_decay)
     on_cpu = updates_on_cpu(settings, next(trainee.parameters()).device)
-    client = build_optimizer(groups, optimizer, kernels.optimizer.by, on_cpu)
+    client = build_optimizer(groups, optimizer, choices.optimizer.by, on_cpu)
     engine, *_ = deepspeed.initialize(model=trainee, optimizer=client, config=raw)
     return engine
 
 
 def dry_batch(
-    trainee: Trainee, teacher: Teacher | None, batch: dict[str, Tensor], settings: DeepSpeedSettings
+    trainee: Trainee,
+    teacher: Teacher | None,
+    batch: dict[str, Tensor],
+    settings: DeepSpeedSettings,
+    section: str = "run",
 ) -> list[str]:
     """Run forward and backward once at full shape on a copy of the trainee, before anything depends on it.
 
-    Returns the names of weights that the objective gives no gradient, which therefore keep their first values.
+    section: of the option micro_batch. Returns the names of weights that the objective gives no gradient, which
+    therefore keep their first values.
     Raises ValueError where a loss is not finite or memory does not suffice.
     """
     trial = trial_of(trainee, settings)
@@ -146,7 +152,7 @@ def dry_batch(
     except torch.OutOfMemoryError as error:
         rows, length = batch["input_ids"].shape
         raise ValueError(
-            f"a micro batch of {rows} windows of {length} tokens does not fit into memory: lower --run.micro_batch"
+            f"a micro batch of {rows} rows of {length} tokens does not fit into memory: lower --{section}.micro_batch"
         ) from error
     names = ["total", *(term.name for term in trainee.objective.terms)]
     bad = [name for name, value in zip(names, values.tolist(), strict=True) if not np.isfinite(value)]

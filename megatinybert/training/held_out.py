@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from deepspeed.runtime.engine import DeepSpeedEngine
 from scipy.stats import spearmanr
 from torch import Tensor
 
@@ -14,11 +13,10 @@ from megatinybert.models.capture import Features, padding_mask
 from megatinybert.models.load import Teacher
 from megatinybert.objectives.base import Term, by_group
 from megatinybert.runtime.dist import World
+from megatinybert.runtime.trainees import Trainees
 from megatinybert.samples.batches import HeldOutData, as_tensors
 from megatinybert.samples.masking import IGNORED
-from megatinybert.tracking.monitor import tag_prefix
-
-PROBE, ACCURACY = "held_out/probe", "held_out/accuracy"
+from megatinybert.tracking.measurements import ACCURACY, PROBE, tag_prefix
 
 
 def beside_losses(teacher: Teacher | None) -> list[str]:
@@ -27,14 +25,14 @@ def beside_losses(teacher: Teacher | None) -> list[str]:
 
 
 def held_out(
-    engines: Mapping[str, DeepSpeedEngine], teacher: Teacher | None, data: HeldOutData, micro_batch: int, world: World
+    trainees: Trainees, teacher: Teacher | None, data: HeldOutData, micro_batch: int, world: World
 ) -> dict[str, float]:
     """Measure every student on the held-out rows: {tag: value}, with the trainee's name before it if there are several.
 
     Tags: held_out/total and held_out/GROUP for each group of terms; held_out/probe where there is a teacher, else, of
     masked rows, held_out/accuracy, the share of the masked tokens that the student finds.
     """
-    measured = _measure(engines, teacher, data, micro_batch, world)
+    measured = _scalars_of_each(trainees, teacher, data, micro_batch, world)
     return {
         f"{tag_prefix(name, measured)}{tag}": value
         for name, scalars in measured.items()
@@ -43,33 +41,26 @@ def held_out(
 
 
 @torch.no_grad()
-def _measure(
-    engines: Mapping[str, DeepSpeedEngine], teacher: Teacher | None, data: HeldOutData, micro_batch: int, world: World
+def _scalars_of_each(
+    trainees: Trainees, teacher: Teacher | None, data: HeldOutData, micro_batch: int, world: World
 ) -> dict[str, dict[str, float]]:
     """{trainee: {tag: value}}. Every rank makes the same number of forward passes, because ZeRO-3 gathers weights in
     each; a spare one counts nothing.
     """
     count = len(data)
-    losses: dict[str, _Losses] = {}
+    losses = {name: LossSums(engine.module.objective.terms, world) for name, engine in trainees.items()}
     others: dict[str, _Vectors | _Guesses] = {}
-    for engine in engines.values():
-        engine.eval()
-    for rows, counted in shares(count, micro_batch, world):
-        batch = as_tensors(data.batch(rows), world.device)
-        features = teacher.features(batch) if teacher else None
-        for name, engine in engines.items():
-            _, values, student = engine(batch, features)
-            loss = losses.setdefault(name, _Losses(values))
-            other = others.setdefault(name, _Vectors(count, student, features) if features else _Guesses(values))
-            if counted:
-                loss.add(batch, values)
-                other.add(rows, batch, student, features)
-    for engine in engines.values():
-        engine.train()
-    return {
-        name: losses[name].scalars(engine.module.objective.terms, world) | others[name].scalars(world)
-        for name, engine in engines.items()
-    }
+    with trainees.evaluating():
+        for rows, counted in shares(count, micro_batch, world):
+            batch = as_tensors(data.batch(rows), world.device)
+            features = teacher.features(batch) if teacher else None
+            for name, engine in trainees.items():
+                _, values, student = engine(batch, features)
+                other = others.setdefault(name, _Vectors(count, student, features) if features else _Guesses(values))
+                if counted:
+                    losses[name].add(values, _weight(batch))
+                    other.add(rows, batch, student, features)
+    return {name: losses[name].scalars() | others[name].scalars(world) for name in trainees}
 
 
 def shares(count: int, micro_batch: int, world: World) -> Iterator[tuple[np.ndarray, bool]]:
@@ -80,21 +71,28 @@ def shares(count: int, micro_batch: int, world: World) -> Iterator[tuple[np.ndar
         yield (batches[number], True) if number < len(batches) else (batches[0], False)
 
 
-class _Losses:
+class LossSums:
     """Sums of losses over one rank's share of the rows, in float64."""
 
-    def __init__(self, values: Tensor) -> None:
-        self.sums = torch.zeros(len(values) + 1, dtype=torch.float64, device=values.device)
+    def __init__(self, terms: Sequence[Term], world: World) -> None:
+        self._terms, self._world = terms, world
+        self._sums = torch.zeros(2 + len(terms), dtype=torch.float64, device=world.device)
 
-    def add(self, batch: dict[str, Tensor], values: Tensor) -> None:
-        """A loss is a mean over the rows of a micro batch, or over its masked tokens."""
-        weight = len(batch["input_ids"]) if "masked_labels" not in batch else (batch["masked_labels"] != IGNORED).sum()
-        self.sums += torch.cat([values.double(), self.sums.new_ones(1)]) * weight
+    def add(self, values: Tensor, weight: Tensor | int) -> None:
+        """values: the total and each term, means over a micro batch. weight: the number that they are means over."""
+        self._sums += torch.cat([values.double(), self._sums.new_ones(1)]) * weight
 
-    def scalars(self, terms: Sequence[Term], world: World) -> dict[str, float]:
-        *sums, weight = world.sum(self.sums).tolist()
+    def scalars(self) -> dict[str, float]:
+        """held_out/total and held_out/GROUP: means over the rows of all ranks, which all call it."""
+        *sums, weight = self._world.sum(self._sums).tolist()
         total, *losses = (value / max(weight, 1) for value in sums)
-        return {"held_out/total": total} | {f"held_out/{g}": loss for g, loss in by_group(terms, losses).items()}
+        groups = by_group(self._terms, losses)
+        return {"held_out/total": total} | {f"held_out/{group}": loss for group, loss in groups.items()}
+
+
+def _weight(batch: dict[str, Tensor]) -> Tensor | int:
+    """What a loss is a mean over: the rows of a micro batch, or its masked tokens."""
+    return (batch["masked_labels"] != IGNORED).sum() if "masked_labels" in batch else len(batch["input_ids"])
 
 
 class _Vectors:

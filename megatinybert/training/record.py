@@ -16,13 +16,13 @@ from megatinybert.config.schema import ProgramConfig
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.files import write_atomically
 from megatinybert.runtime.hardware import hardware_name
-from megatinybert.training.choices import Kernels
+from megatinybert.training.choices import Choices
 
 _PACKAGES = ("torch", "deepspeed", "transformers", "tokenizers", "numpy")
 
 
 def write_config(
-    folder: Path, config: ProgramConfig, settings: DeepSpeedSettings, kernels: Kernels | None, world: World
+    folder: Path, config: ProgramConfig, settings: DeepSpeedSettings, choices: Choices | None, world: World
 ) -> None:
     """Write folder/config.yaml: a recipe that repeats the run, and under `environment` what it ran on."""
     environment = {
@@ -33,7 +33,7 @@ def write_config(
         "device": world.device.type,
         "hardware": hardware_name(world.device),
         "world_size": world.size,
-        **({"kernels": kernels.facts} if kernels else {}),
+        **({"kernels": choices.facts} if choices else {}),
         "deepspeed_config": settings.raw,
     }
     text = dump_yaml(config) + yaml.safe_dump({"environment": environment}, sort_keys=False, allow_unicode=True)

@@ -12,7 +12,8 @@ from transformers import BertConfig, PreTrainedModel
 from megatinybert.config.general import GeneralConfig
 from megatinybert.models.capture import Features, run_captured
 from megatinybert.models.compiled import Run, Terms, compiled_run, compiled_terms
-from megatinybert.models.load import build_student, student_config
+from megatinybert.models.configuration import student_config
+from megatinybert.models.load import build_student
 from megatinybert.models.masked_lm import build_mlm_model
 from megatinybert.objectives import OBJECTIVES
 from megatinybert.objectives.base import Objective

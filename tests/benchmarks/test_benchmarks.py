@@ -18,8 +18,8 @@ from benchmarks.variants import Floor
 from megatinybert.config.general import ObjectiveConfig
 from megatinybert.models.capture import Features
 from megatinybert.objectives.tinybert import TinyBert
+from tests.helpers.published_loss import batch, models, published_loss
 from tests.helpers.toys import REPOSITORY, bert_config, environment, write_student_shape, write_teacher
-from tests.objectives.test_tinybert import batch, models, published_loss
 
 CPU = torch.device("cpu")
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from megatinybert.config.general import DataConfig, ObjectiveConfig
-from megatinybert.config.load import ConfigError, GeneralConfig, dump_yaml, load_config, resolve_batch
+from megatinybert.config.load import ConfigError, GeneralConfig, dump_yaml, load_config, load_options, resolve_batch
 from megatinybert.config.schema import nearest, shipped_students
+from megatinybert.config.task import TASK
 
 REQUIRED = ["--teacher.model", "bert", "--data.shards", "shards"]
 
@@ -117,6 +118,32 @@ def test_null_undoes_the_recipe(tmp_path: Path) -> None:
     recipe = write(tmp_path, "run: {epochs: 2, seed: 5}")
     loaded = load_config([*REQUIRED, "--config", recipe, "--run.epochs", "null", "--run.max_steps", "9"])
     assert (loaded.run.max_steps, loaded.run.seed) == (9, 5)
+
+
+def test_an_option_that_is_gone_is_taken_where_it_says_what_is_fixed_now(tmp_path: Path) -> None:
+    finished = write(tmp_path, "data: {shards: d, shuffle_group: 64}\nenvironment: {python: 3.11.7}\n")
+    loaded = load_config(["--teacher.model", "t", "--config", finished])
+    assert loaded == load_config(["--teacher.model", "t", "--data.shards", "d"])
+    assert "shuffle_group" not in dump_yaml(loaded)
+    for value in ("64", "null"):
+        assert load_config([*REQUIRED, "--data.shuffle_group", value]) == load_config(REQUIRED)
+
+
+def test_an_option_that_is_gone_is_refused_with_another_value(tmp_path: Path) -> None:
+    recipe = write(tmp_path, "data: {shuffle_group: 32}")
+    for source, arguments in (
+        (f"recipe {recipe}", ["--config", recipe]),
+        ("command line", ["--data.shuffle_group=32"]),
+    ):
+        message = refusal(*arguments, "--run.seed", "-1")
+        assert message.startswith("2 problems")
+        assert f"--data.shuffle_group 32 ({source}): fixed at 64 and no option any more, as " in message
+        assert "--data.shuffle_block alone sets how many windows are mixed together" in message
+
+
+def test_a_program_that_never_had_an_option_does_not_know_it() -> None:
+    with pytest.raises(ConfigError, match=r"--data\.shuffle_group 64 \(command line\): no such option"):
+        load_options(["--data.shuffle_group", "64"], TASK)
 
 
 def test_every_problem_is_reported_at_once_with_its_source(tmp_path: Path) -> None:

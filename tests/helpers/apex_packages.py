@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import ModuleType
+
+_NAMES = ("apex", "amp_C", "fused_layer_norm_cuda")
 
 _FILES = {
     "apex/__init__.py": "from . import normalization, optimizers\n",
@@ -77,6 +81,11 @@ def write_namesake(folder: Path) -> Path:
     (package / "__init__.py").write_text("from pyramid.session import UnencryptedCookieSessionFactoryConfig\n")
     _write_metadata(folder, "0.9.10.dev0")
     return folder
+
+
+def forget_apex() -> dict[str, ModuleType]:
+    """Take the modules of any apex out of sys.modules: what they were."""
+    return {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] in _NAMES}
 
 
 def _write_metadata(folder: Path, version: str) -> None:

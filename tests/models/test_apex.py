@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,22 +16,6 @@ from megatinybert.models.layer_norm import ApexLayerNorm, use_apex_layer_norm
 from tests.helpers.apex_packages import write_namesake, write_nvidia
 from tests.helpers.toys import bert_config
 
-NAMES = ("apex", "amp_C", "fused_layer_norm_cuda")
-
-
-def forget() -> dict[str, object]:
-    """Take the modules of any apex out of sys.modules: what they were."""
-    return {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] in NAMES}
-
-
-@pytest.fixture
-def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], None]]:
-    """A function that puts a folder first on sys.path, for one test."""
-    before = forget()
-    yield lambda folder: monkeypatch.syspath_prepend(str(folder))
-    forget()
-    sys.modules.update(before)  # type: ignore[arg-type]
-
 
 def test_no_apex_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "apex", None)
@@ -41,7 +25,7 @@ def test_no_apex_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_folder_of_that_name_is_no_package(
-    install: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    install_apex: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "apex" / "apex" / "normalization").mkdir(parents=True)  # a clone that was not built
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
@@ -49,9 +33,9 @@ def test_a_folder_of_that_name_is_no_package(
 
 
 def test_the_namesake_is_recognised_and_explained_without_importing_it(
-    install: Callable[[Path], None], tmp_path: Path
+    install_apex: Callable[[Path], None], tmp_path: Path
 ) -> None:
-    install(write_namesake(tmp_path))
+    install_apex(write_namesake(tmp_path))
     state = apex_state()
     assert state.kind == "unrelated"
     for part in ("apex 0.9.10.dev0", str(tmp_path / "apex"), "Pyramid", "pip uninstall apex", "docs/apex.md"):
@@ -65,16 +49,16 @@ def test_the_namesake_is_recognised_and_explained_without_importing_it(
     ids=["not built", "built for another torch"],
 )
 def test_without_its_kernels_it_is_no_use(
-    install: Callable[[Path], None], tmp_path: Path, extensions: str | None, why: str
+    install_apex: Callable[[Path], None], tmp_path: Path, extensions: str | None, why: str
 ) -> None:
-    install(write_nvidia(tmp_path, extensions))
+    install_apex(write_nvidia(tmp_path, extensions))
     state = apex_state()
     assert state.kind == "without CUDA kernels"
     assert why in state.sentence and "apex 0.1" in state.sentence and "docs/apex.md" in state.sentence
 
 
-def test_with_its_kernels_it_is_usable(install: Callable[[Path], None], tmp_path: Path) -> None:
-    install(write_nvidia(tmp_path))
+def test_with_its_kernels_it_is_usable(install_apex: Callable[[Path], None], tmp_path: Path) -> None:
+    install_apex(write_nvidia(tmp_path))
     assert apex_state().kind == "usable"
     assert str(tmp_path / "apex") in apex_state().sentence
 
@@ -90,9 +74,9 @@ def student() -> BertModel:
 
 
 def test_a_student_with_apex_computes_the_same_and_exports_to_plain_transformers(
-    install: Callable[[Path], None], tmp_path: Path
+    install_apex: Callable[[Path], None], tmp_path: Path
 ) -> None:
-    install(write_nvidia(tmp_path / "packages"))
+    install_apex(write_nvidia(tmp_path / "packages"))
     plain, fused = student(), student()
     use_apex_layer_norm(fused)
     norms = [module for module in fused.modules() if isinstance(module, nn.LayerNorm)]
@@ -115,9 +99,9 @@ def test_a_student_with_apex_computes_the_same_and_exports_to_plain_transformers
 
 @pytest.mark.parametrize("weights", [torch.float32, torch.bfloat16])
 def test_the_result_has_the_dtype_of_the_weights_also_under_autocast(
-    install: Callable[[Path], None], tmp_path: Path, weights: torch.dtype
+    install_apex: Callable[[Path], None], tmp_path: Path, weights: torch.dtype
 ) -> None:
-    install(write_nvidia(tmp_path))
+    install_apex(write_nvidia(tmp_path))
     norm = ApexLayerNorm(8, 1e-12, dtype=weights)
     states = torch.randn(3, 8)
     expected = nn.functional.layer_norm(states.to(weights), (8,), norm.weight, norm.bias, 1e-12)

@@ -14,21 +14,20 @@ from megatinybert.config.deepspeed import DeepSpeedSettings, load_ds_config
 from megatinybert.config.load import ConfigError, GeneralConfig, load_config
 from megatinybert.models import compiled
 from megatinybert.models.capture import run_captured
-from megatinybert.models.load import Teacher, load_teacher, read_bert_config
+from megatinybert.models.configuration import read_bert_config
+from megatinybert.models.load import Teacher, load_teacher
 from megatinybert.runtime.dist import World
 from megatinybert.training import compile_choice as compilation
 from megatinybert.training.checkpoint import read_state
-from megatinybert.training.choices import Choice, check_kernels
+from megatinybert.training.choices import Choice, check_choices
 from megatinybert.training.compile_choice import Work, choose_compilation
 from megatinybert.training.trainee import Trainee, build_trainee
+from tests.helpers.compiler import needs_compiler
 from tests.helpers.toys import metrics, padded_batch, recipe, run_general
 from tests.scripts.golden import golden_options
 
 CPU = torch.device("cpu")
 ALONE = World(0, 1, CPU)
-needs_compiler = pytest.mark.skipif(
-    compiled.compiler_problem(1, CPU) is not None, reason="needs a C++ compiler, as torch.compile does on a CPU"
-)
 
 
 def work_of(inputs: Path, passes: int = 1, **overrides: object) -> tuple[Work, tuple[GeneralConfig, DeepSpeedSettings]]:
@@ -194,13 +193,13 @@ def _check_without_compiler(toy_inputs: Path) -> None:
     with pytest.raises(
         ValueError, match=r"--run.compile always \(asked for\): .* install g\+\+, or --run.compile never"
     ):
-        check_kernels(config, settings, CPU, {})
+        check_choices(config, settings, CPU, {})
 
 
 def test_what_cannot_be_compiled_is_refused(toy_inputs: Path) -> None:
     config, settings = work_of(toy_inputs, deepspeed="zero3", **{"run.compile": "always"})[1]
     with pytest.raises(ValueError, match="--run.compile always .*: ZeRO stage 3 .*; take stage 2 or less"):
-        check_kernels(config, settings, CPU, {})
+        check_choices(config, settings, CPU, {})
     mlm = ["--data.shards", "x", "--objective.name", "mlm", "--teacher.tokenizer", "x", "--run.compile", "always"]
     with pytest.raises(ConfigError, match=r"--run.compile always: batches of masked tokens"):
         load_config(mlm)

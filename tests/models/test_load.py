@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,9 @@ import torch
 from torch import Tensor
 from transformers import BertModel
 
-from megatinybert.models.load import load_encoder, read_bert_config
+from megatinybert.models.configuration import read_bert_config
+from megatinybert.models.load import load_encoder
+from tests.helpers.intruder import Intruder
 from tests.helpers.toys import write_teacher
 
 
@@ -40,16 +41,6 @@ def test_a_pickled_encoder_with_old_names_is_loaded_whole(folder: Path) -> None:
     assert len(loaded) > 30
     for name, weight in loaded.items():
         assert torch.equal(weight, expected[name]), name
-
-
-class Intruder:
-    """Unpickled, it makes a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return os.mkdir, (str(self.folder),)
 
 
 def test_a_pickle_that_runs_code_is_refused_unread(folder: Path, tmp_path: Path) -> None:

@@ -20,13 +20,14 @@ from transformers import (
 from megatinybert.config.load import load_config
 from megatinybert.corpus.tokenizer import load_tokenizer
 from megatinybert.models.capture import run_captured
-from megatinybert.models.load import load_encoder, read_bert_config
+from megatinybert.models.configuration import read_bert_config
+from megatinybert.models.load import load_encoder
 from megatinybert.models.published import has_classifier, load_classifier
 from megatinybert.objectives.tinybert import TinyBert
 from megatinybert.training.trainee import build_trainee
+from tests.helpers.intruder import Intruder
 from tests.helpers.published_layout import write_published
 from tests.helpers.toys import VOCABULARY, bert_config, padded_batch, recipe, write_teacher
-from tests.models.test_load import Intruder
 
 
 @pytest.fixture

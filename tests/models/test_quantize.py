@@ -12,13 +12,14 @@ from megatinybert.config.deepspeed import load_ds_config
 from megatinybert.config.load import load_config
 from megatinybert.config.schema import Quantize
 from megatinybert.models import quantize as quantized
-from megatinybert.models.load import Teacher, load_teacher, read_bert_config, teacher_dtype
+from megatinybert.models.configuration import read_bert_config
+from megatinybert.models.load import Teacher, load_teacher, teacher_dtype
 from megatinybert.runtime.dist import World
 from megatinybert.training.checkpoint import read_state
 from megatinybert.training.compile_choice import Work, choose_compilation
 from megatinybert.training.trainee import build_trainee
+from tests.helpers.compiler import needs_compiler
 from tests.helpers.toys import metrics, padded_batch, recipe, run_general, write_teacher
-from tests.models.test_compiled import needs_compiler
 from tests.scripts.golden import golden_options
 
 CPU = torch.device("cpu")

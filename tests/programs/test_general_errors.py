@@ -17,6 +17,8 @@ from megatinybert.corpus.build import build_corpus
 from megatinybert.programs.distil import distil
 from megatinybert.runtime import dist
 from megatinybert.runtime.dist import World
+from tests.helpers.collectives import all_say_the_same
+from tests.helpers.messages import assert_says
 from tests.helpers.processes import GENERAL, exit_codes, start_ranks
 from tests.helpers.toys import VOCABULARY, recipe, run_general, write_dataset, write_student_shape, write_teacher
 
@@ -29,16 +31,6 @@ def refusal(inputs: Path, output: Path, overrides: Mapping[str, object], ranks: 
         distil(load_config(options), World(0, ranks, torch.device("cpu")))
     assert not list((output / "run").glob("*"))
     return str(caught.value)
-
-
-def all_say_the_same(said: list[object], own: object) -> None:
-    """In place of a collective, for ranks that are only said to be there."""
-    said[:] = [own] * len(said)
-
-
-def assert_says(message: str, *texts: object) -> None:
-    for text in texts:
-        assert str(text) in message, message
 
 
 def test_a_mistake_ends_the_program_with_code_2_and_one_line(toy_inputs: Path, tmp_path: Path) -> None:

@@ -15,15 +15,15 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForMaskedLM, AutoTokenizer, BertForMaskedLM
 
-from megatinybert import report
 from megatinybert.config.load import ConfigError, dump_yaml, load_config
 from megatinybert.corpus.shards import bin_path, idx_path, write_index
 from megatinybert.models.capture import run_captured
-from megatinybert.models.load import read_bert_config
+from megatinybert.models.configuration import read_bert_config
 from megatinybert.models.masked_lm import build_mlm_model, has_mlm_head
+from megatinybert.programs import report
 from megatinybert.programs.distil import distil
 from megatinybert.programs.estimate import estimate
-from megatinybert.programs.prepare import prepare
+from megatinybert.programs.prepare import look
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Findings
 from tests.helpers.processes import GENERAL, kill_at_step, start
@@ -109,7 +109,7 @@ def test_the_record_repeats_the_run_and_the_card_is_of_a_masked_lm(from_nothing:
 
 
 def test_the_report_has_one_model_and_its_accuracy(from_nothing: Path) -> None:
-    found = report.make_report(from_nothing)
+    found = report.make_report(*report.read_run(from_nothing), from_nothing)
     rows = metrics(from_nothing)
     assert found.teacher is None and found.speed_up is None and found.probe is None
     assert found.accuracy == (rows[0]["held_out/accuracy"], rows[-1]["held_out/accuracy"])
@@ -119,10 +119,10 @@ def test_the_report_has_one_model_and_its_accuracy(from_nothing: Path) -> None:
 
 def test_the_doctors_estimate(world: World, toy_inputs: Path, tmp_path: Path) -> None:
     config, findings = load_config(options(toy_inputs, tmp_path / "run")), Findings()
-    inputs = prepare(config, world, findings)
-    assert inputs is not None, findings.texts("fail")
+    ready = look(config, world, findings)
+    assert ready is not None, findings.texts("fail")
     assert not {finding.subject for finding in findings.all} & {"teacher", "layer map", "attention maps"}
-    found = estimate(config, inputs, 1, world, seconds=0.1)
+    found = estimate(ready, 1, world, seconds=0.1)
     assert [each.name for each in found.occasions] == ["held-out measurement", "checkpoint"]
 
 
@@ -200,17 +200,17 @@ def test_two_ranks_train_as_one(toy_inputs: Path, tmp_path: Path) -> None:
 
 def prepared(arguments: list[str]) -> Findings:
     findings = Findings()
-    prepare(load_config(arguments), World(0, 1, torch.device("cpu")), findings)
+    look(load_config(arguments), World(0, 1, torch.device("cpu")), findings)
     return findings
 
 
 def test_a_shipped_shape_takes_the_tokenizers_vocabulary(toy_inputs: Path, tmp_path: Path) -> None:
     arguments = options(toy_inputs, tmp_path / "run", **{"student.config": "3L-312"})
     findings = Findings()
-    inputs = prepare(load_config(arguments), World(0, 1, torch.device("cpu")), findings)
-    assert inputs is not None, findings.texts("fail")
-    assert inputs.trainee.student.config.vocab_size == 100
-    assert inputs.teacher is None and inputs.maps is None
+    ready = look(load_config(arguments), World(0, 1, torch.device("cpu")), findings)
+    assert ready is not None, findings.texts("fail")
+    assert ready.stage.trainee.student.config.vocab_size == 100
+    assert ready.stage.teacher is None and ready.stage.pictures is None
 
 
 def test_a_small_probability_masks_one_token_of_a_window(toy_inputs: Path, tmp_path: Path) -> None:

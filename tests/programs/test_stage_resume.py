@@ -113,7 +113,7 @@ def test_two_ranks_of_the_launcher_come_to_what_one_does(
     process = start([*launcher, "launch/task.sh", "two", *given[1]], tmp_path / "log", DS_ACCELERATOR="cpu")
     codes, log = exit_codes([process]), (tmp_path / "log").read_text()
     assert codes == [0], log
-    assert log.count("0 of 6 steps done") == 1  # rank 0 alone speaks
+    assert log.count("steps: 0 done of 6") == 1  # rank 0 alone speaks
     rows = [metrics(output / "stages" / "two") for output in outputs]
     for tag in ("loss/total", "optimizer/gradient_norm"):
         assert [row[tag] for row in rows[1][1:]] == pytest.approx([row[tag] for row in rows[0][1:]], rel=1e-4)

@@ -1,15 +1,16 @@
-"""The stopwatch tells the parts of a step apart, also those inside of one backward pass."""
+"""The stopwatch tells the parts of a step apart, also those inside of one backward pass; functions timed in turn."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from megatinybert.runtime.stopwatch import Stopwatch
+from megatinybert.runtime.stopwatch import Stopwatch, duration, median_seconds, seconds_in_turn
 
 CPU = torch.device("cpu")
 
@@ -102,3 +103,43 @@ def test_on_a_gpu_parts_are_time_of_the_device() -> None:
     parts = watch.read()
     assert queued < parts["many"], "nobody waited for the device"
     assert 20 < parts["many"] / parts["one"] < 45
+
+
+def costs(clock: Clock, order: list[str], name: str, *seconds: float) -> Callable[[], object]:
+    """A function that takes these seconds, call by call."""
+    left = list(seconds)
+
+    def call() -> None:
+        order.append(name)
+        clock.now += left.pop(0)
+
+    return call
+
+
+def test_medians_are_of_turns_after_a_first_one(clock: Clock) -> None:
+    order: list[str] = []
+    candidates = {
+        "torch": costs(clock, order, "torch", 90, 3, 1, 2),
+        "apex": costs(clock, order, "apex", 0, 5, 5, 70),
+    }
+    assert median_seconds(candidates, CPU, rounds=3) == {"torch": 2, "apex": 5}
+    assert order == ["torch", "apex"] * 4
+
+
+def test_the_time_of_one_of_several_calls(clock: Clock) -> None:
+    order: list[str] = []
+    functions = {
+        "one": costs(clock, order, "one", 7, 7, 7, 7, 1, 3, 2, 8),
+        "other": costs(clock, order, "other", *[4] * 8),
+    }
+    found = seconds_in_turn(functions, CPU, rounds=2, warm_up=2, calls=2)
+    assert found == {"one": [2, 5], "other": [4, 4]}
+    assert order == ["one", "one", "other", "other"] * 4
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.5, "0.5 s"), (99, "99 s"), (300, "5 minutes"), (9000, "2.5 hours"), (864_000, "10 days")],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

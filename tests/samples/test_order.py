@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from megatinybert.samples.order import SampleOrder, permute, uniform
+from megatinybert.config.removed import REMOVED
+from megatinybert.samples.order import GROUP, SampleOrder, Stream, permute, uniform
 
 
 @pytest.mark.parametrize("samples", [1, 2, 3, 17, 100, 1001])
@@ -65,3 +66,16 @@ def test_uniform_is_uniform() -> None:
 def test_sizes_must_be_positive() -> None:
     with pytest.raises(ValueError, match="samples >= 1, not 0"):
         SampleOrder(0, seed=1)
+
+
+def test_the_group_is_what_the_removed_option_says() -> None:
+    assert REMOVED["data.shuffle_group"].value == GROUP == SampleOrder(1000, seed=1).group
+
+
+def test_streams_never_change() -> None:
+    """Another value, or another meaning of one, would change the order of every run."""
+    names = [
+        *("BLOCKS", "SHORT_BLOCK", "GROUPS", "PAIRED", "SPLIT", "DROPOUT", "MIXTURE", "CORPUS", "BUCKETS"),
+        *("MASKED", "MASKED_AS", "MASKED_TOKEN", "SKIPPED", "CUT_1", "CUT_2", "AHEAD_1", "AHEAD_2"),
+    ]
+    assert {stream.name: stream.value for stream in Stream} == {name: number for number, name in enumerate(names, 1)}

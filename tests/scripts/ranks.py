@@ -23,8 +23,10 @@ from megatinybert.config.deepspeed import load_ds_config
 from megatinybert.config.general import GeneralConfig
 from megatinybert.config.load import load_config, resolve_batch
 from megatinybert.corpus.tokenizer import load_tokenizer, special_ids, tokenizer_fingerprint
-from megatinybert.models.load import load_teacher, read_bert_config, teacher_dtype
+from megatinybert.models.configuration import read_bert_config
+from megatinybert.models.load import load_teacher, teacher_dtype
 from megatinybert.runtime import dist
+from megatinybert.runtime.trainees import Trainees
 from megatinybert.samples.open import open_windows
 from megatinybert.training.engine import build_engine, loss_scale, rank_micro_batches, train_step
 from megatinybert.training.export import export_student, full_weights
@@ -64,7 +66,7 @@ def train(config: GeneralConfig, steps: int, export_to: pathlib.Path | None = No
     for step in range(steps):
         rate = learning_rate(config.optimizer, config.schedule, step, steps)
         batches = rank_micro_batches(windows, step, config.run.global_batch, micro_batch, WORLD)
-        result = train_step({"student": engine}, teacher, batches, step, config.run.seed, rate)["student"]
+        result = train_step(Trainees({"student": engine}), teacher, batches, step, config.run.seed, rate)["student"]
         norms.append(float(result.gradient_norm))
         losses.append(WORLD.mean(result.losses)[0].item())
         scales.append(loss_scale(engine))

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from megatinybert.runtime import dist
+from megatinybert.runtime.trainees import Trainees
 
 WORLD = dist.start()
 
@@ -24,7 +25,7 @@ from megatinybert.config.deepspeed import load_ds_config
 from megatinybert.config.load import GeneralConfig
 from megatinybert.config.schema import OptimizerConfig
 from megatinybert.training import checkpoint
-from megatinybert.training.choices import Choice, Kernels
+from megatinybert.training.choices import Choice, Choices
 from megatinybert.training.engine import build_engine
 
 STEPS = 4
@@ -48,8 +49,8 @@ def engine(implementation: str, ds_config: str) -> DeepSpeedEngine:
         {"teacher": {"model": "t"}, "data": {"shards": "d"}, "run": {"global_batch": 1, "micro_batch": 1}}
     )
     optimizer = OptimizerConfig(learning_rate=1e-2, weight_decay=0.3)
-    kernels = Kernels(optimizer=Choice(implementation, "asked for"))
-    return build_engine(Toy(), optimizer, load_ds_config(ds_config, config, WORLD.size), kernels)
+    choices = Choices(optimizer=Choice(implementation, "asked for"))
+    return build_engine(Toy(), optimizer, load_ds_config(ds_config, config, WORLD.size), choices)
 
 
 def train(toy: DeepSpeedEngine, first: int, last: int) -> None:
@@ -72,12 +73,12 @@ def main() -> None:
             name = f"{ds_config.stem}-{implementation}"
             straight = engine(implementation, str(ds_config))
             train(straight, 0, STEPS // 2)
-            checkpoint.save(folder / name, {"student": straight}, STEPS // 2, {}, WORLD, keep=1)
+            checkpoint.save(folder / name, Trainees({"student": straight}), STEPS // 2, {}, WORLD, keep=1)
             train(straight, STEPS // 2, STEPS)
             resumed = engine(implementation, str(ds_config))
             start, _ = checkpoint.newest(folder / name)
             assert start is not None
-            checkpoint.load(start, {"student": resumed})
+            checkpoint.load(start, Trainees({"student": resumed}))
             train(resumed, STEPS // 2, STEPS)
             optimizer = type(straight.basic_optimizer).__name__
             result = {"straight": weights(straight), "resumed": weights(resumed), "optimizer": optimizer}

@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import pytest
 
-from megatinybert.tasks.metrics import METRICS, measure
+from megatinybert.tasks.metrics import METRICS, compute_metrics
 from megatinybert.tasks.table import TASKS
 
 RANDOM = np.random.default_rng(0)
@@ -74,22 +74,22 @@ def test_what_is_undefined() -> None:
 def test_measure_takes_the_likeliest_class_or_the_score() -> None:
     logits = np.array([[0.1, 0.9], [2.0, -1.0], [-3.0, -2.0], [5.0, 6.0]], dtype=np.float32)
     labels = np.array([1, 0, 1, 0])
-    assert measure(TASKS["sst-2"], logits, labels) == {"accuracy": 0.75, "score": 0.75}
-    values = measure(TASKS["mrpc"], logits, labels)
+    assert compute_metrics(TASKS["sst-2"], logits, labels) == {"accuracy": 0.75, "score": 0.75}
+    values = compute_metrics(TASKS["mrpc"], logits, labels)
     assert values == {"accuracy": 0.75, "f1": pytest.approx(0.8), "score": pytest.approx(0.775)}
-    values = measure(TASKS["sts-b"], logits[:, :1], np.array([1.0, 3.0, 0.0, 4.0]))
+    values = compute_metrics(TASKS["sts-b"], logits[:, :1], np.array([1.0, 3.0, 0.0, 4.0]))
     assert values["score"] == pytest.approx((values["pearson"] + values["spearman"]) / 2) and values[
         "spearman"
     ] == pytest.approx(1)
-    assert set(measure(TASKS["cola"], logits, labels)) == {"matthews", "score"}
+    assert set(compute_metrics(TASKS["cola"], logits, labels)) == {"matthews", "score"}
 
 
 def test_an_undefined_metric_makes_the_score_undefined() -> None:
-    values = measure(TASKS["sts-b"], np.ones((3, 1), np.float32), np.array([1.0, 2.0, 3.0]))
+    values = compute_metrics(TASKS["sts-b"], np.ones((3, 1), np.float32), np.array([1.0, 2.0, 3.0]))
     assert math.isnan(values["pearson"]) and math.isnan(values["score"])
 
 
 def test_a_broken_model_is_not_given_a_metric() -> None:
     logits = np.array([[0.0, np.nan], [np.inf, 0.0], [0.0, 1.0]])
     with pytest.raises(ValueError, match="2 of 3 rows have a logit that is not finite"):
-        measure(TASKS["sst-2"], logits, np.array([0, 0, 1]))
+        compute_metrics(TASKS["sst-2"], logits, np.array([0, 0, 1]))

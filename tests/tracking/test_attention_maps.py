@@ -18,11 +18,12 @@ from megatinybert.config.load import load_config
 from megatinybert.models.load import Teacher
 from megatinybert.programs.distil import distil
 from megatinybert.runtime.dist import World
+from megatinybert.runtime.trainees import Trainees
 from megatinybert.tracking.attention_figure import LayerMaps, draw
 from megatinybert.tracking.attention_maps import MapChoice, attention_maps, choose_maps, drawing_interval
 from megatinybert.tracking.figures import render
+from tests.helpers.published_loss import batch, models
 from tests.helpers.toys import bert_config, recipe, run_general
-from tests.objectives.test_tinybert import batch, models
 
 REQUIRED = ["--teacher.model=t", "--data.shards=s"]
 
@@ -87,7 +88,8 @@ def test_maps_are_the_models_attention(padded: bool) -> None:
     window = {name: values[1:2] for name, values in batch(padded).items()}  # the row that padding makes shorter
     layers = [(i, trainee.objective.layer_map[i]) for i in range(trainee.student.config.num_hidden_layers)]
     heads = [2, 0]
-    (found,) = attention_maps({"student": Engine(trainee)}, Teacher(teacher), window, MapChoice(layers, heads)).values()
+    trainees = Trainees({"student": Engine(trainee)})  # type: ignore[dict-item]
+    (found,) = attention_maps(trainees, Teacher(teacher), window, MapChoice(layers, heads)).values()
     assert trainee.training, "training goes on with dropout"
     student = trainee.student.eval()
     real = window["attention_mask"][0].bool() if padded else torch.ones_like(window["input_ids"][0]).bool()

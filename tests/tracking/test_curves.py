@@ -11,24 +11,7 @@ import pytest
 
 from megatinybert.tracking.curves import Row, draw, loss_names, read_metrics
 from megatinybert.tracking.figures import save_picture
-
-
-def held_out(total: float, probe: float) -> Row:
-    return {"held_out/total": total, "held_out/attention": 0.75 * total, "held_out/hidden": 0.25 * total} | {
-        "held_out/probe": probe
-    }
-
-
-def training(total: float) -> Row:
-    return {"loss/total": total, "loss/attention": 0.75 * total, "loss/hidden": 0.25 * total}
-
-
-ROWS: list[Row] = [
-    {"step": 0, **held_out(32.0, 0.25)},
-    {"step": 1, **training(31.0)},
-    {"step": 2, **training(20.0), **held_out(16.0, 0.5)},
-    {"step": 4, **training(5.0), **held_out(4.0, 0.75)},
-]
+from tests.helpers.metric_rows import ROWS, held_out, training
 
 
 def test_picture_shows_each_loss_in_training_and_held_out() -> None:

@@ -83,10 +83,10 @@ def test_the_peak_of_a_cpu_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peak, "seconds_of", lambda *_: next(seconds))
     clock = iter([0.0, 0.1, 0.2, 1.0])
     monkeypatch.setattr(peak, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
-    assert peak.measure(torch.float32, CPU, 0.3) == 2 * 256**3 / 0.25
+    assert peak.measure_peak(torch.float32, CPU, 0.3) == 2 * 256**3 / 0.25
 
 
 def test_measuring_leaves_the_random_numbers_of_a_run_alone() -> None:
     before = torch.get_rng_state()
-    peak.measure(torch.float32, CPU, 0.0)
+    peak.measure_peak(torch.float32, CPU, 0.0)
     assert torch.equal(torch.get_rng_state(), before)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +11,16 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
-from tensorboard.plugins.custom_scalar import layout_pb2  # type: ignore[import-untyped]
 from tqdm import tqdm
 
 from megatinybert.config.load import load_config
 from megatinybert.objectives.base import Term
 from megatinybert.tracking.flops import forward_flops, training_flops
-from megatinybert.tracking.monitor import Monitor, curve_of
+from megatinybert.tracking.measurements import place_of
+from megatinybert.tracking.monitor import Monitor
 from megatinybert.tracking.panel import layout
 from megatinybert.training.loop import padding_share
+from tests.helpers.tensorboard import first_page, tensorboard
 from tests.helpers.toys import bert_config, metrics
 from tests.scripts.golden import STEPS
 
@@ -37,15 +36,6 @@ STEP_TAGS = {
     *(["memory/resident_bytes"] if Path("/proc/self/statm").exists() else []),
 }
 HELD_OUT_TAGS = {f"held_out/{name}" for name in ("total", "attention", "hidden", "embedding", "probe")}
-
-
-def tensorboard(run_dir: Path) -> dict[str, EventAccumulator]:
-    """{run: what TensorBoard reads of it}."""
-    found = {}
-    for folder in sorted((run_dir / "tensorboard").iterdir()):
-        found[folder.name] = EventAccumulator(str(folder), size_guidance={"scalars": 0, "tensors": 0, "images": 0})
-        found[folder.name].Reload()
-    return found
 
 
 def scalars(run_dir: Path) -> dict[str, list[tuple[int, float]]]:
@@ -110,15 +100,7 @@ def test_the_epoch_goes_on(golden_run: Path) -> None:
 
 
 def test_the_first_page_shows_every_curve_of_a_run(golden_run: Path) -> None:
-    runs = tensorboard(golden_run)
-    (event,) = runs["training"].Tensors("custom_scalars__config__")
-    page = layout_pb2.Layout.FromString(event.tensor_proto.string_val[0])
-    charts = {(c.title, chart.title): list(chart.multiline.tag) for c in page.category for chart in c.chart}
-    curves = [(run, tag) for run, events in runs.items() for tag in events.Tags()["scalars"]]
-    shown = {
-        chart: [(run, tag) for run, tag in curves if any(re.match(pattern, tag) for pattern in patterns)]
-        for chart, patterns in charts.items()
-    }
+    curves, shown = first_page(golden_run)
     assert set(curves) - {curve for found in shown.values() for curve in found} == {("training", "speed/tflops")}
     assert all(shown.values())
     first, *_ = shown
@@ -134,10 +116,14 @@ def test_of_several_students_every_curve_has_its_name() -> None:
     assert list(losses) == ["total", "attention", "embedding", "probe"]
     assert losses["total"] == ["small/loss/total$", "large/loss/total$"]
     assert page["loss of each layer"] == {"attention": ["small/loss_per_layer/attention$"]}
-    assert curve_of("small/loss_per_layer/attention_10") == ("layer_10", "small/loss_per_layer/attention")
-    assert curve_of("time/teacher") == ("time_teacher", "time/step")
-    assert curve_of("small/held_out/total") == ("held_out", "small/loss/total")
-    assert curve_of("held_out/probe") == ("training", "held_out/probe")
+    for tag, run, written in (
+        ("small/loss_per_layer/attention_10", "layer_10", "small/loss_per_layer/attention"),
+        ("time/teacher", "time_teacher", "time/step"),
+        ("small/held_out/total", "held_out", "small/loss/total"),
+        ("held_out/probe", "training", "held_out/probe"),
+    ):
+        place = place_of(tag)
+        assert (place.run, place.tag) == (run, written)
 
 
 def test_the_configuration_and_the_hardware_can_be_read_in_tensorboard(golden_run: Path) -> None:

@@ -19,9 +19,9 @@ from megatinybert.tracking import curves
 from megatinybert.tracking.curves import Row
 from megatinybert.training import card
 from megatinybert.training.card import Provenance, logged_time, model_card, write_card
+from tests.helpers.metric_rows import ROWS
 from tests.helpers.toys import bert_config
 from tests.scripts.golden import STEPS
-from tests.tracking.test_curves import ROWS
 
 ENVIRONMENT = {
     "megatinybert": "1.2",
@@ -66,7 +66,7 @@ def test_a_finished_runs_card(golden_run: Path) -> None:
     assert (facts["layer map"], facts["projection"]) == ("teacher layers 1, 3 of 0 to 3", "shared")
     assert config["data"]["shards"][0] in facts["data"]
     assert facts["training"].startswith(f"{STEPS} steps of 48 windows: {STEPS * 48 * 16:,} tokens seen")
-    assert re.fullmatch(r"[\d.]+ (s|min) \(without start-up, .*\)", facts["training time"])
+    assert re.fullmatch(r"[\d.]+ (s|minutes) \(without start-up, .*\)", facts["training time"])
     assert f"torch {torch.__version__.partition('+')[0]}" in facts["software"]
     measured = [row for row in curves.read_metrics(golden_run / "metrics.jsonl") if "held_out/total" in row]
     first, last = (f"{row['held_out/total']:#.4g}" for row in (measured[0], measured[-1]))

@@ -17,8 +17,10 @@ from megatinybert.config.deepspeed import load_ds_config
 from megatinybert.config.general import GeneralConfig
 from megatinybert.config.load import load_config
 from megatinybert.models.capture import run_captured
-from megatinybert.models.load import load_teacher, read_bert_config
+from megatinybert.models.configuration import read_bert_config
+from megatinybert.models.load import load_teacher
 from megatinybert.runtime.dist import World
+from megatinybert.runtime.trainees import Trainees
 from megatinybert.training import checkpoint
 from megatinybert.training.engine import DeepSpeedEngine, build_engine, rank_micro_batches, train_step
 from megatinybert.training.export import export_objective, export_student, full_weights
@@ -92,7 +94,7 @@ def test_the_folder_holds_a_student_and_nothing_of_ours(golden_run: Path) -> Non
 def test_the_student_is_the_trained_one(world: World, toy_inputs: Path, golden_run: Path) -> None:
     """Weights and hidden states equal those of the run's last checkpoint."""
     _, engine = engine_of(golden_options(toy_inputs, golden_run), world)
-    checkpoint.load(golden_run / "checkpoints" / f"step-{STEPS:08d}", {"student": engine})
+    checkpoint.load(golden_run / "checkpoints" / f"step-{STEPS:08d}", Trainees({"student": engine}))
     found, expected = exported(golden_run / "student"), full_weights(engine, engine.module.student)
     assert found.keys() == expected.keys()
     for name, weight in expected.items():
@@ -120,7 +122,7 @@ def test_the_exported_weights_are_the_optimizers_float32_ones(
     teacher = load_teacher(config.teacher.model, 4, torch.float32, world.device)
     for step in range(3):
         batches = rank_micro_batches(windows, step, config.run.global_batch, 4, world)
-        train_step({"student": engine}, teacher, batches, step, 0, 0.01)
+        train_step(Trainees({"student": engine}), teacher, batches, step, 0, 0.01)
     export_student(engine, tmp_path / "student", config.teacher.model, world)
     export_objective(engine, tmp_path / "objective.safetensors", config.objective, 16, world)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import sys
@@ -17,9 +18,9 @@ from megatinybert.config.load import load_config
 from megatinybert.programs.distil import distil
 from megatinybert.runtime.dist import World
 from megatinybert.training import checkpoint
+from tests.helpers.collectives import all_say_the_same
 from tests.helpers.processes import GENERAL, exit_codes, kill_at_step, left_behind, start, start_ranks
 from tests.helpers.toys import metrics, run_general
-from tests.programs.test_general_errors import all_say_the_same
 from tests.scripts.golden import STEPS, golden_options
 from tests.tracking.test_monitor import assert_scalars_are_whole
 
@@ -225,6 +226,24 @@ def test_another_kind_of_run_is_not_continued(
         distil(config, World(0, ranks, torch.device("cpu")))
     for text in expected:
         assert text in str(caught.value)
+
+
+def test_a_checkpoint_that_recorded_an_option_since_removed_is_continued_where_it_had_its_fixed_value(
+    world: World, toy_inputs: Path, golden_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(golden_run, folder)
+    state = folder / LAST / "state.json"
+    content = json.loads(state.read_text())
+    assert "data.shuffle_group" not in content["facts"]
+    for value in (64, 32):
+        state.write_text(json.dumps(content | {"facts": content["facts"] | {"data.shuffle_group": value}}))
+        if value == 64:
+            distil(load_config(golden_options(toy_inputs, folder)), world)
+            assert f"steps: {STEPS} done of {STEPS}" in capfd.readouterr().err
+        else:
+            with pytest.raises(ValueError, match="another kind of run:\n  data.shuffle_group: 32 there, 64 now\n"):
+                distil(load_config(golden_options(toy_inputs, folder)), World(0, 1, torch.device("cpu")))
 
 
 def test_a_run_is_not_continued_with_another_teacher(toy_inputs: Path, golden_run: Path, tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from transformers import BertForMaskedLM
 
-from megatinybert.models.load import load_model, read_bert_config
+from megatinybert.models.configuration import read_bert_config
+from megatinybert.models.load import load_model
 from megatinybert.models.masked_lm import has_mlm_head
 
 

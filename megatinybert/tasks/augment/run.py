@@ -26,7 +26,7 @@ from megatinybert.models.load import fingerprint_of, teacher_dtype
 from megatinybert.runtime.files import file_sha256, write_atomically
 from megatinybert.runtime.progress import progress_bar
 from megatinybert.runtime.workers import in_order, usable_cores
-from megatinybert.samples.order import mix
+from megatinybert.samples.order import keyed_hash
 from megatinybert.tasks.augment.candidates import proposals
 from megatinybert.tasks.augment.chunks import Chunk, ChunkRewriter, Settings, chunks, texts_of
 from megatinybert.tasks.augment.masked_lm import load_masked_lm
@@ -96,7 +96,7 @@ def select(count: int, rows: int, seed: int) -> np.ndarray:
     """Which rows are rewritten: bool (count,). rows: so many, those of the least hashes of (seed, number); 0: all."""
     selected = np.ones(count, dtype=bool)
     if 0 < rows < count:
-        selected[np.argsort(mix(seed, SELECTED, np.arange(count)), kind="stable")[rows:]] = False
+        selected[np.argsort(keyed_hash(seed, SELECTED, np.arange(count)), kind="stable")[rows:]] = False
     return selected
 
 

@@ -1,0 +1,67 @@
+"""Configurations of BERT models: of a folder or hub name, read and checked, and the student's."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig, BertConfig, PreTrainedConfig
+
+from megatinybert.config.schema import STUDENTS_FOLDER
+
+_BERT_KEYS = {"vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "type_vocab_size"}
+
+
+def read_bert_config(name: str, role: str) -> BertConfig:
+    """Read the configuration of a BERT folder or hub name. Raises ValueError for another family or a missing folder."""
+    try:
+        config = _read_config(name)
+    except (OSError, ValueError) as error:
+        published = (Path(name) / "bert_config.json").is_file() and not (Path(name) / "config.json").is_file()
+        hint = '. Copy its bert_config.json to config.json and add "model_type": "bert" there' if published else ""
+        raise ValueError(
+            f"{role} {name}: cannot read a model configuration there: {first_line(error)}{hint}"
+        ) from error
+    if config.model_type != "bert" or config.is_decoder:
+        kind = f"{config.model_type}{' decoder' if getattr(config, 'is_decoder', False) else ''}"
+        raise ValueError(f"{role} {name} is a {kind} model; only BERT encoders (model_type bert) can be used")
+    position = getattr(config, "position_embedding_type", "absolute")
+    if position not in (None, "absolute"):
+        raise ValueError(f"{role} {name} uses {position} positions; only absolute ones can be used")
+    return config
+
+
+def student_config(name: str, teacher: BertConfig, hidden_dropout: float, attention_dropout: float) -> BertConfig:
+    """The student's configuration: a shipped size, or a folder or file with a config.json.
+
+    A shipped size gives the shape alone; vocabulary, positions and segment types are the teacher's. Raises ValueError
+    for an unknown size, or an own configuration of another vocabulary.
+    """
+    shipped = STUDENTS_FOLDER / f"{name}.json"
+    if shipped.is_file():
+        config = copy.deepcopy(teacher)
+        for key, value in json.loads(shipped.read_text()).items():
+            setattr(config, key, value)
+    else:
+        config = copy.deepcopy(read_bert_config(name, "--student.config"))
+        if config.vocab_size != teacher.vocab_size:
+            raise ValueError(
+                f"--student.config {name} has a vocabulary of {config.vocab_size:,}, the teacher "
+                f"{teacher.vocab_size:,}: both read the same tokens, so set vocab_size to the teacher's"
+            )
+    config.hidden_dropout_prob, config.attention_probs_dropout_prob = hidden_dropout, attention_dropout
+    config.architectures = ["BertModel"]
+    return config
+
+
+def _read_config(name: str) -> Any:
+    settings, _ = PreTrainedConfig.get_config_dict(name)
+    if "model_type" not in settings and settings.keys() >= _BERT_KEYS:  # as TinyBERT's authors write it
+        return BertConfig.from_dict(settings)
+    return AutoConfig.from_pretrained(name)
+
+
+def first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

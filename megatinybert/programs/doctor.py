@@ -1,0 +1,86 @@
+"""The doctor's look at a run: its findings, and an estimate from a few steps, as tables for a terminal.
+
+What needs torch is imported where it is used: the findings can be told where a package is missing.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from megatinybert.config.general import GeneralConfig
+from megatinybert.runtime.findings import Finding, Findings
+from megatinybert.runtime.table import format_table
+
+if TYPE_CHECKING:
+    from megatinybert.programs.estimate import Estimate
+    from megatinybert.runtime.dist import World
+    from megatinybert.training.run import Ready
+
+
+def examine(config: GeneralConfig, ranks: int | None, burst: bool, world: World, began: float) -> Findings:
+    """Look, and print what is found. world: this process alone. began: its start, by time.perf_counter."""
+    from deepspeed.accelerator import get_accelerator
+
+    from megatinybert.programs.estimate import estimate
+    from megatinybert.programs.prepare import look, silence_transformers
+    from megatinybert.runtime.dist import World
+    from megatinybert.training.checks import check_accelerator, check_apex
+
+    silence_transformers()
+    ranks = ranks or get_accelerator().device_count()
+    findings = Findings()
+    findings.add(check_accelerator(world.device), check_apex())
+    ready = look(config, World(0, ranks, world.device), findings)
+    if ready:
+        findings.add(_where_it_starts(ready))
+    print(findings_table(findings), flush=True)
+    if ready and burst and ready.start.first_step < ready.stage.max_steps:
+        print("\nmeasuring ...", file=sys.stderr, flush=True)
+        start_up = time.perf_counter() - began
+        found = findings.attempt("burst", estimate, ready, ranks, world)
+        print("\n" + (estimate_table(found, start_up, ranks) if found else findings_table(findings)))
+    return findings
+
+
+def findings_table(findings: Findings) -> str:
+    """All findings, and how many are failures and warnings."""
+    rows = format_table([(finding.level, finding.subject, finding.text) for finding in findings.all])
+    failures, warnings = (len(findings.texts(level)) for level in ("fail", "warn"))
+    refused = " A run would refuse to start." if failures else ""
+    return f"{rows}\n\n{failures} wrong, {warnings} to look at.{refused}"
+
+
+def _where_it_starts(ready: Ready) -> Finding:
+    done, steps, start = ready.start.first_step, ready.stage.max_steps, ready.start.checkpoint
+    if start is None:
+        text = "new: the run begins at step 0"
+    elif done >= steps:
+        text = f"{start} is the end of this run: nothing is left to do but to export the student"
+    else:
+        text = f"the run continues from {start}: {done:,} of {steps:,} steps are done"
+    return Finding("ok", "output folder", text)
+
+
+def estimate_table(found: Estimate, start_up: float, ranks: int) -> str:
+    """What the run will take. start_up: seconds that the doctor itself took to get so far."""
+    from megatinybert.runtime.stopwatch import duration
+    from megatinybert.training.disk import size
+
+    step = sum(found.parts.values())
+    shares = ", ".join(f"{name} {100 * seconds / step:.0f} %" for name, seconds in found.parts.items())
+    alone = f"{found.measured_steps} steps measured on one process of this machine"
+    if ranks > 1:
+        alone += f", with the share of one of {ranks} ranks: their waiting for one another is not in it"
+    parts = [f"start-up {duration(start_up)}", f"steps {duration(found.steps * step)}"]
+    parts += [f"{each.times} x {each.name} {duration(each.times * each.seconds)}" for each in found.occasions]
+    rows = {
+        "to do": f"{found.steps:,} steps, {found.steps * found.tokens_per_step:,} tokens",
+        "speed": f"{found.tokens_per_second:,.0f} tokens/s, {step:.3g} s a step ({alone})",
+        "of a step": shares,
+        "time": f"{duration(start_up + found.seconds)}: {', '.join(parts)}",
+        "memory": f"{size(found.peak_bytes)} at the most in that process",
+        "checkpoint": size(found.checkpoint_bytes),
+    }
+    return format_table(list(rows.items()))

@@ -1,0 +1,226 @@
+"""The report of a finished run: a table of sizes, CPU speed and held-out measurements before and after.
+
+A run that is not finished is refused before torch is imported.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from megatinybert.runtime.files import write_atomically
+from megatinybert.runtime.table import format_table
+from megatinybert.tracking import curves
+from megatinybert.tracking.figures import save_picture
+from megatinybert.tracking.measurements import ACCURACY, BESIDE_LOSSES, PROBE
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+BATCH, LENGTH = 16, 128  # of the speed measurement: sentences, tokens
+WARM_UP_RUNS, TIMED_RUNS = 2, 9
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """One encoder: its shape, its size, and the median time of one forward pass on this CPU in float32."""
+
+    name: str
+    layers: int
+    hidden_size: int
+    parameters: int
+    megabytes: float  # of the weights in float32; 1 MB is 10^6 bytes
+    milliseconds: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """The numbers of a run. Pairs are (at the first step, at the last).
+
+    teacher, speed_up, probe: None of masked-language modelling, which has no teacher; accuracy: of that alone.
+    """
+
+    steps: int
+    tokens: int  # that the student was trained on
+    teacher: ModelFacts | None
+    student: ModelFacts
+    speed_up: float | None
+    speed_batch: int  # sentences
+    speed_length: int  # tokens a sentence
+    speed_threads: int
+    held_out: dict[str, tuple[float, float]]  # "total" and the groups of terms
+    probe: tuple[float, float] | None
+    accuracy: tuple[float, float] | None = None
+
+
+def read_run(folder: Path) -> tuple[dict[str, Any], list[curves.Row]]:
+    """The resolved recipe and the metrics of a finished run.
+
+    Raises ValueError, saying what is missing, where the run did not reach its end or measured nothing.
+    """
+    config_file, metrics_file = folder / "config.yaml", folder / "metrics.jsonl"
+    again = "Run the same training command again: it continues from the newest checkpoint."
+    for file in (config_file, metrics_file):
+        if not file.is_file():
+            raise ValueError(f"{folder} is not the output folder of a run: it holds no {file.name}.")
+    config = yaml.safe_load(config_file.read_text(encoding="utf-8"))
+    try:
+        rows = curves.read_metrics(metrics_file)
+    except ValueError as problem:
+        raise ValueError(f"{problem} {again}") from None
+    done, wanted = int(rows[-1]["step"]) if rows else 0, config["run"]["max_steps"]
+    if wanted is not None and done < wanted:
+        raise ValueError(f"{folder} is unfinished: {done} of {wanted} steps are done. {again}")
+    if not (folder / "student" / "config.json").is_file():
+        raise ValueError(f"{folder} is unfinished: it holds no student/. {again}")
+    measured = [int(row["step"]) for row in rows if "held_out/total" in row]
+    if len(measured) < 2 or measured[0] != rows[0]["step"] or measured[-1] != done:
+        at = ", ".join(map(str, measured)) or "none"
+        raise ValueError(
+            f"{metrics_file} has no held-out values at its first and last step (it has them at: {at}; "
+            f"the last step is {done}). {again}"
+        )
+    return config, rows
+
+
+def report_run(folder: Path) -> str:
+    """Write report.json and loss.png of the run in `folder`. -> the same as text for a terminal.
+
+    Raises ValueError as `read_run` does.
+    """
+    config, rows = read_run(folder)
+    report = make_report(config, rows, folder)
+    save(report, rows, folder)
+    return f"{table(report)}\n\nLoss curves: {folder / 'loss.png'}\nTensorBoard: {tensorboard_command(folder)}"
+
+
+def make_report(config: Mapping[str, Any], rows: Sequence[curves.Row], folder: Path) -> Report:
+    """Measure the models of the run in `folder` on this CPU. config, rows: as `read_run` gives them."""
+    import torch
+
+    learnt_from = None if config.get("objective", {}).get("name") == "mlm" else config["teacher"]["model"]
+    teacher, student, length = measure_models(learnt_from, folder / "student")
+    first, last = rows[0], rows[-1]
+
+    def pair(tag: str) -> tuple[float, float] | None:
+        return (first[tag], last[tag]) if tag in first else None
+
+    return Report(
+        steps=int(last["step"]),
+        tokens=int(last["step"]) * config["run"]["global_batch"] * config["data"]["sequence_length"],
+        teacher=teacher,
+        student=student,
+        speed_up=teacher.milliseconds / student.milliseconds if teacher else None,
+        speed_batch=BATCH,
+        speed_length=length,
+        speed_threads=torch.get_num_threads(),
+        held_out={name: (first[f"held_out/{name}"], last[f"held_out/{name}"]) for name in curves.loss_names(rows)},
+        probe=pair(PROBE),
+        accuracy=pair(ACCURACY),
+    )
+
+
+def measure_models(teacher: str | None, student: Path) -> tuple[ModelFacts | None, ModelFacts, int]:
+    """Load them with plain Transformers and time them on one batch: (teacher, if any, student, tokens a sentence)."""
+    import torch
+    from transformers import AutoModel
+    from transformers.utils import logging
+
+    from megatinybert.runtime.stopwatch import median_seconds
+
+    logging.disable_progress_bar()  # of loading weights
+    names = [*([teacher] if teacher else []), str(student)]
+    models = [AutoModel.from_pretrained(name, dtype=torch.float32).eval() for name in names]
+    length = min(LENGTH, *(model.config.max_position_embeddings for model in models))
+    vocabulary = min(model.config.vocab_size for model in models)
+    input_ids = torch.randint(vocabulary, (BATCH, length), generator=torch.Generator().manual_seed(0))
+    passes = {name: functools.partial(model, input_ids=input_ids) for name, model in zip(names, models, strict=True)}
+    with torch.inference_mode():
+        seconds = median_seconds(passes, torch.device("cpu"), TIMED_RUNS, WARM_UP_RUNS)
+    facts = [_model_facts(name, model, 1000 * seconds[name]) for name, model in zip(names, models, strict=True)]
+    return facts[0] if teacher else None, facts[-1], length
+
+
+def _model_facts(name: str, model: PreTrainedModel, milliseconds: float) -> ModelFacts:
+    from megatinybert.models.load import size_of
+
+    size, shape = size_of(model), (model.config.num_hidden_layers, model.config.hidden_size)
+    return ModelFacts(name, *shape, size.parameters, size.bytes / 1e6, milliseconds)
+
+
+def table(report: Report) -> str:
+    """The report as text for a terminal."""
+    pairs = {PROBE: report.probe, ACCURACY: report.accuracy}
+    beside = {BESIDE_LOSSES[tag]: pair for tag, pair in pairs.items() if pair}
+    turns = ", the two models in turn" if report.teacher else ""
+    rows = [
+        *_sizes(report),
+        ("", "", "", ""),
+        ("on held-out text", "at the start", "at the end", ""),
+        *(
+            (f"loss: {name}", f"{before:#.4g}", f"{after:#.4g}", f"{_ratio(after, before):.3f} of the start")
+            for name, (before, after) in report.held_out.items()
+        ),
+        *(
+            (each.chart, f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f}")
+            for each, (before, after) in beside.items()
+        ),
+    ]
+    lines = [format_table(rows, right_aligned=(1, 2))]
+    lines += [
+        "",
+        f"Trained for {report.steps:,} steps on {report.tokens / 1e6:,.2f} M tokens.",
+        f"CPU time: median of {TIMED_RUNS} float32 runs of {report.speed_batch} sentences of "
+        f"{report.speed_length} tokens on {report.speed_threads} threads{turns}.",
+        *(f"{each.chart.capitalize()}: {each.meaning}." for each in beside),
+    ]
+    return "\n".join(lines)
+
+
+def _sizes(report: Report) -> list[tuple[str, str, str, str]]:
+    """The part of the table about the models: one column of numbers where there is no teacher."""
+    teacher, student = report.teacher, report.student
+    facts = {
+        "layers x width": lambda model: f"{model.layers} x {model.hidden_size}",
+        "parameters": lambda model: f"{model.parameters:,}",
+        "weights in float32": lambda model: f"{model.megabytes:.1f} MB",
+        "CPU time of one batch": lambda model: f"{model.milliseconds:.1f} ms",
+    }
+    if teacher is None:
+        return [("", "model", "", ""), *((name, show(student), "", "") for name, show in facts.items())]
+    notes = {
+        "parameters": f"{teacher.parameters / student.parameters:.1f} x smaller",
+        "CPU time of one batch": f"{report.speed_up:.1f} x faster",
+    }
+    rows = [(name, show(teacher), show(student), notes.get(name, "")) for name, show in facts.items()]
+    return [("", "teacher", "student", ""), *rows]
+
+
+def _ratio(after: float, before: float) -> float:
+    return after / before if before else math.nan
+
+
+def save(report: Report, rows: Sequence[curves.Row], folder: Path) -> None:
+    """Write report.json and loss.png into `folder`, both atomically."""
+    # JSON has no NaN, which the probe of a student that gives every text one vector is.
+    plain = json.loads(json.dumps(asdict(report)), parse_constant=lambda _: None)
+    write_atomically(folder / "report.json", json.dumps(plain, indent=2) + "\n")
+    shapes = [(each.layers, each.hidden_size) for each in (report.student, report.teacher) if each]
+    save_picture(curves.draw(rows, curves.run_title(*shapes)), folder / "loss.png")
+
+
+def tensorboard_command(folder: Path) -> str:
+    """The command that opens the run's TensorBoard, with the program of the environment we run in."""
+    program = Path(sys.prefix) / "bin" / "tensorboard"
+    if sys.prefix == sys.base_prefix or not program.is_file():
+        return f"tensorboard --logdir {folder / 'tensorboard'}"
+    inside = program.is_relative_to(Path.cwd())
+    return f"{program.relative_to(Path.cwd()) if inside else program} --logdir {folder / 'tensorboard'}"

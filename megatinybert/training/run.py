@@ -1,0 +1,182 @@
+"""One training run from its description to what it leaves behind: the only code that puts a run together.
+
+`check_machine` and `check_settings` look at what needs no model, `get_ready` at the whole; the doctor asks them too.
+`run_stage` refuses on all ranks what any of them has found, then builds, loads, trains and exports.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from megatinybert.config.deepspeed import DeepSpeedSettings, load_ds_config
+from megatinybert.config.load import resolve_batch
+from megatinybert.config.schema import Quantize, TrainingConfig
+from megatinybert.models.load import size_of
+from megatinybert.models.quantize import check_quantized
+from megatinybert.runtime.dist import World, check_shared
+from megatinybert.runtime.findings import Finding, Findings
+from megatinybert.runtime.trainees import Trainees
+from megatinybert.runtime.versions import check_versions
+from megatinybert.tracking.monitor import Monitor
+from megatinybert.tracking.panel import config_text
+from megatinybert.training import checkpoint
+from megatinybert.training.checkpoint import Best
+from megatinybert.training.checks import check_precision, check_schedule, check_threads
+from megatinybert.training.choices import Choices, check_choices
+from megatinybert.training.compile_choice import settle_choices
+from megatinybert.training.disk import check_disk, check_output_folder
+from megatinybert.training.engine import build_engine, dry_batch, rank_micro_batches
+from megatinybert.training.export import export_student
+from megatinybert.training.loop import Run, fit
+from megatinybert.training.record import write_config
+from megatinybert.training.resume import Start, starting_point, training_facts
+from megatinybert.training.stage import Facts, Stage
+
+STUDENT = "student"  # the name of the one trainee
+
+
+def check_machine(output: Path, world: World, findings: Findings) -> None:
+    """Whether this machine and the output folder are fit for a run."""
+    local_ranks = int(os.environ.get("LOCAL_SIZE", world.size))  # which the launcher sets
+    folder = check_output_folder(output)
+    findings.add(*check_versions(), check_threads(local_ranks, world.device), *([folder] if folder else []))
+
+
+def check_settings(
+    config: TrainingConfig, teacher: torch.dtype | None, quantize: Quantize, world: World, findings: Findings
+) -> DeepSpeedSettings | None:
+    """The DeepSpeed settings of a run, None where they cannot be used; what is found is added to `findings`.
+
+    teacher: the dtype that its teacher runs in, if it has one.
+    """
+    split = findings.attempt("batch", resolve_batch, config, world.size)
+    # Any batch splits over one rank, so that the rest of the file is read all the same.
+    ranks = world.size if split else 1
+    settings = findings.attempt("DeepSpeed file", load_ds_config, config.deepspeed, config, ranks)
+    if settings and split:
+        text = f"{settings.path}: ZeRO {settings.stage}, {split[1]} micro batch(es) of {split[0]} on {ranks} rank(s)"
+        findings.add(Finding("ok", "DeepSpeed file", text))
+    if settings:
+        findings.add(*check_precision(settings, teacher, world.device))
+    findings.add(*check_quantized(quantize, config.run.compile))
+    return settings
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A stage that can start. facts: all that decides its result."""
+
+    stage: Stage
+    facts: Facts
+    start: Start
+
+
+def facts_of(stage: Stage, world: World) -> Facts:
+    """All that decides a stage's result, as its checkpoints and its product record it."""
+    common = training_facts(stage.config, stage.settings, stage.trainee, stage.teacher, world)
+    facts: Facts = json.loads(json.dumps({**stage.decides, **common}))
+    return facts
+
+
+def get_ready(stage: Stage, facts: Facts, world: World, findings: Findings) -> Ready | None:
+    """Check a stage and run its first micro batch on a copy; None where something was found that forbids it."""
+    config, settings = stage.config, stage.settings
+    parameters = sum(parameter.numel() for parameter in stage.trainee.parameters())
+    if check_output_folder(stage.output) is None:
+        findings.add(check_disk(config, parameters, settings))
+    findings.add(check_schedule(config, stage.max_steps))
+    fits = not findings.failed
+    start = findings.attempt("output folder", starting_point, config, facts)
+    recorded = start.recorded if start else {}
+    findings.attempt("kernels", check_choices, config, settings, world.device, recorded)
+    if not fits:
+        return None
+    idle = findings.attempt("first batch", _try_first_batch, stage, world)
+    if start is None or idle is None or findings.failed:
+        return None
+    findings.add(*(Finding("warn", "checkpoints", line) for line in start.passed_over), _on_first_batch(idle))
+    return Ready(stage, facts, start)
+
+
+def run_stage(stage: Stage | None, findings: Findings, world: World) -> None:
+    """Train, or go on training, unless the product is there and made of the same. Every rank calls it.
+
+    stage: None where it could not be opened. findings: of opening it. Raises ValueError on all ranks listing what any
+    of them has found wrong, before the first step; `loop.NonFiniteLoss` later.
+    """
+    facts = facts_of(stage, world) if stage else {}
+    made = findings.attempt("output folder", stage.product.is_made, facts) if stage else None
+    ready = get_ready(stage, facts, world, findings) if stage and made is False else None
+    world.refuse(findings.texts("fail"))
+    assert stage  # without failures there is one
+    if made:
+        world.say(f"{stage.name}: done already ({stage.product.path})")
+        return
+    assert ready
+    check_shared(stage.output, world)
+    choices = settle_choices(ready.stage, ready.start, stage.settings, world.size, world)
+    trainees = Trainees({STUDENT: build_engine(stage.trainee, stage.config.optimizer, stage.settings, choices)})
+    if ready.start.checkpoint:
+        checkpoint.load(ready.start.checkpoint, trainees)
+    best = _keeper_of_the_best(stage, trainees, ready.start, world)
+    monitor = _begin(ready, choices, findings, world) if world.is_main else None
+    run = Run(stage, trainees, {**facts, **choices.facts}, ready.start.first_step, best, world)
+    try:
+        fit(run, monitor)
+    finally:
+        if monitor:
+            monitor.close()
+    stage.product.make(trainees, best, facts, world)
+    trainees.destroy()
+
+
+def _try_first_batch(stage: Stage, world: World) -> list[str]:
+    """Run this rank's first micro batch: the names of the weights that get no gradient."""
+    config = stage.config
+    _, batch = next(iter(rank_micro_batches(stage.data, 0, config.run.global_batch, stage.micro_batch, world)))
+    return dry_batch(stage.trainee.to(world.device), stage.teacher, batch, stage.settings, config.section)
+
+
+def _on_first_batch(idle: list[str]) -> Finding:
+    """idle: names of the weights without gradient."""
+    if not idle:
+        return Finding("ok", "first batch", "the loss is finite, and every weight has a gradient")
+    return Finding("warn", "first batch", f"the objective gives no gradient to {', '.join(idle)}")
+
+
+def _keeper_of_the_best(stage: Stage, trainees: Trainees, start: Start, world: World) -> Best | None:
+    if stage.best is None:
+        return None
+
+    def export(folder: Path, beside: Mapping[str, str]) -> None:
+        export_student(trainees.only, folder, stage.tokenizer, world, beside)
+
+    best = Best(stage.output / "best", stage.best, export, world)
+    if start.checkpoint is None:
+        world.first(best.forget)  # of a run that ended before its first checkpoint, by other options perhaps
+    return best
+
+
+def _begin(ready: Ready, choices: Choices, findings: Findings, world: World) -> Monitor:
+    """Say and record what is about to run. On rank 0."""
+    stage, first_step = ready.stage, ready.start.first_step
+    settings, batch = stage.settings, stage.config.run.global_batch
+    warnings = [f"warning: {each.subject}: {each.text}" for each in findings.all if each.level == "warn"]
+    lines = [
+        f"student: {size_of(stage.trainee.student).parameters:,} parameters, {settings.precision}, "
+        f"ZeRO {settings.stage}, {world.size} rank(s) on {world.device.type}",
+        f"steps: {first_step:,} done of {stage.max_steps:,}, global batch {batch}, micro batch {stage.micro_batch}",
+        f"kernels: {choices}",
+    ]
+    world.say("\n".join([*warnings, *stage.about, *lines]))
+    monitor = Monitor(stage.output, first_step, stage.max_steps, stage.name)
+    if stage.recipe:
+        write_config(stage.output, stage.recipe, settings, choices, world)
+        monitor.text("config", config_text((stage.output / "config.yaml").read_text(encoding="utf-8")))
+    return monitor

@@ -1,0 +1,78 @@
+"""What one training run consists of: general distillation is one, and so is each stage of a task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from megatinybert.config.deepspeed import DeepSpeedSettings
+from megatinybert.config.schema import ProgramConfig, TrainingConfig
+from megatinybert.models.load import Teacher
+from megatinybert.runtime.dist import World
+from megatinybert.runtime.trainees import Trainees
+from megatinybert.samples.batches import TrainingData
+from megatinybert.tracking.attention_maps import AttentionPictures
+from megatinybert.training.checkpoint import Best
+from megatinybert.training.trainee import Trainee
+
+Facts = Mapping[str, Any]  # what decides the result of a run, by name; JSON values
+
+
+class Product(Protocol):
+    """What a run leaves behind. path: where."""
+
+    @property
+    def path(self) -> Path: ...
+    def is_made(self, facts: Facts) -> bool:
+        """Whether it is there already, made of the same. Raises ValueError where it was made of something else."""
+
+    def make(self, trainees: Trainees, best: Best | None, facts: Facts, world: World) -> None:
+        """Write it, in place of what stood there. Every rank calls it."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A run, opened and described; `training.run` checks it and trains.
+
+    name: of the progress bar, and before what is said of it. config: what the engine and the loop are told; its
+    run.output_dir holds checkpoints and metrics. tokenizer: folder or hub name, exported with the student. data: what
+    is trained on; length: tokens of its longest row. max_steps: optimizer steps in all. decides: the facts that decide
+    its result, beside those that every run has (`resume.training_facts`). measure: {tag: value} of the students as
+    they are, the same on all ranks, which all call it; measured: its tags beside the losses. best: the tag whose best
+    weights are kept; None: the last count. pictures: attention maps to draw. about: lines for the person who starts
+    it. recipe: what config.yaml in the output folder is to hold; None: none is written.
+    """
+
+    name: str
+    config: TrainingConfig
+    settings: DeepSpeedSettings
+    trainee: Trainee
+    teacher: Teacher | None
+    tokenizer: str
+    data: TrainingData
+    length: int
+    max_steps: int
+    decides: Facts
+    measure: Callable[[Trainees, World], dict[str, float]]
+    measured: Sequence[str]
+    product: Product
+    best: str | None = None
+    pictures: AttentionPictures | None = None
+    about: Sequence[str] = ()
+    recipe: ProgramConfig | None = None
+
+    @property
+    def output(self) -> Path:
+        return Path(self.config.run.output_dir)
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.output / "checkpoints"
+
+    @property
+    def micro_batch(self) -> int:
+        """Rows of one forward pass on one rank."""
+        rows: int = self.settings.raw["train_micro_batch_size_per_gpu"]
+        return rows

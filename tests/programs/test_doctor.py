@@ -1,0 +1,153 @@
+"""The doctor: its table and what it expects of a run. Its findings are in test_checks.py."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from megatinybert.config.load import load_config
+from megatinybert.programs import estimate
+from megatinybert.programs.doctor import examine
+from megatinybert.programs.prepare import look
+from megatinybert.runtime.dist import World
+from megatinybert.runtime.findings import Findings
+from megatinybert.training.run import Ready
+from tests.helpers.toys import REPOSITORY, environment, recipe
+from tests.scripts.golden import STEPS, golden_options
+
+
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that no text is broken into lines."""
+    monkeypatch.setenv("COLUMNS", "1000")
+
+
+def run_doctor(*options: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "megatinybert.doctor", *options],
+        cwd=REPOSITORY,
+        env=environment(**variables),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def ready(options: list[str], ranks: int, world: World) -> Ready:
+    findings = Findings()
+    found = look(load_config(options), World(0, ranks, world.device), findings)
+    assert found is not None, findings.all
+    return found
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+def test_a_run_that_will_work(toy_inputs: Path, tmp_path: Path) -> None:
+    options = recipe(toy_inputs, **{"run.output_dir": tmp_path / "runs" / "run"})
+    done = run_doctor(*options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = {
+        line[6:].split("  ")[0]: line for line in done.stdout.splitlines() if line.startswith(("ok", "warn", "fail"))
+    }
+    assert {"accelerator", "apex", "versions", "threads", "models", "corpus", "precision"} <= rows.keys()
+    assert {"schedule", "disk", "tokenizer", "DeepSpeed file", "layer map", "first batch"} <= rows.keys()
+    assert "0 wrong, " in done.stdout
+    for expected in (
+        "to do ",
+        "4 steps, 512 tokens",
+        "tokens/s",
+        "3 x held-out measurement",
+        "1 x checkpoint",
+        "at the most",
+    ):
+        assert expected in done.stdout, done.stdout
+    assert files(tmp_path) == set()
+
+
+def test_a_run_that_would_be_refused(toy_inputs: Path, tmp_path: Path) -> None:
+    options = recipe(toy_inputs, **{"run.output_dir": tmp_path / "run", "data.sequence_length": 65})
+    done = run_doctor(*options)
+    assert done.returncode == 1, done.stderr
+    assert "fail  positions" in done.stdout and "2 wrong" in done.stdout and "would refuse to start" in done.stdout
+    assert "tokens/s" not in done.stdout and "Traceback" not in done.stderr
+
+
+def test_ranks_share_the_batch(
+    world: World, toy_inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = load_config(recipe(toy_inputs, **{"run.output_dir": tmp_path / "run", "run.global_batch": 24}))
+    assert not examine(config, 3, False, world, time.perf_counter()).failed
+    said = capsys.readouterr().out
+    assert "2 micro batch(es) of 4 on 3 rank(s)" in said and "tokens/s" not in said
+    assert examine(config, 5, True, world, time.perf_counter()).failed
+    said = capsys.readouterr().out
+    assert "--run.global_batch 24 is not a multiple of" in said and "tokens/s" not in said
+
+
+def test_what_is_expected_of_a_run(
+    world: World, toy_inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of four micro batches of a rank are measured, and the update once."""
+
+    class FakeStopwatch(estimate.Stopwatch):
+        def read(self) -> dict[str, float]:
+            super().read()
+            return {"data": 0.25, "teacher": 0.75, "student": 1.5, "objective": 0.5, "optimizer": 4.0}
+
+    monkeypatch.setattr(estimate, "Stopwatch", FakeStopwatch)
+    monkeypatch.setattr(estimate, "seconds_of", lambda work, _: (work(), 2.0)[1])
+    overrides = {
+        "run.output_dir": tmp_path / "run",
+        "run.global_batch": 32,
+        "run.max_steps": 10,
+        "run.held_out_interval": 4,
+        "run.save_interval": 5,
+        "monitor.attention_interval": 6,
+    }
+    options = recipe(toy_inputs, **overrides)
+    found = estimate.estimate(ready(options, 2, world), 2, world, seconds=0.1)
+    assert (found.steps, found.measured_steps, found.tokens_per_step) == (10, 4, 32 * 16)
+    assert found.parts == {"data": 0.5, "teacher": 1.5, "student": 3.0, "objective": 1.0, "optimizer": 4.0}
+    assert found.tokens_per_second == pytest.approx(512 / 10)
+    occasions = {each.name: (each.times, each.seconds) for each in found.occasions}
+    assert occasions == {
+        "held-out measurement": (4, 1.0),  # at 0, 4, 8 and 10, by both ranks
+        "set of attention maps": (3, 2.0),  # at 0, 6 and 10
+        "checkpoint": (2, 2.0),  # at 5 and 10
+    }
+    assert found.seconds == pytest.approx(10 * 10 + 4 * 1 + 3 * 2 + 2 * 2)
+    assert found.checkpoint_bytes > 10_000 and found.peak_bytes > 10_000_000
+    assert files(tmp_path) == set()
+
+
+def test_a_run_in_the_middle_and_a_finished_one(
+    world: World, toy_inputs: Path, golden_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(golden_run, folder)
+    before = files(tmp_path)
+    config = load_config(golden_options(toy_inputs, folder))
+    assert not examine(config, 1, True, world, time.perf_counter()).failed
+    said = capsys.readouterr().out
+    assert "is the end of this run: nothing is left to do" in said and "tokens/s" not in said
+    shutil.rmtree(folder / "checkpoints" / f"step-{STEPS:08d}")
+    before = files(tmp_path)
+    assert not examine(config, 1, True, world, time.perf_counter()).failed
+    said = capsys.readouterr().out
+    assert f"15 of {STEPS} steps are done" in said and "5 steps, " in said
+    assert files(tmp_path) == before
+
+
+def test_another_kind_of_run_in_the_folder(world: World, toy_inputs: Path, golden_run: Path) -> None:
+    config = load_config(golden_options(toy_inputs, golden_run, **{"run.seed": 3}))
+    findings = examine(config, 1, True, world, time.perf_counter())
+    assert [finding.subject for finding in findings.all if finding.level == "fail"] == ["output folder"]
+    assert "run.seed: 0 there, 3 now" in findings.texts("fail")[0]
