@@ -1,31 +1,15 @@
-"""A small tokenizer, and builds of texts in its words."""
+"""Builds of texts in the words of the small tokenizer."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tokenizers.implementations import BertWordPieceTokenizer
 
 from megatinybert.config.shards import BuildOptions
 from megatinybert.corpus.build import BLOCK_BYTES, BuildReport, build_corpus
-from tests.helpers.texts import VOCABULARY
-
-
-@pytest.fixture(scope="session")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder with vocab.txt and a tokenizer.json that truncates and pads, as some published do."""
-    folder = tmp_path_factory.mktemp("tokenizer")
-    (folder / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n", encoding="utf-8")
-    wordpiece = BertWordPieceTokenizer(str(folder / "vocab.txt"))
-    wordpiece.enable_truncation(16)
-    wordpiece.enable_padding(length=16)
-    wordpiece.save(str(folder / "tokenizer.json"))
-    (folder / "config.json").write_text(json.dumps({"model_type": "bert"}))
-    return folder
 
 
 @pytest.fixture
