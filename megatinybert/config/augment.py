@@ -1,4 +1,4 @@
-"""Every option of data_prep/augment.py, its type, its limits and its default."""
+"""The schema of data_prep/augment.py: every option, its type, its limits and its default."""
 
 from __future__ import annotations
 

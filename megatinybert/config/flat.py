@@ -1,4 +1,4 @@
-"""What programs whose options have no sections share: paths, and by what names a caller knows the options."""
+"""What programs without sections share: paths, and by what names a caller knows the options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which encoding a text is in: byte-order marks, what to say after a wrong guess, and replacements that are counted."""
+"""Which encoding a text is in: byte-order marks, advice after a wrong guess, counted replacements."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 from collections.abc import Iterator
+
 import pytest
 
 from tests.helpers.pages import DOCS, blocks
