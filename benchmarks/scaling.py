@@ -30,6 +30,7 @@ from benchmarks.job import write_corpus
 from benchmarks.measure import Times, environment, turns
 from megatinybert.models.configuration import read_bert_config
 from megatinybert.runtime.files import write_atomically
+from megatinybert.runtime.workers import usable_cores
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
 _WARM_UP_STEPS = 5
@@ -81,7 +82,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Measure. Raises RuntimeError with what a run said that failed."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     setups = list(dict.fromkeys([Setup(1, 1), Setup(options.ranks, 1), Setup(1, cores)]))
     about = environment(torch.device("cpu"))
     speeds: dict[str, list[float]] = {str(setup): [] for setup in setups}
