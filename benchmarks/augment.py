@@ -22,7 +22,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also where the p
 import numpy as np
 import torch
 import transformers
-from transformers import BertConfig, BertForMaskedLM
 
 from benchmarks.measure import environment, interleave
 from megatinybert.config.schema import shipped_students
@@ -72,11 +71,11 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     device = dist.choose_accelerator()
     dtype = teacher_dtype("auto", device)
     if options.model == "BERT-base":
-        config = BertConfig()
+        config = transformers.BertConfig()
     else:
-        config = student_config(options.model, BertConfig(), hidden_dropout=0.1, attention_dropout=0.1)
+        config = student_config(options.model, transformers.BertConfig(), hidden_dropout=0.1, attention_dropout=0.1)
     torch.manual_seed(0)
-    model = BertForMaskedLM(config).eval().requires_grad_(False).to(device, dtype)
+    model = transformers.BertForMaskedLM(config).eval().requires_grad_(False).to(device, dtype)
     queries = sentences(options.words, options.length, config.vocab_size)
     batch_tokens = options.batch_tokens or BATCH_TOKENS[device.type]
     filler = Filler(model, config.pad_token_id or 0, _CANDIDATES, batch_tokens)
@@ -121,7 +120,7 @@ def sentences(words: int, length: int, vocab_size: int) -> list[Query]:
 
 
 @torch.inference_mode()
-def literal(model: BertForMaskedLM, queries: Sequence[Query]) -> list[list[int]]:
+def literal(model: transformers.BertForMaskedLM, queries: Sequence[Query]) -> list[list[int]]:
     """The likeliest tokens for each query, by a whole forward pass of its own."""
     found = []
     for query in queries:

@@ -18,6 +18,7 @@ import torch
 
 from megatinybert.runtime.hardware import computes_bfloat16
 from megatinybert.runtime.stopwatch import seconds_of
+from megatinybert.runtime.workers import usable_cores
 
 WARM_UP = 2
 Name = TypeVar("Name")
@@ -90,7 +91,7 @@ def _hardware(device: torch.device) -> str:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), model)
     native = "native bfloat16" if len(native_dtypes(device)) > 1 else "no native bfloat16"
-    return f"{model}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {native}"
+    return f"{model}, {usable_cores()} cores, {torch.get_num_threads()} threads, {native}"
 
 
 def _commit() -> str:

@@ -11,14 +11,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from megatinybert.tracking.figures import save_picture
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also where the package is not installed
 
 import yaml
 from matplotlib.figure import Figure
 
 from megatinybert.tracking.curves import Row, loss_names, read_metrics
+from megatinybert.tracking.figures import save_picture
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -27,6 +27,8 @@ from unittest import mock
 import numpy as np
 from tokenizers import Tokenizer
 
+from megatinybert.config.flat import OptionNames
+from megatinybert.config.shards import BuildOptions
 from megatinybert.corpus import build
 from megatinybert.corpus.blocks import Block, ReadSettings, read_blocks
 from megatinybert.corpus.documents import split_documents
@@ -49,10 +51,11 @@ class Text:
 
     def documents(self) -> list[str]:
         """The documents as the product parts them, a line for each sequence."""
-        sources, _ = find_sources([str(self.file)], self.file)
-        reading = ReadSettings("auto", "text", "utf-8", replace_invalid=False, block_bytes=1 << 20)
+        sources, _ = find_sources([str(self.file)], self.file, "--input")
+        names = OptionNames()
+        reading = ReadSettings("auto", "text", "utf-8", replace_invalid=False, block_bytes=1 << 20, names=names)
         blocks = read_blocks(sources, reading)
-        return ["\n".join(lines) for block in blocks for lines in split_documents(block, "text", False)[0]]
+        return ["\n".join(lines) for block in blocks for lines in split_documents(block, "text", False, names)[0]]
 
 
 @dataclass(frozen=True)
@@ -107,8 +110,9 @@ def floor(text: Text, workers: int, folder: Path) -> Done:
 
 def product(text: Text, workers: int, folder: Path) -> Done:
     clock = _Clock()
+    options = BuildOptions(input=[str(text.file)], tokenizer=text.tokenizer, output=folder / "product", workers=workers)
     with mock.patch.object(build, "encode_blocks", clock.encode_blocks):
-        report = build.build_corpus(build.BuildOptions([str(text.file)], text.tokenizer, folder / "product", workers))
+        report = build.build_corpus(options)
     seconds = time.perf_counter() - clock.began
     totals = report.manifest.totals.values()
     return Done(sum(split["tokens"] - split["documents"] for split in totals), seconds)
@@ -198,7 +202,7 @@ class _Clock:
             self.began = time.perf_counter()
             yield from blocks
 
-        for block, encoded in in_order(partial(_ready_encoder, settings, barrier), tasks(), workers):
+        for block, encoded in in_order(partial(_ready_encoder, settings, barrier), tasks(), workers, "--workers"):
             if block is not None and encoded is not None:
                 yield block, encoded
 

@@ -25,12 +25,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also where the p
 
 import torch
 import transformers
-from transformers import BertConfig, BertModel
 
 from benchmarks.job import write_corpus
 from benchmarks.measure import Times, environment, turns
 from megatinybert.models.configuration import read_bert_config
 from megatinybert.runtime.files import write_atomically
+from megatinybert.runtime.workers import usable_cores
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
 _WARM_UP_STEPS = 5
@@ -82,7 +82,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Measure. Raises RuntimeError with what a run said that failed."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     setups = list(dict.fromkeys([Setup(1, 1), Setup(options.ranks, 1), Setup(1, cores)]))
     about = environment(torch.device("cpu"))
     speeds: dict[str, list[float]] = {str(setup): [] for setup in setups}
@@ -115,7 +115,7 @@ def _recipe(options: argparse.Namespace, folder: Path) -> dict[str, object]:
     if not teacher:
         teacher = folder / "teacher"
         torch.manual_seed(0)
-        BertModel(_small(256, layers=4, length=options.length)).save_pretrained(teacher)
+        transformers.BertModel(_small(256, layers=4, length=options.length)).save_pretrained(teacher)
         words = [*_SPECIAL, *(f"w{number}" for number in range(_VOCABULARY - len(_SPECIAL)))]
         (teacher / "vocab.txt").write_text("\n".join(words) + "\n")
     if not student:
@@ -139,8 +139,8 @@ def _recipe(options: argparse.Namespace, folder: Path) -> dict[str, object]:
     }
 
 
-def _small(hidden: int, layers: int, length: int) -> BertConfig:
-    return BertConfig(
+def _small(hidden: int, layers: int, length: int) -> transformers.BertConfig:
+    return transformers.BertConfig(
         vocab_size=_VOCABULARY,
         hidden_size=hidden,
         num_hidden_layers=layers,

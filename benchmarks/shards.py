@@ -25,6 +25,7 @@ import numpy as np
 
 from benchmarks.pipelines import Text, on_cores, ways
 from megatinybert.corpus.tokenizer import load_tokenizer
+from megatinybert.runtime.workers import usable_cores
 
 # What imports torch is imported where it is needed: worker processes import this file.
 
@@ -47,7 +48,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all results here as well")
     parser.add_argument("--figure", type=Path, metavar="FILE", help="draw speed against cores (.png)")
     options = parser.parse_args(arguments)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     options.workers = options.workers or sorted({1, cores})
     options.tokenizer = options.tokenizer or _quickstart_teacher()
     if options.tokenizer is None:

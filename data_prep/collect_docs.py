@@ -17,7 +17,6 @@ import hashlib
 import importlib.metadata
 import itertools
 import multiprocessing
-import os
 import re
 import sys
 import sysconfig
@@ -31,6 +30,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also where the package is not installed
 
 from megatinybert.runtime.files import write_atomically
+from megatinybert.runtime.workers import usable_cores
 
 Document = tuple[str, ...]  # its paragraphs, one line each
 
@@ -324,7 +324,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--minimum-megabytes", type=float, default=1.0, help="less text is an error (default %(default)s)")
     add("--maximum-megabytes", type=float, default=12.0, help="keep no more text (default %(default)s)")
     options = parser.parse_args(arguments)
-    found = collect(find_sources(), int(options.maximum_megabytes * 1e6), len(os.sched_getaffinity(0)))
+    found = collect(find_sources(), int(options.maximum_megabytes * 1e6), usable_cores())
     megabytes = {name: sum(map(_size, documents)) / 1e6 for name, documents in found.items()}
     total = sum(megabytes.values())
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -47,6 +48,23 @@ def _torch_linear() -> Callable[..., Any]:
     import torch
 
     return torch.nn.functional.linear
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder with vocab.txt and a tokenizer.json that truncates and pads, as some published do."""
+    from tokenizers.implementations import BertWordPieceTokenizer
+
+    from tests.helpers.texts import VOCABULARY
+
+    folder = tmp_path_factory.mktemp("tokenizer")
+    (folder / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n", encoding="utf-8")
+    wordpiece = BertWordPieceTokenizer(str(folder / "vocab.txt"))
+    wordpiece.enable_truncation(16)
+    wordpiece.enable_padding(length=16)
+    wordpiece.save(str(folder / "tokenizer.json"))
+    (folder / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
+from megatinybert.config.codec import Encoding
 from megatinybert.config.removed import REMOVED
 from megatinybert.config.schema import (
     Count,
@@ -63,7 +64,7 @@ class DataConfig(Section):
         description="in place of shards: files, folders or patterns such as 'data/*.txt'; sharded on first use",
     )
     cache: Text = Field("data/cache", description="folder of the shards that are built of data.text")
-    encoding: Text = Field("utf-8", description="character encoding of data.text")
+    encoding: Encoding = Field("utf-8", description="character encoding of data.text")
     text_key: Text = Field(
         "text", description="key of the text in the objects of a .jsonl file, or its column in a .parquet file"
     )

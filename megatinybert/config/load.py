@@ -5,24 +5,17 @@ No torch is imported here, so that --help and --print-config answer at once.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from megatinybert.config.general import GeneralConfig
-from megatinybert.config.schema import (
-    ConfigError,
-    ProgramConfig,
-    TrainingConfig,
-    nearest,
-    shipped_students,
-    split_batch,
-)
+from megatinybert.config.help import Options, allowed, canonical, help_text, is_flag, options_of, show, takes_list
+from megatinybert.config.recipe import Given, flatten, label, read_recipe
+from megatinybert.config.schema import ConfigError, ProgramConfig, TrainingConfig, nearest, split_batch
 
 __all__ = ["ConfigError", "GeneralConfig", "Program", "dump_yaml", "load_config", "load_options", "resolve_batch"]
 
@@ -46,9 +39,6 @@ precision, ZeRO and communication.
 """
 
 
-Options = dict[str, dict[str, Any]]
-
-
 Schema = TypeVar("Schema", bound=ProgramConfig)
 
 
@@ -63,13 +53,6 @@ class Program(Generic[Schema]):
 GENERAL = Program(GeneralConfig, _GENERAL_USAGE)
 
 
-class Given(NamedTuple):
-    """A value the user wrote, and where."""
-
-    value: Any
-    source: str
-
-
 def load_config(argv: list[str]) -> GeneralConfig:
     """The configuration of a general distillation; see `load_options`."""
     return load_options(argv, GENERAL)
@@ -81,21 +64,21 @@ def load_options(argv: list[str], program: Program[Schema]) -> Schema:
     --help and --print-config print and raise SystemExit(0). The launcher's --local_rank is ignored. Raises
     ConfigError listing every unknown option, wrong value and conflict of recipe and command line together.
     """
-    options = _options(program.schema)
+    options = options_of(program.schema)
     if "--help" in argv or "-h" in argv:
-        print(_help(options, program), end="")
+        print(help_text(program.usage, options, program.schema), end="")
         raise SystemExit(0)
     problems: list[str] = []
     overrides, recipe, print_config = _read_arguments(argv, options, problems)
-    written = _read_recipe(recipe, problems) if recipe is not None else {}
+    written = read_recipe(recipe, options, problems) if recipe is not None else {}
     for name, given in [*written.items(), *overrides.items()]:
         fixed = program.schema.removed.get(name)
         if fixed and not fixed.agrees(given.value):
-            problems.append(f"{_label(name, given)}: fixed at {fixed.value} and no option any more, as {fixed.reason}")
+            problems.append(f"{label(name, given)}: fixed at {fixed.value} and no option any more, as {fixed.reason}")
         elif not fixed and name not in options:
             meant = nearest(name, options)
             hint = f"did you mean --{meant}?" if meant else "--help lists all options"
-            problems.append(f"{_label(name, given)}: no such option; {hint}")
+            problems.append(f"{label(name, given)}: no such option; {hint}")
     # On the command line null means "as if the recipe had not set it".
     undone = {name for name, given in overrides.items() if given.value is None}
     merged = {n: given for n, given in (written | overrides).items() if n in options and n not in undone}
@@ -120,7 +103,7 @@ def resolve_batch(config: TrainingConfig, world_size: int) -> tuple[int, int]:
 def dump_yaml(config: ProgramConfig) -> str:
     """`config` as YAML that --config reads back to an equal one; options without effect are left out."""
     sections = config.model_dump(mode="json")
-    for option in config.without_effect(_flatten(sections)):
+    for option in config.without_effect(flatten(sections)):
         section, key = option.split(".")
         del sections[section][key]
     sections = {section: content for section, content in sections.items() if content != {}}
@@ -130,20 +113,25 @@ def dump_yaml(config: ProgramConfig) -> str:
 def _read_arguments(
     argv: list[str], options: Options, problems: list[str]
 ) -> tuple[dict[str, Given], str | None, bool]:
-    """(overrides by dotted name, recipe path, whether to print the configuration)."""
+    """(overrides by name, recipe path, whether to print the configuration)."""
     overrides: dict[str, Given] = {}
     recipe: str | None = None
     print_config = False
-    several = {name for name, option in options.items() if _takes_list(option)}
+    several = {name for name, option in options.items() if takes_list(option)}
+    flags = {name for name, option in options.items() if is_flag(option)}
     rest = list(argv)
     while rest:
         argument = rest.pop(0)
         name, equals, text = argument.removeprefix("--").partition("=")
+        name = canonical(name, options)
+        alone = not equals and (not rest or rest[0].startswith("--"))
         if not argument.startswith("--"):
             problems.append(f"{argument} (command line): not an option, nor a value of the one before it")
         elif argument == "--print-config":
             print_config = True
-        elif not equals and (not rest or rest[0].startswith("--")):
+        elif alone and name in flags:
+            overrides[name] = Given(True, "command line")
+        elif alone:
             problems.append(f"{argument} (command line): a value is missing after it")
         else:
             text = text if equals else rest.pop(0)
@@ -159,11 +147,6 @@ def _read_arguments(
     return overrides, recipe, print_config
 
 
-def _takes_list(option: Mapping[str, Any]) -> bool:
-    """Whether the JSON schema `option` allows a list."""
-    return any(choice.get("type") == "array" for choice in (option, *option.get("anyOf", ())))
-
-
 def _parse(text: str) -> Any:
     """A list or null is read as YAML; other values stay text, which the schema converts."""
     if text.strip() in ("null", "~"):
@@ -176,48 +159,6 @@ def _parse(text: str) -> Any:
     return text
 
 
-class _RecipeLoader(yaml.SafeLoader):
-    """YAML in which a repeated key is an error rather than a silent loss of the first."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for key in set(keys):
-            if keys.count(key) > 1:
-                problem = f"the key {key!r} is given twice"
-                raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-def _read_recipe(path: str, problems: list[str]) -> dict[str, Given]:
-    """The recipe's values by dotted name."""
-    try:
-        content = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_RecipeLoader)
-    except OSError as error:
-        problems.append(f"--config {path} (command line): {error.strerror}")
-        return {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        problems.append(f"--config {path} (command line): not valid YAML: {' '.join(str(error).split())}")
-        return {}
-    if content is not None and not isinstance(content, dict):
-        problems.append(f"--config {path} (command line): needs sections such as 'run:', not {_show(content)}")
-        return {}
-    content = content or {}
-    content.pop("environment", None)  # what a finished run notes in its config.yaml, which is a recipe too
-    written = _flatten(content)
-    return {name: Given(value, f"recipe {path}") for name, value in written.items()}
-
-
-def _flatten(sections: Mapping[Any, Any]) -> dict[str, Any]:
-    """{"run": {"seed": 1}} as {"run.seed": 1}; an empty section holds nothing."""
-    flat: dict[str, Any] = {}
-    for section, content in sections.items():
-        if isinstance(content, dict):
-            flat |= {f"{section}.{key}": value for key, value in content.items()}
-        elif content is not None:
-            flat[str(section)] = content
-    return flat
-
-
 def _build(given: dict[str, Given], options: Options, schema: type[Schema], problems: list[str]) -> Schema | None:
     """The configuration of `given`, or None with the reasons added to `problems`."""
     values = {name: value for name, (value, _) in given.items()}
@@ -225,17 +166,17 @@ def _build(given: dict[str, Given], options: Options, schema: type[Schema], prob
     for option, other in without_effect.items():
         if option in given and other in given:
             problems.append(
-                f"{_label(option, given[option])} has no effect beside {_label(other, given[other])};"
+                f"{label(option, given[option])} has no effect beside {label(other, given[other])};"
                 f" remove one of them (--{option} null or --{other} null undoes a recipe's)"
             )
         elif option in given:
-            default = _show(options[other]["default"])
+            default = show(options[other]["default"])
             problems.append(
-                f"{_label(option, given[option])} has no effect beside --{other} {default} (the default); remove it"
+                f"{label(option, given[option])} has no effect beside --{other} {default} (the default); remove it"
             )
     sections: dict[str, Any] = {name.split(".")[0]: {} for name in options if "." in name}
     for name, (value, _) in given.items():
-        section, _, key = name.partition(".")
+        section, _, key = name.replace("-", "_").partition(".")
         if key:
             sections[section][key] = value
         else:
@@ -244,7 +185,7 @@ def _build(given: dict[str, Given], options: Options, schema: type[Schema], prob
         config = schema.model_validate(sections)
     except ValidationError as error:
         # A union reports every alternative it tried: one line for each option is enough.
-        details = {".".join(map(str, detail["loc"][:2])): detail for detail in reversed(error.errors())}
+        details = {_name_at(detail["loc"], options): detail for detail in reversed(error.errors())}
         for name, detail in reversed(details.items()):
             reason = detail.get("ctx", {}).get("error")
             if name in without_effect:
@@ -254,72 +195,14 @@ def _build(given: dict[str, Given], options: Options, schema: type[Schema], prob
             elif name not in given:  # about several options
                 problems.append(str(reason))
             else:
-                needed = reason or f"must be {_allowed(options[name])}"
-                default = f" (default: {_show(options[name]['default'])})" if "default" in options[name] else ""
-                problems.append(f"{_label(name, given[name])}: {needed}{default}")
+                needed = reason or f"must be {allowed(options[name])}"
+                default = f" (default: {show(options[name]['default'])})" if "default" in options[name] else ""
+                problems.append(f"{label(name, given[name])}: {needed}{default}")
         return None
     return None if problems else config
 
 
-def _options(schema: type[BaseModel]) -> Options:
-    """The JSON schema of every option, by dotted name, in the order of the sections."""
-    tree = schema.model_json_schema()
-    options: Options = {}
-    for name, content in tree["properties"].items():
-        if "$ref" in content:
-            section = tree["$defs"][content["$ref"].rsplit("/", 1)[-1]]
-            options |= {f"{name}.{key}": option for key, option in section["properties"].items()}
-        else:
-            options[name] = content
-    return options
-
-
-def _help(options: Options, program: Program[Schema]) -> str:
-    lines = [program.usage]
-    last_section = ""
-    for name, option in options.items():
-        section = name.split(".")[0]
-        if section != last_section:
-            model = program.schema.model_fields[section].annotation
-            is_section = isinstance(model, type) and issubclass(model, BaseModel)
-            lines.append(f"{section}: {model.__doc__}" if is_section else f"{section}: How the engine runs.")
-            last_section = section
-        description = option["description"]
-        if name == "student.config":
-            description += f" ({', '.join(shipped_students())})"
-        default = f"default: {_show(option['default'])}" if "default" in option else "required"
-        lines.append(f"  --{name:<28} {description}\n{'':33}({_allowed(option)}; {default})")
-    return "\n".join(lines) + "\n"
-
-
-def _allowed(option: Mapping[str, Any]) -> str:
-    """What values the JSON schema `option` takes, in words."""
-    if "anyOf" in option:
-        return " or ".join(_allowed(choice) for choice in option["anyOf"])
-    if "enum" in option:
-        return "one of " + ", ".join(option["enum"])
-    if "const" in option:
-        return str(option["const"])
-    if option["type"] == "array":
-        items = option.get("prefixItems")
-        length = f" of {len(items)}" if items else ""
-        return f"a list{length}, each {_allowed(items[0] if items else option['items'])}"
-    signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
-    bounds = [f"{sign} {option[key]:g}" for key, sign in signs.items() if key in option]
-    nouns = {
-        "integer": "a whole number",
-        "number": "a number",
-        "string": "text",
-        "boolean": "true or false",
-        "null": "null",
-    }
-    return " ".join([nouns[option["type"]], " and ".join(bounds)]).strip()
-
-
-def _label(name: str, given: Given) -> str:
-    return f"--{name} {_show(given.value)} ({given.source})"
-
-
-def _show(value: object) -> str:
-    text = value if isinstance(value, str) and value else json.dumps(value, default=str, ensure_ascii=False)
-    return text if len(text) <= 80 else text[:77] + "..."
+def _name_at(place: Sequence[int | str], options: Options) -> str:
+    """The option at a place in the configuration; of what concerns several options, the section or ""."""
+    option = canonical(str(place[0]), options) if place else ""
+    return option if option in options else ".".join(map(str, place[:2]))

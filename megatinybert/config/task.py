@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -36,19 +35,6 @@ ACTIONS = ("teacher", "augment", "one", "two", "eval", "predict", "all")
 # Where a stage's epochs are not given: tokens that it sees in all, which suits two CPU cores, and the most passes.
 TOKENS_BY_DEFAULT, MOST_EPOCHS = 500_000, 20
 _EPOCHS = f"passes over the rows (null: as many as hold {TOKENS_BY_DEFAULT:,} tokens, at most {MOST_EPOCHS}"
-
-
-def in_words_of_task(text: str) -> str:
-    """A message about an option of data_prep/augment.py, with the name that a task distillation has for it."""
-
-    sections = dict.fromkeys(AugmentConfig.model_fields, "augment") | {"seed": "run"}
-    sections |= dict.fromkeys(("data_dir", "labels", "kind", "skip_bad_rows"), "task")
-
-    def name(found: re.Match[str]) -> str:
-        option = found[1].replace("-", "_")
-        return f"--{sections[option]}.{option}" if option in sections else found[0]
-
-    return re.sub(r"--([a-z-]+)(?![\w.-])", name, text.replace("--output ", ""))
 
 
 class TaskTeacherConfig(TeacherConfig):

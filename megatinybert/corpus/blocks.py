@@ -16,6 +16,7 @@ from typing import Protocol
 
 import numpy as np
 
+from megatinybert.config.flat import OptionNames
 from megatinybert.corpus.sources import PARQUET, Source, check_unchanged
 from megatinybert.corpus.streams import TextStream
 
@@ -31,7 +32,8 @@ _REVERSED_BOUNDARY = re.compile(rb"\n[ \t\r\f\v]*(?:\n|\Z)")
 class ReadSettings:
     """All that decides how files become blocks.
 
-    document: "auto", "blank-line" or "line", for .txt files. text_key: the column of a .parquet file.
+    document: "auto", "blank-line" or "line", for .txt files. text_key: the column of a .parquet file. names: for
+    messages.
     """
 
     document: str
@@ -39,6 +41,7 @@ class ReadSettings:
     encoding: str
     replace_invalid: bool
     block_bytes: int
+    names: OptionNames
 
     @property
     def head_bytes(self) -> int:
@@ -97,7 +100,7 @@ def read_blocks(sources: Sequence[Source], settings: ReadSettings) -> Iterator[B
 def _line_blocks(number: int, source: Source, settings: ReadSettings, indices: Iterator[int]) -> Iterator[Block]:
     layout = _layout(source, settings)
     with source.path.open("rb") as file:
-        stream = TextStream(source.path, file, settings.encoding, settings.replace_invalid)
+        stream = TextStream(source.path, file, settings.encoding, settings.replace_invalid, settings.names)
         first_line, text_bytes, replaced, digest = 1, 0, 0, hashlib.sha256()
         for data, begins, ends in _cut(stream, layout, settings.block_bytes, settings.head_bytes):
             text_bytes += len(data)
@@ -114,7 +117,8 @@ def _row_blocks(number: int, source: Source, settings: ReadSettings, indices: It
     from megatinybert.corpus.parquet import read_rows  # pyarrow costs every process that imports it memory and time
 
     first_row, text_bytes, digest = 1, 0, hashlib.sha256()
-    for data, ends, share in read_rows(source.path, settings.text_key, settings.block_bytes):
+    option = settings.names["text_key"]
+    for data, ends, share in read_rows(source.path, settings.text_key, settings.block_bytes, option):
         text_bytes += len(data)
         digest.update(ends.tobytes())
         digest.update(data)
@@ -131,7 +135,7 @@ def _layout(source: Source, settings: ReadSettings) -> str:
     if settings.document != "auto":
         return settings.document
     with source.path.open("rb") as file:
-        stream = TextStream(source.path, file, settings.encoding, settings.replace_invalid)
+        stream = TextStream(source.path, file, settings.encoding, settings.replace_invalid, settings.names)
         return "blank-line" if _BOUNDARY.search(stream.read(_PROBE_BYTES).strip()) else "line"
 
 

@@ -7,97 +7,30 @@ and takes its place, so a folder with a manifest is whole.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
-import math
-import os
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, get_args
 
 import numpy as np
 from tokenizers import Tokenizer
-from tqdm import tqdm
 
 from megatinybert import __version__
+from megatinybert.config.codec import codec_name
+from megatinybert.config.shards import BuildOptions
 from megatinybert.corpus.blocks import Block, ReadSettings, read_blocks
-from megatinybert.corpus.charset import codec_name
 from megatinybert.corpus.encode import EncodeSettings, encode_blocks
 from megatinybert.corpus.manifest import MANIFEST, PROGRESS, Manifest, totals
-from megatinybert.corpus.progress import Collector, Plan, Progress, open_output
+from megatinybert.corpus.progress import BuildPlan, Collector, Progress, open_output
 from megatinybert.corpus.sources import Source, check_unchanged, find_sources
 from megatinybert.corpus.tokenizer import SpecialIds, load_tokenizer, special_ids, tokenizer_fingerprint
-from megatinybert.runtime.files import write_atomically
+from megatinybert.runtime.files import file_lock, write_atomically
+from megatinybert.runtime.progress import progress_bar
+from megatinybert.runtime.workers import usable_cores
 
+BLOCK_BYTES = 1 << 20
 _LOCK = "build.lock"
 _LARGEST_UINT16_VOCABULARY = 65_500  # Megatron-LM's rule
-
-DocumentRule = Literal["auto", "blank-line", "line"]
-InvalidRule = Literal["error", "replace"]
-
-
-@dataclass(frozen=True)
-class BuildOptions:
-    """What to build. The last two fields have no command-line option.
-
-    shard_tokens: a shard ends with the document that reaches so many tokens. validation_fraction: share of
-    documents. workers: 0 means one per usable core. encoding: any text codec of Python's. block_bytes: of text
-    handed to a worker at a time; the first sixteenth of so much of a document chooses its split.
-    commit_seconds: how much work an interruption may cost.
-    """
-
-    inputs: list[str]
-    tokenizer: str
-    output: Path
-    workers: int = 0
-    shard_tokens: int = 100_000_000
-    validation_fraction: float = 0.01
-    text_key: str = "text"
-    document: DocumentRule = "auto"
-    encoding: str = "utf-8"
-    invalid_utf8: InvalidRule = "error"
-    resume: bool = False
-    block_bytes: int = 1 << 20
-    commit_seconds: float = 10.0
-
-    def problems(self) -> list[str]:
-        """What is wrong with the values, each naming its option."""
-        problems = []
-        if not self.inputs:
-            problems.append("--input names no file or folder")
-        if self.workers < 0:
-            problems.append(f"--workers {self.workers}: must be at least 1, or 0 for one per usable core")
-        if self.shard_tokens < 1:
-            problems.append(f"--shard-tokens {self.shard_tokens}: must be at least 1")
-        if not (math.isfinite(self.validation_fraction) and 0 <= self.validation_fraction < 1):
-            problems.append(f"--validation-fraction {self.validation_fraction}: must be from 0 up to, not including, 1")
-        for option, value, known in (
-            ("--document", self.document, get_args(DocumentRule)),
-            ("--invalid-utf8", self.invalid_utf8, get_args(InvalidRule)),
-        ):
-            if value not in known:
-                problems.append(f"{option} {value}: must be one of {', '.join(known)}")
-        try:
-            codec_name(self.encoding)
-        except ValueError as error:
-            problems.append(str(error))
-        return problems
-
-    def shaping(self) -> dict[str, str | int | float]:
-        """The options that decide what is written. Raises ValueError where there is no such encoding."""
-        return {
-            "block_bytes": self.block_bytes,
-            "document": self.document,
-            "encoding": codec_name(self.encoding),
-            "invalid_utf8": self.invalid_utf8,
-            "shard_tokens": self.shard_tokens,
-            "text_key": self.text_key,
-            "validation_fraction": float(self.validation_fraction),
-        }
 
 
 @dataclass(frozen=True)
@@ -115,48 +48,76 @@ class BuildReport:
     seconds: float
 
 
-def build_corpus(options: BuildOptions, show_progress: bool = False) -> BuildReport:
+def build_corpus(
+    options: BuildOptions,
+    show_progress: bool = False,
+    block_bytes: int = BLOCK_BYTES,
+    commit_seconds: float = 10.0,
+) -> BuildReport:
     """Build a corpus, or go on with one.
 
     With more than one worker a script calls it under its `__main__` guard, since workers import the script.
+    block_bytes: of text handed to a worker at a time; the first sixteenth of so much of a document chooses its split.
+    commit_seconds: how much work an interruption may cost.
     Raises ValueError for what the user can put right in the command, DataError (a ValueError) for what is
     wrong in the input, OSError where the output cannot be written, RuntimeError where a worker was killed.
     After any of them, and after a kill, the same build goes on with `resume`.
     """
     sources, left_out, tokenizer = _check(options)
     special = special_ids(tokenizer)
-    plan = Plan(
+    plan = BuildPlan(
         created_by=f"megatinybert {__version__}",
         tokenizer_fingerprint=tokenizer_fingerprint(tokenizer),
-        options=options.shaping(),
+        options=shaping(options, block_bytes),
         sources=[(source.name, source.size) for source in sources],
     )
-    workers = options.workers or _usable_cores()
+    workers = options.workers or usable_cores()
     options.output.mkdir(parents=True, exist_ok=True)
-    with _lock(options.output):
-        start = open_output(options.output, plan, options.resume, {_LOCK})
+    busy = f"{options.names['output']} {options.output}: another build is writing to this folder"
+    with file_lock(options.output / _LOCK, busy, wait=False):
+        start = open_output(options.output, plan, options.resume, {_LOCK}, options.names)
         if isinstance(start, Manifest):
             return BuildReport(start, left_out, True, workers, 0, 0, 0.0)
-        return _build(options, sources, left_out, tokenizer, special, start, workers, show_progress)
+        began = time.monotonic()
+        with _Bar(sources, show_progress) as bar:
+            done = _write(options, sources, tokenizer, start, workers, block_bytes, commit_seconds, bar)
+        manifest = _finish(options, start.plan, done, special)
+        return BuildReport(manifest, left_out, False, workers, bar.text_bytes, bar.tokens, time.monotonic() - began)
 
 
-def _build(
+def shaping(options: BuildOptions, block_bytes: int = BLOCK_BYTES) -> dict[str, str | int | float]:
+    """What decides what is written, beside text, tokenizer and version."""
+    return {
+        "block_bytes": block_bytes,
+        "document": options.document,
+        "encoding": codec_name(options.encoding),
+        "invalid_utf8": options.invalid_utf8,
+        "shard_tokens": options.shard_tokens,
+        "text_key": options.text_key,
+        "validation_fraction": options.validation_fraction,
+    }
+
+
+def _write(
     options: BuildOptions,
     sources: list[Source],
-    left_out: list[str],
     tokenizer: Tokenizer,
-    special: SpecialIds,
     start: Progress,
     workers: int,
-    show_progress: bool,
-) -> BuildReport:
+    block_bytes: int,
+    commit_seconds: float,
+    bar: _Bar,
+) -> Progress:
+    """Read, encode and write from `start` on: the progress at the end."""
+    special = special_ids(tokenizer)
     dtype = np.dtype("<u2" if special.vocab_size < _LARGEST_UINT16_VOCABULARY else "<i4")
     reading = ReadSettings(
         document=options.document,
         text_key=options.text_key,
         encoding=codec_name(options.encoding),
         replace_invalid=options.invalid_utf8 == "replace",
-        block_bytes=options.block_bytes,
+        block_bytes=block_bytes,
+        names=options.names,
     )
     encoding = EncodeSettings(
         tokenizer_json=tokenizer.to_str(),
@@ -166,27 +127,28 @@ def _build(
         replace_invalid=reading.replace_invalid,
         validation_fraction=options.validation_fraction,
         head_bytes=reading.head_bytes,
+        names=options.names,
     )
-    began = time.monotonic()
-    with (
-        _Bar(sources, show_progress) as bar,
-        Collector(options.output, sources, start, dtype, special.sep, options.commit_seconds) as collector,
-    ):
-        blocks = _not_yet_done(read_blocks(sources, reading), start, sources, bar)
+    with Collector(options.output, sources, start, dtype, special.sep, commit_seconds, options.names) as collector:
+        blocks = _not_yet_done(read_blocks(sources, reading), start, sources, bar, options)
         for block, encoded in encode_blocks(blocks, encoding, workers):
             collector.take(block, encoded)
             bar.show(block, sum(len(documents.tokens) for documents in encoded.documents.values()))
         for source in sources:
             check_unchanged(source)
-        done = collector.finish()
+        return collector.finish()
+
+
+def _finish(options: BuildOptions, plan: BuildPlan, done: Progress, special: SpecialIds) -> Manifest:
+    """Write the manifest, which says that the corpus is whole."""
     shards = sorted(done.finished, key=lambda entry: (entry.split, entry.prefix))
     manifest = Manifest(
-        created_by=start.plan.created_by,
+        created_by=plan.created_by,
         tokenizer_name=options.tokenizer,
-        tokenizer_fingerprint=start.plan.tokenizer_fingerprint,
+        tokenizer_fingerprint=plan.tokenizer_fingerprint,
         vocab_size=special.vocab_size,
         special_ids={"cls": special.cls, "sep": special.sep, "pad": special.pad, "mask": special.mask},
-        options=options.shaping(),
+        options=plan.options,
         sources=done.seen,
         shards=shards,
         totals=totals(shards),
@@ -196,7 +158,7 @@ def _build(
     text = json.dumps(manifest.model_dump(), indent=2, sort_keys=True, ensure_ascii=False)
     write_atomically(options.output / MANIFEST, text + "\n")
     (options.output / PROGRESS).unlink()
-    return BuildReport(manifest, left_out, False, workers, bar.text_bytes, bar.tokens, time.monotonic() - began)
+    return manifest
 
 
 class _Bar:
@@ -206,12 +168,11 @@ class _Bar:
         self._before = [0]
         for source in sources:
             self._before.append(self._before[-1] + source.size)
-        self._bar = tqdm(
-            total=self._before[-1],
-            disable=not shown,
-            unit="B",
+        self._bar = progress_bar(
+            self._before[-1],
+            "B",
             unit_scale=True,
-            mininterval=0.5 if sys.stderr.isatty() else 30,
+            disable=not shown,
             bar_format="{percentage:3.0f}% |{bar:20}| {n_fmt} of {total_fmt}, {remaining} left{postfix}",
         )
         self._began = time.monotonic()
@@ -237,7 +198,9 @@ class _Bar:
         self.move(block)
 
 
-def _not_yet_done(blocks: Iterable[Block], start: Progress, sources: list[Source], bar: _Bar) -> Iterator[Block]:
+def _not_yet_done(
+    blocks: Iterable[Block], start: Progress, sources: list[Source], bar: _Bar, options: BuildOptions
+) -> Iterator[Block]:
     """Pass over the blocks of earlier runs, making sure by checksum that their text is still the same."""
     digests = [""] * len(sources)
     done = 0
@@ -249,54 +212,35 @@ def _not_yet_done(blocks: Iterable[Block], start: Progress, sources: list[Source
         digests[block.source] = block.sha256
         bar.move(block)
         if done == start.blocks:
-            _refuse_changed(digests, start)
+            _refuse_changed(digests, start, options)
     if done < start.blocks:
-        _refuse_changed(digests, start)
+        _refuse_changed(digests, start, options)
 
 
-def _refuse_changed(digests: list[str], start: Progress) -> None:
+def _refuse_changed(digests: list[str], start: Progress, options: BuildOptions) -> None:
     pairs = zip(start.seen, digests, strict=False)  # sources that were not reached have no checksum
     changed = [entry.name for entry, digest in pairs if entry.sha256 != digest]
     if changed:
         raise ValueError(
-            f"--resume: the text of {', '.join(changed)} has changed since this build began: delete the "
-            "output folder and start over"
+            f"{options.names['output']} {options.output}: the text of {', '.join(changed)} has changed since this "
+            "build began: delete the folder and start over"
         )
 
 
 def _check(options: BuildOptions) -> tuple[list[Source], list[str], Tokenizer]:
-    problems = options.problems()
+    problems: list[str] = []
     sources: list[Source] = []
     left_out: list[str] = []
     tokenizer = None
     try:
-        sources, left_out = find_sources(options.inputs, options.output)
+        sources, left_out = find_sources(options.input, options.output, options.names["input"])
     except ValueError as error:
         problems.append(str(error))
     try:
         tokenizer = load_tokenizer(options.tokenizer)
         special_ids(tokenizer)
     except ValueError as error:
-        problems.append(f"--tokenizer {options.tokenizer}: {error}")
+        problems.append(f"{options.names['tokenizer']} {options.tokenizer}: {error}")
     if problems or tokenizer is None:
         raise ValueError("\n".join(problems))
     return sources, left_out, tokenizer
-
-
-@contextlib.contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """Keep a second build out of the folder. A killed build leaves the file but not the lock."""
-    path = folder / _LOCK
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"--output {folder}: another build is writing to this folder") from None
-        try:
-            yield
-        finally:
-            path.unlink()
-
-
-def _usable_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -2,42 +2,43 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import glob
 import hashlib
 import json
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tqdm import tqdm
-
 from megatinybert import __version__
+from megatinybert.config.flat import OptionNames
 from megatinybert.config.general import DataConfig
-from megatinybert.corpus.build import BuildOptions, build_corpus
+from megatinybert.config.shards import BuildOptions
+from megatinybert.corpus.build import build_corpus, shaping
 from megatinybert.corpus.describe import build_summary
 from megatinybert.corpus.manifest import MANIFEST, PROGRESS
 from megatinybert.corpus.shards import open_corpus
 from megatinybert.corpus.sources import Source, check_unchanged, find_sources
 from megatinybert.corpus.tokenizer import load_tokenizer, tokenizer_fingerprint
+from megatinybert.runtime.files import file_lock
+from megatinybert.runtime.progress import progress_bar
 
 _CHUNK = 1 << 20
 
-# What the messages of a build call the options, and what they are called here.
-_OPTIONS = {
-    "--input": "--data.text",
-    "--output": "--data.cache",
-    "--tokenizer": "--teacher.tokenizer",
-    "--encoding": "--data.encoding",
-    "--text-key": "--data.text_key",
-    "--document": "--data.document",
-    "--invalid-utf8": "data_prep/build_shards.py with --invalid-utf8",
-    "--validation-fraction": "--validation-fraction of data_prep/build_shards.py",
-    "--workers": "--workers of data_prep/build_shards.py",
-}
+# What a run calls the options of a build. It has none for some of them.
+_NAMES = OptionNames(
+    input="--data.text",
+    output="--data.cache",
+    tokenizer="--teacher.tokenizer",
+    encoding="--data.encoding",
+    text_key="--data.text_key",
+    document="--data.document",
+    invalid_utf8="data_prep/build_shards.py with --invalid-utf8",
+    validation_fraction="--validation-fraction of data_prep/build_shards.py",
+    workers="--workers of data_prep/build_shards.py",
+    resume="--resume of data_prep/build_shards.py",
+)
 
 
 def shard_text(config: DataConfig, tokenizer: str) -> list[str]:
@@ -53,8 +54,8 @@ def shard_text(config: DataConfig, tokenizer: str) -> list[str]:
     try:
         fingerprint = tokenizer_fingerprint(load_tokenizer(tokenizer))
         return [str(_find_or_build(config, paths, tokenizer, fingerprint)) for paths in corpora]
-    except (ValueError, RuntimeError) as error:  # RuntimeError: a worker was killed
-        raise ValueError(_in_our_options(str(error))) from error
+    except RuntimeError as error:  # a worker was killed
+        raise ValueError(str(error)) from error
 
 
 def _expand(entry: str) -> list[str]:
@@ -70,21 +71,20 @@ def _expand(entry: str) -> list[str]:
 def _find_or_build(config: DataConfig, paths: list[str], tokenizer: str, fingerprint: str) -> Path:
     cache = Path(config.cache)
     options = BuildOptions(
-        inputs=paths,
+        input=paths,
         tokenizer=tokenizer,
         output=cache,
         text_key=config.text_key,
         document=config.document,
         encoding=config.encoding,
         resume=True,
+        names=_NAMES,
     )
-    problems = options.problems()
-    if problems:
-        raise ValueError("\n".join(problems))
-    sources, left_out = find_sources(paths, cache)
+    sources, left_out = find_sources(paths, cache, _NAMES["input"])
     folder = cache / f"{_label(paths)}-{_key(sources, options, fingerprint)}"
     cache.mkdir(parents=True, exist_ok=True)
-    with _turn(folder):
+    busy = f"data: another run is building {folder}: waiting for it"
+    with file_lock(folder.with_name(f"{folder.name}.lock"), busy, wait=True):
         if (folder / MANIFEST).is_file():
             _check_whole(folder)
             _say(f"data: reusing the token shards in {folder}")
@@ -92,8 +92,8 @@ def _find_or_build(config: DataConfig, paths: list[str], tokenizer: str, fingerp
         size = sum(source.size for source in sources) / 1e6
         going_on = "going on with" if (folder / PROGRESS).is_file() else "building"
         _say(f"data: {going_on} the token shards of {len(sources):,} file(s), {size:,.1f} MB, in {folder}")
-        report = build_corpus(replace(options, output=folder), show_progress=True)
-    _say(_in_our_options(build_summary(replace(report, left_out=left_out))))
+        report = build_corpus(options.model_copy(update={"output": folder}), show_progress=True)
+    _say(build_summary(replace(report, left_out=left_out), _NAMES))
     return folder
 
 
@@ -106,7 +106,7 @@ def _label(paths: Sequence[str]) -> str:
 def _key(sources: Sequence[Source], options: BuildOptions, fingerprint: str) -> str:
     """A hash of all that decides what is written: the files in order, the tokenizer, the options, this version."""
     files = list(zip([source.name for source in sources], _checksums(sources), strict=True))
-    content = json.dumps([__version__, fingerprint, options.shaping(), files], sort_keys=True)
+    content = json.dumps([__version__, fingerprint, shaping(options), files], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
@@ -114,10 +114,7 @@ def _checksums(sources: Sequence[Source]) -> list[str]:
     """sha256 of each file. Shows its progress where it takes more than a few seconds."""
     checksums = []
     total = sum(source.size for source in sources)
-    interval = 0.5 if sys.stderr.isatty() else 30
-    with tqdm(
-        total=total, desc="reading data.text", unit="B", unit_scale=True, delay=3, mininterval=interval, leave=False
-    ) as bar:
+    with progress_bar(total, "B", unit_scale=True, desc="reading data.text", delay=3, leave=False) as bar:
         for source in sources:
             digest = hashlib.sha256()
             with source.path.open("rb") as file:
@@ -129,29 +126,12 @@ def _checksums(sources: Sequence[Source]) -> list[str]:
     return checksums
 
 
-@contextlib.contextmanager
-def _turn(folder: Path) -> Iterator[None]:
-    """Let one run at a time look at a folder of the cache. The lock file stays: to remove it would let two in."""
-    with folder.with_name(f"{folder.name}.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            _say(f"data: another run is building {folder}: waiting for it")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 def _check_whole(folder: Path) -> None:
     try:
         for split in ("train", "validation"):
             open_corpus(folder, split)
     except ValueError as error:
         raise ValueError(f"{error}\n--data.cache: delete {folder}, and the next run builds it from the text") from error
-
-
-def _in_our_options(message: str) -> str:
-    """A message of a build, with the names that its options have in a run."""
-    return re.sub(r"(?<![\w.-])--[a-z0-9-]+", lambda option: _OPTIONS.get(option[0], option[0]), message)
 
 
 def _say(line: str) -> None:

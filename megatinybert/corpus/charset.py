@@ -1,10 +1,10 @@
-"""Which encoding a text is in: names of codecs, byte-order marks, and what to say after a wrong guess."""
+"""Which encoding a text is in: byte-order marks, advice after a wrong guess, counted replacements."""
 
 from __future__ import annotations
 
 import codecs
-import difflib
-import encodings.aliases
+
+from megatinybert.config.flat import OptionNames
 
 # UTF-32's little-endian mark begins with UTF-16's, so it is looked for first.
 _MARKS = (
@@ -19,18 +19,27 @@ _ASCII = bytes(range(128))
 _CERTAIN_BYTES = 64  # so many bytes beyond ASCII are not valid UTF-8 by chance
 
 
-def codec_name(name: str) -> str:
-    """Python's own name of a text codec: "gb18030" for "GB18030-2000". "utf-8-sig" is "utf-8", since a mark is
-    never text.
+REPLACE = "megatinybert.replace"  # a name for the `errors` of a decoder
 
-    Raises ValueError, naming the nearest one, where there is no such codec or it is not for text in pieces.
-    """
-    if not _decodes_in_pieces(name):
-        known = {*encodings.aliases.aliases.keys(), *encodings.aliases.aliases.values()}
-        near = difflib.get_close_matches(name.lower().replace("-", "_"), sorted(known), n=5)
-        hint = next((f": did you mean {codec_name(other)}?" for other in near if _decodes_in_pieces(other)), "")
-        raise ValueError(f"--encoding {name}: Python has no such text codec{hint}")
-    return codecs.lookup(name).name.removesuffix("-sig")
+
+class _CountedReplacement:
+    """Puts U+FFFD in place of invalid bytes, as Python's "replace" does, and counts how often."""
+
+    count = 0
+
+    def __call__(self, error: UnicodeError) -> tuple[str | bytes, int]:
+        self.count += 1
+        return codecs.replace_errors(error)
+
+
+# Error handlers belong to the process, so their count does too.
+_replacement = _CountedReplacement()
+codecs.register_error(REPLACE, _replacement)
+
+
+def replacements() -> int:
+    """How many characters decoders with REPLACE have replaced in this process so far."""
+    return _replacement.count
 
 
 def recognise(head: bytes, encoding: str) -> tuple[str, int]:
@@ -44,38 +53,30 @@ def recognise(head: bytes, encoding: str) -> tuple[str, int]:
     return encoding, 0
 
 
-def contradiction(head: bytes, encoding: str) -> str | None:
+def contradiction(head: bytes, encoding: str, names: OptionNames) -> str | None:
     """What shows that a file without a mark is not in `encoding`, and what to do, where decoding would not."""
+    option = names["encoding"]
     if encoding in ("utf-16", "utf-32"):
-        options = f"--encoding {encoding}-le or --encoding {encoding}-be"
+        options = f"{option} {encoding}-le or {option} {encoding}-be"
         return f"no byte-order mark says which {encoding} this is: use {options}" if head else None
     if encoding == "utf-8":
         if 4 * head.count(0) > len(head):
-            return "every other byte is 0, as in UTF-16: use --encoding utf-16-le or --encoding utf-16-be"
+            return f"every other byte is 0, as in UTF-16: use {option} utf-16-le or {option} utf-16-be"
     elif len(head.translate(None, _ASCII)) >= _CERTAIN_BYTES and _is_valid(head, "utf-8", final=False):
-        return f"not {encoding} but UTF-8: build without --encoding, or convert the file"
+        return f"not {encoding} but UTF-8: build without {option}, or convert the file"
     return None
 
 
-def advice(sample: bytes, encoding: str) -> str:
+def advice(sample: bytes, encoding: str, names: OptionNames) -> str:
     """What to do about bytes that are not valid in `encoding`. sample: whole lines, from the first bad one on."""
-    names = [name for name in _SUGGESTED if name != encoding and _is_valid(sample, name, final=True)]
-    if not names:
-        return "Convert the file, or use --invalid-utf8 replace"
+    lenient = f"use {names['invalid_utf8']} replace"
+    valid = [name for name in _SUGGESTED if name != encoding and _is_valid(sample, name, final=True)]
+    if not valid:
+        return f"Convert the file, or {lenient}"
     return (
-        f"These bytes are valid {' and '.join(names)}: name what the file is in, as in --encoding {names[0]}, "
-        "or use --invalid-utf8 replace"
+        f"These bytes are valid {' and '.join(valid)}: name what the file is in, as in {names['encoding']} {valid[0]}, "
+        f"or {lenient}"
     )
-
-
-def _decodes_in_pieces(name: str) -> bool:
-    text = 64 * "a" + "\n"  # more than a label of a host name may have, which is what "idna" is for
-    try:
-        pieces = [bytes([byte]) for byte in text.encode(name)]
-        decoder = codecs.getincrementaldecoder(name)()
-        return "".join([*map(decoder.decode, pieces), decoder.decode(b"", True)]) == text
-    except (LookupError, ValueError):
-        return False
 
 
 def _is_valid(sample: bytes, encoding: str, final: bool) -> bool:

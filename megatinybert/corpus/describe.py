@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from megatinybert.config.flat import OptionNames
 from megatinybert.corpus.build import BuildReport
 from megatinybert.corpus.encode import TRAIN, VALIDATION
 from megatinybert.corpus.manifest import Manifest
@@ -60,10 +61,10 @@ def manifest_facts(manifest: Manifest) -> str:
         f"options    {options}",
         f"made by    {manifest.created_by}",
     ]
-    return "\n".join([*lines, *_remarks(manifest)])
+    return "\n".join([*lines, *_remarks(manifest, OptionNames())])
 
 
-def build_summary(report: BuildReport) -> str:
+def build_summary(report: BuildReport, names: OptionNames) -> str:
     """What a build made, how fast, and everything that was replaced or left out."""
     manifest = report.manifest
     lines = [split_table(manifest)]
@@ -74,21 +75,19 @@ def build_summary(report: BuildReport) -> str:
             f"worker{'s' * (report.workers > 1)}: {report.text_bytes / seconds / 1e6:.1f} MB/s, "
             f"{report.tokens / seconds:,.0f} tokens/s"
         )
-    lines += _remarks(manifest)
+    lines += _remarks(manifest, names)
     if report.left_out:
         lines.append(f"left out, not .txt, .jsonl or .parquet: {len(report.left_out):,} ({_some(report.left_out)})")
     return "\n".join(lines)
 
 
-def _remarks(manifest: Manifest) -> list[str]:
+def _remarks(manifest: Manifest, names: OptionNames) -> list[str]:
     remarks = []
     fraction = manifest.options["validation_fraction"]
     if fraction and not manifest.totals[VALIDATION]["documents"]:
         documents = manifest.totals[TRAIN]["documents"]
-        remarks.append(
-            f"validation: none of {documents:,} documents was chosen; raise --validation-fraction "
-            f"({fraction}) to have some"
-        )
+        option = names["validation_fraction"]
+        remarks.append(f"validation: none of {documents:,} documents was chosen; raise {option} ({fraction}) for some")
     if manifest.replaced_characters:
         remarks.append(f"invalid bytes: {manifest.replaced_characters:,} characters replaced by U+FFFD")
     if manifest.empty_documents:

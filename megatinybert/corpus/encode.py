@@ -11,6 +11,7 @@ from itertools import chain
 import numpy as np
 from tokenizers import Encoding
 
+from megatinybert.config.flat import OptionNames
 from megatinybert.corpus.blocks import Block
 from megatinybert.corpus.documents import split_documents
 from megatinybert.corpus.tokenizer import tokenizer_from_json
@@ -25,7 +26,7 @@ _PIECE_CHARACTERS = 1 << 16  # longer lines are encoded in pieces: less memory, 
 @dataclass(frozen=True)
 class EncodeSettings:
     """All that decides which ids a block becomes, and their split. dtype: of the ids, as numpy names it.
-    head_bytes: by so many bytes of its text a document's split is chosen.
+    head_bytes: by so many bytes of its text a document's split is chosen. names: for messages.
     """
 
     tokenizer_json: str
@@ -35,6 +36,7 @@ class EncodeSettings:
     replace_invalid: bool
     validation_fraction: float
     head_bytes: int
+    names: OptionNames
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Encoder:
     def encode(self, block: Block) -> EncodedBlock:
         """Decode, part and tokenize a block. Raises DataError naming file and line."""
         settings = self._settings
-        documents, replaced = split_documents(block, settings.text_key, settings.replace_invalid)
+        documents, replaced = split_documents(block, settings.text_key, settings.replace_invalid, settings.names)
         tokens, lengths = self._token_ids([line for lines in documents for line in lines])
 
         line_counts = np.array([len(lines) for lines in documents], dtype=np.int64)
@@ -141,7 +143,7 @@ def encode_blocks(
 
     Raises DataError naming file and line, and RuntimeError where a worker was killed.
     """
-    yield from in_order(partial(_encoder, settings), blocks, workers)
+    yield from in_order(partial(_encoder, settings), blocks, workers, settings.names["workers"])
 
 
 def _encoder(settings: EncodeSettings) -> Callable[[Block], EncodedBlock]:

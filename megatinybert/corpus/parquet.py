@@ -15,16 +15,17 @@ _READ_BYTES = 1 << 20  # of a column at a time: a row group may be far larger
 _MOST_ROWS = 4096  # in a run; what the file says of its size may be of texts that are stored once and shared
 
 
-def read_rows(path: Path, column: str, block_bytes: int) -> Iterator[tuple[bytes, np.ndarray, float]]:
+def read_rows(path: Path, column: str, block_bytes: int, option: str) -> Iterator[tuple[bytes, np.ndarray, float]]:
     """Yield runs of rows of about `block_bytes`, at least one: (texts one after the other in UTF-8, not checked;
     where in them each row ends, int64; share of the file's rows that have been read).
 
-    Raises DataError where the file is damaged, has no such column of strings, or a row of it is null.
+    option: that names the column. Raises DataError where the file is damaged, has no such column of strings, or
+    a row of it is null.
     """
     try:
         # With pre_buffer, its default, a whole row group would be read into memory.
         with pq.ParquetFile(path, buffer_size=_READ_BYTES, pre_buffer=False, page_checksum_verification=True) as file:
-            _check_column(path, column, file.schema_arrow)
+            _check_column(path, column, file.schema_arrow, option)
             first, rows = 0, file.metadata.num_rows
             for texts in _batches(file, column, block_bytes):
                 if texts.null_count:
@@ -41,11 +42,11 @@ def read_rows(path: Path, column: str, block_bytes: int) -> Iterator[tuple[bytes
         raise DataError(f"{path}: damaged parquet file, or of a kind that pyarrow cannot read ({error})") from error
 
 
-def _check_column(path: Path, column: str, schema: pa.Schema) -> None:
+def _check_column(path: Path, column: str, schema: pa.Schema, option: str) -> None:
     if schema.names.count(column) != 1:
         found = "more than one column" if column in schema.names else "no column"
         names = ", ".join(map(repr, schema.names)) or "none"
-        raise DataError(f"{path}: {found} {column!r} (columns: {names}). Name the column of the text with --text-key")
+        raise DataError(f"{path}: {found} {column!r} (columns: {names}). Name the column of the text with {option}")
     kind = schema.field(column).type
     of_values = kind.value_type if pa.types.is_dictionary(kind) else kind
     if of_values not in (pa.string(), pa.large_string(), pa.string_view()):

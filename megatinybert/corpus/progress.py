@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Set
+from itertools import zip_longest
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
+from megatinybert.config.flat import OptionNames
 from megatinybert.corpus.blocks import Block
 from megatinybert.corpus.encode import TRAIN, VALIDATION, EncodedBlock
 from megatinybert.corpus.manifest import (
@@ -23,10 +25,11 @@ from megatinybert.corpus.manifest import (
 )
 from megatinybert.corpus.sources import DataError, Source
 from megatinybert.corpus.writer import OpenShard, ShardWriter, publish
+from megatinybert.runtime.differences import refuse_differences
 from megatinybert.runtime.files import write_atomically
 
 
-class Plan(Record):
+class BuildPlan(Record):
     """All that decides what a build writes. sources: name and size in bytes of each file, in order."""
 
     created_by: str
@@ -44,7 +47,7 @@ class Progress(Record):
     """
 
     format_version: Literal[1] = 1
-    plan: Plan
+    plan: BuildPlan
     blocks: int = 0
     seen: list[SourceEntry] = Field(default_factory=list)
     finished: list[ShardEntry] = Field(default_factory=list)
@@ -55,7 +58,9 @@ class Progress(Record):
     replaced_characters: int = 0
 
 
-def open_output(folder: Path, plan: Plan, resume: bool, ignored: Set[str]) -> Progress | Manifest:
+def open_output(
+    folder: Path, plan: BuildPlan, resume: bool, ignored: Set[str], names: OptionNames
+) -> Progress | Manifest:
     """Ready an output folder: the progress to go on from, or the manifest of a corpus that is whole already.
 
     ignored: names that do not count. Raises ValueError where the folder holds other files, or holds a build
@@ -64,30 +69,27 @@ def open_output(folder: Path, plan: Plan, resume: bool, ignored: Set[str]) -> Pr
     for name in (PROGRESS, MANIFEST):
         for path in folder.glob(f".{name}.*.tmp"):  # a kill came between writing and naming it
             path.unlink()
-    names = {path.name for path in folder.iterdir()} - ignored
+    files = {path.name for path in folder.iterdir()} - ignored
     # Nothing is lost of a build that was ended before its first commit.
-    fresh = not names or (PROGRESS in names and read_record(Progress, folder / PROGRESS).blocks == 0)
+    fresh = not files or (PROGRESS in files and read_record(Progress, folder / PROGRESS).blocks == 0)
     if not fresh and not resume:
+        unfinished = f"to continue an unfinished build there, add {names['resume']}"
+        found = "it holds a whole corpus" if MANIFEST in files else unfinished
+        raise ValueError(f"{names['output']} {folder} is not empty: {found}; or name another folder")
+    if not fresh and not files & {MANIFEST, PROGRESS}:
         raise ValueError(
-            f"--output {folder} is not empty: "
-            + (
-                "it holds a whole corpus"
-                if MANIFEST in names
-                else "to go on with an unfinished build there, add --resume"
-            )
-            + "; or name another folder"
+            f"{names['output']} {folder} holds files, but no build for {names['resume']}: name another folder"
         )
-    if not fresh and not names & {MANIFEST, PROGRESS}:
-        raise ValueError(f"--output {folder} holds files, but no build to --resume: name another folder")
-    if MANIFEST in names:
+    if MANIFEST in files:
         manifest = read_record(Manifest, folder / MANIFEST)
         sources = [(entry.name, entry.bytes) for entry in manifest.sources]
-        _refuse_differences(
-            folder, Plan(
-                created_by=plan.created_by, tokenizer_fingerprint=manifest.tokenizer_fingerprint,
-                options=manifest.options, sources=sources,
-            ), plan,
-        )  # fmt: skip
+        before = BuildPlan(
+            created_by=plan.created_by,
+            tokenizer_fingerprint=manifest.tokenizer_fingerprint,
+            options=manifest.options,
+            sources=sources,
+        )
+        _refuse_other_plan(folder, before, plan, names)
         (folder / PROGRESS).unlink(missing_ok=True)
         return manifest
     if fresh:
@@ -95,7 +97,7 @@ def open_output(folder: Path, plan: Plan, resume: bool, ignored: Set[str]) -> Pr
         write_atomically(folder / PROGRESS, progress.model_dump_json())
     else:
         progress = read_record(Progress, folder / PROGRESS)
-        _refuse_differences(folder, progress.plan, plan)
+        _refuse_other_plan(folder, progress.plan, plan, names)
         progress = progress.model_copy(update={"plan": plan})
         publish(folder, progress.finished)
     growing = {f"train-{progress.train.index:05d}", f"validation-{progress.validation.index:05d}"}
@@ -116,7 +118,9 @@ class Collector:
         dtype: np.dtype,
         sep: int,
         commit_seconds: float,
+        names: OptionNames,
     ) -> None:
+        self._names = names
         self._folder, self._sources, self._commit_seconds = folder, sources, commit_seconds
         self._plan = start.plan
         self._finished = list(start.finished)
@@ -170,7 +174,7 @@ class Collector:
         if not any(entry.split == TRAIN for entry in self._finished) and not self._writers[TRAIN].state().tokens:
             everything = self._writers[VALIDATION].state().documents
             raise DataError(
-                f"all {everything:,} documents fell to the validation split: lower --validation-fraction"
+                f"all {everything:,} documents fell to the validation split: lower {self._names['validation_fraction']}"
                 if everything
                 else f"no text in the input ({len(self._sources):,} files, {self._empty:,} empty documents)"
             )
@@ -215,35 +219,35 @@ class Collector:
         return progress
 
 
-def _refuse_differences(folder: Path, then: Plan, now: Plan) -> None:
+def _refuse_other_plan(folder: Path, then: BuildPlan, now: BuildPlan, names: OptionNames) -> None:
     """Raise ValueError listing each difference between two plans.
 
     One is none: invalid bytes that were an error have not been met so far, so replacing them from here on is
     the same as from the start.
     """
-    differences = []
-    if then.created_by != now.created_by:
-        differences.append(f"created by {then.created_by}, now {now.created_by}")
-    if then.tokenizer_fingerprint != now.tokenizer_fingerprint:
-        differences.append(
-            f"--tokenizer: fingerprint {then.tokenizer_fingerprint[:12]}, now {now.tokenizer_fingerprint[:12]}"
-        )
-    options = {"encoding": "utf-8"} | then.options  # which went without saying at first
-    for name in sorted(options.keys() | now.options.keys()):
-        before, after = options.get(name), now.options.get(name)
-        if before != after and (name, before, after) != ("invalid_utf8", "error", "replace"):
-            differences.append(f"--{name.replace('_', '-')}: {before}, now {after}")
-    if then.sources != now.sources:
-        sizes_then, sizes_now = dict(then.sources), dict(now.sources)
-        changed = len(differences)
-        for name in sorted(sizes_then.keys() | sizes_now.keys()):
-            before, after = (f"{s[name]:,} bytes" if name in s else "none" for s in (sizes_then, sizes_now))
-            if before != after:
-                differences.append(f"input {name}: {before}, now {after}")
-        if len(differences) == changed:
-            differences.append("--input: the same files in another order")
-    if differences:
-        raise ValueError(
-            "\n".join([f"--resume: {folder} was begun differently", *differences])
-            + "\nuse the same options and files, or another output folder"
-        )
+    there, here = _facts(then, names), _facts(now, names)
+    lenient = names["invalid_utf8"]
+    if (there[lenient], here[lenient]) == ("error", "replace"):
+        there[lenient] = "replace"
+    if dict(then.sources) == dict(now.sources):
+        for number, (before, after) in enumerate(zip_longest(then.sources, now.sources), start=1):
+            if before != after:  # the same files in another order
+                place = f"file {number:,} of {names['input']}"
+                there[place], here[place] = (source[0] if source else "none" for source in (before, after))
+                break
+    refuse_differences(
+        f"{names['output']} {folder} was begun otherwise",
+        there,
+        here,
+        f"use the same options and files, or another {names['output']}",
+    )
+
+
+def _facts(plan: BuildPlan, names: OptionNames) -> dict[str, object]:
+    options = {"encoding": "utf-8"} | plan.options  # which went without saying at first
+    return {
+        "created by": plan.created_by,
+        f"fingerprint of {names['tokenizer']}": plan.tokenizer_fingerprint[:12],
+        **{names[name]: value for name, value in options.items()},
+        **{f"input {name}": f"{size:,} bytes" for name, size in plan.sources},
+    }

@@ -30,12 +30,12 @@ class Source:
     modified_ns: int
 
 
-def find_sources(inputs: Sequence[str | Path], leave_out: Path) -> tuple[list[Source], list[str]]:
+def find_sources(inputs: Sequence[str | Path], leave_out: Path, option: str) -> tuple[list[Source], list[str]]:
     """Find the input files: (sources in the order of `inputs`, and of relative paths in a folder; files left
     out).
 
-    leave_out: a folder that is not looked into (the output). Raises ValueError listing every input that is
-    missing, unreadable, of a kind that is not supported, or named twice.
+    leave_out: a folder that is not looked into (the output). option: that of `inputs`. Raises ValueError
+    listing every input that is missing, unreadable, of a kind that is not supported, or named twice.
     """
     sources: list[Source] = []
     left_out: list[str] = []
@@ -46,23 +46,23 @@ def find_sources(inputs: Sequence[str | Path], leave_out: Path) -> tuple[list[So
                 found, others = _walk(given, leave_out)
                 left_out += others
                 if not found:
-                    problems.append(f"--input {given}: no {_KINDS} file in this folder")
+                    problems.append(f"{option} {given}: no {_KINDS} file in this folder")
                 sources += found
             elif not given.exists():
-                problems.append(f"--input {given}: no such file or folder")
+                problems.append(f"{option} {given}: no such file or folder")
             elif not _supported(given) or not given.is_file():
-                problems.append(f"--input {given}: not a {_KINDS} file")
+                problems.append(f"{option} {given}: not a {_KINDS} file")
             else:
                 sources.append(_source(given, given.name))
         except OSError as error:
-            problems.append(f"--input {given}: {error.strerror}")
+            problems.append(f"{option} {given}: {error.strerror}")
     seen: set[Path] = set()
     for source in sources:
         resolved = source.path.resolve()
         if resolved in seen:
-            problems.append(f"--input {source.path}: named twice")
+            problems.append(f"{option} {source.path}: named twice")
         elif not os.access(source.path, os.R_OK):
-            problems.append(f"--input {source.path}: permission denied")
+            problems.append(f"{option} {source.path}: permission denied")
         seen.add(resolved)
     if problems:
         raise ValueError("\n".join(problems))

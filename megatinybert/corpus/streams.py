@@ -13,7 +13,8 @@ from typing import IO
 
 import zstandard
 
-from megatinybert.corpus.charset import advice, contradiction, recognise
+from megatinybert.config.flat import OptionNames
+from megatinybert.corpus.charset import REPLACE, advice, contradiction, recognise, replacements
 from megatinybert.corpus.sources import DataError
 
 _PIECE_BYTES = 1 << 20
@@ -28,16 +29,16 @@ class TextStream:
     encoding: the codec that is used.
     """
 
-    def __init__(self, path: Path, file: IO[bytes], encoding: str, replace_invalid: bool) -> None:
+    def __init__(self, path: Path, file: IO[bytes], encoding: str, replace_invalid: bool, names: OptionNames) -> None:
         """Raises DataError where the first bytes show that the file is not in `encoding`."""
         content = _Reader(_content(path, file))
         head = content.read(_PIECE_BYTES)
         self.encoding, mark = recognise(head, encoding)
-        problem = None if mark else contradiction(head, encoding)
+        problem = None if mark else contradiction(head, encoding, names)
         if problem:
             raise DataError(f"{path}: {problem}")
         pieces = chain([head[mark:]], iter(partial(content.read, _PIECE_BYTES), b""))
-        self._decoder = _Decoder(path, self.encoding, replace_invalid)
+        self._decoder = _Decoder(path, self.encoding, replace_invalid, names)
         self._text = _Reader(map(_LineEnds(), pieces) if self.encoding == "utf-8" else self._decoder.utf8(pieces))
 
     @property
@@ -95,10 +96,9 @@ class _LineEnds:
 class _Decoder:
     """Makes UTF-8 with LF of another encoding."""
 
-    def __init__(self, path: Path, encoding: str, replace_invalid: bool) -> None:
-        self._path, self._encoding, self._replace_invalid = path, encoding, replace_invalid
-        self._make = codecs.getincrementaldecoder(encoding)
-        self._decoder = self._make()
+    def __init__(self, path: Path, encoding: str, replace_invalid: bool, names: OptionNames) -> None:
+        self._path, self._encoding, self._names = path, encoding, names
+        self._decoder = codecs.getincrementaldecoder(encoding)(REPLACE if replace_invalid else "strict")
         self._line_ends = _LineEnds()
         self._lines = 0
         self._begun = False
@@ -119,19 +119,13 @@ class _Decoder:
         return data
 
     def _decode(self, piece: bytes, final: bool) -> str:
-        before = self._decoder.getstate()
+        before, replaced = self._decoder.getstate(), replacements()
         try:
-            return self._decoder.decode(piece, final)
+            text = self._decoder.decode(piece, final)
         except UnicodeDecodeError as error:
             self._decoder.setstate(before)
-            if not self._replace_invalid:
-                raise self._refusal(piece, error) from error
-        lenient, deaf = self._make("replace"), self._make("ignore")
-        for decoder in (lenient, deaf):
-            decoder.setstate(before)
-        text = lenient.decode(piece, final)
-        self._decoder.setstate(lenient.getstate())
-        self.replaced += text.count("\ufffd") - deaf.decode(piece, final).count("\ufffd")
+            raise self._refusal(piece, error) from error
+        self.replaced += replacements() - replaced
         return text
 
     def _refusal(self, piece: bytes, error: UnicodeDecodeError) -> DataError:
@@ -148,7 +142,7 @@ class _Decoder:
         lines = data[first : data.rfind(b"\n", error.start) + 1] or data[first:]
         return DataError(
             f"{self._path}, line {self._lines + 1:,}: not valid {self._encoding} "
-            f"(byte 0x{data[error.start]:02x}). {advice(lines, self._encoding)}"
+            f"(byte 0x{data[error.start]:02x}). {advice(lines, self._encoding, self._names)}"
         )
 
 

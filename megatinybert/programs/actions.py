@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from transformers import BertModel
 
-from megatinybert.config.task import PredictConfig, TaskConfig, in_words_of_task
+from megatinybert.config.augment import AugmentOptions
+from megatinybert.config.flat import OptionNames
+from megatinybert.config.task import AugmentConfig, PredictConfig, TaskConfig
 from megatinybert.models.initialize import SHAPE
 from megatinybert.models.load import fingerprint_of, load_encoder, teacher_dtype
 from megatinybert.models.masked_lm import has_mlm_head
@@ -20,13 +21,13 @@ from megatinybert.runtime.differences import refuse_differences
 from megatinybert.runtime.dist import World, check_shared
 from megatinybert.runtime.files import write_atomically
 from megatinybert.runtime.findings import Findings
-from megatinybert.tasks.augment.options import AugmentOptions, AugmentReport
-from megatinybert.tasks.augment.run import augment, check_made_by
+from megatinybert.tasks.augment.run import AugmentReport, augment, check_made_by
 from megatinybert.tasks.classifiers import as_teacher, load_fine_tuned
 from megatinybert.tasks.development import SCORE
 from megatinybert.tasks.inputs import TaskInputs, open_inputs, settings_of
 from megatinybert.tasks.metrics import compute_metrics
 from megatinybert.tasks.predict import logits_of
+from megatinybert.tasks.read import TASK_NAMES
 from megatinybert.tasks.stages import answers, finetuning, first_student, layers, masked_lm
 from megatinybert.training.record import write_config
 from megatinybert.training.run import run_stage
@@ -81,8 +82,7 @@ def _augment(inputs: TaskInputs, world: World) -> None:
 
     def rewrite() -> AugmentReport:
         try:
-            with _in_words_of_task():
-                return augment(options)
+            return augment(options)
         except RuntimeError as error:  # a worker was killed
             raise ChildProcessError(str(error)) from error
 
@@ -169,12 +169,13 @@ def _augmented(inputs: TaskInputs) -> Path:
     return inputs.output / "augmented" / "train.jsonl"
 
 
-@contextmanager
-def _in_words_of_task() -> Iterator[None]:
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(in_words_of_task(str(error))) from error
+# What a task calls the options of data_prep/augment.py. It has none for some of them.
+_AUGMENT_NAMES = OptionNames(
+    {field: f"--augment.{field}" for field in AugmentConfig.model_fields}
+    | TASK_NAMES
+    | {"tokenizer": "--teacher.tokenizer", "output": "--run.output_dir", "seed": "--run.seed"}
+    | {field: f"--{field} of data_prep/augment.py" for field in ("workers", "device", "resume")}
+)
 
 
 def _augment_options(inputs: TaskInputs, model: str) -> AugmentOptions:
@@ -196,6 +197,7 @@ def _augment_options(inputs: TaskInputs, model: str) -> AugmentOptions:
         seed=config.run.seed,
         skip_bad_rows=config.task.skip_bad_rows,
         resume=True,
+        names=_AUGMENT_NAMES,
     )
 
 
@@ -204,13 +206,14 @@ def _training_file(inputs: TaskInputs, world: World) -> Path:
     if inputs.config.augment.copies == 0:
         return inputs.files.train
 
+    options = _augment_options(inputs, inputs.config.augment.model or inputs.config.teacher.model)
+
     def check() -> None:
         if not _augmented(inputs).is_file():
             raise ValueError(
                 f"{_augmented(inputs)} is not there yet: run augment first, or train without it by --augment.copies 0"
             )
-        with _in_words_of_task():
-            check_made_by(_augment_options(inputs, inputs.config.augment.model or inputs.config.teacher.model))
+        check_made_by(options)
 
     world.first(check)
     return _augmented(inputs)

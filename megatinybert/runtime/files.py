@@ -1,10 +1,14 @@
-"""Writes that are there whole or not at all, also after a power cut."""
+"""Atomic writes, which also survive a power cut, and locks."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 _CHUNK = 1 << 20  # bytes read at a time
@@ -62,3 +66,25 @@ def file_sha256(path: Path) -> str:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def file_lock(path: Path, busy: str, wait: bool) -> Iterator[None]:
+    """Hold `path` locked against other processes. A killed process leaves the file but not the lock.
+
+    busy: what to say where another process holds it. With `wait` that goes to stderr, and this one waits; the file then
+    stays, for to remove it would let two in. Without, it is raised as a ValueError, and the file goes in the end.
+    """
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not wait:
+                raise ValueError(busy) from None
+            print(busy, file=sys.stderr, flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            if not wait:
+                path.unlink()

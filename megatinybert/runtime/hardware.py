@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from megatinybert.runtime.stopwatch import seconds_of
+from megatinybert.runtime.workers import usable_cores
 
 # TFLOP/s of dense matrix products that add up in float32, from NVIDIA's data sheets at the default power limit; the
 # figures with sparsity are twice these. Names are those of the driver; of one with a dtype left out, it is measured.
@@ -144,7 +145,7 @@ def hardware_name(device: torch.device) -> str:
     """What one rank computes on, such as "NVIDIA H200" or "Intel(R) Xeon(R) Processor, 2 cores"."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    cores, information = len(os.sched_getaffinity(0)), Path("/proc/cpuinfo")
+    cores, information = usable_cores(), Path("/proc/cpuinfo")
     lines = information.read_text(encoding="utf-8").splitlines() if information.exists() else []
     model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
     return f"{model or platform.processor() or platform.machine()}, {cores} cores"

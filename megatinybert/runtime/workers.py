@@ -19,10 +19,17 @@ R = TypeVar("R")
 _TASKS_AHEAD = 2  # tasks under way per worker
 
 
-def in_order(make: Callable[[], Callable[[T], R]], tasks: Iterable[T], workers: int) -> Iterator[tuple[T, R]]:
+def usable_cores() -> int:
+    """CPU cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_order(
+    make: Callable[[], Callable[[T], R]], tasks: Iterable[T], workers: int, option: str
+) -> Iterator[tuple[T, R]]:
     """Yield (task, work(task)) for each task, with few of them under way. With one worker this process does it.
 
-    make: what gives every worker a `work` of its own; it, tasks and results are picklable.
+    make: what gives every worker a `work` of its own; it, tasks and results are picklable. option: that of `workers`.
     Raises what `work` raises, and RuntimeError where a worker process was killed.
     """
     if workers == 1:
@@ -42,7 +49,7 @@ def in_order(make: Callable[[], Callable[[T], R]], tasks: Iterable[T], workers: 
             yield first, future.result()
     except BrokenProcessPool as error:
         raise RuntimeError(
-            "a worker process was killed, mostly a sign of too little memory: use fewer --workers, and --resume"
+            f"a worker process was killed, mostly a sign of too little memory: use fewer {option}"
         ) from error
     except BaseException:
         for process in list((pool._processes or {}).values()):  # Python 3.14 has terminate_workers() for this

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -12,12 +11,12 @@ import numpy as np
 import torch
 from scipy.special import softmax
 from torch import Tensor
-from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from megatinybert.models.capture import MODEL_INPUTS
 from megatinybert.models.head_logits import head_logits
 from megatinybert.runtime.files import publish_file
+from megatinybert.runtime.progress import progress_bar
 from megatinybert.tasks.read import Row
 from megatinybert.tasks.rows import EncodedRows
 from megatinybert.tasks.table import Task
@@ -46,11 +45,11 @@ def logits_of(model: PreTrainedModel, rows: EncodedRows, device: torch.device, b
     outputs = model.config.num_labels
     assert outputs is not None
     result = np.empty((len(rows), outputs), dtype=np.float32)
-    mode, interval = model.training, 0.5 if sys.stderr.isatty() else 30
+    mode = model.training
     done = 0
     model.eval()
     try:
-        with tqdm(total=len(rows), desc="predict", unit="row", delay=3, mininterval=interval, leave=False) as bar:
+        with progress_bar(len(rows), "row", desc="predict", delay=3, leave=False) as bar:
             while done < len(rows):
                 longest = int(lengths[order[done]])
                 ids = order[done : done + max(1, batch_tokens // longest)]

@@ -9,8 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from megatinybert.config.flat import OptionNames
 from megatinybert.tasks.formats import SUFFIXES, Bad, columns_of, first_of, read_records
 from megatinybert.tasks.table import OWN_COLUMNS, Task, compact, find_task
+
+# What launch/task.sh calls the options that say where rows come from.
+TASK_NAMES = OptionNames(
+    {"task": "--task.name"} | {field: f"--task.{field}" for field in ("data_dir", "labels", "kind", "skip_bad_rows")}
+)
 
 _KEPT_MESSAGES = 5
 _SHOWN_CHARACTERS = 160
@@ -58,37 +64,47 @@ def open_task(
     data_dir: str,
     labels: Sequence[str] | None = None,
     kind: Literal["auto", "classification", "regression"] = "auto",
+    names: OptionNames = TASK_NAMES,
 ) -> TaskFiles:
     """Find the files of a task. Those of a custom task are read once for their labels.
 
     labels: the classes of a custom task in the order of the outputs; otherwise those of the training file, sorted
     by name, or by value where all are numbers. kind: of a custom task. "auto" is a regression where the label column
-    is called "score", or where all labels of the training file are numbers and one of them is not whole.
+    is called "score", or where all labels of the training file are numbers and one of them is not whole. names: of
+    these options.
 
     Raises ValueError where a file is missing or ambiguous, or where the labels do not make a task. Rows that cannot be
     parsed are left to `read_rows`.
     """
-    task = find_task(name)
+    task = find_task(name, names["task"])
     folder = Path(data_dir)
     if not folder.is_dir():
-        raise ValueError(f"--task.data_dir {folder}: no such folder")
+        raise ValueError(f"{names['data_dir']} {folder}: no such folder")
     if task.name == "custom":
-        return _open_custom(task, folder, labels, kind)
+        return _open_custom(task, folder, labels, kind, names)
     if labels is not None or kind != "auto":
-        raise ValueError(f"--task.labels and --task.kind are for a custom task: {task.name} has its own")
-    return _open_official(task, folder)
+        options = f"{names['labels']} and {names['kind']}"
+        raise ValueError(f"{options} are for a custom task: {task.name} has its own")
+    return _open_official(task, folder, names["data_dir"])
 
 
-def read_rows(task: Task, path: Path, skipped: Skipped | None = None, with_labels: bool = True) -> Iterator[Row]:
+def read_rows(
+    task: Task,
+    path: Path,
+    skipped: Skipped | None = None,
+    with_labels: bool = True,
+    option: str = TASK_NAMES["skip_bad_rows"],
+) -> Iterator[Row]:
     """The rows of a file, one at a time: of a task's official file, or of a .txt, .tsv, .csv or .jsonl of one's own.
 
-    with_labels: False for rows to be predicted; a label is then neither needed nor read.
+    with_labels: False for rows to be predicted; a label is then neither needed nor read. option: that has bad rows
+    skipped.
 
     Raises ValueError for a file that is wrong as a whole or has no rows, and for a row that cannot be parsed, naming
     file and line; with `skipped` such rows are counted there instead.
     """
     classes = _classes(task)
-    bad = _reporter(path, skipped)
+    bad = _reporter(path, skipped, option)
     rows = 0
     for record in read_records(task, path, with_labels, bad):
         label: int | float | None = None
@@ -111,7 +127,7 @@ def label_counts(task: Task, path: Path, skipped: Skipped | None = None) -> dict
     return {name: counts[index] for index, name in enumerate(task.labels)}
 
 
-def _open_official(task: Task, folder: Path) -> TaskFiles:
+def _open_official(task: Task, folder: Path, option: str) -> TaskFiles:
     other = task.other_names.get(task.train)
     # All files of one set: the training file of another set may hold rows of this one's dev file.
     names = task.other_names if other and not (folder / task.train).exists() and (folder / other).exists() else None
@@ -123,18 +139,19 @@ def _open_official(task: Task, folder: Path) -> TaskFiles:
     missing = [file.name for file in (train, *dev.values()) if not file.is_file()]
     if missing:
         inside = [sub for sub in sorted(folder.iterdir()) if compact(sub.name) == compact(task.name) and sub.is_dir()]
-        hint = f": did you mean --task.data_dir {inside[0]}?" if inside else _there(folder)
-        raise ValueError(f"--task.data_dir {folder}: no {' and no '.join(missing)}, which {task.name} needs{hint}")
+        hint = f": did you mean {option} {inside[0]}?" if inside else _there(folder)
+        raise ValueError(f"{option} {folder}: no {' and no '.join(missing)}, which {task.name} needs{hint}")
     test = {split: folder / name for split, name in task.test.items() if not names and (folder / name).is_file()}
     return TaskFiles(task, train, dev, test)
 
 
-def _open_custom(task: Task, folder: Path, labels: Sequence[str] | None, kind: str) -> TaskFiles:
-    train, dev, test = (_custom_file(folder, split) for split in ("train", "dev", "test"))
+def _open_custom(task: Task, folder: Path, labels: Sequence[str] | None, kind: str, names: OptionNames) -> TaskFiles:
+    option = names["data_dir"]
+    train, dev, test = (_custom_file(folder, split, option) for split in ("train", "dev", "test"))
     if train is None or dev is None:
         lacking = " and no ".join(name for name, path in (("train", train), ("eval", dev)) if path is None)
         raise ValueError(
-            f"--task.data_dir {folder}: no {lacking} file, which a custom task needs (as {', '.join(SUFFIXES)})"
+            f"{option} {folder}: no {lacking} file, which a custom task needs (as {', '.join(SUFFIXES)})"
             + _there(folder)
         )
     columns = columns_of(train)
@@ -142,23 +159,26 @@ def _open_custom(task: Task, folder: Path, labels: Sequence[str] | None, kind: s
     seen = _labels_in(task, train)
     label_column = first_of(OWN_COLUMNS.label, columns)
     scored = label_column is not None and columns[label_column] == "score"
-    if kind == "regression" or (kind == "auto" and labels is None and (scored or _are_scores(seen, train))):
+    if kind == "regression" or (
+        kind == "auto" and labels is None and (scored or _are_scores(seen, train, names["kind"]))
+    ):
         if labels is not None:
-            raise ValueError("--task.labels names classes, but --task.kind is regression: leave one of them out")
+            conflict = f"{names['labels']} names classes, but {names['kind']} is regression"
+            raise ValueError(f"{conflict}: leave one of them out")
         task = replace(task, metrics=("pearson", "spearman"))
     else:
-        task = replace(task, labels=_class_names(seen, labels, train), metrics=("accuracy",))
+        task = replace(task, labels=_class_names(seen, labels, train, names["labels"]), metrics=("accuracy",))
         if labels is None:
-            _check_dev_labels(task, dev, train)
+            _check_dev_labels(task, dev, train, names["labels"])
     return TaskFiles(task, train, {"dev": dev}, {"test": test} if test else {})
 
 
-def _custom_file(folder: Path, split: str) -> Path | None:
+def _custom_file(folder: Path, split: str, option: str) -> Path | None:
     found = [folder / (stem + suffix) for stem in _CUSTOM_NAMES[split] for suffix in SUFFIXES]
     found = [path for path in found if path.is_file()]
     if len(found) > 1:
         names = " and ".join(path.name for path in found)
-        raise ValueError(f"--task.data_dir {folder}: {names} are there: keep the one that is meant, rename the others")
+        raise ValueError(f"{option} {folder}: {names} are there: keep the one that is meant, rename the others")
     return found[0] if found else None
 
 
@@ -166,31 +186,32 @@ def _labels_in(task: Task, path: Path) -> dict[str, int]:
     """Each label of a file as it is written, with the first line that has it."""
     skipped = Skipped()
     seen: dict[str, int] = {}
-    for record in read_records(task, path, True, _reporter(path, skipped)):
+    bad = _reporter(path, skipped, option="")  # which only a row that is not skipped would have to name
+    for record in read_records(task, path, True, bad):
         seen.setdefault(record.label or "", record.line)
     if not seen:
         raise _no_rows(path, skipped)
     return seen
 
 
-def _are_scores(seen: dict[str, int], path: Path) -> bool:
+def _are_scores(seen: dict[str, int], path: Path, option: str) -> bool:
     numbers = {label: _number(label) for label in seen}
     broken = next((label for label, value in numbers.items() if value is not None and not value.is_integer()), None)
     word = next((label for label, value in numbers.items() if value is None), None)
     if broken is not None and word is not None:
         raise ValueError(
             f"{path}: labels such as {broken} (line {seen[broken]}) look like scores, but {word!r} (line {seen[word]}) "
-            "is no number: give --task.kind classification or --task.kind regression"
+            f"is no number: give {option} classification or {option} regression"
         )
     return broken is not None
 
 
-def _class_names(seen: dict[str, int], labels: Sequence[str] | None, path: Path) -> tuple[str, ...]:
+def _class_names(seen: dict[str, int], labels: Sequence[str] | None, path: Path, option: str) -> tuple[str, ...]:
     if labels is not None:
         if len(set(labels)) != len(labels) or len(labels) < 2:
-            raise ValueError(f"--task.labels {' '.join(labels)}: two or more names that differ are needed")
+            raise ValueError(f"{option} {' '.join(labels)}: two or more names that differ are needed")
         if not set(labels) & set(seen):
-            raise ValueError(f"--task.labels {' '.join(labels)}: no row of {path} has one; it has {_shown(list(seen))}")
+            raise ValueError(f"{option} {' '.join(labels)}: no row of {path} has one; it has {_shown(list(seen))}")
         return tuple(labels)
     if len(seen) == 1:
         raise ValueError(f"{path}: every row has the label {next(iter(seen))!r}: nothing can be learnt from one class")
@@ -199,14 +220,14 @@ def _class_names(seen: dict[str, int], labels: Sequence[str] | None, path: Path)
     return tuple(sorted(seen, key=lambda label: (numbers[label] or 0.0, label) if by_value else (0.0, label)))
 
 
-def _check_dev_labels(task: Task, dev: Path, train: Path) -> None:
+def _check_dev_labels(task: Task, dev: Path, train: Path, option: str) -> None:
     assert task.labels is not None
     seen = _labels_in(task, dev)
     unknown = [label for label in seen if label not in task.labels]
     if unknown:
         raise ValueError(
             f"{dev}:{seen[unknown[0]]}: the label {unknown[0]!r} is not in {train.name}, which has "
-            f"{_shown(task.labels)}: correct it, or name all classes with --task.labels ({len(unknown)} such labels)"
+            f"{_shown(task.labels)}: correct it, or name all classes with {option} ({len(unknown)} such labels)"
         )
 
 
@@ -216,15 +237,13 @@ def _classes(task: Task) -> dict[str, int]:
     return {**{name: index for index, name in names}, **{value: index for index, value in enumerate(task.values)}}
 
 
-def _reporter(path: Path, skipped: Skipped | None) -> Bad:
+def _reporter(path: Path, skipped: Skipped | None, option: str) -> Bad:
     def bad(line: int, reason: str, text: str) -> None:
         shown = text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
         message = f"{path}:{line}: {reason}" + (f": {shown!r}" if text else "")
         if skipped is None:
-            raise ValueError(
-                f"{message}\nCorrect the row, or have such rows left out and counted: --task.skip_bad_rows true "
-                "(--skip-bad-rows of data_prep/augment.py)"
-            )
+            remedy = f"Correct the row, or have such rows left out and counted: {option} true"
+            raise ValueError(f"{message}\n{remedy}")
         skipped.add(message)
 
     return bad

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from tokenizers import Tokenizer
-from tqdm import tqdm
 
 from megatinybert.corpus.tokenizer import SpecialIds
+from megatinybert.runtime.progress import progress_bar
 from megatinybert.samples.order import SampleOrder, Stream, keyed_hash, permute
 from megatinybert.tasks.read import Row
 
@@ -100,15 +99,8 @@ def encode_rows(
     dtype = np.uint16 if special.vocab_size <= 2**16 else np.uint32
     parts: list[_Part] = []
     labels: list[np.ndarray] = []
-    with tqdm(
-        desc=progress,
-        disable=progress is None,
-        unit="row",
-        unit_scale=True,
-        delay=3,
-        mininterval=0.5 if sys.stderr.isatty() else 30,
-        leave=False,
-    ) as bar:
+    quiet = progress is None
+    with progress_bar(None, "row", desc=progress, disable=quiet, unit_scale=True, delay=3, leave=False) as bar:
         while chunk := list(itertools.islice(rows, _ROWS_AT_ONCE)):
             parts.append(_encode(chunk, tokenizer, special, max_length, dtype))
             given = [row.label for row in chunk if row.label is not None]

@@ -154,14 +154,17 @@ _ALL = (
 TASKS: dict[str, Task] = {task.name: task for task in _ALL}
 
 
-def find_task(name: str) -> Task:
-    """The task of that name; case, "-", "_" and spaces do not matter. Raises ValueError, naming the nearest one."""
+def find_task(name: str, option: str = "--task.name") -> Task:
+    """The task of that name; case, "-", "_" and spaces do not matter. option: that gives the name.
+
+    Raises ValueError, naming the nearest one.
+    """
     known = {compact(task): task for task in TASKS}
     key = compact(name)
     if key not in known:
         near = difflib.get_close_matches(key, known, n=1)
         hint = f"Did you mean {known[near[0]]}? " if near else ""
-        raise ValueError(f"--task.name {name}: no such task. {hint}There are {', '.join(TASKS)}")
+        raise ValueError(f"{option} {name}: no such task. {hint}There are {', '.join(TASKS)}")
     return TASKS[known[key]]
 
 

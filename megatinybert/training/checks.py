@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from megatinybert.models.apex import apex_state
 from megatinybert.models.load import size_of
 from megatinybert.runtime.findings import Finding
 from megatinybert.runtime.hardware import computes_bfloat16, find_peak, hardware_name
+from megatinybert.runtime.workers import usable_cores
 from megatinybert.samples.mixture import Mixture
 from megatinybert.samples.open import HeldOut, Samples
 from megatinybert.samples.windows import Windows
@@ -42,7 +42,7 @@ def check_apex() -> Finding:
 
 def check_threads(ranks: int, device: torch.device) -> Finding:
     """Whether the ranks of this machine share its cores well. ranks: on this machine."""
-    cores, threads = len(os.sched_getaffinity(0)), torch.get_num_threads()
+    cores, threads = usable_cores(), torch.get_num_threads()
     text = f"{ranks} rank(s) of {threads} thread(s) on {cores} core(s)"
     fair = max(cores // ranks, 1)
     if device.type != "cpu" or cores // 2 <= ranks * threads <= max(cores, ranks):

@@ -10,6 +10,8 @@ import pytest
 from benchmarks import augment
 from tests.helpers.toys import write_student_shape
 
+pytestmark = pytest.mark.slow
+
 
 def test_it_measures_both_forms(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shape = write_student_shape(tmp_path / "shape", vocab_size=30522)

@@ -21,6 +21,8 @@ from megatinybert.objectives.tinybert import TinyBert
 from tests.helpers.published_loss import batch, models, published_loss
 from tests.helpers.toys import REPOSITORY, bert_config, environment, write_student_shape, write_teacher
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 
@@ -187,7 +189,6 @@ def test_scaling_takes_medians_after_the_first_steps(monkeypatch: pytest.MonkeyP
     assert results["tokens_of_a_step"] == 6 * 128
 
 
-@pytest.mark.slow
 def test_scaling_launches_runs_that_do_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0}, raising=False)  # so one rank is run once
     for name, value in environment().items():

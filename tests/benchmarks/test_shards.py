@@ -17,6 +17,8 @@ from megatinybert.corpus.tokenizer import load_tokenizer
 from megatinybert.samples.windows import TokenStream, Windows
 from tests.helpers.texts import as_text, documents
 
+pytestmark = pytest.mark.slow
+
 MEGATRON = importlib.util.find_spec("megatron") is not None
 PNG = b"\x89PNG"
 

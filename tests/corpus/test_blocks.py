@@ -11,14 +11,17 @@ from pathlib import Path
 
 import pytest
 
+from megatinybert.config.flat import OptionNames
 from megatinybert.corpus.blocks import Block, ReadSettings, read_blocks
 from megatinybert.corpus.documents import split_documents
 from megatinybert.corpus.sources import DataError, find_sources
 
+NAMES = OptionNames()
+
 
 def blocks_of(path: Path, document: str = "auto", block_bytes: int = 64) -> list[Block]:
-    sources, _ = find_sources([path], path.parent / "output")
-    return list(read_blocks(sources, ReadSettings(document, "text", "utf-8", False, block_bytes)))
+    sources, _ = find_sources([path], path.parent / "output", "--input")
+    return list(read_blocks(sources, ReadSettings(document, "text", "utf-8", False, block_bytes, NAMES)))
 
 
 def read(path: Path, document: str = "auto", block_bytes: int = 64) -> tuple[list[list[str]], int]:
@@ -26,7 +29,7 @@ def read(path: Path, document: str = "auto", block_bytes: int = 64) -> tuple[lis
     found: list[list[str]] = []
     blocks = blocks_of(path, document, block_bytes)
     for block in blocks:
-        documents, _ = split_documents(block, "text", False)
+        documents, _ = split_documents(block, "text", False, NAMES)
         if block.begins:
             found += documents
             assert block.ends or len(documents) == 1
@@ -105,7 +108,8 @@ def test_the_first_block_of_a_long_document_holds_its_head(tmp_path: Path) -> No
     title, line = "short\n", "word " * 60 + "\n"
     first = blocks_of(write(tmp_path / "a.txt", title + line * 100), "blank-line", block_bytes=96)[0]
     assert first.begins and not first.ends
-    assert split_documents(first, "text", False)[0] == [["short", line.strip()]]  # the title is below 96 / 16 bytes
+    # The title is below 96 / 16 bytes.
+    assert split_documents(first, "text", False, NAMES)[0] == [["short", line.strip()]]
 
 
 def test_a_line_longer_than_blocks_is_read_whole(tmp_path: Path) -> None:
@@ -117,7 +121,7 @@ def test_json_lines(tmp_path: Path) -> None:
     records = [{"text": "a\n\nb\r\nc\rd", "id": 1}, {"text": ""}, {"text": "天 \ud83d\ude00"}]
     path = write(tmp_path / "a.jsonl", "\n".join(json.dumps(record) for record in records) + "\n\n")
     (block,) = blocks_of(path, block_bytes=1 << 20)
-    assert split_documents(block, "text", False) == ([["a", "b", "c", "d"], [], ["天 😀"]], 0)
+    assert split_documents(block, "text", False, NAMES) == ([["a", "b", "c", "d"], [], ["天 😀"]], 0)
 
 
 def test_gzip_gives_the_same_documents(tmp_path: Path) -> None:
@@ -150,15 +154,15 @@ def test_bad_content_names_file_and_line(tmp_path: Path, name: str, data: bytes,
 
 def test_replacing_counts_what_was_not_there_before(tmp_path: Path) -> None:
     (block,) = blocks_of(write(tmp_path / "a.txt", b"a \xef\xbf\xbd \xff b \xe9\n"))
-    assert split_documents(block, "text", True) == ([["a \ufffd \ufffd b \ufffd"]], 2)
+    assert split_documents(block, "text", True, NAMES) == ([["a \ufffd \ufffd b \ufffd"]], 2)
     (block,) = blocks_of(write(tmp_path / "a.jsonl", '{"text": "x \\ud800 \\ud83d\\ude00"}\n'))
-    assert split_documents(block, "text", True) == ([["x \ufffd 😀"]], 1)
+    assert split_documents(block, "text", True, NAMES) == ([["x \ufffd 😀"]], 1)
 
 
 def test_a_file_that_changes_is_noticed(tmp_path: Path) -> None:
     path = write(tmp_path / "a.txt", "a\n" * 10_000)
-    sources, _ = find_sources([path], tmp_path / "output")
-    blocks = read_blocks(sources, ReadSettings("line", "text", "utf-8", False, block_bytes=100))
+    sources, _ = find_sources([path], tmp_path / "output", "--input")
+    blocks = read_blocks(sources, ReadSettings("line", "text", "utf-8", False, block_bytes=100, names=NAMES))
     next(blocks)
     with path.open("a") as file:
         file.write("more\n")

@@ -65,7 +65,7 @@ def test_workers_change_no_byte(several: Path, build: Build, tmp_path: Path, tok
     four = start(
         {
             **SMALL,
-            "inputs": [str(several)],
+            "input": [str(several)],
             "tokenizer": str(tokenizer),
             "output": str(tmp_path / "four"),
             "workers": 4,
@@ -90,7 +90,7 @@ def test_a_killed_build_goes_on_to_the_same_bytes(several: Path, build: Build, t
     folder = tmp_path / "killed"
     options = {
         **SMALL,
-        "inputs": [str(several)],
+        "input": [str(several)],
         "tokenizer": str(tokenizer),
         "output": str(folder),
         "workers": 2,
@@ -258,7 +258,7 @@ def test_memory_is_flat_as_input_grows(tmp_path: Path, tokenizer: Path) -> None:
         peaks.append(
             peak_memory(
                 {
-                    "inputs": [str(tmp_path / f"{name}.txt")],
+                    "input": [str(tmp_path / f"{name}.txt")],
                     "tokenizer": str(tokenizer),
                     "output": str(tmp_path / name),
                     "workers": 2,
@@ -280,9 +280,9 @@ def test_resume_refuses_what_differs(several: Path, build: Build, tmp_path: Path
     with pytest.raises(ValueError) as raised:
         build(several, resume=True, **{**SMALL, "shard_tokens": 99, "text_key": "body"})
     lines = str(raised.value).splitlines()
-    assert lines[1:3] == ["--shard-tokens: 4000, now 99", "--text-key: text, now body"]
-    assert lines[3].startswith("input in/b.txt.gz: ") and lines[3].endswith("bytes, now none")
-    assert lines[4].startswith("input in/bb.txt.gz: none, now ")
+    assert lines[1:3] == ["  --shard-tokens: 4000 there, 99 now", "  --text-key: text there, body now"]
+    assert lines[3].startswith("  input in/b.txt.gz: ") and lines[3].endswith("bytes there, none now")
+    assert lines[4].startswith("  input in/bb.txt.gz: none there, ")
     (several / "bb.txt.gz").rename(several / "b.txt.gz")
     text = (several / "a.txt").read_bytes()
     (several / "a.txt").write_bytes(text.replace(b"b", b"d", 1))  # the same size
@@ -365,13 +365,11 @@ def test_every_mistake_in_a_command_is_named_at_once(tmp_path: Path) -> None:
         "--validation-fraction", 1, "--shard-tokens", 0, "--workers", -1,
     )  # fmt: skip
     assert done.returncode == 2 and done.stderr.startswith("error: ") and "Traceback" not in done.stderr
-    for part in (
-        "gone.txt: no such file",
-        "--tokenizer",
-        "--validation-fraction 1",
-        "--shard-tokens 0",
-        "--workers -1",
-    ):
+    for part in ("3 problems", "--validation-fraction 1", "--shard-tokens 0", "--workers -1"):
+        assert part in done.stderr
+    done = command("--input", tmp_path / "gone.txt", "--tokenizer", tmp_path, "--output", tmp_path / "out")
+    assert done.returncode == 2 and done.stderr.startswith("error: ") and "Traceback" not in done.stderr
+    for part in (f"--input {tmp_path / 'gone.txt'}: no such file", f"--tokenizer {tmp_path}: "):
         assert part in done.stderr
     assert not (tmp_path / "out").exists()
 

@@ -16,11 +16,12 @@ from pathlib import Path
 import pytest
 
 from megatinybert.config.load import load_config
+from megatinybert.config.shards import BuildOptions
 from megatinybert.corpus import build, cache
-from megatinybert.corpus.build import BuildOptions
 from megatinybert.corpus.cache import shard_text
 from megatinybert.corpus.encode import encode_blocks
 from megatinybert.corpus.manifest import read_manifest
+from megatinybert.runtime.files import file_lock
 from tests.helpers.processes import GENERAL, exit_codes, start, start_ranks
 from tests.helpers.toys import WORDS, free_port, metrics, recipe
 
@@ -137,8 +138,8 @@ def test_mistakes_are_told_in_the_options_of_a_run(place: Path, shards: Callable
 def test_an_interrupted_build_is_continued(
     place: Path, shards: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    small = functools.partial(BuildOptions, workers=1, block_bytes=512, commit_seconds=0.0)
-    monkeypatch.setattr(cache, "BuildOptions", small)
+    small = functools.partial(build.build_corpus, block_bytes=512, commit_seconds=0.0)
+    monkeypatch.setattr(cache, "build_corpus", small)
     (whole,) = shards("--data.text", "data/a.txt", "--data.cache", "whole")
     encoded = 0
 
@@ -181,7 +182,7 @@ def test_a_run_waits_for_another_one_that_builds_the_same(
     found: list[list[str]] = []
     second = threading.Thread(target=lambda: found.append(shards("--data.text", "data/a.txt")))
     said = ""
-    with cache._turn(Path(folder)):
+    with file_lock(Path(f"{folder}.lock"), "", wait=True):
         second.start()
         while "waiting for it" not in said:
             second.join(0.05)

@@ -1,4 +1,4 @@
-"""Names of encodings, and what is said about a wrong one."""
+"""What an encoding is told by, what is said about a wrong one, and replacements that are counted."""
 
 from __future__ import annotations
 
@@ -6,48 +6,11 @@ import codecs
 
 import pytest
 
-from megatinybert.corpus.charset import advice, codec_name, contradiction, recognise
+from megatinybert.config.flat import OptionNames
+from megatinybert.corpus.charset import REPLACE, advice, contradiction, recognise, replacements
 
+NAMES = OptionNames()
 POEM = "春眠不觉晓、处处闻啼鸟。夜来风雨声、花落知多少。\n白日依山尽、黄河入海流。欲穷千里目、更上一层楼。\n" * 2
-
-
-@pytest.mark.parametrize(
-    ("name", "codec"),
-    [
-        ("utf-8", "utf-8"),
-        ("UTF8", "utf-8"),
-        ("utf-8-sig", "utf-8"),
-        ("GB18030-2000", "gb18030"),
-        ("latin-1", "iso8859-1"),
-        ("shift-jis", "shift_jis"),
-        ("utf-16", "utf-16"),
-        ("iso2022_jp", "iso2022_jp"),  # a codec with a state
-    ],
-)
-def test_a_codec_has_one_name(name: str, codec: str) -> None:
-    assert codec_name(name) == codec
-
-
-@pytest.mark.parametrize(
-    ("name", "nearest"),
-    [
-        ("gb1830", "gb18030"),
-        ("big-5", "big5"),
-        ("uft-8", "utf-8"),
-        ("hex", None),  # bytes to bytes
-        ("rot13", None),  # text to text
-        ("punycode", None),  # not for text in pieces
-        ("idna", None),
-        ("undefined", None),
-        ("a\0b", None),
-        ("", None),
-    ],
-)
-def test_what_is_no_text_codec_is_refused(name: str, nearest: str | None) -> None:
-    with pytest.raises(ValueError) as raised:
-        codec_name(name)
-    hint = f": did you mean {nearest}?" if nearest else ""
-    assert str(raised.value) == f"--encoding {name}: Python has no such text codec{hint}"
 
 
 @pytest.mark.parametrize("given", ["utf-8", "gb18030", "utf-16"])
@@ -65,23 +28,34 @@ def test_a_mark_has_precedence(given: str) -> None:
 
 
 def test_what_decoding_would_not_notice() -> None:
-    assert contradiction(POEM.encode(), "utf-8") is None
-    assert contradiction(POEM.encode("gb18030"), "gb18030") is None
-    assert contradiction(b"plain English\n" * 20, "gb18030") is None
-    assert contradiction("联通".encode("gbk"), "gbk") is None  # also valid UTF-8, but so little proves nothing
-    assert contradiction(b"", "utf-16") is None
-    said = contradiction(POEM.encode()[:-1], "gb18030")  # cut within a character
+    assert contradiction(POEM.encode(), "utf-8", NAMES) is None
+    assert contradiction(POEM.encode("gb18030"), "gb18030", NAMES) is None
+    assert contradiction(b"plain English\n" * 20, "gb18030", NAMES) is None
+    # Also valid UTF-8, but so little proves nothing.
+    assert contradiction("联通".encode("gbk"), "gbk", NAMES) is None
+    assert contradiction(b"", "utf-16", NAMES) is None
+    said = contradiction(POEM.encode()[:-1], "gb18030", NAMES)  # cut within a character
     assert said == "not gb18030 but UTF-8: build without --encoding, or convert the file"
-    assert "--encoding utf-16-le" in (contradiction(POEM.encode("utf-16-le"), "utf-16") or "")
+    assert "--encoding utf-16-le" in (contradiction(POEM.encode("utf-16-le"), "utf-16", NAMES) or "")
     for order in ("utf-16-le", "utf-16-be"):  # English in UTF-16 is valid UTF-8
-        assert f"--encoding {order}" in (contradiction("plain English\n".encode(order), "utf-8") or "")
+        assert f"--encoding {order}" in (contradiction("plain English\n".encode(order), "utf-8", NAMES) or "")
 
 
 def test_advice_names_what_the_bytes_may_be() -> None:
-    assert advice(POEM.encode("gb18030"), "utf-8") == (
+    assert advice(POEM.encode("gb18030"), "utf-8", NAMES) == (
         "These bytes are valid gb18030: name what the file is in, as in --encoding gb18030, "
         "or use --invalid-utf8 replace"
     )
-    assert "valid gb18030 and big5: name" in advice("這是繁體中文的檔案、內容很長。\n".encode("big5"), "utf-8")
-    assert "valid utf-8: name" in advice(POEM.encode(), "gb18030")
-    assert advice("café au lait\n".encode("latin-1"), "utf-8") == "Convert the file, or use --invalid-utf8 replace"
+    chinese = "這是繁體中文的檔案、內容很長。\n".encode("big5")
+    assert "valid gb18030 and big5: name" in advice(chinese, "utf-8", NAMES)
+    assert "valid utf-8: name" in advice(POEM.encode(), "gb18030", NAMES)
+    assert (
+        advice("café au lait\n".encode("latin-1"), "utf-8", NAMES) == "Convert the file, or use --invalid-utf8 replace"
+    )
+
+
+def test_replacements_are_counted_where_python_makes_them() -> None:
+    before = replacements()
+    data = b"a\xffb\xc3(" + "\ufffd".encode()  # the last one stands in the text itself
+    assert data.decode("utf-8", REPLACE) == data.decode("utf-8", "replace") == "a\ufffdb\ufffd(\ufffd"
+    assert replacements() - before == 2

@@ -19,7 +19,6 @@ from megatinybert.corpus.build import BuildReport
 from megatinybert.corpus.manifest import read_manifest
 from tests.helpers.texts import (
     CHINESE,
-    REPOSITORY,
     as_text,
     command,
     contents,
@@ -28,6 +27,7 @@ from tests.helpers.texts import (
     stored,
     wait_for_progress,
 )
+from tests.helpers.toys import REPOSITORY
 
 Build = Callable[..., BuildReport]
 # Cuts within characters and CRLF, and makes parts of most documents.
@@ -103,7 +103,7 @@ def test_a_killed_build_goes_on_to_the_same_shards(name: str, build: Build, tmp_
     encoding = write_every_format(tmp_path / "in", chinese_documents(600))[name]
     build(tmp_path / "in" / "plain.txt", output="whole", **SMALL)
     options = {**EVERY_BLOCK, "encoding": encoding, "workers": 2, "tokenizer": str(tokenizer)}
-    process = start({**options, "inputs": [str(tmp_path / "in" / name)], "output": str(tmp_path / "killed")})
+    process = start({**options, "input": [str(tmp_path / "in" / name)], "output": str(tmp_path / "killed")})
     wait_for_progress(process, tmp_path / "killed", 30)
     process.kill()
     process.communicate()
@@ -155,7 +155,7 @@ def test_resume_refuses_another_encoding_and_other_rows(build: Build, tmp_path: 
     bad.write_bytes(b"\xff\n")
     with pytest.raises(ValueError, match=r"b\.txt, line 1: not valid UTF-8"):
         build(path, bad, **EVERY_BLOCK)
-    with pytest.raises(ValueError, match="--encoding: utf-8, now gb18030"):
+    with pytest.raises(ValueError, match="--encoding: utf-8 there, gb18030 now"):
         build(path, bad, resume=True, encoding="gb18030", **EVERY_BLOCK)
     size = path.stat().st_size
     write([*rows[:-2], "birdstone", " river"])  # the same characters
@@ -179,7 +179,8 @@ def test_the_command_helps_with_an_encoding(tmp_path: Path, tokenizer: Path) -> 
     arguments = ("--input", path, "--tokenizer", tokenizer, "--output", tmp_path / "out", "--workers", 1)
     unknown = command(*arguments, "--encoding", "gb1830")
     assert unknown.returncode == 2 and not (tmp_path / "out").exists()
-    assert unknown.stderr == "error: --encoding gb1830: Python has no such text codec: did you mean gb18030?\n"
+    problem = "--encoding gb1830 (command line): Python has no such text codec: did you mean gb18030? (default: utf-8)"
+    assert unknown.stderr == f"error: 1 problem in the configuration:\n  {problem}\n"
     guessed = command(*arguments)
     assert guessed.returncode == 1 and f"error: {path}, line 1: not valid UTF-8 (byte 0x" in guessed.stderr
     assert "--encoding gb18030" in guessed.stderr and "Traceback" not in guessed.stderr

@@ -10,11 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from megatinybert.config.flat import OptionNames
 from megatinybert.corpus.blocks import Block, ReadSettings, read_blocks
 from megatinybert.corpus.documents import split_documents
 from megatinybert.corpus.parquet import read_rows
 from megatinybert.corpus.sources import DataError, find_sources
 
+NAMES = OptionNames()
 TEXTS = ["天地\n玄黄", "", "a b" * 50, "c\r\nd\re\n\n"] * 20
 LINES = [["天地", "玄黄"], [], ["a b" * 50], ["c", "d", "e"]] * 20
 
@@ -25,9 +27,9 @@ def write(path: Path, texts: list[str | None] | pa.Array, **options: object) -> 
 
 
 def read(path: Path, block_bytes: int = 100, replace: bool = False) -> tuple[list[list[str]], list[Block]]:
-    sources, _ = find_sources([path], path.parent / "output")
-    blocks = list(read_blocks(sources, ReadSettings("auto", "text", "gb18030", replace, block_bytes)))
-    return [lines for block in blocks for lines in split_documents(block, "text", replace)[0]], blocks
+    sources, _ = find_sources([path], path.parent / "output", "--input")
+    blocks = list(read_blocks(sources, ReadSettings("auto", "text", "gb18030", replace, block_bytes, NAMES)))
+    return [lines for block in blocks for lines in split_documents(block, "text", replace, NAMES)[0]], blocks
 
 
 @pytest.mark.parametrize(
@@ -66,7 +68,7 @@ def test_memory_does_not_hold_a_row_group(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet", texts, use_dictionary=False)
     assert path.stat().st_size > 2e7 and pq.ParquetFile(path).num_row_groups == 1
     before = pa.total_allocated_bytes()
-    held = [pa.total_allocated_bytes() - before for _ in read_rows(path, "text", 1 << 16)]
+    held = [pa.total_allocated_bytes() - before for _ in read_rows(path, "text", 1 << 16, "--text-key")]
     assert len(held) > 200 and max(held) < 6e6
 
 
@@ -113,7 +115,7 @@ def test_invalid_text_names_its_row(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a\.parquet, row 2: not valid UTF-8 \(byte 0xe9\)"):
         read(path)
     documents, (block,) = read(path, replace=True)
-    assert documents == [["fine"], ["caf\ufffd \ufffd"]] and split_documents(block, "text", True)[1] == 2
+    assert documents == [["fine"], ["caf\ufffd \ufffd"]] and split_documents(block, "text", True, NAMES)[1] == 2
 
 
 def test_damage_is_noticed(tmp_path: Path) -> None:

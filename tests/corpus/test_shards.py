@@ -30,9 +30,8 @@ from megatinybert.corpus.shards import (
 )
 from megatinybert.corpus.tokenizer import load_tokenizer, special_ids, tokenizer_fingerprint
 from tests.helpers.texts import CHINESE, SPECIALS, as_text, documents
-from tests.helpers.toys import environment
+from tests.helpers.toys import REPOSITORY, environment
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 Build = Callable[..., BuildReport]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from megatinybert.config.flat import OptionNames
 from megatinybert.corpus import streams
 from megatinybert.corpus.sources import DataError
 from megatinybert.corpus.streams import TextStream
@@ -20,7 +21,7 @@ FULL_WIDTH = "天地玄黄、宇宙洪荒。日月盈昃、辰宿列张。\n寒�
 
 def read(path: Path, encoding: str = "utf-8", replace: bool = False, size: int = 7) -> tuple[bytes, TextStream]:
     with path.open("rb") as file:
-        stream = TextStream(path, file, encoding, replace)
+        stream = TextStream(path, file, encoding, replace, OptionNames())
         pieces = []
         while piece := stream.read(size):
             pieces.append(piece)

@@ -173,7 +173,7 @@ def options(inputs: Path, task: str, output: Path, **overrides: object) -> list[
 def run(action: str, given: Sequence[str], world: World) -> None:
     """An action in this process; augmentation too."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("megatinybert.tasks.augment.run._usable_cores", lambda: 1)
+        patch.setattr("megatinybert.tasks.augment.run.usable_cores", lambda: 1)
         run_task(read_arguments([action, *given]), world)
 
 

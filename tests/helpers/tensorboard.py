@@ -20,6 +20,18 @@ def tensorboard(run_dir: Path) -> dict[str, EventAccumulator]:
     return found
 
 
+def scalars(run_dir: Path) -> dict[str, list[tuple[int, float]]]:
+    """{tag: [(step, value), ...]} of TensorBoard, by the tags of metrics.jsonl."""
+    found = {}
+    for run, events in tensorboard(run_dir).items():
+        kind, _, which = run.partition("_")
+        for tag in events.Tags()["scalars"]:
+            of_run = {"training": tag, "held": tag.replace("loss/", "held_out/"), "layer": f"{tag}_{which}"}
+            name = of_run.get(kind, f"time/{which}")
+            found[name] = [(event.step, event.value) for event in events.Scalars(tag)]
+    return found
+
+
 def first_page(run_dir: Path) -> tuple[list[Curve], dict[tuple[str, str], list[Curve]]]:
     """All curves, and those that each (category, chart) of the page "Custom Scalars" shows, in the page's order."""
     runs = tensorboard(run_dir)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from megatinybert.corpus.shards import open_corpus
 from megatinybert.corpus.tokenizer import load_tokenizer
+from tests.helpers.toys import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPT = REPOSITORY / "data_prep" / "build_shards.py"
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS = [a + b + c for a in "bdfklm" for b in "aeiou" for c in ("bird", "stone", "river", "field", "ring")]
@@ -52,11 +52,12 @@ def contents(folder: Path) -> dict[str, bytes]:
 # A build with small blocks and a commit after each, as the command has no options for these.
 SMALL_BLOCKS = """
 import json, sys
-from pathlib import Path
-from megatinybert.corpus.build import BuildOptions, build_corpus
+from megatinybert.config.shards import BuildOptions
+from megatinybert.corpus.build import build_corpus
 if __name__ == "__main__":
     options = json.loads(sys.argv[1])
-    build_corpus(BuildOptions(**{**options, "output": Path(options["output"])}))
+    pace = {name: options.pop(name) for name in ("block_bytes", "commit_seconds") if name in options}
+    build_corpus(BuildOptions(**options), **pace)
 """
 
 

@@ -12,7 +12,8 @@ from deepspeed.accelerator import get_accelerator
 from transformers import BertConfig, BertModel, RobertaConfig
 
 from megatinybert.config.load import load_config
-from megatinybert.corpus.build import BuildOptions, build_corpus
+from megatinybert.config.shards import BuildOptions
+from megatinybert.corpus.build import build_corpus
 from megatinybert.programs.distil import distil
 from megatinybert.runtime import dist
 from megatinybert.runtime.dist import World
@@ -102,7 +103,7 @@ def test_shards_of_another_tokenizer_are_refused(toy_inputs: Path, tmp_path: Pat
     (other / "vocab.txt").write_text("\n".join([*VOCABULARY[:5], *"abcdefgh"]) + "\n")
     text = tmp_path / "text.txt"
     text.write_text("a b c d e f g h\n" * 50)
-    build_corpus(BuildOptions([str(text)], str(other), tmp_path / "shards", workers=1))
+    build_corpus(BuildOptions(input=[str(text)], tokenizer=str(other), output=tmp_path / "shards", workers=1))
     message = refusal(toy_inputs, tmp_path, {"data.shards": tmp_path / "shards"})
     assert_says(message, f"--data.shards {tmp_path / 'shards'}", other, "--teacher.tokenizer")
 

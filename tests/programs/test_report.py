@@ -13,7 +13,7 @@ from transformers import BertConfig, BertModel
 
 from megatinybert.programs import report
 from megatinybert.report import main
-from tests.tracking.test_curves import ROWS, training
+from tests.helpers.metric_rows import ROWS, training
 
 
 def _save_bert(folder: Path, layers: int, hidden_size: int) -> int:

@@ -148,8 +148,10 @@ def test_rows_that_were_augmented_otherwise_are_not_taken_for_these(
     given = options(task_inputs, "singles", output, **changed)
     for action in ("one", "two"):
         message = refusal(action, given, world)
-        assert_says(message, f"{path} is there already, made otherwise", "--augment.copies: 1, now 3", f"remove {path}")
-        assert_says(message, "--augment.candidates: ", ", now 4", "--run.seed: 0, now 2")
+        assert_says(
+            message, f"{path} is there already, made otherwise", "--augment.copies: 1 there, 3 now", f"remove {path}"
+        )
+        assert_says(message, "--augment.candidates: ", " there, 4 now", "--run.seed: 0 there, 2 now")
         assert "--output" not in message
     same = options(task_inputs, "singles", output)
     run("two", same, world)  # passed over

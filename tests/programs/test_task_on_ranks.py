@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.messages import assert_says
 from tests.helpers.processes import exit_codes, start
 from tests.helpers.task_toys import TASK, options
 from tests.helpers.toys import free_port
-from tests.programs.test_general_errors import assert_says
 
 
 def refusal(folders: Sequence[Path], given: Sequence[str], logs: Path, program: Sequence[str] = TASK) -> str:

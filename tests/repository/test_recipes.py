@@ -13,8 +13,9 @@ from transformers import AutoModel, AutoTokenizer, BertConfig, BertForPreTrainin
 from megatinybert.config.deepspeed import load_ds_config
 from megatinybert.config.load import GeneralConfig, load_config, load_options, resolve_batch
 from megatinybert.config.schema import STUDENTS_FOLDER, shipped_students
+from megatinybert.config.shards import BuildOptions
 from megatinybert.config.task import TASK, TaskConfig
-from megatinybert.corpus.build import BuildOptions, build_corpus
+from megatinybert.corpus.build import build_corpus
 from megatinybert.corpus.shards import open_corpus
 from megatinybert.models.layer_map import resolve_layer_map
 from megatinybert.programs.distil import distil
@@ -225,7 +226,9 @@ def test_the_chinese_recipe_holds_for_a_teacher_as_they_are_published(
     """From a sentence a line to the student: no character is lost, and the student reads as its teacher does."""
     monkeypatch.chdir(tmp_path)
     teacher = str(chinese / "teacher")
-    build_corpus(BuildOptions([str(chinese / "text.txt")], teacher, tmp_path / "shards", workers=1))
+    build_corpus(
+        BuildOptions(input=[str(chinese / "text.txt")], tokenizer=teacher, output=tmp_path / "shards", workers=1)
+    )
     corpus = open_corpus(str(tmp_path / "shards"), "train")
     assert corpus.manifest is not None and corpus.manifest.vocab_size == CHINESE_VOCABULARY
     assert corpus.manifest.totals["train"]["documents"] + corpus.manifest.totals["validation"]["documents"] == 400

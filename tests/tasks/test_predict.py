@@ -73,7 +73,7 @@ def test_dropout_is_off_and_the_mode_comes_back() -> None:
 def test_a_progress_bar_that_is_switched_off_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     model, rows = classifier(), encoded_rows(LENGTHS)
     expected = logits_of(model, rows, CPU)
-    monkeypatch.setattr("megatinybert.tasks.predict.tqdm", lambda **options: Silent())
+    monkeypatch.setattr("megatinybert.tasks.predict.progress_bar", lambda *given, **options: Silent())
     np.testing.assert_array_equal(expected, logits_of(model, rows, CPU))
 
 

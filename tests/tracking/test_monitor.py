@@ -20,45 +20,12 @@ from megatinybert.tracking.measurements import place_of
 from megatinybert.tracking.monitor import Monitor
 from megatinybert.tracking.panel import layout
 from megatinybert.training.loop import padding_share
-from tests.helpers.tensorboard import first_page, tensorboard
+from tests.helpers.golden_scalars import assert_scalars_are_whole
+from tests.helpers.tensorboard import first_page, scalars, tensorboard
 from tests.helpers.toys import bert_config, metrics
 from tests.scripts.golden import STEPS
 
 WINDOWS, LENGTH = 48, 16  # of a step of the golden run
-
-STEP_TAGS = {
-    *("loss/total", "loss/attention", "loss/hidden", "loss/embedding"),
-    *(f"loss_per_layer/{kind}_{layer}" for kind in ("attention", "hidden") for layer in (0, 1)),
-    *(f"optimizer/{name}" for name in ("learning_rate", "gradient_norm", "loss_scale", "overflow_count")),
-    *(f"speed/{name}" for name in ("tokens_per_second", "tflops", "model_flops_utilisation")),
-    *(f"time/{part}" for part in ("data", "teacher", "student", "objective", "optimizer")),
-    *("windows/epoch", "windows/padding_share", "memory/peak_bytes"),
-    *(["memory/resident_bytes"] if Path("/proc/self/statm").exists() else []),
-}
-HELD_OUT_TAGS = {f"held_out/{name}" for name in ("total", "attention", "hidden", "embedding", "probe")}
-
-
-def scalars(run_dir: Path) -> dict[str, list[tuple[int, float]]]:
-    """{tag: [(step, value), ...]} of TensorBoard, by the tags of metrics.jsonl."""
-    found = {}
-    for run, events in tensorboard(run_dir).items():
-        kind, _, which = run.partition("_")
-        for tag in events.Tags()["scalars"]:
-            of_run = {"training": tag, "held": tag.replace("loss/", "held_out/"), "layer": f"{tag}_{which}"}
-            name = of_run.get(kind, f"time/{which}")
-            found[name] = [(event.step, event.value) for event in events.Scalars(tag)]
-    return found
-
-
-def assert_scalars_are_whole(run_dir: Path) -> None:
-    """Of a finished golden run: every tag, one value at each of its steps, the same ones as in metrics.jsonl."""
-    found = scalars(run_dir)
-    assert found.keys() == STEP_TAGS | HELD_OUT_TAGS
-    rows = metrics(run_dir)
-    for tag, points in found.items():
-        steps = range(0, STEPS + 1, 10) if tag in HELD_OUT_TAGS else range(1, STEPS + 1)
-        assert [step for step, _ in points] == list(steps), tag
-        assert points == [(row["step"], pytest.approx(row[tag], rel=1e-6)) for row in rows if tag in row], tag
 
 
 def test_tensorboard_holds_every_scalar_of_every_step(golden_run: Path) -> None:

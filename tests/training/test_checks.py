@@ -19,7 +19,8 @@ from transformers import BertModel
 
 from megatinybert.config.deepspeed import load_ds_config
 from megatinybert.config.load import load_config
-from megatinybert.corpus.build import BuildOptions, build_corpus
+from megatinybert.config.shards import BuildOptions
+from megatinybert.corpus.build import build_corpus
 from megatinybert.corpus.shards import bin_path
 from megatinybert.models.apex import ApexState
 from megatinybert.programs.distil import distil
@@ -64,7 +65,11 @@ def shards(toy_inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     documents = (" ".join(WORDS[(7 * d + i * i) % len(WORDS)] for i in range(40)) for d in range(200))
     (folder / "text.txt").write_text("\n\n".join(documents) + "\n")
     options = BuildOptions(
-        [str(folder / "text.txt")], str(toy_inputs / "teacher"), folder / "shards", validation_fraction=0.1, workers=1
+        input=[str(folder / "text.txt")],
+        tokenizer=str(toy_inputs / "teacher"),
+        output=folder / "shards",
+        validation_fraction=0.1,
+        workers=1,
     )
     build_corpus(options)
     return folder / "shards"

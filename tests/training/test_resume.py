@@ -19,10 +19,10 @@ from megatinybert.programs.distil import distil
 from megatinybert.runtime.dist import World
 from megatinybert.training import checkpoint
 from tests.helpers.collectives import all_say_the_same
+from tests.helpers.golden_scalars import assert_scalars_are_whole
 from tests.helpers.processes import GENERAL, exit_codes, kill_at_step, left_behind, start, start_ranks
 from tests.helpers.toys import metrics, run_general
 from tests.scripts.golden import STEPS, golden_options
-from tests.tracking.test_monitor import assert_scalars_are_whole
 
 LAST = f"checkpoints/step-{STEPS:08d}"
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import transformers
 
+from megatinybert.config.flat import OptionNames
 from megatinybert.corpus.tokenizer import load_tokenizer, special_ids
 from megatinybert.tasks.augment.candidates import CandidateFinder, Choice
 from megatinybert.tasks.augment.masked_lm import Filler, load_masked_lm
@@ -49,7 +50,8 @@ class Settings:
     """All that decides what becomes of a chunk.
 
     labels: names of the classes; None: labels are scores. nearest: a JSON file with the nearest words of every word of
-    several pieces, or None. batch_tokens, device and dtype decide the rounding of the scores alone.
+    several pieces, or None. batch_tokens, device and dtype decide the rounding of the scores alone. names: of the
+    options.
     """
 
     model: str
@@ -64,6 +66,7 @@ class Settings:
     batch_tokens: int
     device: torch.device
     dtype: torch.dtype
+    names: OptionNames
 
 
 def texts_of(row: Row) -> tuple[str, ...]:
@@ -92,11 +95,11 @@ class ChunkRewriter:
         transformers.utils.logging.set_verbosity_error()
         transformers.utils.logging.disable_progress_bar()
         self._settings = settings
-        model = load_masked_lm(settings.model, "--model", settings.dtype, settings.device)
+        model = load_masked_lm(settings.model, settings.names["model"], settings.dtype, settings.device)
         tokenizer = load_tokenizer(settings.tokenizer)
         filler = Filler(model, special_ids(tokenizer).pad, settings.candidates, settings.batch_tokens)
         nearest = json.loads(settings.nearest.read_text(encoding="utf-8")) if settings.nearest else None
-        splitter = Splitter(tokenizer, settings.segmenter)
+        splitter = Splitter(tokenizer, settings.segmenter, settings.names["segmenter"])
         positions: int = model.config.max_position_embeddings
         self._finder = CandidateFinder(tokenizer, splitter, filler, positions, nearest)
 

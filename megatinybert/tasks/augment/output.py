@@ -10,14 +10,16 @@ import shutil
 from pathlib import Path
 from typing import Literal
 
+from megatinybert.config.flat import OptionNames
 from megatinybert.corpus.manifest import Record, read_record
+from megatinybert.runtime.differences import refuse_differences
 from megatinybert.runtime.files import publish_file, write_atomically
 from megatinybert.tasks.augment.chunks import WrittenChunk
 
 _PLAN = "plan.json"
 
 
-class Plan(Record):
+class AugmentPlan(Record):
     """All that decides what is written, apart from rounding: options, and hashes of what is read."""
 
     format_version: Literal[1] = 1
@@ -39,7 +41,7 @@ class Meta(Record):
     """What FILE.meta.json says. bytes: of the file. seconds: of the last run that worked on it."""
 
     created_by: str
-    plan: Plan
+    plan: AugmentPlan
     totals: Totals
     bytes: int
     seconds: float
@@ -48,9 +50,9 @@ class Meta(Record):
 class Output:
     """One output file. Raises ValueError where there is one already that was made differently or by something else."""
 
-    def __init__(self, path: Path, plan: Plan, resume: bool) -> None:
-        """resume: go on with what is unfinished."""
-        self.path, self._plan = path, plan
+    def __init__(self, path: Path, plan: AugmentPlan, resume: bool, names: OptionNames) -> None:
+        """resume: continue what is unfinished. names: for messages."""
+        self.path, self._plan, self._names = path, plan, names
         self._meta_path = _meta_of(path)
         self.parts = self.parts_of(path)
         self.finished = self._read_meta()
@@ -95,17 +97,17 @@ class Output:
         if not self._meta_path.is_file():
             if self.path.exists() and not self.parts.is_dir():
                 raise ValueError(
-                    f"--output {self.path} is there already, and not from here (no {self._meta_path.name} beside it): "
-                    "name another file"
+                    f"{self.path} is there already, and not from here (no {self._meta_path.name} beside it): choose "
+                    f"another {self._names['output']}"
                 )
             return None
         meta = read_record(Meta, self._meta_path)
         if not self.path.exists() and meta.plan != self._plan:
             return None  # removed, to be made anew
-        refuse_other_plan(self.path, meta.plan, self._plan)
+        refuse_other_plan(self.path, meta.plan, self._plan, self._names)
         if not self.path.is_file() or self.path.stat().st_size != meta.bytes:
             raise ValueError(
-                f"--output {self.path} is gone or changed since it was made ({meta.bytes:,} bytes then): delete it and "
+                f"{self.path} is gone or changed since it was made ({meta.bytes:,} bytes then): delete it and "
                 f"{self._meta_path.name}, and it is made again"
             )
         shutil.rmtree(self.parts, ignore_errors=True)
@@ -116,18 +118,18 @@ class Output:
         begun = any(self.parts.glob("[0-9]*.jsonl"))
         if begun and not resume:
             raise ValueError(
-                f"--output {self.path} is unfinished: to go on with it, add --resume; or delete {self.parts}"
+                f"{self.path} is unfinished: to continue it, add {self._names['resume']}; or delete {self.parts}"
             )
-        then = read_record(Plan, plan_path) if plan_path.is_file() else None
+        then = read_record(AugmentPlan, plan_path) if plan_path.is_file() else None
         if begun and then is not None:
-            _refuse_differences(f"--resume: {self.path} was begun otherwise", then, self._plan, self.parts)
+            _refuse(f"{self.path} was begun otherwise", then, self._plan, self.parts, self._names)
         elif then != self._plan:
             shutil.rmtree(self.parts, ignore_errors=True)
             self.parts.mkdir(parents=True)
             write_atomically(plan_path, self._plan.model_dump_json(indent=1))
 
 
-def plan_of(path: Path) -> Plan | None:
+def plan_of(path: Path) -> AugmentPlan | None:
     """What the finished file was made by; None of a file that is not from here."""
     meta = _meta_of(path)
     return read_record(Meta, meta).plan if meta.is_file() else None
@@ -137,17 +139,12 @@ def _meta_of(path: Path) -> Path:
     return path.with_name(path.name + ".meta.json")
 
 
-def refuse_other_plan(path: Path, then: Plan, now: Plan) -> None:
+def refuse_other_plan(path: Path, then: AugmentPlan, now: AugmentPlan, names: OptionNames) -> None:
     """Raise ValueError where a file was made by another plan, with a line for each difference."""
-    _refuse_differences(f"--output {path} is there already, made otherwise", then, now, path)
+    _refuse(f"{path} is there already, made otherwise", then, now, path, names)
 
 
-def _refuse_differences(what: str, then: Plan, now: Plan, there: Path) -> None:
-    differences = []
-    for before, after in ((then.options, now.options), (then.inputs, now.inputs)):
-        for name in sorted(before.keys() | after.keys()):
-            if before.get(name) != after.get(name):
-                differences.append(f"--{name.replace('_', '-')}: {before.get(name)}, now {after.get(name)}")
-    if differences:
-        remedy = f"use the same options and files, remove {there} to have it made anew, or name another file"
-        raise ValueError("\n".join([what, *differences, remedy]))
+def _refuse(what: str, then: AugmentPlan, now: AugmentPlan, there: Path, names: OptionNames) -> None:
+    before, after = ({names[key]: value for key, value in (plan.options | plan.inputs).items()} for plan in (then, now))
+    remedy = f"use the same options and files, remove {there} to have it made anew, or choose another {names['output']}"
+    refuse_differences(what, before, after, remedy)

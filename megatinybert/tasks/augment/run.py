@@ -8,10 +8,8 @@ rounded: with others, candidates that are almost equally likely may change place
 from __future__ import annotations
 
 import json
-import os
-import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,28 +20,34 @@ import transformers
 from tqdm import tqdm
 
 from megatinybert import __version__
+from megatinybert.config.augment import BATCH_TOKENS, OTHER_COPIES, PUBLISHED_COPIES, AugmentOptions
 from megatinybert.corpus.tokenizer import load_tokenizer, special_ids, tokenizer_fingerprint
 from megatinybert.models.load import fingerprint_of, teacher_dtype
 from megatinybert.runtime.files import file_sha256, write_atomically
-from megatinybert.runtime.workers import in_order
+from megatinybert.runtime.progress import progress_bar
+from megatinybert.runtime.workers import in_order, usable_cores
 from megatinybert.samples.order import keyed_hash
 from megatinybert.tasks.augment.candidates import proposals
 from megatinybert.tasks.augment.chunks import Chunk, ChunkRewriter, Settings, chunks, texts_of
 from megatinybert.tasks.augment.masked_lm import load_masked_lm
-from megatinybert.tasks.augment.options import AugmentOptions, AugmentReport
-from megatinybert.tasks.augment.output import Output, Plan, plan_of, refuse_other_plan
+from megatinybert.tasks.augment.output import AugmentPlan, Output, Totals, plan_of, refuse_other_plan
 from megatinybert.tasks.augment.rewrite import SELECTED
 from megatinybert.tasks.augment.vectors import open_vectors, vectors_key
 from megatinybert.tasks.augment.words import Splitter
 from megatinybert.tasks.read import Row, Skipped, TaskFiles, open_task, read_rows
 from megatinybert.tasks.table import Task
 
-# N of the paper's authors; fewer for tasks that have many rows.
-PUBLISHED_COPIES = {"cola": 30, "mrpc": 30, "rte": 30, "sts-b": 30, "sst-2": 20, "qnli": 20, "mnli": 10, "qqp": 10}
-OTHER_COPIES = 20
-BATCH_TOKENS = {"cpu": 1024, "cuda": 32768}
-
 _WORDS_AT_ONCE = 1024  # rows split at a time, where only their words are looked for
+
+
+@dataclass(frozen=True)
+class AugmentReport:
+    """was_whole: the file was there already. seconds: of this call. messages: the first about skipped rows."""
+
+    totals: Totals
+    was_whole: bool
+    seconds: float
+    messages: Sequence[str] = ()
 
 
 def augment(options: AugmentOptions, show_progress: bool = True) -> AugmentReport:
@@ -54,22 +58,21 @@ def augment(options: AugmentOptions, show_progress: bool = True) -> AugmentRepor
     was killed. After any of them, and after a kill, the same call goes on with `resume`.
     """
     began = time.monotonic()
-    if problems := options.problems():
-        raise ValueError("\n".join(problems))
-    files = open_task(options.task, options.data_dir, options.labels, options.kind)
+    files = _open_task(options)
     settings = _settings(options, files.task)
-    splitter = Splitter(load_tokenizer(options.reader), options.segmenter)
-    output = Output(options.output, _plan(options, settings, files, _check_model(options)), options.resume)
+    splitter = Splitter(load_tokenizer(options.reader), options.segmenter, options.names["segmenter"])
+    plan = _plan(options, settings, files, _check_model(options))
+    output = Output(options.output, plan, options.resume, options.names)
     if output.finished:
         return AugmentReport(output.finished.totals, True, time.monotonic() - began)
 
-    rows = _Rows(files.task, files.train, options.skip_bad_rows)
+    rows = _Rows(files.task, files.train, options.skip_bad_rows, options.names["skip_bad_rows"])
     skipped = Skipped()
     count = rows.count(skipped)
     selected = select(count, options.rows, options.seed)
     if settings.nearest:
         _find_nearest(options, settings.nearest, rows.only(selected), splitter, show_progress)
-    workers = options.workers or (1 if settings.device.type == "cuda" else _usable_cores())
+    workers = options.workers or (1 if settings.device.type == "cuda" else usable_cores())
     written = _write_chunks(output, settings, chunks(rows, selected), workers, _bar(count, show_progress))
     meta = output.publish(
         written, int(selected.sum()), skipped.count, f"megatinybert {__version__}", time.monotonic() - began
@@ -84,9 +87,9 @@ def check_made_by(options: AugmentOptions) -> None:
     """
     made_by = plan_of(options.output)
     if made_by:
-        files = open_task(options.task, options.data_dir, options.labels, options.kind)
+        files = _open_task(options)
         plan = _plan(options, _settings(options, files.task), files, str(made_by.inputs["model"]))
-        refuse_other_plan(options.output, made_by, plan)
+        refuse_other_plan(options.output, made_by, plan, options.names)
 
 
 def select(count: int, rows: int, seed: int) -> np.ndarray:
@@ -99,25 +102,31 @@ def select(count: int, rows: int, seed: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Rows:
-    """The rows of a training file, which is read several times rather than kept in memory."""
+    """The rows of a training file, which is read several times rather than kept in memory. option: of `skip_bad`."""
 
     task: Task
     path: Path
     skip_bad: bool
+    option: str
 
     def __iter__(self) -> Iterator[Row]:
-        return read_rows(self.task, self.path, Skipped() if self.skip_bad else None)
+        return read_rows(self.task, self.path, Skipped() if self.skip_bad else None, option=self.option)
 
     def count(self, skipped: Skipped) -> int:
         """Read every row, so that a bad one shows before the long work. skipped: takes those that do not count."""
-        return sum(1 for _ in read_rows(self.task, self.path, skipped if self.skip_bad else None))
+        rows = read_rows(self.task, self.path, skipped if self.skip_bad else None, option=self.option)
+        return sum(1 for _ in rows)
 
     def only(self, selected: np.ndarray) -> Iterator[Row]:
         return (row for row, yes in zip(self, selected, strict=True) if yes)
 
 
+def _open_task(options: AugmentOptions) -> TaskFiles:
+    return open_task(options.task, options.data_dir, options.labels, options.kind, options.names)
+
+
 def _settings(options: AugmentOptions, task: Task) -> Settings:
-    device = options.choose_device()
+    device = _choose_device(options)
     return Settings(
         model=options.model,
         tokenizer=options.reader,
@@ -131,33 +140,47 @@ def _settings(options: AugmentOptions, task: Task) -> Settings:
         batch_tokens=options.batch_tokens or BATCH_TOKENS[device.type],
         device=device,
         dtype=teacher_dtype("auto", device),
+        names=options.names,
     )
+
+
+def _choose_device(options: AugmentOptions) -> torch.device:
+    there = torch.cuda.is_available()
+    if options.device == "cuda" and not there:
+        raise ValueError(f"{options.names['device']} cuda: torch sees no CUDA device here; use cpu")
+    if options.device == "auto":
+        return torch.device("cuda" if there else "cpu")
+    return torch.device(options.device)
 
 
 def _check_model(options: AugmentOptions) -> str:
     """A fingerprint of model and tokenizer. Raises ValueError where they are not what augmentation needs."""
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    model = load_masked_lm(options.model, "--model", torch.float32, torch.device("cpu"))
+    names = options.names
+    named = f"{names['model']} {options.model}"
+    model = load_masked_lm(options.model, names["model"], torch.float32, torch.device("cpu"))
     tokenizer = load_tokenizer(options.reader)
     try:
         ids = special_ids(tokenizer).vocab_size
         proposals(tokenizer)
     except ValueError as error:
-        raise ValueError(f"--model {options.model}: {error}") from error
+        raise ValueError(f"{named}: {error}") from error
     embeddings = model.config.vocab_size
     if ids > embeddings:
         raise ValueError(
-            f"--model {options.model}: its tokenizer has {ids:,} ids, the model {embeddings:,} embeddings: put the "
+            f"{named}: its tokenizer has {ids:,} ids, the model {embeddings:,} embeddings: put the "
             "tokenizer there that it was trained with"
         )
     if options.candidates >= embeddings:
-        raise ValueError(f"--candidates {options.candidates}: must be less than the {embeddings:,} tokens of --model")
+        raise ValueError(
+            f"{names['candidates']} {options.candidates}: must be less than the {embeddings:,} tokens of the model"
+        )
     return f"{fingerprint_of(model)} {tokenizer_fingerprint(tokenizer)[:16]}"
 
 
-def _plan(options: AugmentOptions, settings: Settings, files: TaskFiles, model: str) -> Plan:
-    return Plan(
+def _plan(options: AugmentOptions, settings: Settings, files: TaskFiles, model: str) -> AugmentPlan:
+    return AugmentPlan(
         options={
             "task": files.task.name,
             "labels": None if settings.labels is None else " ".join(settings.labels),
@@ -172,7 +195,7 @@ def _plan(options: AugmentOptions, settings: Settings, files: TaskFiles, model: 
         inputs={
             "data_dir": f"{files.train.name} {file_sha256(files.train)[:16]}",
             "model": model,
-            "vectors": vectors_key(options.vectors)[:16] if options.vectors else "none",
+            "vectors": vectors_key(options.vectors, options.names["vectors"])[:16] if options.vectors else "none",
         },
     )
 
@@ -184,7 +207,7 @@ def _find_nearest(
     assert options.vectors is not None
     if path.is_file():
         return
-    vectors = open_vectors(options.vectors, options.output.parent, show_progress)
+    vectors = open_vectors(options.vectors, options.output.parent, options.names["vectors"], show_progress)
     nearest = vectors.nearest(sorted(_words_of_several_pieces(rows, splitter)), options.candidates)
     write_atomically(path, json.dumps(nearest, ensure_ascii=False))
 
@@ -222,7 +245,7 @@ def _write_chunks(output: Output, settings: Settings, parts: Iterable[Chunk], wo
     with bar:
         threads = torch.get_num_threads()
         try:
-            for _, written in in_order(partial(_rewriter, settings), missing(), workers):
+            for _, written in in_order(partial(_rewriter, settings), missing(), workers, settings.names["workers"]):
                 output.keep(written)
                 bar.update(written.rows)
         finally:
@@ -236,14 +259,5 @@ def _rewriter(settings: Settings) -> ChunkRewriter:
 
 
 def _bar(rows: int, shown: bool) -> tqdm:
-    return tqdm(
-        total=rows,
-        disable=not shown,
-        mininterval=0.5 if sys.stderr.isatty() else 30,
-        bar_format="{percentage:3.0f}% |{bar:20}| {n_fmt} of {total_fmt} rows, {rate_fmt}, {remaining} left",
-        unit=" rows",
-    )
-
-
-def _usable_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    layout = "{percentage:3.0f}% |{bar:20}| {n_fmt} of {total_fmt} rows, {rate_fmt}, {remaining} left"
+    return progress_bar(rows, " rows", disable=not shown, bar_format=layout)

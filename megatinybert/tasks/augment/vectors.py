@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from megatinybert.runtime.files import publish_folder
+from megatinybert.runtime.progress import progress_bar
 
 _WORDS, _MATRIX = "words.txt", "vectors.f32"
 _DTYPE = np.dtype("<f4")
@@ -70,19 +70,19 @@ class WordVectors:
         return np.sort(best.numpy(), axis=1)
 
 
-def open_vectors(path: Path, cache: Path, show_progress: bool = False) -> WordVectors:
+def open_vectors(path: Path, cache: Path, option: str, show_progress: bool = False) -> WordVectors:
     """Open a file of word vectors: a word and its numbers a line, separated by single spaces.
 
     A first line of two whole numbers (the head of word2vec's and fastText's text format) is passed over. The file is
-    read once, into a folder of its own in `cache`; from then on the vectors are mapped from there. Raises ValueError
-    naming the line that is malformed.
+    read once, into a folder of its own in `cache`; from then on the vectors are mapped from there. option: that names
+    the file. Raises ValueError naming the line that is malformed.
     """
-    folder = cache / f"{path.name}.{vectors_key(path)[:12]}"
+    folder = cache / f"{path.name}.{vectors_key(path, option)[:12]}"
     if not folder.is_dir():
         temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
         try:
             temporary.mkdir(parents=True)
-            _convert(path, temporary, show_progress)
+            _convert(path, temporary, option, show_progress)
             publish_folder(temporary, folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -91,35 +91,35 @@ def open_vectors(path: Path, cache: Path, show_progress: bool = False) -> WordVe
     return WordVectors(words, unit.reshape(len(words), -1))
 
 
-def vectors_key(path: Path) -> str:
+def vectors_key(path: Path, option: str) -> str:
     """Tells the file from others: a hash of size, time of change and first MiB. Raises ValueError without a file."""
     try:
         status = path.stat()
         with path.open("rb") as file:
             head = file.read(1 << 20)
     except OSError as error:
-        raise ValueError(f"--vectors {path}: cannot be read: {error.strerror}") from error
+        raise ValueError(f"{option} {path}: cannot be read: {error.strerror}") from error
     return hashlib.sha256(f"{status.st_size} {status.st_mtime_ns} ".encode() + head).hexdigest()
 
 
-def _convert(path: Path, folder: Path, show_progress: bool) -> None:
+def _convert(path: Path, folder: Path, option: str, show_progress: bool) -> None:
     first = True
     with (folder / _MATRIX).open("wb") as matrix, (folder / _WORDS).open("wb") as words:
-        for block, vectors in _blocks(path, show_progress):
+        for block, vectors in _blocks(path, option, show_progress):
             words.write((b"" if first else b"\n") + b"\n".join(block))
             lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
             matrix.write((vectors / np.where(lengths > 0, lengths, 1)).astype(_DTYPE).tobytes())
             first = False
     if first:
-        raise ValueError(f"--vectors {path}: no vectors in it")
+        raise ValueError(f"{option} {path}: no vectors in it")
 
 
-def _blocks(path: Path, show_progress: bool) -> Iterator[tuple[list[bytes], np.ndarray]]:
+def _blocks(path: Path, option: str, show_progress: bool) -> Iterator[tuple[list[bytes], np.ndarray]]:
     """Words, in UTF-8, and their vectors, float64 (n, D), so many lines at a time."""
     words: list[bytes] = []
     rows: list[list[float]] = []
     width = 0
-    bar = tqdm(total=path.stat().st_size, unit="B", unit_scale=True, desc=path.name, disable=not show_progress)
+    bar = progress_bar(path.stat().st_size, "B", unit_scale=True, desc=path.name, disable=not show_progress)
     with path.open("rb") as file, bar:
         for number, line in enumerate(file, start=1):
             bar.update(len(line))
@@ -127,7 +127,7 @@ def _blocks(path: Path, show_progress: bool) -> Iterator[tuple[list[bytes], np.n
             if number == 1 and len(fields) == 2 and all(field.isdigit() for field in fields):
                 continue
             width = width or len(fields) - 1
-            word, vector = _parse(fields, width, f"--vectors {path}, line {number:,}")
+            word, vector = _parse(fields, width, f"{option} {path}, line {number:,}")
             words.append(word)
             rows.append(vector)
             if len(rows) == _ROWS_AT_ONCE:

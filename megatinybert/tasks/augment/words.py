@@ -66,12 +66,12 @@ class Splitter:
     """Splits texts as the tokenizer does: at spaces, at punctuation, and around every Chinese character.
 
     A word may be rewritten if it is made of letters and is no stop word. segmenter: "jieba" joins Chinese characters
-    to words. Raises ValueError where that package is not installed.
+    to words. option: that of the segmenter. Raises ValueError where that package is not installed.
     """
 
-    def __init__(self, tokenizer: Tokenizer, segmenter: Segmenter = "none") -> None:
+    def __init__(self, tokenizer: Tokenizer, segmenter: Segmenter, option: str) -> None:
         self._tokenizer = tokenizer
-        self._cut = _jieba() if segmenter == "jieba" else None
+        self._cut = _jieba(option) if segmenter == "jieba" else None
 
     def split(self, texts: Sequence[str]) -> list[SplitText]:
         encodings: list[Encoding] = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
@@ -127,12 +127,12 @@ def _inside_words(text: str, cut: Callable[[str], Iterable[str]]) -> set[int]:
     return inside
 
 
-def _jieba() -> Callable[[str], Iterable[str]]:
+def _jieba(option: str) -> Callable[[str], Iterable[str]]:
     try:
         import jieba  # type: ignore[import-not-found, import-untyped, unused-ignore]
     except ImportError as error:
         raise ValueError(
-            "--segmenter jieba: the package jieba is not installed: pip install jieba, or leave the option out and "
+            f"{option} jieba: the package jieba is not installed: pip install jieba, or leave the option out and "
             "every Chinese character is rewritten on its own"
         ) from error
     jieba.setLogLevel("WARNING")

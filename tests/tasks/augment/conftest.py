@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from megatinybert.tasks.augment.options import AugmentOptions
+from megatinybert.config.augment import AugmentOptions
 from tests.helpers.augment_toys import write_masked_lm
 
 

@@ -24,7 +24,7 @@ def finder(folder: Path, candidates: int = 5, batch_tokens: int = 64, **more: ob
     tokenizer = load_tokenizer(folder)
     filler = Filler(load_masked_lm(str(folder), "--model", torch.float32, CPU), 0, candidates, batch_tokens)
     settings = {"positions": 64, "nearest": None} | more
-    return CandidateFinder(tokenizer, Splitter(tokenizer), filler, **settings)  # type: ignore[arg-type]
+    return CandidateFinder(tokenizer, Splitter(tokenizer, "none", "--segmenter"), filler, **settings)  # type: ignore[arg-type]
 
 
 @torch.no_grad()
@@ -81,7 +81,8 @@ def test_a_word_of_several_pieces_is_one_mask(model: Path) -> None:
 
     tokenizer = load_tokenizer(model)
     spy = Spy(load_masked_lm(str(model), "--model", torch.float32, CPU), 0, 3, 64)
-    CandidateFinder(tokenizer, Splitter(tokenizer), spy, 64, None).find([("bbird unseen bring",)])
+    splitter = Splitter(tokenizer, "none", "--segmenter")
+    CandidateFinder(tokenizer, splitter, spy, 64, None).find([("bbird unseen bring",)])
     bird, ring = (VOCABULARY.index(word) for word in ("bbird", "bring"))
     assert asked[1].ids.tolist() == [special.cls, bird, special.mask, ring, special.sep]
     assert (asked[1].mask, asked[1].masks, asked[1].original) == (2, 1, -1)

@@ -35,7 +35,7 @@ def test_nearest_words_by_cosine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(vectors, "_QUERIES_AT_ONCE", 11)
     monkeypatch.setattr(vectors, "_ROWS_AT_ONCE", 13)
     words, numbers = random_vectors()
-    opened = open_vectors(write(tmp_path / "glove.txt", words, numbers), tmp_path)
+    opened = open_vectors(write(tmp_path / "glove.txt", words, numbers), tmp_path, "--vectors")
     asked = [f"word{number}" for number in range(0, 300, 7)]
     nearest = opened.nearest([*asked, "Word5", "unknown"], 15)
     for word in asked:
@@ -49,14 +49,14 @@ def test_nearest_words_by_cosine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_other_spellings_and_entries_of_several_words_are_no_candidates(tmp_path: Path) -> None:
     words = ["cat", "Cat", "big cat", "dog", "stone"]
     numbers = np.array([[1, 0.1], [1, 0.1], [1, 0.1], [1, 0.3], [-1, 0.2]])
-    opened = open_vectors(write(tmp_path / "glove.txt", words, numbers), tmp_path)
+    opened = open_vectors(write(tmp_path / "glove.txt", words, numbers), tmp_path, "--vectors")
     assert opened.nearest(["cat"], 3) == {"cat": ["dog"]}
     assert opened.nearest(["cat"], 99) == {"cat": ["dog", "stone"]}
 
 
 def test_the_head_of_word2vec_files_is_passed_over(tmp_path: Path) -> None:
     words, numbers = random_vectors(5, 3)
-    opened = open_vectors(write(tmp_path / "a.vec", words, numbers, head="5 3\n"), tmp_path)
+    opened = open_vectors(write(tmp_path / "a.vec", words, numbers, head="5 3\n"), tmp_path, "--vectors")
     assert opened.words == words and opened.unit.shape == (5, 3)
     assert np.allclose(opened.unit, numbers / np.linalg.norm(numbers, axis=1, keepdims=True), atol=1e-5)
 
@@ -64,14 +64,14 @@ def test_the_head_of_word2vec_files_is_passed_over(tmp_path: Path) -> None:
 def test_a_file_is_read_once_and_again_when_it_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words, numbers = random_vectors(20, 4)
     path = write(tmp_path / "glove.txt", words, numbers)
-    first = open_vectors(path, tmp_path)
+    first = open_vectors(path, tmp_path, "--vectors")
     with monkeypatch.context() as patch:
         patch.setattr(vectors, "_convert", None)
-        again = open_vectors(path, tmp_path)
+        again = open_vectors(path, tmp_path, "--vectors")
     assert again.words == first.words and (again.unit == first.unit).all() and isinstance(again.unit, np.memmap)
     write(path, words, numbers[::-1])
     os.utime(path, ns=(1, 1))
-    assert not (open_vectors(path, tmp_path).unit == first.unit).all()
+    assert not (open_vectors(path, tmp_path, "--vectors").unit == first.unit).all()
 
 
 @pytest.mark.parametrize(
@@ -81,13 +81,13 @@ def test_a_malformed_line_is_named(tmp_path: Path, line: str) -> None:
     path = tmp_path / "glove.txt"
     path.write_text(f"dog 1.0 2.0\nstone 0.5 0.5\n{line}\n")
     with pytest.raises(ValueError, match=r"glove.txt, line 3: a word and 2 finite numbers"):
-        open_vectors(path, tmp_path)
+        open_vectors(path, tmp_path, "--vectors")
     assert os.listdir(tmp_path) == ["glove.txt"], "nothing half-made is left"
 
 
 def test_files_that_are_missing_or_empty(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="--vectors .*none.txt: cannot be read"):
-        open_vectors(tmp_path / "none.txt", tmp_path)
+        open_vectors(tmp_path / "none.txt", tmp_path, "--vectors")
     (tmp_path / "empty.txt").touch()
     with pytest.raises(ValueError, match="no vectors in it"):
-        open_vectors(tmp_path / "empty.txt", tmp_path)
+        open_vectors(tmp_path / "empty.txt", tmp_path, "--vectors")

@@ -13,7 +13,7 @@ from megatinybert.tasks.augment.words import CHINESE, ENGLISH, Splitter
 
 
 def words_of(model: Path, text: str, segmenter: str = "none") -> list[str]:
-    (split,) = Splitter(load_tokenizer(model), segmenter).split([text])  # type: ignore[arg-type]
+    (split,) = Splitter(load_tokenizer(model), segmenter, "--segmenter").split([text])  # type: ignore[arg-type]
     return [split.text[word.start : word.end] for word in split.words]
 
 
@@ -33,7 +33,7 @@ def test_words_of_letters_that_are_no_stop_words(model: Path, text: str, words: 
 
 def test_a_word_knows_its_tokens(model: Path) -> None:
     tokenizer = load_tokenizer(model)
-    (split,) = Splitter(tokenizer).split(["the bbird, unseen dstone"])
+    (split,) = Splitter(tokenizer, "none", "--segmenter").split(["the bbird, unseen dstone"])
     tokens = [tokenizer.id_to_token(int(number)) for number in split.ids]
     pieces = {split.text[word.start : word.end]: tokens[word.first : word.last] for word in split.words}
     assert pieces == {"bbird": ["bbird"], "unseen": ["u", "##n", "##s", "##e", "##e", "##n"], "dstone": ["dstone"]}
@@ -49,7 +49,7 @@ def test_a_segmenter_joins_chinese_characters(model: Path, monkeypatch: pytest.M
     cuts = {"电影很好看": ["电影", "很", "好看"], "我们": ["我们"]}
     jieba.cut = lambda text: iter(cuts[text])  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "jieba", jieba)
-    (split,) = Splitter(load_tokenizer(model), "jieba").split(["bbird电影很好看。我们 天"])
+    (split,) = Splitter(load_tokenizer(model), "jieba", "--segmenter").split(["bbird电影很好看。我们 天"])
     words = {split.text[word.start : word.end]: (word.characters, word.pieces) for word in split.words}
     assert words == {"bbird": (1, 1), "电影": (2, 2), "好看": (2, 2), "天": (1, 1)}
 
@@ -57,7 +57,7 @@ def test_a_segmenter_joins_chinese_characters(model: Path, monkeypatch: pytest.M
 def test_a_missing_segmenter_is_named(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "jieba", None)
     with pytest.raises(ValueError, match="pip install jieba"):
-        Splitter(load_tokenizer(model), "jieba")
+        Splitter(load_tokenizer(model), "jieba", "--segmenter")
 
 
 def test_stop_words_are_listed_once() -> None:

@@ -1,0 +1,59 @@
+"""The schema of data_prep/build_shards.py: every option, its type, its limits and its default."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from megatinybert.config.codec import Encoding
+from megatinybert.config.flat import FilePath, FlatOptions
+from megatinybert.config.load import Program
+from megatinybert.config.schema import Count, FractionBelowOne, Index, Names, Text
+
+
+class BuildOptions(FlatOptions):
+    """From text files to token shards."""
+
+    input: Names = Field(
+        description=".txt or .jsonl files, plain, .gz or .zst, or .parquet; all such files below a folder, by name"
+    )
+    tokenizer: Text = Field(description="the teacher's: a folder with tokenizer.json or vocab.txt, or a hub name")
+    output: FilePath = Field(description="new folder of the shards")
+    workers: Index = Field(0, description="processes, which change no byte (0: one per usable core)")
+    shard_tokens: Count = Field(100_000_000, description="a shard ends with the document that reaches so many tokens")
+    validation_fraction: FractionBelowOne = Field(
+        0.01, description="share of documents held out, chosen by a hash of their text"
+    )
+    text_key: Text = Field(
+        "text", description="key of the text in the objects of a .jsonl file; column of the text of a .parquet file"
+    )
+    document: Literal["auto", "blank-line", "line"] = Field(
+        "auto", description="what parts the documents of a .txt file; auto: blank lines if its first MiB has any"
+    )
+    encoding: Encoding = Field(
+        "utf-8",
+        description="of .txt and .jsonl files: any text codec of Python's (gb18030, big5, utf-16-le, latin-1, ...); "
+        "a byte-order mark has precedence",
+    )
+    invalid_utf8: Literal["error", "replace"] = Field(
+        "error", description="what to do about bytes that are not valid in their encoding, whichever it is"
+    )
+    resume: bool = Field(False, description="continue an unfinished build")
+
+
+_USAGE = """\
+usage:
+  python data_prep/build_shards.py --input FILE_OR_FOLDER ... --tokenizer NAME_OR_FOLDER --output FOLDER [...]
+
+Turns text files into token shards (Megatron-LM's .bin/.idx files and a manifest). --input takes all words up to the
+next option; --resume needs no value. A recipe is a YAML file of any of the options below (shard_tokens: 1000000);
+those on the command line are applied over it, and VALUE null goes back to the default. Relative paths are relative
+to the working directory.
+
+  --config RECIPE.yaml          the recipe (none: command line and defaults only)
+  --print-config                print the resolved configuration, itself a valid recipe, and stop
+  --help                        print this text and stop
+"""
+
+SHARDS = Program(BuildOptions, _USAGE)

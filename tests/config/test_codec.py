@@ -1,0 +1,46 @@
+"""Names of encodings."""
+
+from __future__ import annotations
+
+import pytest
+
+from megatinybert.config.codec import codec_name
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [
+        ("utf-8", "utf-8"),
+        ("UTF8", "utf-8"),
+        ("utf-8-sig", "utf-8"),
+        ("GB18030-2000", "gb18030"),
+        ("latin-1", "iso8859-1"),
+        ("shift-jis", "shift_jis"),
+        ("utf-16", "utf-16"),
+        ("iso2022_jp", "iso2022_jp"),  # a codec with a state
+    ],
+)
+def test_a_codec_has_one_name(name: str, codec: str) -> None:
+    assert codec_name(name) == codec
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("gb1830", "gb18030"),
+        ("big-5", "big5"),
+        ("uft-8", "utf-8"),
+        ("hex", None),  # bytes to bytes
+        ("rot13", None),  # text to text
+        ("punycode", None),  # not for text in pieces
+        ("idna", None),
+        ("undefined", None),
+        ("a\0b", None),
+        ("", None),
+    ],
+)
+def test_what_is_no_text_codec_is_refused(name: str, nearest: str | None) -> None:
+    with pytest.raises(ValueError) as raised:
+        codec_name(name)
+    hint = f": did you mean {nearest}?" if nearest else ""
+    assert str(raised.value) == f"Python has no such text codec{hint}"
