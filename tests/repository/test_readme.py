@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from megatinybert.config.augment import AUGMENT
 from megatinybert.config.load import GENERAL as GENERAL_PROGRAM
 from megatinybert.config.schema import STUDENTS_FOLDER, shipped_students
+from megatinybert.config.shards import SHARDS
 from megatinybert.config.task import TASK as TASK_PROGRAM
 from tests.helpers.pages import DOCS, PAGES, README, blocks, first_names, prose, section, table_rows, written_files
 from tests.helpers.toys import REPOSITORY, environment, metrics
@@ -93,7 +95,7 @@ def known_options() -> set[str]:
         *(REPOSITORY / "megatinybert" / "config").glob("*.py"),
     ]
     texts = [help_text, *(path.read_text() for path in ours)]
-    named = [name for program in (GENERAL_PROGRAM, TASK_PROGRAM) for name in options_of(program)]
+    named = [name for program in (GENERAL_PROGRAM, TASK_PROGRAM, SHARDS, AUGMENT) for name in options_of(program)]
     return {f"--{name}" for name in named} | set(re.findall(r"--[a-zA-Z][\w-]*", " ".join(texts)))
 
 
