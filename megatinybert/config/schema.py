@@ -114,7 +114,7 @@ class StudentConfig(Section):
         0.0, description="dropout of attention weights; above 0, CPU attention is several times slower"
     )
     layer_norm: Literal["auto", "torch", "apex"] = Field(
-        "auto", description="whose LayerNorm kernels; auto: torch, or NVIDIA apex where it is there and measures faster"
+        "auto", description="whose LayerNorm kernels: torch, or NVIDIA apex; auto: torch"
     )
 
     @field_validator("config")
@@ -161,7 +161,7 @@ class UpdateConfig(Section):
     implementation: Literal["auto", "torch", "apex", "deepspeed"] = Field(
         "auto",
         description="whose AdamW kernels: torch, NVIDIA apex, or DeepSpeed (compiled at the first use); auto: torch, or"
-        " apex where it is there and measures faster",
+        " DeepSpeed where its file offloads the optimizer",
     )
     betas: tuple[FractionBelowOne, FractionBelowOne] = Field(
         (0.9, 0.999), description="decay of AdamW's two running means"

@@ -35,7 +35,7 @@ def settle_choices(stage: Stage, start: Start, settings: DeepSpeedSettings, rank
     All ranks call it, before the engine has the trainee.
     """
     config, micro_batch, global_batch = stage.config, stage.micro_batch, stage.config.run.global_batch
-    choices = choose_implementations(config, settings, stage.trainee, micro_batch * stage.length, world, start.recorded)
+    choices = choose_implementations(config, settings, start.recorded)
     _, batch = next(iter(rank_micro_batches(stage.data, 0, global_batch, micro_batch, world)))
     passes = (stage.max_steps - start.first_step) * global_batch // (micro_batch * ranks)
     choice = choose_compilation(
