@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import math
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from torch.utils.tensorboard import SummaryWriter
-from tqdm import tqdm
 
 from megatinybert.runtime.files import write_atomically
+from megatinybert.runtime.progress import progress_bar
 from megatinybert.tracking.measurements import TRAINING, place_of
 
 # Of TensorBoard's custom scalars: {category: {chart: patterns of its tags}}, in the order of the page.
@@ -38,18 +37,9 @@ class Monitor:
         # Those that are there are opened at once: only that drops what they hold of later steps.
         for name in {TRAINING, *(folder.name for folder in self._folder.glob("*/"))}:
             self._writer(name)
-        # Where nobody watches a terminal, a line every half minute instead of a redrawn bar.
-        interval = 0.5 if sys.stderr.isatty() else 30.0
         # smoothing 0: the time left is told from the mean of the steps so far, with the pauses between them.
-        self._bar = tqdm(
-            total=max_steps,
-            initial=first_step,
-            unit="step",
-            desc=title,
-            dynamic_ncols=True,
-            mininterval=interval,
-            miniters=1,
-            smoothing=0,
+        self._bar = progress_bar(
+            max_steps, "step", initial=first_step, desc=title, dynamic_ncols=True, miniters=1, smoothing=0
         )
         self._clock_runs = False
 
