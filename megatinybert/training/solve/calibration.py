@@ -1,0 +1,88 @@
+"""The tokens that a student is solved on: the run's first micro batches, shared out among the ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from megatinybert.models.capture import padding_mask
+from megatinybert.runtime.dist import World
+from megatinybert.samples.batches import TrainingData, as_tensors
+
+_HELD_OUT_EVERY = 8  # batches: of each eight, the ridges are chosen on one
+_CACHED_BYTES = 1 << 30  # of hidden states on one rank; those of more tokens are computed again in each pass
+
+
+@dataclass
+class Batch:
+    """Rows of both models' inputs. states: what is kept of hidden states, by name.
+
+    held_out: whether ridges are chosen on it, in place of fitted.
+    """
+
+    inputs: dict[str, Tensor]
+    held_out: bool
+    states: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def mask_BS(self) -> Tensor | None:
+        return padding_mask(self.inputs)
+
+
+class Calibration:
+    """This rank's batches, as often as they are asked for: `tokens` of all ranks together, in whole batches.
+
+    The same for any number of ranks: batch i is the i-th of the run, and rank r takes batches r, r + ranks, ...
+    """
+
+    def __init__(self, data: TrainingData, tokens: int, length: int, micro_batch: int, world: World) -> None:
+        """length: tokens of a row."""
+        batches = -(-tokens // (length * micro_batch))
+        available = max(data.samples // micro_batch, 1)
+        self.count = min(batches, available)
+        self.passes = 0
+        self._data, self._micro_batch, self._world = data, min(micro_batch, data.samples), world
+        self._kept: dict[int, Batch] = {}
+        self._bytes = 0
+
+    def __iter__(self) -> Iterator[Batch]:
+        self.passes += 1
+        for index in range(self._world.rank, self.count, self._world.size):
+            yield self._kept.get(index) or self._open(index)
+
+    def keep(self, batch: Batch, name: str, states: Tensor) -> None:
+        """Remember states of a batch for later passes, as long as there is room."""
+        before = batch.states.pop(name, None)
+        self._bytes -= _size(before)
+        if self._bytes + _size(states) <= _CACHED_BYTES:
+            batch.states[name] = states
+            self._bytes += _size(states)
+
+    def _open(self, index: int) -> Batch:
+        positions = index * self._micro_batch + np.arange(self._micro_batch, dtype=np.int64)
+        inputs = as_tensors(self._data.batch(positions), self._world.device)
+        batch = Batch(inputs, held_out=self.count > 1 and index % _HELD_OUT_EVERY == _HELD_OUT_EVERY - 1)
+        if self._bytes < _CACHED_BYTES:
+            self._kept[index] = batch
+        return batch
+
+
+def _size(states: Tensor | None) -> int:
+    return 0 if states is None else states.numel() * states.element_size()
+
+
+@torch.no_grad()
+def embed(embeddings: Any, batch: Batch) -> Tensor:
+    """What BertEmbeddings give for a batch before their LayerNorm: (B, S, D)."""
+    ids = batch.inputs["input_ids"]
+    segments = batch.inputs.get("token_type_ids", torch.zeros_like(ids))
+    positions = batch.inputs.get("position_ids")
+    if positions is None:
+        positions = torch.arange(ids.shape[1], device=ids.device)[None]
+    tables = (embeddings.word_embeddings, embeddings.position_embeddings)
+    return tables[0](ids) + tables[1](positions) + embeddings.token_type_embeddings(segments)
