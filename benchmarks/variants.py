@@ -33,7 +33,8 @@ from megatinybert.runtime.stopwatch import Stopwatch
 from megatinybert.runtime.trainees import Trainees
 from megatinybert.samples.windows import TokenStream, Windows
 from megatinybert.tracking.flops import forward_flops, training_flops
-from megatinybert.training.engine import build_engine, micro_batches_ahead, rank_micro_batches, train_step
+from megatinybert.training.engine import build_engine
+from megatinybert.training.step import micro_batches_ahead, rank_micro_batches, train_step
 from megatinybert.training.trainee import Trainee, build_trainee
 
 LossFunction = Callable[[BertModel, TinyBert, BertModel, dict[str, Tensor]], Tensor]

@@ -10,7 +10,7 @@ from megatinybert.programs.start import run_program
 
 def main() -> None:
     """Exit code 2 for a user's mistake, 1 for a run that had to stop."""
-    run_program(read_arguments, "megatinybert.programs.actions.run_task")
+    run_program(read_arguments, "megatinybert.programs.task_actions.run_task")
 
 
 def read_arguments(argv: list[str]) -> tuple[str, TaskConfig]:

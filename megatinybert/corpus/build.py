@@ -25,7 +25,7 @@ from megatinybert.corpus.progress import BuildPlan, Collector, Progress, open_ou
 from megatinybert.corpus.sources import Source, check_unchanged, find_sources
 from megatinybert.corpus.tokenizer import SpecialIds, load_tokenizer, special_ids, tokenizer_fingerprint
 from megatinybert.runtime.files import file_lock, write_atomically
-from megatinybert.runtime.progress import progress_bar
+from megatinybert.runtime.progress_bar import progress_bar
 from megatinybert.runtime.workers import usable_cores
 
 BLOCK_BYTES = 1 << 20

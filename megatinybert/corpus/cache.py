@@ -22,7 +22,7 @@ from megatinybert.corpus.shards import open_corpus
 from megatinybert.corpus.sources import Source, check_unchanged, find_sources
 from megatinybert.corpus.tokenizer import load_tokenizer, tokenizer_fingerprint
 from megatinybert.runtime.files import file_lock
-from megatinybert.runtime.progress import progress_bar
+from megatinybert.runtime.progress_bar import progress_bar
 
 _CHUNK = 1 << 20
 

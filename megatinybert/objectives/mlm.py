@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from megatinybert.models.capture import Features
 from megatinybert.objectives.base import Objective, Term
-from megatinybert.objectives.labels import widen
+from megatinybert.objectives.label_loss import widen
 from megatinybert.samples.masking import IGNORED
 
 

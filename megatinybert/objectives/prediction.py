@@ -6,7 +6,7 @@ from torch import Tensor
 
 from megatinybert.models.capture import Features
 from megatinybert.objectives.base import Objective, Term
-from megatinybert.objectives.labels import label_loss, widen
+from megatinybert.objectives.label_loss import label_loss, widen
 
 
 class PredictionLoss(Objective):

@@ -1,12 +1,40 @@
-"""General distillation, as launch/general.sh starts it."""
+"""General distillation: opened and described as a `Stage`, which the doctor looks at too, and run."""
 
 from __future__ import annotations
 
-from megatinybert.config.general import GeneralConfig
-from megatinybert.programs.prepare import prepare
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import transformers
+from transformers import BertConfig
+
+from megatinybert.config.deepspeed import DeepSpeedSettings
+from megatinybert.config.general import DataConfig, GeneralConfig
+from megatinybert.corpus.cache import shard_text
+from megatinybert.corpus.shards import open_corpus
+from megatinybert.models.initialize import STUDENT_FOLDER
+from megatinybert.models.load import teacher_dtype
+from megatinybert.programs.open_models import Models, Reader, taught_models, tokenizer_name, untaught_models
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Findings
-from megatinybert.training.run import run_stage
+from megatinybert.runtime.trainees import Trainees
+from megatinybert.samples.batches import HeldOutData, TrainingData
+from megatinybert.samples.masking import Masked, MaskedHeldOut, Masking
+from megatinybert.samples.mixture import Mixture
+from megatinybert.samples.open import HeldOut, Samples, data_identity, open_windows
+from megatinybert.samples.position_skips import Skipping, Skips
+from megatinybert.tracking.attention_maps import AttentionPictures, drawing_interval
+from megatinybert.training.checkpoint import Best
+from megatinybert.training.checks import check_corpus, check_token_ids
+from megatinybert.training.export import export_objective, export_student
+from megatinybert.training.first_weights import OBJECTIVE_FILE, trained_positions
+from megatinybert.training.held_out import beside_losses, held_out
+from megatinybert.training.model_card import Provenance, write_card
+from megatinybert.training.run import Ready, check_machine, check_settings, facts_of, get_ready, run_stage
+from megatinybert.training.stage import Facts, Stage
+from megatinybert.training.trainee import Trainee
 
 
 def distil(config: GeneralConfig, world: World) -> None:
@@ -15,4 +43,204 @@ def distil(config: GeneralConfig, world: World) -> None:
     Raises ValueError listing whatever does not fit together, before the first step; `loop.NonFiniteLoss` later.
     """
     findings = Findings()
-    run_stage(prepare(config, world, findings), findings, world)
+    run_stage(open_stage(config, world, findings), findings, world)
+
+
+def open_stage(config: GeneralConfig, world: World, findings: Findings) -> Stage | None:
+    """Open what `config` names. What is found is added to `findings`; None where some of it is a failure.
+
+    Whatever can be looked at without the things that failed is looked at, so that all mistakes are told at once.
+    """
+    check_machine(Path(config.run.output_dir), world, findings)
+    taught, wanted = config.objective.name != "mlm", config.teacher
+    dtype = teacher_dtype(wanted.dtype, world.device, wanted.quantize) if taught else None
+    settings = check_settings(config, dtype, wanted.quantize, world, findings)
+    tokenizer = findings.attempt("tokenizer", tokenizer_name, config) or ""
+    models = (taught_models if taught else untaught_models)(config, tokenizer, world, findings)
+    # Last, since to make shards of text may take long; called by all ranks, whatever they have found.
+    sources = findings.attempt("text", _with_shards, config, tokenizer, world, findings)
+    text = _open_data(config, sources, models, findings)
+    if not (settings and models.reader and models.trainee and text and (models.teacher or not taught)):
+        return None
+    windows, held_out_windows = text
+    max_steps = config.run.max_steps or math.ceil(config.run.epochs * windows.samples / config.run.global_batch)
+    findings.add(*check_corpus(config, windows, held_out_windows, max_steps))
+    data = _skipping(config, windows, models, findings)
+    if data is None:
+        return None
+    return _describe(config, settings, models, models.reader, tokenizer, text, data, max_steps, world)
+
+
+def look(config: GeneralConfig, world: World, findings: Findings) -> Ready | None:
+    """All that a run finds at its start, without the run; None where something forbids it."""
+    stage = open_stage(config, world, findings)
+    return get_ready(stage, facts_of(stage, world), world, findings) if stage else None
+
+
+def silence_transformers() -> None:
+    """Its notices tell of the heads we drop on purpose; weights that are missing we refuse ourselves."""
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+
+
+def facts_of_data(config: GeneralConfig, windows: Samples) -> Facts:
+    """What decides the result of a general distillation beside what decides that of any run."""
+    facts: dict[str, Any] = {
+        "corpus": data_identity(windows),
+        "teacher.quantize": config.teacher.quantize,
+        "data.sequence_length": config.data.sequence_length,
+        "data.pair_probability": config.data.pair_probability,
+        "data.position_skips": config.data.position_skips,
+        "data.shuffle_block": config.data.shuffle_block,
+        "objective": config.objective.model_dump(mode="json"),
+    }
+    if config.objective.name == "mlm":
+        facts["objective"] = {"name": "mlm", **config.mlm.model_dump(mode="json")}
+    return facts
+
+
+@dataclass(frozen=True)
+class GeneralStudent:
+    """What general distillation leaves: the student with its card, and what its objective learnt.
+
+    teacher: configuration of the whole one; None of an objective without a teacher. positions: that the windows reach.
+    windows: of one epoch. steps: of the run.
+    """
+
+    config: GeneralConfig
+    trainee: Trainee
+    teacher: BertConfig | None
+    tokenizer: str
+    positions: int
+    windows: int
+    steps: int
+
+    @property
+    def path(self) -> Path:
+        return Path(self.config.run.output_dir) / STUDENT_FOLDER
+
+    def is_made(self, facts: Facts) -> bool:
+        """Never: the checkpoint says how far the run is, and to export once more costs little."""
+        return False
+
+    def make(self, trainees: Trainees, best: Best | None, facts: Facts, world: World) -> None:
+        config, shape = self.config, self.trainee.student.config
+        reached = self.positions if config.data.position_skips else config.data.sequence_length
+        trained = trained_positions(config.student.init, reached, shape.max_position_embeddings)
+        output = Path(config.run.output_dir)
+        export_objective(trainees.only, output / OBJECTIVE_FILE, config.objective, trained, world)
+        export_student(trainees.only, self.path, self.tokenizer, world)
+        if world.is_main:
+            write_card(output, Provenance(config, self.teacher, shape, self.steps, self.windows))
+
+
+def _describe(
+    config: GeneralConfig,
+    settings: DeepSpeedSettings,
+    models: Models,
+    reader: Reader,
+    tokenizer: str,
+    text: tuple[Samples, HeldOut],
+    data: TrainingData,
+    max_steps: int,
+    world: World,
+) -> Stage:
+    """data: the windows as they are trained on, before any of their tokens are masked."""
+    windows, held_out_windows = text
+    teacher, trainee = models.teacher, models.trainee
+    assert trainee is not None
+    rows: HeldOutData = held_out_windows
+    if teacher is None:
+        masking = Masking(reader.tokenizer, config.run.seed, config.mlm.probability)
+        data, rows = Masked(data, masking), MaskedHeldOut(held_out_windows, masking)
+    micro_batch = settings.raw["train_micro_batch_size_per_gpu"]
+
+    def measure(trainees: Trainees, world: World) -> dict[str, float]:
+        return held_out(trainees, teacher, rows, micro_batch, world)
+
+    pictures = None
+    if models.maps and teacher:
+        interval = drawing_interval(config.monitor, config.run.held_out_interval, max_steps)
+        pictures = AttentionPictures(models.maps, teacher, rows, tokenizer, world, interval)
+    product = GeneralStudent(
+        config, trainee, models.teacher_config, tokenizer, models.positions, windows.samples, max_steps
+    )
+    return Stage(
+        name="distil" if teacher else config.objective.name,
+        config=config,
+        settings=settings,
+        trainee=trainee,
+        teacher=teacher,
+        tokenizer=tokenizer,
+        data=data,
+        length=config.data.sequence_length,
+        max_steps=max_steps,
+        decides=facts_of_data(config, windows),
+        measure=measure,
+        measured=beside_losses(teacher),
+        product=product,
+        pictures=pictures,
+        about=_about(config, models, windows, held_out_windows, max_steps),
+        recipe=config,
+    )
+
+
+def _about(config: GeneralConfig, models: Models, windows: Samples, held_out: HeldOut, max_steps: int) -> list[str]:
+    """What runs, for the person who started it."""
+    lines = []
+    if models.teacher and models.teacher_config and models.trainee:
+        dtype = str(models.teacher.model.dtype).removeprefix("torch.")
+        if models.teacher.quantize != "none":
+            dtype += f", products in {models.teacher.quantize}"
+        depth = f"{models.trainee.objective.teacher_layers} of {models.teacher_config.num_hidden_layers} layers"
+        lines = [f"teacher {config.teacher.model}: {depth} in {dtype}"]
+    drawn = max_steps * config.run.global_batch
+    mixture = windows.lines(drawn) if isinstance(windows, Mixture) else []
+    return [
+        *lines,
+        f"data: {windows.samples:,} windows of {config.data.sequence_length} tokens; held out: "
+        f"{len(held_out.sample_ids):,} windows ({held_out.origin})",
+        *(f"data: {line}" for line in mixture),
+    ]
+
+
+def _with_shards(config: GeneralConfig, tokenizer: str, world: World, findings: Findings) -> DataConfig | None:
+    """`config.data` with its text made into shards by rank 0; None where rank 0 has found a failure. Collective."""
+    data = config.data
+    if data.text is None:
+        return data
+    folders = world.first(lambda: None if findings.failed else shard_text(data, tokenizer))
+    for folder in folders or []:
+        if not Path(folder).is_dir():
+            raise ValueError(
+                f"--data.cache {data.cache} is not the same folder for all ranks ({folder} is missing here): name one "
+                "on a file system that all machines share"
+            )
+    return data.model_copy(update={"shards": folders}) if folders else None
+
+
+def _open_data(
+    config: GeneralConfig, sources: DataConfig | None, models: Models, findings: Findings
+) -> tuple[Samples, HeldOut] | None:
+    """sources: `config.data` with shards."""
+    reader, whole, trainee = models.reader, models.whole, models.trainee
+    if not (sources and reader and whole):
+        for path in config.data.shards or []:
+            findings.attempt("shards", open_corpus, path)
+        return None
+    segments = min(whole.type_vocab_size, (trainee.student.config if trainee else whole).type_vocab_size)
+    pairs = config.data.pair_probability if segments > 1 else 0.0
+    seed, special, fingerprint = config.run.seed, reader.special, reader.fingerprint
+    data = findings.attempt("shards", open_windows, sources, seed, special, whole.vocab_size, fingerprint, pairs)
+    sampled = findings.attempt("shards", check_token_ids, data[0]) if data else None
+    findings.add(*([sampled] if sampled else []))
+    return data
+
+
+def _skipping(config: GeneralConfig, windows: Samples, models: Models, findings: Findings) -> TrainingData | None:
+    """The windows, some with positions that skip ahead where that is asked for; None where there is nowhere to."""
+    share, length = config.data.position_skips, config.data.sequence_length
+    if not share:
+        return windows
+    skips = findings.attempt("positions", Skips, config.run.seed, share, length, models.positions)
+    return Skipping(windows, skips) if skips else None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from megatinybert.config.general import GeneralConfig
 from megatinybert.runtime.findings import Finding, Findings
-from megatinybert.runtime.table import format_table
+from megatinybert.runtime.text_table import format_table
 
 if TYPE_CHECKING:
     from megatinybert.programs.estimate import Estimate
@@ -23,8 +23,8 @@ def examine(config: GeneralConfig, ranks: int | None, burst: bool, world: World,
     """Look, and print what is found. world: this process alone. began: its start, by time.perf_counter."""
     from deepspeed.accelerator import get_accelerator
 
+    from megatinybert.programs.distil import look, silence_transformers
     from megatinybert.programs.estimate import estimate
-    from megatinybert.programs.prepare import look, silence_transformers
     from megatinybert.runtime.dist import World
     from megatinybert.training.checks import check_accelerator, check_apex
 

@@ -16,10 +16,11 @@ from megatinybert.runtime.trainees import Trainees
 from megatinybert.training import checkpoint
 from megatinybert.training.compile_choice import settle_choices
 from megatinybert.training.disk import nearest_existing
-from megatinybert.training.engine import build_engine, micro_batches_ahead, train_step
+from megatinybert.training.engine import build_engine
 from megatinybert.training.run import STUDENT, Ready
 from megatinybert.training.schedule import learning_rate
 from megatinybert.training.stage import Stage
+from megatinybert.training.step import micro_batches_ahead, train_step
 
 _WARM_UP_STEPS = 2
 _FEWEST_STEPS, _MOST_STEPS = 4, 200

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from megatinybert.runtime.files import write_atomically
-from megatinybert.runtime.table import format_table
+from megatinybert.runtime.text_table import format_table
 from megatinybert.tracking import curves
 from megatinybert.tracking.figures import save_picture
 from megatinybert.tracking.measurements import ACCURACY, BESIDE_LOSSES, PROBE

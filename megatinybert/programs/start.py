@@ -40,7 +40,7 @@ def run_program(read: Callable[[list[str]], Any], work: str) -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
 
-    from megatinybert.programs.prepare import silence_transformers
+    from megatinybert.programs.distil import silence_transformers
     from megatinybert.training.loop import NonFiniteLoss
 
     silence_transformers()

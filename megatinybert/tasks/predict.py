@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from megatinybert.models.capture import MODEL_INPUTS
 from megatinybert.models.head_logits import head_logits
 from megatinybert.runtime.files import publish_file
-from megatinybert.runtime.progress import progress_bar
+from megatinybert.runtime.progress_bar import progress_bar
 from megatinybert.tasks.read import Row
 from megatinybert.tasks.rows import EncodedRows
 from megatinybert.tasks.table import Task

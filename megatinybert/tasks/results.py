@@ -11,7 +11,7 @@ from typing import Any
 
 from megatinybert.models.load import Size
 from megatinybert.runtime.files import write_atomically
-from megatinybert.runtime.table import format_table
+from megatinybert.runtime.text_table import format_table
 from megatinybert.tasks.latency import Latency
 
 TEACHER, STUDENT = "teacher", "student"

@@ -11,7 +11,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from megatinybert.corpus.tokenizer import SpecialIds
-from megatinybert.runtime.progress import progress_bar
+from megatinybert.runtime.progress_bar import progress_bar
 from megatinybert.samples.order import SampleOrder, Stream, keyed_hash, permute
 from megatinybert.tasks.read import Row
 

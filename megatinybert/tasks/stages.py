@@ -18,7 +18,7 @@ from megatinybert.config.task import StageConfig
 from megatinybert.models.configuration import read_bert_config
 from megatinybert.models.load import Teacher, build_student, fingerprint_of, load_teacher, teacher_dtype
 from megatinybert.models.masked_lm import build_mlm_model
-from megatinybert.objectives.labels import LabelLoss
+from megatinybert.objectives.label_loss import LabelLoss
 from megatinybert.objectives.mlm import Mlm
 from megatinybert.objectives.prediction import PredictionLoss
 from megatinybert.objectives.tinybert import TinyBert

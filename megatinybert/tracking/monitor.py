@@ -12,7 +12,7 @@ import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
 from megatinybert.runtime.files import write_atomically
-from megatinybert.runtime.progress import progress_bar
+from megatinybert.runtime.progress_bar import progress_bar
 from megatinybert.tracking.measurements import TRAINING, place_of
 
 # Of TensorBoard's custom scalars: {category: {chart: patterns of its tags}}, in the order of the page.

@@ -18,9 +18,10 @@ from megatinybert.models.load import Teacher
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.stopwatch import seconds_of
 from megatinybert.training.choices import COMPILE, Choice, Choices, choose_implementations, settled
-from megatinybert.training.engine import rank_micro_batches, trial_of, try_batch
+from megatinybert.training.engine import trial_of, try_batch
 from megatinybert.training.resume import Start
 from megatinybert.training.stage import Stage
+from megatinybert.training.step import rank_micro_batches
 from megatinybert.training.trainee import Trainee
 
 # Compiling takes a minute or two the first time, so it is not tried in a run of less; and it must be this much faster.

@@ -1,12 +1,9 @@
-"""One training step, and the DeepSpeed engine it drives. General and task distillation share both."""
+"""The DeepSpeed engine of a trainee, and a trial of its first batch before anything depends on it."""
 
 from __future__ import annotations
 
 import contextlib
 import copy
-import itertools
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 import deepspeed
 import numpy as np
@@ -18,98 +15,12 @@ from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.config.schema import OptimizerConfig
 from megatinybert.models.layer_norm import use_apex_layer_norm
 from megatinybert.models.load import Teacher
-from megatinybert.runtime.dist import World
-from megatinybert.runtime.stopwatch import Stopwatch
-from megatinybert.runtime.trainees import Trainees
-from megatinybert.samples.batches import TrainingData, as_tensors
-from megatinybert.samples.order import Stream, keyed_hash
-from megatinybert.samples.prefetch import one_ahead
 from megatinybert.training.choices import TORCH, Choices
 from megatinybert.training.optimizers import build_optimizer, parameter_groups, updates_on_cpu
 from megatinybert.training.trainee import Trainee
 
 # What --deepspeed makes of the student's weights; under "bf16-autocast" they stay float32.
 _WEIGHTS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "bf16-autocast": torch.float32}
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """What one step tells of one trainee, still on the device: reading it is the caller's choice of when to wait.
-
-    losses: float32 (1 + T,), the total and the unweighted terms, mean over this rank's micro batches.
-    gradient_norm: of the averaged gradient of all ranks, before clipping.
-    """
-
-    losses: Tensor
-    gradient_norm: Tensor | float
-
-
-def train_step(
-    trainees: Trainees,
-    teacher: Teacher | None,
-    micro_batches: Iterable[tuple[int, dict[str, Tensor]]],
-    step: int,
-    seed: int,
-    learning_rate: float,
-    watch: Stopwatch | None = None,
-) -> dict[str, StepResult]:
-    """One optimizer step of every trainee, from one teacher pass for each micro batch, where there is a teacher.
-
-    micro_batches: this rank's share of the global batch, each with its index in the global batch; as many as the
-    engines accumulate over. Dropout depends on (seed, step, index, trainee) alone: ranks and resuming do not change it.
-    watch: gets the time of "data", "teacher", "student", "objective" and "optimizer".
-    """
-    losses: dict[str, list[Tensor]] = {name: [] for name in trainees}
-    norms: dict[str, Tensor] = {}
-    watch = watch or Stopwatch(torch.device("cpu"))  # one that nobody reads
-    watch.start()
-    for engine in trainees.values():
-        for group in engine.optimizer.param_groups:
-            group["lr"] = learning_rate
-    for index, batch in micro_batches:
-        watch.lap("data")
-        features = teacher.features(batch) if teacher else None
-        watch.lap("teacher")
-        for number, (name, engine) in enumerate(trainees.items()):
-            torch.manual_seed(int(keyed_hash(seed, step, index, number, Stream.DROPOUT) >> np.uint64(1)))
-            total, values, _ = engine(batch, features, watch)  # laps of student and objective
-            engine.backward(total)  # a lap of the objective
-            watch.lap("student")
-            if engine.zero_optimization_stage() == 0 and engine.is_gradient_accumulation_boundary():
-                norms[name] = _gradient_norm(engine)
-            engine.step()
-            watch.lap("optimizer")
-            losses[name].append(values)
-    return {
-        name: StepResult(torch.stack(losses[name]).mean(dim=0), norms.get(name, engine.get_global_grad_norm()))
-        for name, engine in trainees.items()
-    }
-
-
-def rank_micro_batches(
-    data: TrainingData, step: int, global_batch: int, micro_batch: int, world: World
-) -> Iterator[tuple[int, dict[str, Tensor]]]:
-    """The micro batches of a step that are this rank's: rank, rank + world size, ..."""
-    for index, batch in _rank_batches(data, step, global_batch, micro_batch, world):
-        yield index, as_tensors(batch, world.device)
-
-
-def micro_batches_ahead(
-    data: TrainingData, steps: range, global_batch: int, micro_batch: int, world: World
-) -> Iterator[Iterator[tuple[int, dict[str, Tensor]]]]:
-    """`rank_micro_batches` of one step after the other, each made while the one before is trained on."""
-    made = one_ahead(batch for step in steps for batch in _rank_batches(data, step, global_batch, micro_batch, world))
-    placed = ((index, as_tensors(batch, world.device)) for index, batch in made)
-    for _ in steps:
-        yield itertools.islice(placed, global_batch // (micro_batch * world.size))
-
-
-def _rank_batches(
-    data: TrainingData, step: int, global_batch: int, micro_batch: int, world: World
-) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-    first = step * global_batch
-    for index in range(world.rank, global_batch // micro_batch, world.size):
-        yield index, data.batch(first + index * micro_batch + np.arange(micro_batch, dtype=np.int64))
 
 
 def build_engine(
@@ -186,14 +97,3 @@ def autocast(settings: DeepSpeedSettings, device: torch.device) -> contextlib.Ab
 def arithmetic_dtype(engine: DeepSpeedEngine) -> torch.dtype:
     """What the student's matrix products are computed in."""
     return engine.torch_autocast_dtype() if engine.torch_autocast_enabled() else engine.get_data_types()[0]
-
-
-def loss_scale(engine: DeepSpeedEngine) -> float:
-    """The factor DeepSpeed multiplies the loss by in fp16; 1 in other modes."""
-    return float(engine.optimizer.cur_scale) if engine.fp16_enabled() else 1.0
-
-
-def _gradient_norm(engine: DeepSpeedEngine) -> Tensor:
-    """Of the averaged gradients, after the last backward: DeepSpeed keeps no norm at stage 0."""
-    gradients = [p.grad for p in engine.module.parameters() if p.grad is not None]
-    return torch.nn.utils.get_total_norm(gradients)

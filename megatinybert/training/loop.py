@@ -21,12 +21,13 @@ from megatinybert.runtime.trainees import Trainees
 from megatinybert.tracking.flops import Part, StepWork
 from megatinybert.tracking.measurements import tag_prefix
 from megatinybert.tracking.monitor import Monitor
-from megatinybert.tracking.panel import hardware_text, layout
+from megatinybert.tracking.tensorboard_layout import hardware_text, layout
 from megatinybert.training import checkpoint
 from megatinybert.training.checkpoint import Best
-from megatinybert.training.engine import StepResult, arithmetic_dtype, loss_scale, micro_batches_ahead, train_step
+from megatinybert.training.engine import arithmetic_dtype
 from megatinybert.training.schedule import learning_rate
 from megatinybert.training.stage import Facts, Stage
+from megatinybert.training.step import StepResult, loss_scale, micro_batches_ahead, train_step
 
 
 class NonFiniteLoss(RuntimeError):

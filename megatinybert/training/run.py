@@ -24,19 +24,20 @@ from megatinybert.runtime.findings import Finding, Findings
 from megatinybert.runtime.trainees import Trainees
 from megatinybert.runtime.versions import check_versions
 from megatinybert.tracking.monitor import Monitor
-from megatinybert.tracking.panel import config_text
+from megatinybert.tracking.tensorboard_layout import config_text
 from megatinybert.training import checkpoint
 from megatinybert.training.checkpoint import Best
 from megatinybert.training.checks import check_precision, check_schedule, check_threads
 from megatinybert.training.choices import Choices, check_choices
 from megatinybert.training.compile_choice import settle_choices
 from megatinybert.training.disk import check_disk, check_output_folder
-from megatinybert.training.engine import build_engine, dry_batch, rank_micro_batches
+from megatinybert.training.engine import build_engine, dry_batch
 from megatinybert.training.export import export_student
 from megatinybert.training.loop import Run, fit
 from megatinybert.training.record import write_config
 from megatinybert.training.resume import Start, starting_point, training_facts
 from megatinybert.training.stage import Facts, Stage
+from megatinybert.training.step import rank_micro_batches
 
 STUDENT = "student"  # the name of the one trainee
 

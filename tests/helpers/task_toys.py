@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import BertForSequenceClassification, BertTokenizerFast
 
-from megatinybert.programs.actions import run_task
+from megatinybert.programs.task_actions import run_task
 from megatinybert.runtime.dist import World
 from megatinybert.task import read_arguments
 from tests.helpers.toys import bert_config, write_student_shape

@@ -12,8 +12,8 @@ import pytest
 
 from megatinybert.config.load import load_config
 from megatinybert.programs import estimate
+from megatinybert.programs.distil import look
 from megatinybert.programs.doctor import examine
-from megatinybert.programs.prepare import look
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Findings
 from megatinybert.training.run import Ready

@@ -21,9 +21,8 @@ from megatinybert.models.capture import run_captured
 from megatinybert.models.configuration import read_bert_config
 from megatinybert.models.masked_lm import build_mlm_model, has_mlm_head
 from megatinybert.programs import report
-from megatinybert.programs.distil import distil
+from megatinybert.programs.distil import distil, look
 from megatinybert.programs.estimate import estimate
-from megatinybert.programs.prepare import look
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Findings
 from tests.helpers.processes import GENERAL, kill_at_step, start

@@ -11,7 +11,7 @@ import torch
 
 from megatinybert.runtime.dist import World
 from megatinybert.samples.prefetch import one_ahead
-from megatinybert.training.engine import micro_batches_ahead, rank_micro_batches
+from megatinybert.training.step import micro_batches_ahead, rank_micro_batches
 
 WAIT = 20.0  # seconds that nothing here should take
 

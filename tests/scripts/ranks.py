@@ -28,9 +28,10 @@ from megatinybert.models.load import load_teacher, teacher_dtype
 from megatinybert.runtime import dist
 from megatinybert.runtime.trainees import Trainees
 from megatinybert.samples.open import open_windows
-from megatinybert.training.engine import build_engine, loss_scale, rank_micro_batches, train_step
+from megatinybert.training.engine import build_engine
 from megatinybert.training.export import export_student, full_weights
 from megatinybert.training.schedule import learning_rate
+from megatinybert.training.step import loss_scale, rank_micro_batches, train_step
 from megatinybert.training.trainee import build_trainee
 
 WORLD = dist.start()

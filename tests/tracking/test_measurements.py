@@ -13,7 +13,7 @@ from megatinybert.programs.distil import distil
 from megatinybert.runtime.dist import World
 from megatinybert.tasks.metrics import METRICS
 from megatinybert.tracking.measurements import EVERY, LOSSES, MEASUREMENTS, Place, describe, place_of
-from megatinybert.tracking.panel import layout
+from megatinybert.tracking.tensorboard_layout import layout
 from tests.helpers.tensorboard import first_page, tensorboard
 from tests.helpers.toys import metrics
 from tests.scripts.measurement_tables import DOCS, TABLES, between_markers

@@ -18,7 +18,7 @@ from megatinybert.objectives.base import Term
 from megatinybert.tracking.flops import forward_flops, training_flops
 from megatinybert.tracking.measurements import place_of
 from megatinybert.tracking.monitor import Monitor
-from megatinybert.tracking.panel import layout
+from megatinybert.tracking.tensorboard_layout import layout
 from megatinybert.training.loop import padding_share
 from tests.helpers.golden_scalars import assert_scalars_are_whole
 from tests.helpers.tensorboard import first_page, scalars, tensorboard

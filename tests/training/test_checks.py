@@ -24,7 +24,7 @@ from megatinybert.corpus.build import build_corpus
 from megatinybert.corpus.shards import bin_path
 from megatinybert.models.apex import ApexState
 from megatinybert.programs.distil import distil
-from megatinybert.programs.prepare import look as look_at
+from megatinybert.programs.distil import look as look_at
 from megatinybert.runtime import versions
 from megatinybert.runtime.dist import World, is_raised_by_all
 from megatinybert.runtime.findings import Finding, Findings
@@ -32,7 +32,8 @@ from megatinybert.runtime.trainees import Trainees
 from megatinybert.training import checks, disk
 from megatinybert.training.checkpoint import save
 from megatinybert.training.disk import check_disk, check_output_folder, checkpoint_bytes, size
-from megatinybert.training.engine import build_engine, rank_micro_batches, train_step
+from megatinybert.training.engine import build_engine
+from megatinybert.training.step import rank_micro_batches, train_step
 from tests.helpers.toys import REPOSITORY, WORDS, recipe, write_dataset, write_student_shape, write_teacher
 
 CPU = torch.device("cpu")

@@ -17,7 +17,7 @@ from megatinybert.config.general import ObjectiveConfig
 from megatinybert.models.capture import ATTENTION_NAME, padding_mask, run_captured
 from megatinybert.models.load import build_student
 from megatinybert.objectives.base import Objective
-from megatinybert.objectives.labels import LabelLoss
+from megatinybert.objectives.label_loss import LabelLoss
 from megatinybert.objectives.mlm import Mlm
 from megatinybert.objectives.prediction import PredictionLoss
 from megatinybert.objectives.tinybert import TinyBert

@@ -22,8 +22,9 @@ from megatinybert.models.load import load_teacher
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.trainees import Trainees
 from megatinybert.training import checkpoint
-from megatinybert.training.engine import DeepSpeedEngine, build_engine, rank_micro_batches, train_step
+from megatinybert.training.engine import DeepSpeedEngine, build_engine
 from megatinybert.training.export import export_objective, export_student, full_weights
+from megatinybert.training.step import rank_micro_batches, train_step
 from megatinybert.training.trainee import build_trainee
 from tests.helpers.toys import environment, recipe, write_student_shape
 from tests.scripts.golden import STEPS, golden_options

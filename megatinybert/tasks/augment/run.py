@@ -24,7 +24,7 @@ from megatinybert.config.augment import BATCH_TOKENS, OTHER_COPIES, PUBLISHED_CO
 from megatinybert.corpus.tokenizer import load_tokenizer, special_ids, tokenizer_fingerprint
 from megatinybert.models.load import fingerprint_of, teacher_dtype
 from megatinybert.runtime.files import file_sha256, write_atomically
-from megatinybert.runtime.progress import progress_bar
+from megatinybert.runtime.progress_bar import progress_bar
 from megatinybert.runtime.workers import in_order, usable_cores
 from megatinybert.samples.order import keyed_hash
 from megatinybert.tasks.augment.candidates import proposals

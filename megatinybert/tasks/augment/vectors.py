@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from megatinybert.runtime.files import publish_folder
-from megatinybert.runtime.progress import progress_bar
+from megatinybert.runtime.progress_bar import progress_bar
 
 _WORDS, _MATRIX = "words.txt", "vectors.f32"
 _DTYPE = np.dtype("<f4")

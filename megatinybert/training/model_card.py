@@ -27,7 +27,7 @@ from megatinybert.tracking.figures import save_picture
 from megatinybert.tracking.measurements import ACCURACY, BESIDE_LOSSES, PROBE
 
 PICTURE = "loss.png"
-_TEMPLATE = Path(__file__).with_name("card.md.jinja")
+_TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
 
 
 @dataclass(frozen=True)

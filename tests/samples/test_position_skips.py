@@ -8,7 +8,7 @@ import torch
 from transformers import BertModel
 
 from megatinybert.models.capture import ATTENTION_NAME, run_captured
-from megatinybert.samples.skips import Skipping, Skips
+from megatinybert.samples.position_skips import Skipping, Skips
 from tests.helpers.toys import bert_config
 
 

@@ -17,8 +17,8 @@ from transformers import BertModel
 from megatinybert.config.load import load_config
 from megatinybert.tracking import curves
 from megatinybert.tracking.curves import Row
-from megatinybert.training import card
-from megatinybert.training.card import Provenance, logged_time, model_card, write_card
+from megatinybert.training import model_card as card
+from megatinybert.training.model_card import Provenance, logged_time, model_card, write_card
 from tests.helpers.metric_rows import ROWS
 from tests.helpers.toys import bert_config
 from tests.scripts.golden import STEPS

@@ -16,7 +16,7 @@ from megatinybert.models.initialize import SHAPE
 from megatinybert.models.load import fingerprint_of, load_encoder, teacher_dtype
 from megatinybert.models.masked_lm import has_mlm_head
 from megatinybert.models.published import has_classifier
-from megatinybert.programs.answer import evaluate, predict
+from megatinybert.programs.evaluate import evaluate, predict
 from megatinybert.runtime.differences import refuse_differences
 from megatinybert.runtime.dist import World, check_shared
 from megatinybert.runtime.files import write_atomically

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from megatinybert.runtime.table import format_table
+from megatinybert.runtime.text_table import format_table
 
 
 def test_tables_fit_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

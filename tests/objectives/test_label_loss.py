@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from megatinybert.models.capture import Features
-from megatinybert.objectives.labels import LabelLoss
+from megatinybert.objectives.label_loss import LabelLoss
 
 
 def test_cross_entropy() -> None:
