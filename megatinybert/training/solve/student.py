@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import BertModel
 
 from megatinybert.runtime.dist import World
-from megatinybert.runtime.progress import progress_bar
+from megatinybert.runtime.progress_bar import progress_bar
 from megatinybert.training.solve.calibration import Batch, Calibration, embed
 from megatinybert.training.solve.factors import Coordinates, choose_coordinates
 from megatinybert.training.solve.moments import Linear, Moments
@@ -104,7 +104,7 @@ class _Solver:
         self.errors: list[float] = []
 
     def embeddings(self) -> None:
-        """The tables of words, positions and segments: the teacher's, times its LayerNorm's gain, in our coordinates."""
+        """Tables of words, positions, segments: the teacher's, times its LayerNorm's gain, in our coordinates."""
         ours: Any = self._student.embeddings
         theirs: Any = self._teacher.model.embeddings
         gain = torch.ones_like(theirs.LayerNorm.weight) if self._own else theirs.LayerNorm.weight
