@@ -164,8 +164,10 @@ class GeneralConfig(ProgramConfig):
             raise ValueError(
                 "--teacher.model: required, and not given (a BERT folder in Hugging Face form, or a hub name)"
             )
-        if objective.name == "mlm" and student.init == "teacher":
-            raise ValueError("--student.init teacher: the objective mlm has no teacher; name a model folder, or random")
+        if objective.name == "mlm" and student.init in ("teacher", "solved"):
+            raise ValueError(
+                f"--student.init {student.init}: the objective mlm has no teacher; name a model folder, or random"
+            )
         if objective.name == "mlm" and student.init == "random" and not (teacher.model or teacher.tokenizer):
             raise ValueError(
                 "--teacher.tokenizer: required for the objective mlm, and not given (the folder or hub name of a "

@@ -106,9 +106,11 @@ class StudentConfig(Section):
     config: Text = Field("4L-312", description="a shipped shape, or a folder or config.json of a BERT to take it from")
     init: Text = Field(
         "random",
-        description="first weights: random, teacher (its layers by the layer map, for a student of its width), a model"
-        " folder of the same shape, or a finished run's output folder (its projection too)",
+        description="first weights: random, solved (from the teacher, by linear algebra), teacher (its layers by the"
+        " layer map, for a student of its width), a model folder of the same shape, or a finished run's output folder"
+        " (its projection too)",
     )
+    solve_tokens: Count = Field(32_768, description="tokens that first weights are solved on")
     hidden_dropout: FractionBelowOne = Field(0.1, description="dropout of embeddings and sublayer outputs")
     attention_dropout: FractionBelowOne = Field(
         0.0, description="dropout of attention weights; above 0, CPU attention is several times slower"
@@ -290,6 +292,8 @@ def replaced(values: Mapping[str, Any]) -> dict[str, str]:
         off["run.epochs"] = "run.max_steps"
     if values.get("schedule.warmup_steps") is not None:
         off["schedule.warmup_fraction"] = "schedule.warmup_steps"
+    if values.get("student.init", "random") != "solved":
+        off["student.solve_tokens"] = "student.init"
     if values.get("optimizer.name") == "sgd":
         off |= dict.fromkeys(("optimizer.implementation", "optimizer.betas", "optimizer.eps"), "optimizer.name")
     return off

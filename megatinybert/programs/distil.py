@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from megatinybert.config.general import DataConfig, GeneralConfig
 from megatinybert.corpus.cache import shard_text
 from megatinybert.corpus.shards import open_corpus
 from megatinybert.models.initialize import STUDENT_FOLDER
-from megatinybert.models.load import teacher_dtype
+from megatinybert.models.load import Teacher, load_teacher, teacher_dtype
 from megatinybert.programs.open_models import Models, Reader, taught_models, tokenizer_name, untaught_models
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Findings
@@ -33,6 +34,7 @@ from megatinybert.training.first_weights import OBJECTIVE_FILE, trained_position
 from megatinybert.training.held_out import beside_losses, held_out
 from megatinybert.training.model_card import Provenance, write_card
 from megatinybert.training.run import Ready, check_machine, check_settings, facts_of, get_ready, run_stage
+from megatinybert.training.solve.first import solve_first_weights
 from megatinybert.training.stage import Facts, Stage
 from megatinybert.training.trainee import Trainee
 
@@ -94,6 +96,8 @@ def facts_of_data(config: GeneralConfig, windows: Samples) -> Facts:
         "data.shuffle_block": config.data.shuffle_block,
         "objective": config.objective.model_dump(mode="json"),
     }
+    if config.student.init == "solved":
+        facts |= {"student.init": "solved", "student.solve_tokens": config.student.solve_tokens}
     if config.objective.name == "mlm":
         facts["objective"] = {"name": "mlm", **config.mlm.model_dump(mode="json")}
     return facts
@@ -182,7 +186,22 @@ def _describe(
         pictures=pictures,
         about=_about(config, models, windows, held_out_windows, max_steps),
         recipe=config,
+        solve=_solver(config, trainee, teacher, data) if config.student.init == "solved" and teacher else None,
     )
+
+
+def _solver(config: GeneralConfig, trainee: Trainee, teacher: Teacher, data: TrainingData) -> Callable[[World], None]:
+    def solve(world: World) -> None:
+        taught_by = teacher
+        if teacher.quantize != "none":  # it is solved from the weights, which have to be there
+            dtype = teacher_dtype(config.teacher.dtype, world.device)
+            depth = trainee.objective.teacher_layers
+            taught_by = load_teacher(str(config.teacher.model), depth, dtype, world.device)
+        tokens, length = config.student.solve_tokens, config.data.sequence_length
+        solution = solve_first_weights(trainee, taught_by, data, tokens, length, config.run.seed, world)
+        world.say(f"student: {solution}")
+
+    return solve
 
 
 def _about(config: GeneralConfig, models: Models, windows: Samples, held_out: HeldOut, max_steps: int) -> list[str]:

@@ -121,6 +121,8 @@ def run_stage(stage: Stage | None, findings: Findings, world: World) -> None:
         return
     assert ready
     check_shared(stage.output, world)
+    if stage.solve and ready.start.checkpoint is None:
+        stage.solve(world)
     choices = settle_choices(ready.stage, ready.start, stage.settings, world.size, world)
     trainees = Trainees({STUDENT: build_engine(stage.trainee, stage.config.optimizer, stage.settings, choices)})
     if ready.start.checkpoint:

@@ -42,7 +42,8 @@ class Stage:
     its result, beside those that every run has (`resume.training_facts`). measure: {tag: value} of the students as
     they are, the same on all ranks, which all call it; measured: its tags beside the losses. best: the tag whose best
     weights are kept; None: the last count. pictures: attention maps to draw. about: lines for the person who starts
-    it. recipe: what config.yaml in the output folder is to hold; None: none is written.
+    it. recipe: what config.yaml in the output folder is to hold; None: none is written. solve: gives the trainee its
+    first weights, at the beginning of a new run; every rank calls it.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Stage:
     pictures: AttentionPictures | None = None
     about: Sequence[str] = ()
     recipe: ProgramConfig | None = None
+    solve: Callable[[World], None] | None = None
 
     @property
     def output(self) -> Path:

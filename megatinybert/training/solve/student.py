@@ -18,6 +18,7 @@ from transformers import BertModel
 
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.progress_bar import progress_bar
+from megatinybert.runtime.stopwatch import duration
 from megatinybert.training.solve.calibration import Batch, Calibration, embed
 from megatinybert.training.solve.factors import Coordinates, choose_coordinates
 from megatinybert.training.solve.moments import Linear, Moments
@@ -38,6 +39,13 @@ class Solution:
     errors: list[float]
     projections: list[Linear]
     projection: Linear
+
+    def __str__(self) -> str:
+        errors = ", ".join(f"{error:.3f}" for error in self.errors)
+        return (
+            f"solved on {self.tokens:,} tokens in {duration(self.seconds)}; errors of its states, as shares of their "
+            f"variance: {errors}"
+        )
 
 
 @torch.no_grad()
@@ -131,7 +139,7 @@ class _Solver:
         solved = self.points_inputs
         own = self._layers[layer].attention.self
         for number, linear in enumerate((own.query, own.key, own.value), start=1):
-            _set(linear, solved.targets(number * width, (number + 1) * width).ridge())
+            set_linear(linear, solved.targets(number * width, (number + 1) * width).ridge())
         target = before.settle(self._world, facts.attention_norm if self._own else None)
         moments = self._moments(width, width)
         for batch in self._batches():
@@ -141,7 +149,7 @@ class _Solver:
             mine = trace(self._layers[layer], entering, mask)
             wanted = target(self._coordinates, theirs.attended, theirs.attention, mask) - real_rows(entering, mask)
             moments.add(real_rows(mine.context, mask), wanted, batch.held_out)
-        _set(self._layers[layer].attention.output.dense, moments.shared(self._world).ridge())
+        set_linear(self._layers[layer].attention.output.dense, moments.shared(self._world).ridge())
 
     def feed_forward(self, layer: int) -> None:
         """The LayerNorm after attention and the two matrices after it."""
@@ -161,7 +169,7 @@ class _Solver:
         moments = moments.shared(self._world)
         gain, bias = moments.targets(0, width).gain_and_bias()
         _set_norm(own.attention.output.LayerNorm, gain, bias)
-        _set(own.intermediate.dense, moments.scaled(gain, bias).targets(width, width + len(kept)).ridge())
+        set_linear(own.intermediate.dense, moments.scaled(gain, bias).targets(width, width + len(kept)).ridge())
         target = before.settle(self._world, facts.output_norm if self._own else None)
         moments = self._moments(inner, width)
         for batch in self._batches():
@@ -170,7 +178,7 @@ class _Solver:
             mine = trace(own, self._entering(batch, layer), mask)
             wanted = target(self._coordinates, theirs.summed, theirs.output, mask) - real_rows(mine.attention, mask)
             moments.add(real_rows(mine.activated, mask), wanted, batch.held_out)
-        _set(own.output.dense, moments.shared(self._world).ridge())
+        set_linear(own.output.dense, moments.shared(self._world).ridge())
 
     def end(self) -> None:
         """The last LayerNorm."""
@@ -260,7 +268,7 @@ class _HeadMaps:
         return found
 
 
-def _set(linear: nn.Linear, solved: Linear) -> None:
+def set_linear(linear: nn.Linear, solved: Linear) -> None:
     """Rows that nothing was solved for, of a layer wider than the teacher's, are 0."""
     rows = solved.weight_XY.shape[1]
     linear.weight.zero_()

@@ -1,0 +1,49 @@
+"""The first weights of a trainee by solving: student and projections, from its teacher and the run's own first rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import BertModel
+
+from megatinybert.models.load import Teacher
+from megatinybert.objectives.tinybert import TinyBert
+from megatinybert.runtime.dist import World
+from megatinybert.samples.batches import TrainingData
+from megatinybert.training.solve.calibration import Calibration
+from megatinybert.training.solve.student import Solution, set_linear, solve_student
+from megatinybert.training.trainee import Trainee
+
+_ROWS = 16  # of a batch of the calibration
+
+
+def check_solvable(trainee: Trainee) -> None:
+    """Raise ValueError where the teacher does not run as deep as the student's layers are to be solved from it."""
+    objective = trainee.objective
+    if not isinstance(objective, TinyBert):
+        raise ValueError("--student.init solved needs an objective that looks at the teacher's layers: take random")
+    if objective.teacher_layers <= objective.layer_map[-1]:
+        raise ValueError(
+            "--student.init solved: the objective looks at the teacher's embeddings alone, and layers are solved from "
+            "layers: give --objective.hidden_weight or --objective.attention_weight a value, or take random"
+        )
+
+
+def solve_first_weights(
+    trainee: Trainee, teacher: Teacher, data: TrainingData, tokens: int, length: int, seed: int, world: World
+) -> Solution:
+    """Give a trainee its solved weights, on about `tokens` tokens in rows of `length`. Every rank calls it."""
+    objective, student = trainee.objective, trainee.student
+    assert isinstance(objective, TinyBert) and isinstance(student, BertModel)
+    projections: Any = objective.projections
+    calibration = Calibration(data, tokens, length, _ROWS, world)
+    training = student.training
+    solution = solve_student(student, teacher.model.base_model, objective.layer_map, calibration, seed, world)
+    student.train(training)
+    with torch.no_grad():
+        shared = len(projections) == 1
+        for projection, point in zip(projections, objective.points, strict=False):
+            solved = solution.projection if shared else solution.projections[point]
+            set_linear(projection, solved)
+    return solution
