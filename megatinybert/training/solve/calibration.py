@@ -67,8 +67,10 @@ class Calibration:
         positions = index * self._micro_batch + np.arange(self._micro_batch, dtype=np.int64)
         inputs = as_tensors(self._data.batch(positions), self._world.device)
         batch = Batch(inputs, held_out=self.count > 1 and index % _HELD_OUT_EVERY == _HELD_OUT_EVERY - 1)
-        if self._bytes < _CACHED_BYTES:
+        size = sum(map(_size, inputs.values()))
+        if self._bytes + size <= _CACHED_BYTES:
             self._kept[index] = batch
+            self._bytes += size
         return batch
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from megatinybert.runtime.dist import World
 
 # Ridges that are tried, as shares of the mean variance of the inputs; and the one where no rows are held out.
-RIDGES, RIDGE = (1e-9, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1), 1e-3
+RIDGES, RIDGE = (1e-12, 1e-9, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1), 1e-3
 _TINY = torch.finfo(torch.float64).tiny
 
 

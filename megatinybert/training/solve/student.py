@@ -148,7 +148,7 @@ class _Solver:
             entering = self._entering(batch, layer)
             mine = trace(self._layers[layer], entering, mask)
             wanted = target(self._coordinates, theirs.attended, theirs.attention, mask) - real_rows(entering, mask)
-            moments.add(real_rows(mine.context, mask), wanted, batch.held_out)
+            moments.add(real_rows(mine.context, mask), _centred(wanted), batch.held_out)
         set_linear(self._layers[layer].attention.output.dense, moments.shared(self._world).ridge())
 
     def feed_forward(self, layer: int) -> None:
@@ -177,7 +177,7 @@ class _Solver:
             theirs = self._teacher.layer(batch, layer)
             mine = trace(own, self._entering(batch, layer), mask)
             wanted = target(self._coordinates, theirs.summed, theirs.output, mask) - real_rows(mine.attention, mask)
-            moments.add(real_rows(mine.activated, mask), wanted, batch.held_out)
+            moments.add(real_rows(mine.activated, mask), _centred(wanted), batch.held_out)
         set_linear(own.output.dense, moments.shared(self._world).ridge())
 
     def end(self) -> None:
@@ -266,6 +266,11 @@ class _HeadMaps:
             rows_HNt = head_rows(states, mask_BS)[self.sources]
             found.append((rows_HNt @ maps_Htd).transpose(0, 1).flatten(1))
         return found
+
+
+def _centred(wanted_ND: Tensor) -> Tensor:
+    """Without what points along the vector of ones: LayerNorm drops it, and nothing is to be fitted to it."""
+    return wanted_ND - wanted_ND.mean(dim=1, keepdim=True)
 
 
 def set_linear(linear: nn.Linear, solved: Linear) -> None:

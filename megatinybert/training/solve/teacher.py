@@ -141,7 +141,7 @@ class PreNorm:
     The teacher's LayerNorm gives y = z g + b from x = s z + m, with the deviation s of each token. So the student is to
     have x* = c s (y - b') / g', in its own coordinates, with the gain g' and bias b' that its LayerNorm will have: on
     the average the spread and mean of y. c brings x* nearest to the teacher's own x in these coordinates, since that is
-    what the residual stream adds up to. What points along the vector of ones is left out: LayerNorm drops it.
+    what the residual stream adds up to.
     """
 
     def __init__(self, width: int, device: torch.device) -> None:

@@ -1,0 +1,178 @@
+"""Solved students: the teacher itself where it fits, near it where it does not, and the same however it is computed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from transformers import BertConfig, BertModel
+
+from megatinybert.models.capture import ATTENTION_NAME, Features, run_captured
+from megatinybert.models.load import build_student
+from megatinybert.runtime.dist import World
+from megatinybert.training.solve import calibration as calibration_module
+from megatinybert.training.solve.calibration import Calibration
+from megatinybert.training.solve.student import Solution, solve_student
+from tests.helpers.toys import VOCABULARY, bert_config
+
+ALONE = World(0, 1, torch.device("cpu"))
+LENGTH = 16
+
+
+class Windows:
+    """Random tokens; with padding, rows of three lengths."""
+
+    samples = 400
+
+    def __init__(self, padded: bool = False, extra: int = 0) -> None:
+        self._padded, self._extra = padded, extra
+
+    def batch(self, positions: np.ndarray) -> dict[str, np.ndarray]:
+        rows = np.stack([np.random.default_rng(int(p)).integers(5, len(VOCABULARY), LENGTH) for p in positions])
+        segments = np.tile((np.arange(LENGTH) >= LENGTH // 2).astype(np.int64), (len(positions), 1))
+        batch = {"input_ids": rows.astype(np.int64), "token_type_ids": segments}
+        if self._padded:
+            lengths = np.array([LENGTH - 5 * (int(p) % 3) for p in positions])
+            batch["attention_mask"] = (np.arange(LENGTH) < lengths[:, None]).astype(np.int64)
+            batch = {name: np.pad(array, ((0, 0), (0, self._extra))) for name, array in batch.items()}
+        return batch
+
+
+def teacher(**more: Any) -> BertModel:
+    settings: dict[str, Any] = {"initializer_range": 0.2} | more
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(11)
+        config = bert_config(**settings)
+        config._attn_implementation = ATTENTION_NAME
+        model = BertModel(config, add_pooling_layer=False).eval()
+        for name, weight in model.named_parameters():
+            if "LayerNorm" in name:  # as trained ones are
+                torch.nn.init.normal_(weight, mean=float("weight" in name), std=0.2)
+    return model
+
+
+def solved(
+    source: BertModel, shape: BertConfig, layer_map: list[int], tokens: int = 4000, data: Any = None, seed: int = 0
+) -> tuple[BertModel, Solution]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        student = build_student(shape)
+    calibration = Calibration(data or Windows(), tokens, LENGTH, 8, ALONE)
+    return student, solve_student(student, source, layer_map, calibration, seed, ALONE)
+
+
+def features(model: BertModel, data: Any = None) -> Features:
+    batch = {name: torch.from_numpy(array) for name, array in (data or Windows()).batch(np.arange(300, 316)).items()}
+    with torch.no_grad():
+        return run_captured(model, batch)
+
+
+def error(mine: Tensor, theirs: Tensor) -> float:
+    return float((mine - theirs).norm() / (theirs - theirs.mean(dim=(0, 1))).norm())
+
+
+def test_a_student_of_the_teachers_shape_is_the_teacher() -> None:
+    source = teacher()
+    student, solution = solved(source, source.config, [0, 1, 2, 3])
+    mine, theirs = features(student), features(source)
+    for ours, states in zip(mine.hidden_states, theirs.hidden_states, strict=True):
+        assert error(ours, states) < 1e-4
+    for layer in range(4):
+        scores = [f.queries[layer] @ f.keys[layer].transpose(-1, -2) for f in (mine, theirs)]
+        assert float((scores[0] - scores[1]).norm() / scores[1].norm()) < 1e-4
+    eye = torch.eye(24, dtype=torch.float64)
+    torch.testing.assert_close(solution.projection.weight_XY, eye, atol=1e-3, rtol=0)
+    assert max(solution.errors) < 1e-8 and solution.kept == 1.0
+
+
+def test_a_smaller_student_is_nearer_to_its_teacher_than_chance() -> None:
+    """Through the projection that is solved with it, on rows that it was not solved on."""
+    source = teacher(layers=4)
+    student, solution = solved(source, bert_config(2, 12, 4), [1, 3])
+    theirs, random = features(source), build_student(bert_config(2, 12, 4)).eval()
+    solution_errors, random_errors = [], []
+    for point, depth in enumerate((0, 2, 4)):
+        for model, errors in ((student, solution_errors), (random, random_errors)):
+            own = features(model).hidden_states[point].double()
+            linear = solution.projections[point]
+            errors.append(error(own @ linear.weight_XY + linear.bias_Y, theirs.hidden_states[depth].double()))
+    assert all(mine < 0.9 for mine in solution_errors)
+    assert all(mine < 0.7 * other for mine, other in zip(solution_errors, random_errors, strict=True))
+    assert solution.tokens == 4096 and len(solution.errors) == 3
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"heads": 2},
+        {"heads": 6},
+        {"hidden": 36},
+        {"intermediate_size": 10},
+        {"intermediate_size": 100},
+        {"type_vocab_size": 1},
+        {"max_position_embeddings": 20},
+        {"max_position_embeddings": 90},
+    ],
+    ids=str,
+)
+def test_any_shape_is_solved(shape: dict[str, int]) -> None:
+    source = teacher(layers=4)
+    data: Any = Windows()
+    if shape.get("type_vocab_size") == 1:
+
+        class OneSegment(Windows):
+            def batch(self, positions: np.ndarray) -> dict[str, np.ndarray]:
+                batch = super().batch(positions)
+                return batch | {"token_type_ids": np.zeros_like(batch["token_type_ids"])}
+
+        data = OneSegment()
+    student, solution = solved(source, bert_config(**({"layers": 2, "hidden": 12} | shape)), [0, 3], data=data)
+    assert all(weight.isfinite().all() for weight in student.state_dict().values())
+    assert all(0 <= each < 0.95 for each in solution.errors), solution.errors
+
+
+def test_few_tokens_dead_neurons_and_tied_states_give_no_nan() -> None:
+    source = teacher(layers=2)
+    with torch.no_grad():
+        source.encoder.layer[1].intermediate.dense.weight[:20] = 0.0
+        source.encoder.layer[1].intermediate.dense.bias[:20] = 0.0
+        source.encoder.layer[0].attention.self.query.weight.zero_()
+        source.encoder.layer[0].attention.self.query.bias.zero_()
+    student, solution = solved(source, bert_config(2, 12, 4), [0, 1], tokens=16)
+    assert all(weight.isfinite().all() for weight in student.state_dict().values())
+    assert np.isfinite(solution.errors).all()
+
+
+def test_padding_is_not_learnt_from() -> None:
+    source, shape = teacher(layers=2), bert_config(2, 12, 4)
+    plain, _ = solved(source, shape, [0, 1], data=Windows(padded=True))
+    longer, _ = solved(source, shape, [0, 1], data=Windows(padded=True, extra=6))
+    for name, weight in plain.state_dict().items():
+        torch.testing.assert_close(longer.state_dict()[name], weight, rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_what_is_kept_in_memory_is_bounded_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    source, shape = teacher(layers=2), bert_config(2, 12, 4)
+    kept, _ = solved(source, shape, [0, 1])
+    monkeypatch.setattr(calibration_module, "_CACHED_BYTES", 20_000)
+    calibration = Calibration(Windows(), 4000, LENGTH, 8, ALONE)
+    student = build_student(shape)
+    solve_student(student, source, [0, 1], calibration, 0, ALONE)
+    assert 0 < calibration._bytes <= 20_000
+    assert len(calibration._kept) < calibration.count
+    for name, weight in kept.state_dict().items():
+        torch.testing.assert_close(student.state_dict()[name], weight, msg=name)
+
+
+def test_ranks_share_the_batches() -> None:
+    calibrations = [Calibration(Windows(), 3000, LENGTH, 8, World(rank, 3, torch.device("cpu"))) for rank in range(3)]
+    whole = [batch.inputs["input_ids"] for batch in Calibration(Windows(), 3000, LENGTH, 8, ALONE)]
+    parts = [[batch.inputs["input_ids"] for batch in each] for each in calibrations]
+    assert len(whole) == 24 and [len(part) for part in parts] == [8, 8, 8]
+    for number, ids in enumerate(whole):
+        assert torch.equal(parts[number % 3][number // 3], ids)
+    held_out = [batch.held_out for batch in Calibration(Windows(), 3000, LENGTH, 8, ALONE)]
+    assert sum(held_out) == 3
