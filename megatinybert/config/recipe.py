@@ -1,4 +1,4 @@
-"""Values that a user wrote, and the YAML files that they may stand in."""
+"""YAML recipes and the values in them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The schema of data_prep/build_shards.py: every option, its type, its limits and its default."""
+"""The options of data_prep/build_shards.py: types, limits, defaults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text given straight to a run: made into token shards on first use, and found again by its content."""
+"""Shards built from a run's text on first use, and found again by its content."""
 
 from __future__ import annotations
 

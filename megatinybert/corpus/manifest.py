@@ -1,6 +1,4 @@
-"""What is kept as JSON beside the shards; above all the manifest, whose presence says that a corpus is
-whole.
-"""
+"""The JSON files beside the shards; a corpus is complete once it has a manifest."""
 
 from __future__ import annotations
 

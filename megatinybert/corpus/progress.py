@@ -1,4 +1,4 @@
-"""How far a build has come: what `progress.json` holds, when it is believed, and how it is kept true."""
+"""How far a build has come: `progress.json`, and when it can be trusted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A text file as one stream of UTF-8 with LF line ends, however it is compressed and encoded."""
+"""A text file as a UTF-8 stream with LF line ends, whatever its compression and encoding."""
 
 from __future__ import annotations
 

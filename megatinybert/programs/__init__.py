@@ -1,1 +1,1 @@
-"""The programs behind the doors: a run put together from its configuration, the actions of a task, the doctor."""
+"""The programs: a run assembled from its configuration, a task's actions, the doctor."""

@@ -1,4 +1,4 @@
-"""The actions of launch/task.sh: each does its part of a task distillation, unless it is done already."""
+"""The actions of launch/task.sh, each skipped if already done."""
 
 from __future__ import annotations
 

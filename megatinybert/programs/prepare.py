@@ -1,4 +1,4 @@
-"""General distillation opened and described as a `Stage`. The doctor looks with the same eyes."""
+"""General distillation as a `Stage`, for the run and for the doctor."""
 
 from __future__ import annotations
 

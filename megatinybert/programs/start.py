@@ -1,4 +1,4 @@
-"""What the programs that train have in common: from the command line to the work on every rank, and the exit code."""
+"""From the command line to the work on every rank, and the exit code."""
 
 from __future__ import annotations
 

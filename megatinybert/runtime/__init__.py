@@ -1,1 +1,1 @@
-"""What any such program needs: ranks, files, worker processes, findings, clocks, what the hardware can do."""
+"""What any such program needs: ranks, files, worker processes, timing, the hardware."""

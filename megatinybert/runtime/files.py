@@ -1,4 +1,4 @@
-"""Atomic writes, which also survive a power cut, and locks."""
+"""Atomic writes that survive a power cut, and file locks."""
 
 from __future__ import annotations
 

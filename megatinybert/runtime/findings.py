@@ -1,4 +1,4 @@
-"""What a look at a run's inputs finds. The doctor shows all of it, and a run refuses to start on the failures."""
+"""What checks find: the doctor shows all of it, a run refuses to start on failures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The progress bar that all long work has."""
+"""The progress bar of all long work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tasks done in this process or in a pool of worker processes, and handed back in order."""
+"""Tasks done in this process or in a pool of workers, returned in order."""
 
 from __future__ import annotations
 

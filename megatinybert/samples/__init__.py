@@ -1,1 +1,1 @@
-"""Token shards to batches: which window comes when, how it is cut, masked and mixed, one micro batch ahead."""
+"""Token shards to batches: the order, cut, mixture and masking of windows."""

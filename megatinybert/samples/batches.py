@@ -1,4 +1,4 @@
-"""What training draws from and what measuring reads, whatever the rows are: numbers in, batches out."""
+"""What training and measurements read: sample numbers in, batches out."""
 
 from __future__ import annotations
 

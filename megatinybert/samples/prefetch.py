@@ -1,4 +1,4 @@
-"""Work done ahead in a thread: the next micro batch is made while the step is busy with this one."""
+"""A thread that prepares the next micro batch during the step."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Tasks: what they are, their rows, labels and metrics, and what models say of them."""
+"""Tasks: their rows, labels and metrics, stages and predictions."""

@@ -1,4 +1,4 @@
-"""Pictures of how right models are: confusion matrices of a classification, a scatter plot of a regression."""
+"""Confusion matrices, or a scatter plot for a regression."""
 
 from __future__ import annotations
 

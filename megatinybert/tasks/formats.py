@@ -1,4 +1,4 @@
-"""Files of text and labels as records: .tsv, .csv, .jsonl, and .txt without a header."""
+"""Files of text and labels: .tsv, .csv, .jsonl, and .txt without a header."""
 
 from __future__ import annotations
 

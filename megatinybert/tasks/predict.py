@@ -1,4 +1,4 @@
-"""What a fine-tuned model says of rows: its logits, and a file of predictions."""
+"""A fine-tuned model's logits, and files of predictions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a stage trains and by which options: the engine's view of a task's configuration."""
+"""A task's options as the engine sees them, and how long each stage trains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints, which are atomic; and the best weights of a run, kept beside them.
+"""Atomic checkpoints, and the best weights of a run.
 
 A checkpoint is written under a temporary name by all ranks; when all have finished, rank 0 records every file with its
 size in state.json and renames the folder, which publishes it. DeepSpeed's own `latest` file is written before the other

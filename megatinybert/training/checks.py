@@ -1,4 +1,4 @@
-"""What has to fit together, one function for each question. A run asks them at its start, the doctor at any time."""
+"""What has to fit together, one function per question; asked by runs and the doctor."""
 
 from __future__ import annotations
 

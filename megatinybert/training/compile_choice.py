@@ -1,4 +1,4 @@
-"""Whether a run goes through torch.compile: asked for, remembered, or where a measurement says that it pays."""
+"""Whether a run uses torch.compile: by option, checkpoint or measurement."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One training step, and the DeepSpeed engine it drives. General and task distillation share both."""
+"""One training step and its DeepSpeed engine, for general and task distillation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a run starts: what makes it the same run as before, and the checkpoint it continues from."""
+"""Where a run starts: the checkpoint it continues, and what must agree with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows in chunks, and a chunk rewritten: the unit of work of a process, and of what an interruption may cost."""
+"""Rows in chunks: the unit of work, and of what an interruption may cost."""
 
 from __future__ import annotations
 

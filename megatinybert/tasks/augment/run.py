@@ -1,4 +1,4 @@
-"""The augmentation of a task's training file: options in, a .jsonl file of rows out.
+"""Augmentation of a task's training file: options in, a .jsonl file out.
 
 The output depends on the rows, the model, the vectors and the options alone: not on the number of workers, nor on how
 often the work was interrupted. --batch-tokens, the device and the version of torch decide how the model's scores are
