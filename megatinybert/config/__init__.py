@@ -1,1 +1,1 @@
-"""Options, recipe, command line and DeepSpeed file to a checked configuration."""
+"""Options: recipe, command line and DeepSpeed file to a checked configuration."""

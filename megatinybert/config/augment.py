@@ -1,4 +1,4 @@
-"""The options of data_prep/augment.py: types, limits, defaults."""
+"""Options of data_prep/augment.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shared by programs without option sections: paths and option names."""
+"""Shared by programs without option sections: paths, option names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The options of launch/general.sh: types, limits, defaults."""
+"""Options of launch/general.sh."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""YAML recipes and the values in them."""
+"""YAML recipes and their values."""
 
 from __future__ import annotations
 

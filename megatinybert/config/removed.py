@@ -1,4 +1,4 @@
-"""Options of earlier versions, and the values they are now fixed at.
+"""Options of earlier versions, and what they are fixed at now.
 
 Recipes and command lines that give just this value still work, and so do checkpoints that recorded it.
 """

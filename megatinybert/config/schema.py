@@ -1,4 +1,4 @@
-"""Types of values, and the sections that several programs share.
+"""Value types, and option sections that programs share.
 
 A schema gives every option with its type, its limits and its default; the command line, --help and the messages about
 mistakes are derived from it (load.py).

@@ -1,4 +1,4 @@
-"""The options of data_prep/build_shards.py: types, limits, defaults."""
+"""Options of data_prep/build_shards.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The options of launch/task.sh: types, limits, defaults."""
+"""Options of launch/task.sh."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Text to token shards: files are found, read, encoded and written; shards are opened."""
+"""Text to token shards: found, read, encoded, written, opened."""

@@ -1,4 +1,4 @@
-"""From text files to a corpus of shards: read, encode in workers, write in order.
+"""Text files to shards: read, encode in workers, write in order.
 
 The output depends on the text, the tokenizer and the options alone: not on the number of workers, nor on how
 often a build was interrupted. `progress.json` records what is safely written; `manifest.json` is written last

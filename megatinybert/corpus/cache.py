@@ -1,4 +1,4 @@
-"""Shards built from a run's text on first use, and found again by its content."""
+"""Shards of a run's text: built on first use, found again by content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Byte-order marks, suggested encodings, and counted replacements."""
+"""Byte-order marks, suggested encodings, counted replacements."""
 
 from __future__ import annotations
 

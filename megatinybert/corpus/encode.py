@@ -1,4 +1,4 @@
-"""Blocks of text to token ids, in this process or in workers, in order."""
+"""Blocks of text to token ids, in order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The JSON files beside the shards; a corpus is complete once it has a manifest."""
+"""The JSON files beside the shards; a manifest makes a corpus complete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parquet files as runs of rows, one document per row."""
+"""Parquet files as runs of rows, one document each."""
 
 from __future__ import annotations
 

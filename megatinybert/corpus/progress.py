@@ -1,4 +1,4 @@
-"""How far a build has come: `progress.json`, and when it can be trusted."""
+"""How far a build has come (`progress.json`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A text file as a UTF-8 stream with LF line ends, whatever its compression and encoding."""
+"""A text file as UTF-8 with LF line ends, whatever its compression and encoding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes one split of a corpus; an interrupted build resumes from its last commit.
+"""Writes one split of a corpus, resumable from its last commit.
 
 A shard grows in three append-only files named `.partial`: ids, sequence lengths and document ends. What a
 commit records is how much of them counts, so resuming cuts off what came later. A shard gets its index and

@@ -1,4 +1,4 @@
-"""Whether NVIDIA apex can be used here; PyPI's "apex" is another program.
+"""Whether NVIDIA apex can be used here.
 
 Nothing heavy is imported to find out, until the right package with its compiled parts has been found.
 """

@@ -1,4 +1,4 @@
-"""Transformers' scaled-dot-product attention, in the fastest form for device and shape."""
+"""Scaled-dot-product attention, fastest form for device and shape."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A head's outputs for the last hidden states of a body (see capture.py)."""
+"""A head's outputs for the last hidden states."""
 
 from __future__ import annotations
 

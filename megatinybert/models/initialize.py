@@ -1,4 +1,4 @@
-"""A student's weights from a model of the same shape."""
+"""A student's weights from a model of its shape."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A BERT with a masked-LM head, trained as a whole or in its head only."""
+"""A BERT with a masked-LM head, trained whole or head only."""
 
 from __future__ import annotations
 

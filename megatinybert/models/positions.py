@@ -1,4 +1,4 @@
-"""First values for positions that a student has not been trained at."""
+"""First values of positions that a student was not trained at."""
 
 from __future__ import annotations
 

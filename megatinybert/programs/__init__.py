@@ -1,1 +1,1 @@
-"""The programs: a run assembled from its configuration, a task's actions, the doctor."""
+"""The programs: runs from configurations, a task's actions, the doctor."""

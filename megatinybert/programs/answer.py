@@ -1,4 +1,4 @@
-"""The finished models side by side, and predictions, in one process."""
+"""The finished models compared, and predictions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""General distillation, as launch/general.sh starts it."""
+"""General distillation."""
 
 from __future__ import annotations
 

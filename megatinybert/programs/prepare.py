@@ -1,4 +1,4 @@
-"""General distillation as a `Stage`, for the run and for the doctor."""
+"""General distillation as a `Stage`."""
 
 from __future__ import annotations
 

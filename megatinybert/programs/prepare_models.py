@@ -1,4 +1,4 @@
-"""The models and tokenizer of a run, opened and checked one by one."""
+"""The models and tokenizer of a run, opened and checked."""
 
 from __future__ import annotations
 

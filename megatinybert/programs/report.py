@@ -1,4 +1,4 @@
-"""The report of a finished run: sizes, CPU speed, held-out measurements.
+"""The report of a finished run.
 
 A run that is not finished is refused before torch is imported.
 """

@@ -1,4 +1,4 @@
-"""From the command line to the work on every rank, and the exit code."""
+"""From command line to every rank, and exit codes."""
 
 from __future__ import annotations
 

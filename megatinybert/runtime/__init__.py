@@ -1,1 +1,1 @@
-"""What any such program needs: ranks, files, worker processes, timing, the hardware."""
+"""Needed by any such program: ranks, files, workers, timing, hardware."""

@@ -1,4 +1,4 @@
-"""The ranks of a run: devices, start-up, and collectives outside DeepSpeed."""
+"""The ranks of a run: devices, start-up, collectives outside DeepSpeed."""
 
 from __future__ import annotations
 

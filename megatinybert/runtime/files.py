@@ -1,4 +1,4 @@
-"""Atomic writes that survive a power cut, and file locks."""
+"""Atomic writes and file locks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What checks find: the doctor shows all of it, a run refuses to start on failures."""
+"""What checks find, for the doctor to show and runs to refuse."""
 
 from __future__ import annotations
 

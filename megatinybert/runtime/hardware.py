@@ -1,4 +1,4 @@
-"""Peak speed of the hardware: known for common GPUs, otherwise measured."""
+"""Peak speed of the hardware, known or measured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The progress bar of all long work."""
+"""The progress bar."""
 
 from __future__ import annotations
 

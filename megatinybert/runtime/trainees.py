@@ -1,4 +1,4 @@
-"""The students of a run during training."""
+"""The students in training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the installed packages are the supported ones, without importing them."""
+"""Whether the installed packages are supported, without importing them."""
 
 from __future__ import annotations
 

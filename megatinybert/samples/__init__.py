@@ -1,1 +1,1 @@
-"""Token shards to batches: the order, cut, mixture and masking of windows."""
+"""Shards to batches: order, cut, mixture and masking of windows."""

@@ -1,4 +1,4 @@
-"""What training and measurements read: sample numbers in, batches out."""
+"""Batches from sample numbers, for training and measurements."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shards opened, checked against the models, as training and held-out windows."""
+"""Shards opened and checked against the models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A thread that prepares the next micro batch during the step."""
+"""Prepares the next micro batch in a thread."""
 
 from __future__ import annotations
 

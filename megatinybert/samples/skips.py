@@ -1,4 +1,4 @@
-"""Windows whose positions skip ahead, to prepare a phase of longer windows."""
+"""Windows whose positions skip ahead."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Tasks: their rows, labels and metrics, stages and predictions."""
+"""Tasks: rows, labels, metrics, stages, predictions."""

@@ -1,4 +1,4 @@
-"""Confusion matrices, or a scatter plot for a regression."""
+"""Confusion matrices; a scatter plot for regression."""
 
 from __future__ import annotations
 

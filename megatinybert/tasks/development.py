@@ -1,4 +1,4 @@
-"""Losses and metrics of students in training on development rows."""
+"""Losses and metrics on development rows in training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A task's files, found and read row by row."""
+"""A task's files, read row by row."""
 
 from __future__ import annotations
 

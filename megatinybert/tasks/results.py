@@ -1,4 +1,4 @@
-"""results.json: teacher and student compared, also as a table."""
+"""results.json: teacher and student compared."""
 
 from __future__ import annotations
 

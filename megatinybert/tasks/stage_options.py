@@ -1,4 +1,4 @@
-"""A task's options as the engine sees them, and how long each stage trains."""
+"""A task's options for the engine, and stage lengths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The training stages of a task: models, rows and objective of each."""
+"""The training stages: models, rows and objective of each."""
 
 from __future__ import annotations
 

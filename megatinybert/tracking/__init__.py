@@ -1,1 +1,1 @@
-"""What a person watches: scalars, charts, attention maps, hardware use."""
+"""What a person watches: scalars, charts, attention maps."""

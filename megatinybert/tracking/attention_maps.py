@@ -1,4 +1,4 @@
-"""Attention maps of both models, always of the same held-out window."""
+"""Attention maps of one held-out window."""
 
 from __future__ import annotations
 

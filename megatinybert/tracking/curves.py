@@ -1,4 +1,4 @@
-"""Curves from metrics.jsonl, for the report and the model card."""
+"""Curves from metrics.jsonl for report and model card."""
 
 from __future__ import annotations
 

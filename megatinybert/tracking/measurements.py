@@ -1,4 +1,4 @@
-"""One description of each measured scalar, for charts, tables, report and card."""
+"""One description per measured scalar, for charts, tables, report, card."""
 
 from __future__ import annotations
 

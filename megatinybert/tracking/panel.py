@@ -1,4 +1,4 @@
-"""TensorBoard's first page: the arrangement of charts, and texts."""
+"""TensorBoard's first page: charts and texts."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""One training run: checks, engine, step, loop, checkpoints, exports."""
+"""One training run: checks, engine, loop, checkpoints, exports."""

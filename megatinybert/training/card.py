@@ -1,4 +1,4 @@
-"""The model card of a student: origin, training, use, loss curves."""
+"""The model card of a student."""
 
 from __future__ import annotations
 

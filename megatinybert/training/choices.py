@@ -1,4 +1,4 @@
-"""A run's AdamW and LayerNorm kernels, and torch.compile."""
+"""Which AdamW and LayerNorm kernels, and whether torch.compile."""
 
 from __future__ import annotations
 

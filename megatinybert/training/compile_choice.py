@@ -1,4 +1,4 @@
-"""Whether a run uses torch.compile: by option, checkpoint or measurement."""
+"""Whether to use torch.compile: by option, checkpoint or measurement."""
 
 from __future__ import annotations
 

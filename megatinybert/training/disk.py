@@ -1,4 +1,4 @@
-"""Whether the output folder can be written and the disk has room."""
+"""Whether the output folder is writable and the disk has room."""
 
 from __future__ import annotations
 

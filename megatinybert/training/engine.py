@@ -1,4 +1,4 @@
-"""One training step and its DeepSpeed engine, for general and task distillation."""
+"""One training step and its DeepSpeed engine."""
 
 from __future__ import annotations
 

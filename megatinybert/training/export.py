@@ -1,4 +1,4 @@
-"""What a finished run leaves: the student for Transformers, and the objective's weights.
+"""Exports the student for Transformers, and the objective's weights.
 
 student/ holds no code of ours and no projection. objective.safetensors has the projections, so that another run can go
 on with them (first_weights.py reads it); its metadata say with what options.

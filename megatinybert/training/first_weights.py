@@ -1,4 +1,4 @@
-"""A student's first weights: random, the teacher's, a folder's or a finished run's."""
+"""A student's first weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loop around the step: when to log, measure, save and check."""
+"""The loop around the step: when to log, measure, save."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The optimizer of a trainee: which weights decay, and whose kernels update."""
+"""The optimizer of a trainee: weight decay, kernels."""
 
 from __future__ import annotations
 

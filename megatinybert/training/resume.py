@@ -1,4 +1,4 @@
-"""Where a run starts: the checkpoint it continues, and what must agree with it."""
+"""Which checkpoint a run continues, and what must agree."""
 
 from __future__ import annotations
 

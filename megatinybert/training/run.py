@@ -1,4 +1,4 @@
-"""One training run from start to export: the only code that assembles one.
+"""One training run from start to export: its only assembly.
 
 `check_machine` and `check_settings` look at what needs no model, `get_ready` at the whole; the doctor asks them too.
 `run_stage` refuses on all ranks what any of them has found, then builds, loads, trains and exports.

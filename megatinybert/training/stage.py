@@ -1,4 +1,4 @@
-"""The description of one training run: general distillation, or a stage of a task."""
+"""The description of one training run."""
 
 from __future__ import annotations
 

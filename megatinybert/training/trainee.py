@@ -1,4 +1,4 @@
-"""The module of a DeepSpeed engine: a student and the objective's own weights."""
+"""The module of a DeepSpeed engine: student and objective."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The candidates that may replace each word of a text."""
+"""Candidates to replace each word of a text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows in chunks: the unit of work, and of what an interruption may cost."""
+"""Rows in chunks: units of work and of interruption."""
 
 from __future__ import annotations
 

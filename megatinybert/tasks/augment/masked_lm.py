@@ -1,4 +1,4 @@
-"""A masked language model's proposals for many words per forward pass."""
+"""A masked-LM's proposals, many words per forward pass."""
 
 from __future__ import annotations
 

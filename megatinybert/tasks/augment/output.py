@@ -1,4 +1,4 @@
-"""The output file while it is being made, and the record that completes it.
+"""The output file in the making, and its record.
 
 Beside FILE, a folder FILE.parts holds the plan and every finished chunk. At the end the chunks become FILE, then
 FILE.meta.json is written, then the folder goes: a kill between any two of these costs nothing.

@@ -1,4 +1,4 @@
-"""Augmentation of a task's training file: options in, a .jsonl file out.
+"""A task's training file to a .jsonl file of rows.
 
 The output depends on the rows, the model, the vectors and the options alone: not on the number of workers, nor on how
 often the work was interrupted. --batch-tokens, the device and the version of torch decide how the model's scores are

@@ -1,4 +1,4 @@
-"""The words of a text, and which of them may be replaced."""
+"""The words of a text, and which may be replaced."""
 
 from __future__ import annotations
 
