@@ -1,4 +1,4 @@
-"""Shared by programs without option sections: paths, option names."""
+"""Shared by programs without option sections."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class DataConfig(Section):
         0.5, description="share of windows split into segments A and B; none if a model has one segment type"
     )
     position_skips: Fraction = Field(
-        0.0, description="share of windows whose positions skip ahead, to prepare a later phase of longer windows"
+        0.0, description="share of windows whose positions skip ahead, to prepare longer windows"
     )
     shuffle_block: Count = Field(
         1,

@@ -1,4 +1,4 @@
-"""Recipe and command line to a configuration; all mistakes reported together.
+"""Recipe and command line to a configuration.
 
 No torch is imported here, so that --help and --print-config answer at once.
 """

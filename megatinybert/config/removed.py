@@ -1,4 +1,4 @@
-"""Options of earlier versions, and what they are fixed at now.
+"""Options of earlier versions.
 
 Recipes and command lines that give just this value still work, and so do checkpoints that recorded it.
 """

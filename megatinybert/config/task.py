@@ -34,7 +34,7 @@ ACTIONS = ("teacher", "augment", "one", "two", "eval", "predict", "all")
 
 # Where a stage's epochs are not given: tokens that it sees in all, which suits two CPU cores, and the most passes.
 TOKENS_BY_DEFAULT, MOST_EPOCHS = 500_000, 20
-_EPOCHS = f"passes over the rows (null: as many as hold {TOKENS_BY_DEFAULT:,} tokens, at most {MOST_EPOCHS}"
+_EPOCHS = f"passes over the rows (null: enough for {TOKENS_BY_DEFAULT:,} tokens, at most {MOST_EPOCHS}"
 
 
 class TaskTeacherConfig(TeacherConfig):

@@ -1,4 +1,4 @@
-"""Shards of a run's text: built on first use, found again by content."""
+"""Shards of a run's text, built on first use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The JSON files beside the shards; a manifest makes a corpus complete."""
+"""The JSON files beside the shards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The input files of a corpus: found, and watched for changes."""
+"""The input files of a corpus."""
 
 from __future__ import annotations
 

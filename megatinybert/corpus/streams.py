@@ -1,4 +1,4 @@
-"""A text file as UTF-8 with LF line ends, whatever its compression and encoding."""
+"""A text file as UTF-8 with LF, whatever its compression and encoding."""
 
 from __future__ import annotations
 

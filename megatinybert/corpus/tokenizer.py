@@ -1,4 +1,4 @@
-"""The tokenizer of a model folder or hub name, as `tokenizers.Tokenizer`.
+"""The tokenizer of a model folder or hub name.
 
 For encoding text into shards, and for recognising the tokenizer that shards were made with. Importing this module
 loads neither torch nor Transformers.

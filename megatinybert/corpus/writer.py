@@ -43,7 +43,7 @@ class ShardWriter:
     """Appends documents to the shards of one split.
 
     A shard ends with the first document that brings it to `shard_tokens`. `finished` lists the shards that
-    are whole but not published yet. state: where to go on, from `state()` of an earlier run.
+    are whole but not published yet. state: where to resume, from `state()` of an earlier run.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Scaled-dot-product attention, fastest form for device and shape."""
+"""Scaled-dot-product attention in the fastest form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Queries, keys and hidden states of each layer, without attention scores.
+"""Queries, keys and hidden states of each layer.
 
 Transformers lets a named function stand in for a model's attention; ours notes the queries and keys it is given and
 passes them on to `attention.attend`. Where they are noted is an argument of the call, so there is no shared state: two

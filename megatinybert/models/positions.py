@@ -1,4 +1,4 @@
-"""First values of positions that a student was not trained at."""
+"""Positions that a student was not trained at."""
 
 from __future__ import annotations
 

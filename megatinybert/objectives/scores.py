@@ -1,4 +1,4 @@
-"""TinyBERT's attention-score loss, exactly, without a sequence x sequence matrix.
+"""TinyBERT's attention-score loss without a sequence x sequence matrix.
 
 TinyBERT (Jiao et al. 2020, equation 7) compares the attention scores of student and teacher before the softmax:
 

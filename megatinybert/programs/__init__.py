@@ -1,1 +1,1 @@
-"""The programs: runs from configurations, a task's actions, the doctor."""
+"""The programs: general distillation, a task's actions, the doctor."""

@@ -1,4 +1,4 @@
-"""A run's time and memory, from a short burst of its steps."""
+"""A run's time and memory, estimated from a few steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The models and tokenizer of a run, opened and checked."""
+"""The models and tokenizer of a run."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Needed by any such program: ranks, files, workers, timing, hardware."""
+"""What such programs need: ranks, files, workers, hardware."""

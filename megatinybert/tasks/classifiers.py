@@ -1,4 +1,4 @@
-"""A task's models: new heads, and teachers with outputs in the task's order."""
+"""A task's models: new heads, fine-tuned teachers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A task's options for the engine, and stage lengths."""
+"""A task's options for the engine."""
 
 from __future__ import annotations
 

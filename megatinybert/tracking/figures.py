@@ -1,4 +1,4 @@
-"""Shared by all pictures: fonts, images, atomic .png files."""
+"""Fonts, images and atomic .png files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One description per measured scalar, for charts, tables, report, card."""
+"""One description of each measured scalar."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _part_of_a_step(part: str, meaning: str, logged_by: str = EVERY) -> Measurem
 def _held_out(name: str, logged_by: str) -> Measurement:
     """A curve beside that of the same loss in training."""
     tag = f"loss/{name}"
-    meaning = f"`{tag}` on the held-out windows, dropout off"
+    meaning = f"`{tag}` on held-out windows"
     return Measurement(
         f"held_out/{name}", "", meaning, LOSSES, name, "held_out", tag, per_trainee=True, logged_by=logged_by
     )
@@ -179,7 +179,7 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     Measurement(
         PROBE,
         "rank correlation",
-        "rank correlation, from -1 to 1, between the student's and the teacher's similarities of held-out texts",
+        "rank correlation between the two models' similarities of held-out texts; needs no labels",
         LOSSES,
         "probe",
         per_trainee=True,

@@ -1,4 +1,4 @@
-"""What has to fit together; asked by runs and the doctor."""
+"""What has to fit together."""
 
 from __future__ import annotations
 

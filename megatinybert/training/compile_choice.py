@@ -1,4 +1,4 @@
-"""Whether to use torch.compile: by option, checkpoint or measurement."""
+"""Whether to use torch.compile."""
 
 from __future__ import annotations
 

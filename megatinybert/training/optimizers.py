@@ -1,4 +1,4 @@
-"""The optimizer of a trainee: weight decay, kernels."""
+"""The optimizer of a trainee."""
 
 from __future__ import annotations
 
