@@ -1,4 +1,4 @@
-"""The actions of launch/task.sh: each does its part of a task distillation, unless it is done already."""
+"""The actions of launch/task.sh, each skipped if already done."""
 
 from __future__ import annotations
 
@@ -236,9 +236,9 @@ def _check_rows_differ(inputs: TaskInputs, world: World) -> None:
 
 
 def _refuse(text: str, inputs: TaskInputs, world: World) -> None:
-    """Raise ValueError, or with --task.force say it and go on."""
+    """Raise ValueError, or with --task.force warn and continue."""
     if not inputs.config.task.force:
-        raise ValueError(f"{text}; --task.force true goes on all the same")
+        raise ValueError(f"{text}; --task.force true continues anyway")
     world.say(f"warning: {text}")
 
 

@@ -1,4 +1,4 @@
-"""Rows of a task as token ids in flat arrays, and the order in which training takes them, in batches of like length."""
+"""Rows as token ids, in shuffled batches of similar lengths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The training stages of a task, each put together from its models, rows and objective."""
+"""The training stages of a task."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ class ModelFolder:
             return False
         before = json.loads(file.read_text(encoding="utf-8"))
         remedy = (
-            f"set these back, remove {self.path} and {self.stage} to make it anew, or choose another --run.output_dir"
+            f"set these back, remove {self.path} and {self.stage} to rebuild it, or choose another --run.output_dir"
         )
         refuse_differences(f"{self.path} was made otherwise", before, _made_of(facts), remedy)
         return True
