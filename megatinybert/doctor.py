@@ -1,4 +1,4 @@
-"""Looks at a run before it is started: what is wrong with it, and how long it will take."""
+"""Checks a run before it starts, and estimates its time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""General distillation: the program behind launch/general.sh."""
+"""The program behind launch/general.sh."""
 
 from __future__ import annotations
 

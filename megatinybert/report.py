@@ -1,4 +1,4 @@
-"""What a finished run came to: python -m megatinybert.report RUN_DIR"""
+"""Reports a finished run: python -m megatinybert.report RUN_DIR."""
 
 from __future__ import annotations
 

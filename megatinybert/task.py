@@ -1,4 +1,4 @@
-"""Task distillation: the program behind launch/task.sh."""
+"""The program behind launch/task.sh."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The schema of data_prep/augment.py: every option, its type, its limits and its default."""
+"""Options of data_prep/augment.py."""
 
 from __future__ import annotations
 

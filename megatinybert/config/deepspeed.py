@@ -1,4 +1,4 @@
-"""The DeepSpeed configuration of a run: read, checked against the recipe, and filled in from it.
+"""The DeepSpeed configuration, checked and completed from the recipe.
 
 One owner per value: the recipe owns batch, clipping, optimizer and schedule; the JSON file owns precision,
 ZeRO and communication. No torch is imported here, so that a mistake costs no waiting.

@@ -1,4 +1,4 @@
-"""What programs without sections share: paths, and by what names a caller knows the options."""
+"""Shared by programs without option sections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The schema of general distillation: every option of launch/general.sh, its type, its limits and its default."""
+"""Options of launch/general.sh."""
 
 from __future__ import annotations
 
@@ -40,15 +40,14 @@ class GeneralTeacherConfig(TeacherConfig):
     """The model to learn from: frozen, and run only as deep as the objective looks."""
 
     model: Text | None = Field(  # type: ignore[assignment]
-        None, description="a BERT folder in Hugging Face form, or a hub name; required, but for the objective mlm"
+        None, description="a BERT folder in Hugging Face form, or a hub name; required except for the objective mlm"
     )
     tokenizer: Text | None = Field(
         None,
-        description="tokenizer that made the shards, a folder or hub name (null: the teacher's own, or without a"
-        " teacher that of student.init)",
+        description="folder or hub name of the shards' tokenizer (null: the teacher's, or without one student.init's)",
     )
     quantize: Quantize = Field(
-        "none", description="its matrix products in 8 bits, by torchao: int8, or fp8 on CUDA devices that have it"
+        "none", description="matrix products in 8 bits by torchao: int8, or fp8 on GPUs that have it"
     )
 
 
@@ -61,32 +60,30 @@ class DataConfig(Section):
     text: Names | None = Field(
         None,
         validate_default=True,
-        description="in place of shards: files, folders or patterns such as 'data/*.txt'; sharded on first use",
+        description="instead of shards: files, folders or patterns such as 'data/*.txt'; sharded on first use",
     )
-    cache: Text = Field("data/cache", description="folder of the shards that are built of data.text")
+    cache: Text = Field("data/cache", description="folder for shards built from data.text")
     encoding: Encoding = Field("utf-8", description="character encoding of data.text")
-    text_key: Text = Field(
-        "text", description="key of the text in the objects of a .jsonl file, or its column in a .parquet file"
-    )
+    text_key: Text = Field("text", description="key of the text in .jsonl objects, or its column in a .parquet file")
     document: Literal["auto", "blank-line", "line"] = Field(
-        "auto", description="what parts the documents of a .txt file; auto: blank lines if its first MiB has any"
+        "auto", description="what separates documents in a .txt file; auto: blank lines if its first MiB has any"
     )
     mixture: Annotated[list[Positive], Field(min_length=1), BeforeValidator(list_of_one)] | None = Field(
         None,
-        description="weight of each entry of shards or text, as corpora of their own (null: one corpus of them all)",
+        description="weight of each entry of shards or text (null: all form one corpus)",
     )
-    sequence_length: Whole = Field(128, ge=8, description="tokens in a window, special tokens included")
+    sequence_length: Whole = Field(128, ge=8, description="tokens per window, including special tokens")
     pair_probability: Fraction = Field(
-        0.5, description="share of windows split into two segments A and B; none where a model has one segment type"
+        0.5, description="share of windows split into segments A and B; none if a model has one segment type"
     )
     position_skips: Fraction = Field(
-        0.0, description="share of windows whose positions skip ahead, to prepare a later phase of longer windows"
+        0.0, description="share of windows whose positions skip ahead, to prepare longer windows"
     )
     shuffle_block: Count = Field(
         1,
-        description="neighbouring windows read together; 1 is a full shuffle, thousands suit a shared disk",
+        description="neighbouring windows read together; 1: full shuffle; thousands suit a shared disk",
     )
-    held_out_windows: Whole = Field(256, ge=3, description="windows of the held-out measurements")
+    held_out_windows: Whole = Field(256, ge=3, description="number of held-out windows")
 
     @field_validator("text")
     @classmethod
@@ -114,7 +111,7 @@ class DataConfig(Section):
 class _ObjectiveName(Section):
     name: Literal[*OBJECTIVES] = Field(  # type: ignore[valid-type]
         "tinybert",
-        description="tinybert: match attention scores, hidden states, embeddings; mlm: guess masked tokens, no teacher",
+        description="tinybert: match attention scores, hidden states, embeddings; mlm: predict masked tokens",
     )
 
 
@@ -127,10 +124,10 @@ class MaskedLmConfig(Section):
 
     train: Literal["whole", "head"] = Field(
         "whole",
-        description="all weights (whole), or the head alone on the body of student.init, which stays as it is (head)",
+        description="all weights (whole), or only the head, on the frozen body of student.init (head)",
     )
     probability: FractionAboveZero = Field(
-        0.15, description="share of a window's tokens that are to be guessed, special tokens not counted"
+        0.15, description="share of a window's tokens to predict, special tokens not counted"
     )
 
 

@@ -1,4 +1,4 @@
-"""The options of a program by name, and how they and their values are shown."""
+"""How options and their values are shown."""
 
 from __future__ import annotations
 

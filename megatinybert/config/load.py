@@ -1,4 +1,4 @@
-"""A run's configuration from recipe and command line, with every mistake reported at once.
+"""Recipe and command line to a configuration.
 
 No torch is imported here, so that --help and --print-config answer at once.
 """

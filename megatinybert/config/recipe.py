@@ -1,4 +1,4 @@
-"""Values that a user wrote, and the YAML files that they may stand in."""
+"""YAML recipes and their values."""
 
 from __future__ import annotations
 

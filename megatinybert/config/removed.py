@@ -1,4 +1,4 @@
-"""Options of earlier versions that are gone: what each is fixed at now, and why.
+"""Options of earlier versions.
 
 Recipes and command lines that give just this value still work, and so do checkpoints that recorded it.
 """

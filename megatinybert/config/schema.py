@@ -1,4 +1,4 @@
-"""What all programs share: kinds of values, and the sections that general and task distillation both have.
+"""Value types, and option sections that programs share.
 
 A schema gives every option with its type, its limits and its default; the command line, --help and the messages about
 mistakes are derived from it (load.py).
@@ -94,16 +94,15 @@ class TeacherConfig(Section):
     model: Text = Field(description="a BERT folder in Hugging Face form, or a hub name; fine-tuned on the task or not")
     dtype: Literal["auto", "fp32", "fp16", "bf16"] = Field(
         "auto",
-        description="precision it runs in; auto: fp16 on CUDA, bf16 on a CPU that computes it natively (AMX or AVX-512"
-        " BF16), else fp32",
+        description="precision; auto: fp16 on CUDA, bf16 on a CPU with native bf16 (AMX or AVX-512 BF16), else fp32",
     )
-    tokenizer: Text | None = Field(None, description="tokenizer, a folder or hub name (null: the teacher's own)")
+    tokenizer: Text | None = Field(None, description="folder or hub name of the tokenizer (null: the teacher's)")
 
 
 class StudentConfig(Section):
     """The model to train."""
 
-    config: Text = Field("4L-312", description="a shipped shape, or a folder or config.json of a BERT to take it from")
+    config: Text = Field("4L-312", description="a shipped shape, or a BERT's folder or config.json")
     init: Text = Field(
         "random",
         description="first weights: random, solved (from the teacher, by linear algebra), teacher (its layers by the"
@@ -116,7 +115,7 @@ class StudentConfig(Section):
         0.0, description="dropout of attention weights; above 0, CPU attention is several times slower"
     )
     layer_norm: Literal["auto", "torch", "apex"] = Field(
-        "auto", description="whose LayerNorm kernels: torch, or NVIDIA apex; auto: torch"
+        "auto", description="LayerNorm kernels of torch or NVIDIA apex; auto: torch"
     )
 
     @field_validator("config")
@@ -132,18 +131,18 @@ class StudentConfig(Section):
 class TransferConfig(Section):
     """What the student learns of the teacher's layers."""
 
-    attention_weight: NonNegative = Field(1.0, description="weight of the attention-score term (0: left out)")
-    hidden_weight: NonNegative = Field(1.0, description="weight of the hidden-state term (0: left out)")
-    embedding_weight: NonNegative = Field(1.0, description="weight of the embedding term (0: left out)")
+    attention_weight: NonNegative = Field(1.0, description="weight of the attention-score term (0: off)")
+    hidden_weight: NonNegative = Field(1.0, description="weight of the hidden-state term (0: off)")
+    embedding_weight: NonNegative = Field(1.0, description="weight of the embedding term (0: off)")
     layer_map: Literal["uniform", "top", "bottom"] | Annotated[list[Index], Field(min_length=1)] = Field(
-        "uniform", description="teacher layer of each student layer; a list rises and counts from 0"
+        "uniform", description="teacher layer of each student layer; a list ascends and counts from 0"
     )
     projection: Literal["shared", "per-layer"] = Field(
-        "shared", description="one linear map from student to teacher width for all layers, or one for each"
+        "shared", description="one linear map from student to teacher width for all layers, or one each"
     )
     normalize: Literal["reference", "valid"] = Field(
         "reference",
-        description="means over all positions, as TinyBERT's code has them (reference), or over unpadded ones (valid)",
+        description="means over all positions, as in TinyBERT's code (reference), or unpadded ones (valid)",
     )
 
     @model_validator(mode="after")
@@ -162,15 +161,15 @@ class UpdateConfig(Section):
     name: Literal["adamw", "sgd"] = Field("adamw", description="the update rule")
     implementation: Literal["auto", "torch", "apex", "deepspeed"] = Field(
         "auto",
-        description="whose AdamW kernels: torch, NVIDIA apex, or DeepSpeed (compiled at the first use); auto: torch, or"
-        " DeepSpeed where its file offloads the optimizer",
+        description="AdamW kernels of torch, NVIDIA apex or DeepSpeed (compiled on first use); auto: torch, or"
+        " DeepSpeed if its file offloads the optimizer",
     )
     betas: tuple[FractionBelowOne, FractionBelowOne] = Field(
-        (0.9, 0.999), description="decay of AdamW's two running means"
+        (0.9, 0.999), description="decay rates of AdamW's two running means"
     )
     eps: Positive = Field(1e-6, description="added to AdamW's denominator")
-    weight_decay: NonNegative = Field(0.01, description="weight decay, none on biases and LayerNorm weights")
-    gradient_clipping: NonNegative = Field(1.0, description="largest norm of the whole gradient (0: off)")
+    weight_decay: NonNegative = Field(0.01, description="weight decay, except on biases and LayerNorm weights")
+    gradient_clipping: NonNegative = Field(1.0, description="maximum norm of the whole gradient (0: off)")
 
 
 class _LearningRate(Section):
@@ -187,37 +186,36 @@ class ScheduleConfig(Section):
     type: Literal["linear", "cosine", "constant"] = Field(
         "linear", description="after the warm-up: linear or cosine down to 0, or constant"
     )
-    warmup_fraction: Fraction = Field(0.1, description="share of all steps spent on the linear warm-up")
-    warmup_steps: Index | None = Field(None, description="steps of warm-up, in place of warmup_fraction")
+    warmup_fraction: Fraction = Field(0.1, description="share of all steps in the linear warm-up")
+    warmup_steps: Index | None = Field(None, description="warm-up steps, instead of warmup_fraction")
 
 
 class RunConfig(Section):
     """Length, batch, randomness, and what is written when."""
 
-    output_dir: Text = Field("runs/general", description="folder of checkpoints, metrics and exported student")
-    max_steps: Count | None = Field(None, description="optimizer steps, in place of epochs")
+    output_dir: Text = Field("runs/general", description="folder for checkpoints, metrics and the exported student")
+    max_steps: Count | None = Field(None, description="optimizer steps, instead of epochs")
     epochs: Positive = Field(3.0, description="passes over the training windows")
-    global_batch: Count = Field(256, description="windows of one optimizer step, over all ranks")
+    global_batch: Count = Field(256, description="windows per optimizer step, over all ranks")
     micro_batch: Count | None = Field(
         None,
-        description="windows of one forward pass on one rank (null: the largest that fits evenly,"
+        description="windows per forward pass on one rank (null: largest that divides evenly,"
         f" up to {LARGEST_AUTOMATIC_MICRO_BATCH})",
     )
     seed: Index = Field(0, description="seed of weights, order and dropout")
     compile: Literal["auto", "always", "never"] = Field(
         "auto",
-        description="torch.compile of both models and the objective; auto: in a run of 15 minutes or more, where a"
-        " short measurement finds it faster",
+        description="torch.compile; auto: in runs of 15 minutes or more, if a short measurement finds it faster",
     )
-    log_interval: Count = Field(10, description="steps between lines of metrics")
-    save_interval: Count = Field(500, description="steps between checkpoints; the last step always has one")
+    log_interval: Count = Field(10, description="steps between logged metrics")
+    save_interval: Count = Field(500, description="steps between checkpoints; also at the last step")
     held_out_interval: Count = Field(
-        250, description="steps between held-out measurements; step 0 and the last step always have one"
+        250, description="steps between held-out measurements; also at step 0 and the last"
     )
-    keep_checkpoints: Count = Field(2, description="newest checkpoints to keep")
+    keep_checkpoints: Count = Field(2, description="number of newest checkpoints to keep")
     resume: Text = Field(
         "auto",
-        description="auto (the newest whole checkpoint of output_dir, else a new run), never, or a checkpoint's folder",
+        description="auto (newest intact checkpoint of output_dir, or a new run), never, or a checkpoint folder",
     )
 
     @model_validator(mode="after")
@@ -230,15 +228,15 @@ class MonitorConfig(Section):
     """The attention maps of student and teacher in TensorBoard."""
 
     attention_layers: Annotated[list[Index], Field(min_length=1)] | None = Field(
-        None, description="layers of the student, counted from 0 (null: all)"
+        None, description="student layers, from 0 (null: all)"
     )
     attention_heads: Annotated[list[Index], Field(min_length=1)] | None = Field(
-        None, description="heads, counted from 0 (null: the first 4)"
+        None, description="heads, from 0 (null: the first 4)"
     )
     attention_interval: Index | None = Field(
         None,
-        description="steps between pictures, beside those of step 0 and the end (null: those of held_out_interval,"
-        " but at most 8 times; 0: no pictures)",
+        description="steps between pictures; also at step 0 and the last (null: as held_out_interval, but at most 8;"
+        " 0: no pictures)",
     )
 
 
@@ -246,8 +244,8 @@ DeepSpeedFile = Annotated[
     str,
     Field(
         min_length=1,
-        description="DeepSpeed configuration: a path (looked for from the working directory, then the"
-        " repository) or a bare name such as zero2-bf16",
+        description="DeepSpeed configuration: a path (from the working directory, else the repository) or a name"
+        " such as zero2-bf16",
     ),
 ]
 

@@ -1,4 +1,4 @@
-"""The schema of task distillation: every option of launch/task.sh, its type, its limits and its default."""
+"""Options of launch/task.sh."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ACTIONS = ("teacher", "augment", "one", "two", "eval", "predict", "all")
 
 # Where a stage's epochs are not given: tokens that it sees in all, which suits two CPU cores, and the most passes.
 TOKENS_BY_DEFAULT, MOST_EPOCHS = 500_000, 20
-_EPOCHS = f"passes over the rows (null: as many as hold {TOKENS_BY_DEFAULT:,} tokens, at most {MOST_EPOCHS}"
+_EPOCHS = f"passes over the rows (null: enough for {TOKENS_BY_DEFAULT:,} tokens, at most {MOST_EPOCHS}"
 
 
 class TaskTeacherConfig(TeacherConfig):
@@ -61,24 +61,24 @@ class TaskDataConfig(Section):
     name: Text = Field(description="a GLUE task, such as sst-2, or custom")
     data_dir: Text = Field(description="folder of the task's files")
     kind: Literal["auto", "classification", "regression"] = Field(
-        "auto", description="what a custom task is; auto: a regression where labels are numbers and not all whole"
+        "auto", description="kind of a custom task; auto: regression if labels are numbers and not all whole"
     )
     labels: Names | None = Field(None, description="classes of a custom task, in order (null: those of its files)")
     max_length: Whole | None = Field(
-        None, ge=8, description="tokens of a row, special tokens included, at least 8 (null: 64, for pairs 128)"
+        None, ge=8, description="tokens per row, including special tokens, at least 8 (null: 64, for pairs 128)"
     )
-    skip_bad_rows: bool = Field(False, description="leave out and count rows that cannot be parsed")
-    force: bool = Field(False, description="go on with a teacher that is no better than one answer to all rows")
+    skip_bad_rows: bool = Field(False, description="skip and count rows that cannot be parsed")
+    force: bool = Field(False, description="continue with a teacher no better than one answer to all rows")
 
 
 class StageConfig(Section):
     """One stage of training."""
 
     epochs: Positive | None = Field(None, description=f"{_EPOCHS})")
-    max_steps: Count | None = Field(None, description="optimizer steps, in place of epochs")
-    global_batch: Count = Field(32, description="rows of one optimizer step, over all ranks")
+    max_steps: Count | None = Field(None, description="optimizer steps, instead of epochs")
+    global_batch: Count = Field(32, description="rows per optimizer step, over all ranks")
     micro_batch: Count | None = Field(
-        None, description="rows of one forward pass on one rank (null: the largest that fits evenly, up to 32)"
+        None, description="rows per forward pass on one rank (null: largest that divides evenly, up to 32)"
     )
     learning_rate: Positive = Field(5e-5, description="peak learning rate")
 
@@ -87,13 +87,13 @@ class FinetuneConfig(StageConfig):
     """Stage "teacher": the teacher learns the task from its labels."""
 
     epochs: Positive | None = Field(None, description=f"{_EPOCHS}, and at least 1)")
-    learning_rate: Positive = Field(1e-4, description="peak learning rate; of a BERT-base 2e-5 to 5e-5")
+    learning_rate: Positive = Field(1e-4, description="peak learning rate; 2e-5 to 5e-5 for a BERT-base")
 
 
 class StageOneConfig(StageConfig):
     """Stage "one": the student learns the teacher's layers on the task's rows."""
 
-    epochs: NonNegative | None = Field(None, description=f"{_EPOCHS}; 0: leave the stage out)")
+    epochs: NonNegative | None = Field(None, description=f"{_EPOCHS}; 0: skip the stage)")
     learning_rate: Positive = Field(3e-4, description="peak learning rate")
 
 
@@ -101,19 +101,17 @@ class StageTwoConfig(StageConfig):
     """Stage "two": the student learns the teacher's answers."""
 
     learning_rate: Positive = Field(1e-4, description="peak learning rate")
-    temperature: Positive = Field(
-        1.0, description="temperature of the teacher's and the student's logits (classification)"
-    )
-    hard_label_weight: NonNegative = Field(0.0, description="weight of the loss on the labels, beside the teacher's")
+    temperature: Positive = Field(1.0, description="temperature of both models' logits (classification)")
+    hard_label_weight: NonNegative = Field(0.0, description="weight of an additional loss on the labels")
 
 
 class MlmConfig(StageConfig):
     """Stage "mlm": a masked-LM out of a teacher without a head, trained on the task's texts, for the augmentation."""
 
     train: Literal["whole", "head"] = Field(
-        "whole", description="a copy of the whole teacher (whole), or a head alone on its body as it is (head)"
+        "whole", description="a copy of the whole teacher (whole), or only a head on its frozen body (head)"
     )
-    learning_rate: Positive = Field(3e-4, description="peak learning rate; of a head alone 1e-3")
+    learning_rate: Positive = Field(3e-4, description="peak learning rate; 1e-3 for a head alone")
 
 
 class AugmentConfig(Section):
@@ -121,21 +119,22 @@ class AugmentConfig(Section):
 
     copies: Index | Literal["published"] = Field(
         2,
-        description="rewritten copies of a row, at most (0: no augmentation; published: as many as TinyBERT's authors"
-        " made)",
+        description="rewritten copies per row, at most (0: no augmentation; published: the authors' numbers)",
     )
-    rows: Index = Field(10_000, description="how many of the rows are rewritten, chosen by the seed (0: all)")
-    probability: FractionAboveZero = Field(0.4, description="chance of a word to be replaced in a copy")
-    candidates: Count = Field(15, description="words that a replacement is drawn from")
+    rows: Index = Field(10_000, description="number of rows to rewrite, chosen by the seed (0: all)")
+    probability: FractionAboveZero = Field(0.4, description="chance that a word is replaced in a copy")
+    candidates: Count = Field(15, description="words to choose a replacement from")
     vectors: Text | None = Field(
-        None, description="word vectors in GloVe's text format, for words of several pieces (null: masked-LM alone)"
+        None, description="word vectors in GloVe's text format, for words of several pieces (null: masked-LM only)"
     )
     model: Text | None = Field(
         None,
-        description="masked-LM that proposes words, a folder or hub name (null: teacher.model, with a head trained"
-        " where it has none)",
+        description="folder or hub name of the masked-LM that proposes words (null: teacher.model, with a head trained"
+        " if it has none)",
     )
-    segmenter: Literal["none", "jieba"] = Field("none", description="what finds Chinese words; none: each character")
+    segmenter: Literal["none", "jieba"] = Field(
+        "none", description="how Chinese words are found; none: each character is one"
+    )
 
 
 class LayersConfig(TransferConfig):
@@ -143,33 +142,30 @@ class LayersConfig(TransferConfig):
 
     normalize: Literal["reference", "valid"] = Field(
         "valid",
-        description="means over all positions, as TinyBERT's code has them (reference), or over unpadded ones (valid)",
+        description="means over all positions, as in TinyBERT's code (reference), or unpadded ones (valid)",
     )
 
 
 class TaskRunConfig(Section):
     """Randomness, and what is written when and where."""
 
-    output_dir: Text = Field("runs/task", description="folder of models, results and the stages' metrics")
+    output_dir: Text = Field("runs/task", description="folder for models, results and the stages' metrics")
     seed: Index = Field(0, description="seed of weights, order, dropout and augmentation")
-    log_interval: Count = Field(10, description="steps between lines of metrics")
-    save_interval: Count = Field(500, description="steps between checkpoints; the last step of a stage always has one")
+    log_interval: Count = Field(10, description="steps between logged metrics")
+    save_interval: Count = Field(500, description="steps between checkpoints; also at a stage's last step")
     held_out_interval: Count | None = Field(
         None,
-        description="steps between measurements on the development rows (null: ten in a stage); step 0 and the last"
-        " step always have one",
+        description="steps between measurements on development rows (null: ten per stage); also at step 0 and the last",
     )
-    keep_checkpoints: Count = Field(1, description="newest checkpoints of a stage to keep")
+    keep_checkpoints: Count = Field(1, description="number of newest checkpoints of a stage to keep")
 
 
 class PredictConfig(Section):
     """What the actions "eval" (its model) and "predict" read and write."""
 
-    model: Text | None = Field(
-        None, description="fine-tuned model to measure or to predict with (null: the run's student)"
-    )
+    model: Text | None = Field(None, description="fine-tuned model for eval or predict (null: the run's student)")
     labels: Names | None = Field(None, description="names of its outputs, in order (null: those of its config.json)")
-    input: Text | None = Field(None, description="file to answer (null: the task's test files)")
+    input: Text | None = Field(None, description="file to predict (null: the task's test files)")
     output: Text | None = Field(None, description=".tsv or .jsonl file (null: in predictions/ of output_dir)")
 
 
@@ -200,7 +196,7 @@ class TaskConfig(ProgramConfig):
 
     @model_validator(mode="after")
     def _a_shape(self) -> TaskConfig:
-        if self.student.config is None and self.student.init in ("random", "teacher"):
+        if self.student.config is None and self.student.init in ("random", "solved", "teacher"):
             raise ValueError(
                 f"--student.init {self.student.init} has no shape of its own: name one with --student.config, such as "
                 "4L-312, or give --student.init the general student"

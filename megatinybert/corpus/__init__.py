@@ -1,1 +1,1 @@
-"""Text to token shards: files found, read, encoded in workers, written so that a build can go on, and opened again."""
+"""Text to token shards: found, read, encoded, written, opened."""

@@ -1,4 +1,4 @@
-"""The pipeline from text files to a corpus of token shards: read, encode in workers, write in order, commit.
+"""Text files to shards: read, encode, write.
 
 The output depends on the text, the tokenizer and the options alone: not on the number of workers, nor on how
 often a build was interrupted. `progress.json` records what is safely written; `manifest.json` is written last
@@ -54,14 +54,14 @@ def build_corpus(
     block_bytes: int = BLOCK_BYTES,
     commit_seconds: float = 10.0,
 ) -> BuildReport:
-    """Build a corpus, or go on with one.
+    """Build a corpus, or resume building one.
 
     With more than one worker a script calls it under its `__main__` guard, since workers import the script.
     block_bytes: of text handed to a worker at a time; the first sixteenth of so much of a document chooses its split.
     commit_seconds: how much work an interruption may cost.
     Raises ValueError for what the user can put right in the command, DataError (a ValueError) for what is
     wrong in the input, OSError where the output cannot be written, RuntimeError where a worker was killed.
-    After any of them, and after a kill, the same build goes on with `resume`.
+    After any of them, and after a kill, the same build continues with `resume`.
     """
     sources, left_out, tokenizer = _check(options)
     special = special_ids(tokenizer)

@@ -1,4 +1,4 @@
-"""Text given straight to a run: made into token shards on first use, and found again by its content."""
+"""Shards of a run's text, built on first use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which encoding a text is in: byte-order marks, advice after a wrong guess, counted replacements."""
+"""Byte-order marks, suggested encodings, counted replacements."""
 
 from __future__ import annotations
 

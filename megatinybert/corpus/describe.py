@@ -1,4 +1,4 @@
-"""Corpora as text for people: the summary of a build and the tables of an inspection."""
+"""Summaries and tables of a corpus for people."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Blocks as documents: each a list of stripped lines, none of them empty."""
+"""Blocks as documents: lists of stripped, non-empty lines."""
 
 from __future__ import annotations
 

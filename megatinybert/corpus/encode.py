@@ -1,4 +1,4 @@
-"""Blocks of text to token ids, in this process or in a pool of worker processes, in order."""
+"""Blocks of text to token ids, in order."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Documents:
 @dataclass(frozen=True)
 class EncodedBlock:
     """The documents of a block by split. Whole documents end with [SEP]; a part of a long document (then the
-    only one here) does not. opens: the split of a long document that begins here and goes on. empty_documents:
+    only one here) does not. opens: the split of a long document that begins here and continues. empty_documents:
     how many gave no token. replaced: how many invalid characters were replaced.
     """
 

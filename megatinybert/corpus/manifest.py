@@ -1,6 +1,4 @@
-"""What is kept as JSON beside the shards; above all the manifest, whose presence says that a corpus is
-whole.
-"""
+"""The JSON files beside the shards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parquet files as runs of rows, each row the text of a document."""
+"""Parquet files as runs of rows, one document each."""
 
 from __future__ import annotations
 

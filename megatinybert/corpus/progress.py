@@ -1,4 +1,4 @@
-"""How far a build has come: what `progress.json` holds, when it is believed, and how it is kept true."""
+"""How far a build has come (`progress.json`)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Progress(Record):
     """State of a build after `blocks` blocks.
 
     seen: the sources reached so far, each with the checksum of the text that was read of it. finished: whole
-    shards. train, validation: the growing shards. open_split: of a long document that goes on in the next
+    shards. train, validation: the growing shards. open_split: of a long document that continues in the next
     block.
     """
 
@@ -61,7 +61,7 @@ class Progress(Record):
 def open_output(
     folder: Path, plan: BuildPlan, resume: bool, ignored: Set[str], names: OptionNames
 ) -> Progress | Manifest:
-    """Ready an output folder: the progress to go on from, or the manifest of a corpus that is whole already.
+    """Ready an output folder: the progress to resume from, or the manifest of a corpus that is complete already.
 
     ignored: names that do not count. Raises ValueError where the folder holds other files, or holds a build
     and `resume` is not set, or what it holds was begun with another plan.
@@ -108,7 +108,7 @@ def open_output(
 
 
 class Collector:
-    """Takes encoded blocks in order and keeps the folder such that a build can go on from the last commit."""
+    """Takes encoded blocks in order and keeps the folder such that a build can resume from the last commit."""
 
     def __init__(
         self,

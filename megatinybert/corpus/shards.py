@@ -1,5 +1,4 @@
-"""Token shards: Megatron-LM's .bin/.idx format (MMIDIDX, version 1), and the manifest that makes a corpus of
-them.
+"""Token shards: Megatron-LM's .bin/.idx format (MMIDIDX, version 1), manifest.
 
 P.bin holds token ids and nothing else. P.idx holds, little-endian: the header, the version (uint64), a code
 for the type of the ids (uint8), the number of sequences and of document indices (uint64 each), the length of

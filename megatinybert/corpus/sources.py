@@ -1,4 +1,4 @@
-"""The files that a corpus is built from: found, and watched for changes."""
+"""The input files of a corpus."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A text file as one stream of UTF-8 with LF line ends, however it is compressed and encoded."""
+"""A text file as UTF-8 with LF, whatever its compression and encoding."""
 
 from __future__ import annotations
 

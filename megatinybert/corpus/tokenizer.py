@@ -1,6 +1,7 @@
-"""The tokenizer of a model folder or hub name, as `tokenizers.Tokenizer`: for encoding text into shards and
-for recognising the tokenizer that shards were made with. Importing this module loads neither torch nor
-Transformers.
+"""The tokenizer of a model folder or hub name.
+
+For encoding text into shards, and for recognising the tokenizer that shards were made with. Importing this module
+loads neither torch nor Transformers.
 """
 
 from __future__ import annotations

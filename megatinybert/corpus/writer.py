@@ -1,4 +1,4 @@
-"""Writes one split of a corpus as shards, such that a killed build can go on from its last commit.
+"""Writes one split of a corpus, resumable from its last commit.
 
 A shard grows in three append-only files named `.partial`: ids, sequence lengths and document ends. What a
 commit records is how much of them counts, so resuming cuts off what came later. A shard gets its index and
@@ -43,7 +43,7 @@ class ShardWriter:
     """Appends documents to the shards of one split.
 
     A shard ends with the first document that brings it to `shard_tokens`. `finished` lists the shards that
-    are whole but not published yet. state: where to go on, from `state()` of an earlier run.
+    are whole but not published yet. state: where to resume, from `state()` of an earlier run.
     """
 
     def __init__(

@@ -1,1 +1,1 @@
-"""Teacher and student: loaded, built, run with their queries, keys and hidden states captured."""
+"""Teacher and student: loaded, built, run with internal states captured."""

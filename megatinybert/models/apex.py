@@ -1,4 +1,4 @@
-"""Whether NVIDIA's apex can be used here. The package of that name on PyPI is another program.
+"""Whether NVIDIA apex can be used here.
 
 Nothing heavy is imported to find out, until the right package with its compiled parts has been found.
 """

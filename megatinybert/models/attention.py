@@ -1,4 +1,4 @@
-"""Transformers' scaled-dot-product attention, in the form that is fastest for a device, a dtype and a head width."""
+"""Scaled-dot-product attention in the fastest form."""
 
 from __future__ import annotations
 

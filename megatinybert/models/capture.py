@@ -1,4 +1,4 @@
-"""Per-layer queries, keys and hidden states out of a Transformers encoder, without its attention scores.
+"""Queries, keys and hidden states of each layer.
 
 Transformers lets a named function stand in for a model's attention; ours notes the queries and keys it is given and
 passes them on to `attention.attend`. Where they are noted is an argument of the call, so there is no shared state: two

@@ -1,4 +1,4 @@
-"""The passes of a training step through torch.compile, for the one shape of micro batch that training has.
+"""A training step's passes through torch.compile.
 
 A model that never changes is frozen into its graph on a CPU: inductor packs its weights for the products once. What
 comes in another shape (the last batch of a measurement, say), and what is only measured, runs as it always does. So a

@@ -1,4 +1,4 @@
-"""Configurations of BERT models: of a folder or hub name, read and checked, and the student's."""
+"""Configurations of BERT models, read and checked."""
 
 from __future__ import annotations
 

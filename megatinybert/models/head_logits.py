@@ -1,4 +1,4 @@
-"""What a model's head says of the last hidden states of its body, which runs on its own (see capture.py)."""
+"""A head's outputs for the last hidden states."""
 
 from __future__ import annotations
 

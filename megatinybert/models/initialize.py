@@ -1,4 +1,4 @@
-"""A student's weights taken from a model of the same shape: its teacher's layers, or a folder's."""
+"""A student's weights from a model of its shape."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LayerNorm by the kernels of NVIDIA apex, in place of torch's."""
+"""LayerNorm by NVIDIA apex's kernels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two models: load the frozen teacher, build the student."""
+"""Loads the frozen teacher, builds the student."""
 
 from __future__ import annotations
 

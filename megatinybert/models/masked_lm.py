@@ -1,4 +1,4 @@
-"""A BERT with a masked-LM head, as it is trained: the whole model, or the head on a body that stays as it is."""
+"""A BERT with a masked-LM head, trained whole or head only."""
 
 from __future__ import annotations
 

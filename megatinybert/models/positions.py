@@ -1,4 +1,4 @@
-"""First values for the positions that a student has not been trained at."""
+"""Positions that a student was not trained at."""
 
 from __future__ import annotations
 

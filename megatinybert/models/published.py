@@ -1,4 +1,4 @@
-"""Checkpoints as TinyBERT's authors publish them, and classifiers of any origin.
+"""TinyBERT's published checkpoints, and classifiers of any origin.
 
 Beside a BERT their weight files hold the maps of hidden states to the teacher's width: one for all points (`fit_dense`,
 v1 and the Chinese models) or one for each (`fit_denses.0` of the embeddings, `fit_denses.i` of layer i - 1; v2). Their

@@ -1,7 +1,8 @@
-"""The teacher's matrix products in 8 bits, by torchao: a teacher is only ever read, so its weights are rounded once.
+"""The teacher's matrix products in 8 bits, by torchao.
 
-Weights have a scale for each output, activations one for each token that is found anew in every pass; both are
-symmetric. LayerNorm, attention, embeddings and what enters the objective keep the teacher's dtype.
+A teacher never changes, so its weights are rounded once, with a scale for each output. Activations have a scale for
+each token, computed in every pass. Both are symmetric. LayerNorm, attention, embeddings and what enters the objective
+keep the teacher's dtype.
 """
 
 from __future__ import annotations

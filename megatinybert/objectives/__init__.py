@@ -1,4 +1,4 @@
-"""Objectives by the name that --objective.name takes. A new one is a file here and a line below."""
+"""Objectives by name; a new one is a file and a line below."""
 
 # Where each class is: an import path, because the command line needs the names before it can wait for torch.
 OBJECTIVES = {

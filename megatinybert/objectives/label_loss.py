@@ -1,4 +1,4 @@
-"""The loss of fine-tuning: a head against the labels."""
+"""Fine-tuning: a head against the labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Masked-language modelling (Devlin et al. 2019, section 3.1): the masked tokens, guessed from those around them."""
+"""Masked-language modelling (Devlin et al. 2019, section 3.1)."""
 
 from __future__ import annotations
 

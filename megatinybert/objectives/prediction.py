@@ -1,4 +1,4 @@
-"""TinyBERT's prediction-layer distillation (Jiao et al. 2020, equation 10): the student's logits and the teacher's."""
+"""TinyBERT's prediction-layer loss (Jiao et al. 2020, equation 10)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The attention-score loss of TinyBERT, exactly, without ever holding a sequence x sequence matrix.
+"""TinyBERT's attention-score loss without a sequence x sequence matrix.
 
 TinyBERT (Jiao et al. 2020, equation 7) compares the attention scores of student and teacher before the softmax:
 

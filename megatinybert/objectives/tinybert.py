@@ -1,4 +1,4 @@
-"""TinyBERT's general distillation (Jiao et al. 2020, equations 7 to 9): attention scores, hidden states, embeddings."""
+"""TinyBERT's general distillation (Jiao et al. 2020, equations 7 to 9)."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The programs behind the doors: a run put together from its configuration, the actions of a task, the doctor."""
+"""The programs: general distillation, a task's actions, the doctor."""

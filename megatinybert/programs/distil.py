@@ -1,4 +1,4 @@
-"""General distillation: opened and described as a `Stage`, which the doctor looks at too, and run."""
+"""General distillation: a `Stage` opened from its configuration, and run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The doctor's look at a run: its findings, and an estimate from a few steps, as tables for a terminal.
+"""The doctor's findings and estimate.
 
 What needs torch is imported where it is used: the findings can be told where a package is missing.
 """

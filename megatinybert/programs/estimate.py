@@ -1,4 +1,4 @@
-"""How long a run takes and what it needs, from a short burst of its own steps on one process."""
+"""A run's time and memory, estimated from a few steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the finished models say: teacher and student side by side, and predictions. One process does it."""
+"""The finished models compared, and predictions."""
 
 from __future__ import annotations
 

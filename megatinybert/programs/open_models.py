@@ -1,4 +1,4 @@
-"""The models and the tokenizer of a run, opened and checked as far as each can be looked at without the others."""
+"""The models and tokenizer of a run."""
 
 from __future__ import annotations
 

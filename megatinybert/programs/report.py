@@ -1,4 +1,4 @@
-"""The report of a finished run: a table of sizes, CPU speed and held-out measurements before and after.
+"""The report of a finished run.
 
 A run that is not finished is refused before torch is imported.
 """

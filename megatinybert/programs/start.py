@@ -1,4 +1,4 @@
-"""What the programs that train have in common: from the command line to the work on every rank, and the exit code."""
+"""From command line to every rank, and exit codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The actions of launch/task.sh: each does its part of a task distillation, unless it is done already."""
+"""The actions of launch/task.sh, each skipped if already done."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from megatinybert.tasks.inputs import TaskInputs, open_inputs, settings_of
 from megatinybert.tasks.metrics import compute_metrics
 from megatinybert.tasks.predict import logits_of
 from megatinybert.tasks.read import TASK_NAMES
-from megatinybert.tasks.stages import answers, finetuning, first_student, layers, masked_lm
+from megatinybert.tasks.stages import answers, finetuning, first_student, has_stage_one, layers, masked_lm
 from megatinybert.training.record import write_config
 from megatinybert.training.run import run_stage
 from megatinybert.training.stage import Stage
@@ -92,7 +92,7 @@ def _augment(inputs: TaskInputs, world: World) -> None:
 
 
 def _one(inputs: TaskInputs, world: World) -> None:
-    if _leaves_out_one(inputs.config):
+    if not has_stage_one(inputs.config):
         world.say("stage one: left out (--one.epochs 0)")
         return
     teacher = world.together(lambda: _fine_tuned_teacher(inputs))
@@ -109,7 +109,7 @@ def _two(inputs: TaskInputs, world: World) -> None:
     def describe() -> Stage:
         model = load_fine_tuned(name, "teacher", inputs.task, config.teacher.labels)
         teacher = as_teacher(model, teacher_dtype(config.teacher.dtype, world.device), world.device)
-        body = first_student(inputs, name)[0] if _leaves_out_one(config) else _student_of_one(inputs)
+        body = first_student(inputs, name)[0] if not has_stage_one(config) else _student_of_one(inputs)
         return answers(inputs, teacher, body, inputs.rows(file, "training rows"), world)
 
     _train(world, describe)
@@ -219,10 +219,6 @@ def _training_file(inputs: TaskInputs, world: World) -> Path:
     return _augmented(inputs)
 
 
-def _leaves_out_one(config: TaskConfig) -> bool:
-    return config.one.epochs == 0 and config.one.max_steps is None
-
-
 def _check_rows_differ(inputs: TaskInputs, world: World) -> None:
     """Raise ValueError for development rows that are all alike: no answer to them says which model is better."""
     split, rows = next(iter(world.together(lambda: inputs.dev).items()))
@@ -236,9 +232,9 @@ def _check_rows_differ(inputs: TaskInputs, world: World) -> None:
 
 
 def _refuse(text: str, inputs: TaskInputs, world: World) -> None:
-    """Raise ValueError, or with --task.force say it and go on."""
+    """Raise ValueError, or with --task.force warn and continue."""
     if not inputs.config.task.force:
-        raise ValueError(f"{text}; --task.force true goes on all the same")
+        raise ValueError(f"{text}; --task.force true continues anyway")
     world.say(f"warning: {text}")
 
 

@@ -1,1 +1,1 @@
-"""What any such program needs: ranks, files, worker processes, findings, clocks, what the hardware can do."""
+"""What such programs need: ranks, files, workers, hardware."""

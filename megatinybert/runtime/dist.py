@@ -1,4 +1,4 @@
-"""The ranks of a run: which device each drives, how they start, and the few collectives used outside DeepSpeed."""
+"""The ranks of a run: devices, start-up, collectives outside DeepSpeed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Atomic writes, which also survive a power cut, and locks."""
+"""Atomic writes and file locks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a look at a run's inputs finds. The doctor shows all of it, and a run refuses to start on the failures."""
+"""What checks find, for the doctor to show and runs to refuse."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The most that the hardware computes: looked up for common GPUs, measured for others."""
+"""Peak speed of the hardware, known or measured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The progress bar that all long work has."""
+"""The progress bar."""
 
 from __future__ import annotations
 

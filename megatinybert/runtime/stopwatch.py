@@ -1,4 +1,4 @@
-"""Where the time of a step goes, told without waiting for the device."""
+"""Where a step's time goes, without waiting for the device."""
 
 from __future__ import annotations
 

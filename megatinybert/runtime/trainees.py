@@ -1,4 +1,4 @@
-"""The students of a run while they are trained."""
+"""The students in training."""
 
 from __future__ import annotations
 

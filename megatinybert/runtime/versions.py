@@ -1,4 +1,4 @@
-"""Whether the packages here are those that the code is written for. Nothing of them is imported to find out."""
+"""Whether the installed packages are supported, without importing them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tasks done in this process or in a pool of worker processes, and handed back in order."""
+"""Tasks in this process or a worker pool, in order."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Token shards to batches: which window comes when, how it is cut, masked and mixed, one micro batch ahead."""
+"""Shards to batches: order, cut, mixture and masking of windows."""

@@ -1,4 +1,4 @@
-"""What training draws from and what measuring reads, whatever the rows are: numbers in, batches out."""
+"""Batches from sample numbers, for training and measurements."""
 
 from __future__ import annotations
 

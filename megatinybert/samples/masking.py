@@ -1,4 +1,4 @@
-"""Masked tokens for masked-language modelling (Devlin et al. 2019, section 3.1), chosen anew in every epoch."""
+"""Masked tokens (Devlin et al. 2019, section 3.1)."""
 
 from __future__ import annotations
 

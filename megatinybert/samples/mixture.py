@@ -1,4 +1,4 @@
-"""Several corpora mixed by weight: which corpus a position draws from is a pure function of (seed, position).
+"""Which corpus of a mixture a position draws from.
 
 Positions fall into rounds of R. With C_k the sum of the first k shares, the first k corpora own floor(C_k R r) of the
 positions before round r, counted in exact integers. So corpus k owns A_k(r) = floor(C_{k+1} R r) - floor(C_k R r) of

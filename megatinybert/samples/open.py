@@ -1,4 +1,4 @@
-"""The data a run reads: shards opened and checked against the models, as training windows and held-out windows."""
+"""Shards opened and checked against the models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which sample comes when: a pure function of (seed, position).
+"""Which sample comes when: a function of (seed, position).
 
 Nothing is stored and nothing is drawn: the sample at a position is computed by a keyed permutation, so resuming a
 run is arithmetic on one number, any rank can ask for any position, and memory does not grow with the corpus.

@@ -1,4 +1,4 @@
-"""Windows whose positions skip ahead, so that a student meets far positions before it meets long windows."""
+"""Windows whose positions skip ahead."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Work done ahead in a thread: the next micro batch is made while the step is busy with this one."""
+"""Prepares the next micro batch in a thread."""
 
 from __future__ import annotations
 

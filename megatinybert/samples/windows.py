@@ -1,4 +1,4 @@
-"""Sample id -> model inputs: fixed windows over the token stream of a corpus, with no padding.
+"""Sample id to model inputs: fixed windows without padding.
 
 A window takes the next consecutive tokens of the stream; the last window is moved back to end with the stream, so it
 overlaps its neighbour and no token is lost. A window becomes [CLS] tokens [SEP], or, with `pair_probability`, two

@@ -1,1 +1,1 @@
-"""Tasks: what they are, their rows, labels and metrics, and what models say of them."""
+"""Tasks: rows, labels, metrics, stages, predictions."""

@@ -1,4 +1,4 @@
-"""The models of a task: bodies that get a new head, and fine-tuned teachers with their outputs in the task's order."""
+"""A task's models: new heads, fine-tuned teachers."""
 
 from __future__ import annotations
 

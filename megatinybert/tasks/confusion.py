@@ -1,4 +1,4 @@
-"""Pictures of how right models are: confusion matrices of a classification, a scatter plot of a regression."""
+"""Confusion matrices; a scatter plot for regression."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What students in training come to on a task's development rows: losses and metrics."""
+"""Losses and metrics on development rows in training."""
 
 from __future__ import annotations
 

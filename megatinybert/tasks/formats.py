@@ -1,4 +1,4 @@
-"""Files of text and labels as records: .tsv, .csv, .jsonl, and .txt without a header."""
+""".tsv, .csv, .jsonl and .txt files of text and labels."""
 
 from __future__ import annotations
 

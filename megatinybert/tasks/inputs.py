@@ -1,4 +1,4 @@
-"""What every stage of a task reads: the task's files, the tokenizer, and the development rows."""
+"""Inputs of every stage: files, tokenizer, development rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which output of a model means which class of a task."""
+"""Which model output means which class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long models take for one sequence, at the real lengths of a task's rows."""
+"""Time per row at real lengths."""
 
 from __future__ import annotations
 

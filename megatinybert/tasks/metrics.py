@@ -1,4 +1,4 @@
-"""How good predictions are: the metrics of GLUE."""
+"""The metrics of GLUE."""
 
 from __future__ import annotations
 

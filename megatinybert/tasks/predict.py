@@ -1,4 +1,4 @@
-"""What a fine-tuned model says of rows: its logits, and a file of predictions."""
+"""A fine-tuned model's logits, and files of predictions."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def write_predictions(task: Task, rows: Iterable[Row], logits: np.ndarray, path:
     """Write the rows' texts with the predicted class and the probability of each class, or with the predicted score.
 
     rows: N of them. logits: (N, C), C in the order of `task.labels`. path: a .tsv with a header, or a .jsonl; it is
-    written whole or not at all. Raises ValueError for another suffix, and for a text that a .tsv cannot hold.
+    written atomically. Raises ValueError for another suffix, and for a text that a .tsv cannot hold.
     """
     if path.suffix not in SUFFIXES:
         raise ValueError(f"{path}: predictions are written as {' or '.join(SUFFIXES)}: name such a file")

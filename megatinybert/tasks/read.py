@@ -1,4 +1,4 @@
-"""A task's data: its files found, and their rows one at a time."""
+"""A task's files, read row by row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""results.json: what teacher and student come to on a task, and the same as a table."""
+"""results.json: teacher and student compared."""
 
 from __future__ import annotations
 

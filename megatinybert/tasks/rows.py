@@ -1,9 +1,10 @@
-"""Rows of a task as token ids in flat arrays, and the order in which training takes them, in batches of like length."""
+"""Rows as token ids, in shuffled batches of similar lengths."""
 
 from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -38,6 +39,11 @@ class EncodedRows:
 
     def __len__(self) -> int:
         return len(self.first)
+
+    @property
+    def mean_length(self) -> int:
+        """Tokens of a row on the average, rounded up."""
+        return math.ceil(self.lengths.mean())
 
     @property
     def lengths(self) -> np.ndarray:

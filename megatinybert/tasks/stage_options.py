@@ -1,4 +1,4 @@
-"""How long a stage trains and by which options: the engine's view of a task's configuration."""
+"""A task's options for the engine."""
 
 from __future__ import annotations
 

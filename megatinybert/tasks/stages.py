@@ -1,12 +1,8 @@
-"""The training stages of a task, each put together from its models, rows and objective."""
+"""The training stages of a task."""
 
 from __future__ import annotations
 
-import json
-import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,36 +10,36 @@ import torch
 from transformers import BertModel
 
 from megatinybert.config.schema import Section
-from megatinybert.config.task import StageConfig
+from megatinybert.config.task import StageConfig, TaskConfig
 from megatinybert.models.configuration import read_bert_config
+from megatinybert.models.layer_map import resolve_layer_map
 from megatinybert.models.load import Teacher, build_student, fingerprint_of, load_teacher, teacher_dtype
 from megatinybert.models.masked_lm import build_mlm_model
 from megatinybert.objectives.label_loss import LabelLoss
 from megatinybert.objectives.mlm import Mlm
 from megatinybert.objectives.prediction import PredictionLoss
 from megatinybert.objectives.tinybert import TinyBert
-from megatinybert.runtime.differences import refuse_differences
 from megatinybert.runtime.dist import World
-from megatinybert.runtime.files import publish_folder
 from megatinybert.runtime.trainees import Trainees
 from megatinybert.samples.batches import TrainingData
 from megatinybert.samples.masking import Masked, MaskedHeldOut, Masking
 from megatinybert.tasks.classifiers import classifier_on, new_classifier
 from megatinybert.tasks.development import measure_task, measured_tags, score_tag
 from megatinybert.tasks.inputs import TaskInputs, settings_of
+from megatinybert.tasks.model_folder import ModelFolder
 from megatinybert.tasks.rows import BucketedRows, EncodedRows
 from megatinybert.tasks.stage_options import SECTIONS, steps_of, training_of
 from megatinybert.tracking.attention_maps import AttentionPictures, choose_maps, drawing_interval
-from megatinybert.training.checkpoint import Best
-from megatinybert.training.export import export_student
 from megatinybert.training.first_weights import Lesson, give_first_weights
 from megatinybert.training.held_out import PROBE, beside_losses, held_out
+from megatinybert.training.solve.calibration import ROWS, Calibration
+from megatinybert.training.solve.first import SOLVED, solve_first_weights
+from megatinybert.training.solve.head import solve_head
+from megatinybert.training.solve.student import solve_student
 from megatinybert.training.stage import Facts, Stage
 from megatinybert.training.trainee import Trainee
 
 _HELD_OUT_ROWS = 256  # of the losses of layers
-_MADE_OF = "stage.json"
-_PLACEMENT = ("ZeRO stage", "precision", "world size")  # where a stage runs is not what its result is made of
 
 
 def finetuning(inputs: TaskInputs, rows: EncodedRows, world: World) -> Stage:
@@ -71,6 +67,13 @@ def layers(inputs: TaskInputs, teacher_folder: str, rows: EncodedRows, world: Wo
     def measure(trainees: Trainees, world: World) -> dict[str, float]:
         return held_out(trainees, teacher, some, trainees.only.train_micro_batch_size_per_gpu(), world)
 
+    data = BucketedRows(rows, config.one.global_batch, config.run.seed)
+
+    def solve(world: World) -> None:
+        tokens, seed = config.student.solve_tokens, config.run.seed
+        solution = solve_first_weights(trainee, teacher, data, tokens, rows.mean_length, seed, world)
+        world.say(f"student: {solution}")
+
     return _stage(
         "one",
         "student-one",
@@ -78,12 +81,13 @@ def layers(inputs: TaskInputs, teacher_folder: str, rows: EncodedRows, world: Wo
         teacher,
         inputs,
         rows,
-        BucketedRows(rows, config.one.global_batch, config.run.seed),
-        {"objective": config.objective.model_dump(mode="json")},
+        data,
+        {"objective": config.objective.model_dump(mode="json"), **_solved(inputs)},
         measure,
         [PROBE],
         world,
         pictures=pictures,
+        solve=solve if config.student.init == SOLVED else None,
     )
 
 
@@ -95,7 +99,21 @@ def answers(inputs: TaskInputs, teacher: Teacher, body: BertModel, rows: Encoded
     depth = teacher.model.config.num_hidden_layers
     two = config.two
     trainee = Trainee(student, PredictionLoss(task.labels is None, two.temperature, two.hard_label_weight, depth))
-    return _of_answers("two", "student", trainee, teacher, inputs, rows, world)
+    data = BucketedRows(rows, two.global_batch, config.run.seed)
+
+    def solve(world: World) -> None:
+        tokens = config.student.solve_tokens
+        calibration = Calibration(data, tokens, rows.mean_length, ROWS, world)
+        if not has_stage_one(config):
+            layer_map = resolve_layer_map(config.objective.layer_map, inputs.student.num_hidden_layers, depth)
+            body: Any = teacher.model.base_model
+            world.say(f"student: {solve_student(student.bert, body, layer_map, calibration, config.run.seed, world)}")
+        student.eval()
+        error = solve_head(student, teacher.model, calibration, world)
+        world.say(f"student: classifier solved; error of its logits, as a share of their variance: {error:.3f}")
+
+    solver = solve if config.student.init == SOLVED else None
+    return _of_answers("two", "student", trainee, teacher, inputs, rows, world, solver, _solved(inputs))
 
 
 def masked_lm(inputs: TaskInputs, rows: EncodedRows, world: World) -> Stage:
@@ -127,49 +145,6 @@ def first_student(inputs: TaskInputs, teacher_folder: str) -> tuple[BertModel, T
     return student, objective
 
 
-@dataclass(frozen=True)
-class ModelFolder:
-    """The model that a stage leaves, and beside it, in stage.json, all that decided it.
-
-    path: of the model. stage: the folder of the stage's checkpoints. tokenizer: folder or hub name.
-    """
-
-    path: Path
-    stage: Path
-    tokenizer: str
-
-    def is_made(self, facts: Facts) -> bool:
-        file = self.path / _MADE_OF
-        if not file.is_file():
-            return False
-        before = json.loads(file.read_text(encoding="utf-8"))
-        remedy = (
-            f"set these back, remove {self.path} and {self.stage} to make it anew, or choose another --run.output_dir"
-        )
-        refuse_differences(f"{self.path} was made otherwise", before, _made_of(facts), remedy)
-        return True
-
-    def make(self, trainees: Trainees, best: Best | None, facts: Facts, world: World) -> None:
-        mark = {_MADE_OF: json.dumps(_made_of(facts), indent=2, sort_keys=True) + "\n"}
-        if best:
-            world.first(lambda: _publish_copy(best.folder, self.path, mark))
-        else:
-            export_student(trainees.only, self.path, self.tokenizer, world, mark)
-
-
-def _made_of(facts: Facts) -> dict[str, Any]:
-    return {key: value for key, value in facts.items() if key not in _PLACEMENT}
-
-
-def _publish_copy(best: Path, product: Path, files: Mapping[str, str]) -> None:
-    temporary = product.with_name(f".{product.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    shutil.copytree(best, temporary)
-    for name, text in files.items():
-        (temporary / name).write_text(text, encoding="utf-8")
-    publish_folder(temporary, product)
-
-
 def _of_answers(
     name: str,
     product: str,
@@ -178,6 +153,8 @@ def _of_answers(
     inputs: TaskInputs,
     rows: EncodedRows,
     world: World,
+    solve: Callable[[World], None] | None = None,
+    decides: Facts | None = None,
 ) -> Stage:
     """A stage whose student answers, and is selected by its answers to the development rows."""
     config, task, dev = inputs.config, inputs.task, inputs.dev
@@ -195,11 +172,12 @@ def _of_answers(
         inputs,
         rows,
         BucketedRows(rows, options.global_batch, config.run.seed),
-        {"development rows": [split.identity for split in dev.values()]},
+        {"development rows": [split.identity for split in dev.values()], **(decides or {})},
         measure,
         measured_tags(task, dev),
         world,
         best=score_tag(dev),
+        solve=solve,
     )
 
 
@@ -217,6 +195,7 @@ def _stage(
     world: World,
     best: str | None = None,
     pictures: Callable[[int], AttentionPictures | None] | None = None,
+    solve: Callable[[World], None] | None = None,
 ) -> Stage:
     """What all stages have in common. product: name of the model folder. pictures: by the interval between them."""
     config, section = inputs.config, SECTIONS[name]
@@ -253,7 +232,19 @@ def _stage(
         best=best,
         pictures=pictures(interval) if pictures else None,
         about=[f"stage {name}: {data.samples:,} rows"],
+        solve=solve,
     )
+
+
+def has_stage_one(config: TaskConfig) -> bool:
+    """Whether the student learns layers before it learns answers."""
+    return config.one.epochs != 0 or config.one.max_steps is not None
+
+
+def _solved(inputs: TaskInputs) -> Facts:
+    """What decides solved weights, of a stage that begins with such."""
+    wanted = inputs.config.student
+    return {"student.init": SOLVED, "student.solve_tokens": wanted.solve_tokens} if wanted.init == SOLVED else {}
 
 
 def _options(section: str, options: Section, without: set[str]) -> dict[str, Any]:

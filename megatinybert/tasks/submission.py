@@ -1,4 +1,4 @@
-"""Predictions of a test file as GLUE's server takes them."""
+"""Predictions in the form of GLUE's server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tasks: what their classes, metrics, files and columns are. A task is one entry of `TASKS`.
+"""The tasks: classes, metrics, files, columns; one entry of `TASKS` each.
 
 The files are GLUE's as its authors distribute them (Wang et al. 2019); a submission goes to their server.
 """

@@ -1,1 +1,1 @@
-"""What a person watches: scalars, charts, attention maps, curves, and how well the hardware is used."""
+"""What a person watches: scalars, charts, attention maps."""

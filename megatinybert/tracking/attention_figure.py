@@ -1,4 +1,4 @@
-"""Attention maps of a student layer and of its teacher layer as one picture."""
+"""Attention maps of both models' layers as one picture."""
 
 from __future__ import annotations
 

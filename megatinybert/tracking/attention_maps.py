@@ -1,4 +1,4 @@
-"""Where the two models look: attention maps of student layers and their teacher layers, the same window every time."""
+"""Attention maps of one held-out window."""
 
 from __future__ import annotations
 

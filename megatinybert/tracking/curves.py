@@ -1,4 +1,4 @@
-"""The metrics of a run as curves: read from metrics.jsonl, drawn for the report and for the student's model card."""
+"""Curves from metrics.jsonl for report and model card."""
 
 from __future__ import annotations
 

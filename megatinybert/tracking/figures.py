@@ -1,4 +1,4 @@
-"""What all pictures share: fonts for text of any language, a figure as an image, and .png files that are atomic."""
+"""Fonts, images and atomic .png files."""
 
 from __future__ import annotations
 

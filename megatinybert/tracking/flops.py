@@ -1,4 +1,4 @@
-"""How much arithmetic a step is, and how well the hardware is used for it.
+"""Operations of a step, and hardware utilisation.
 
 Counted are the operations that a model's matrix products need, a multiplication and an addition as two. For each token
 and layer of a BERT of width D, inner width I and sequence length S:

@@ -1,4 +1,4 @@
-"""What a run measures: one description of each scalar, from which charts, tables, report and card are made."""
+"""One description of each measured scalar."""
 
 from __future__ import annotations
 
@@ -13,15 +13,13 @@ LOSSES, LAYERS = "losses in training and held out, measurements", "loss of each 
 _SPEED, _OPTIMIZER, _DATA = "speed", "optimizer", "data and memory"
 # The categories of TensorBoard's first page in their order, and the question that each one answers.
 CATEGORIES = {
-    LOSSES: "Does it learn? Both curves of a term fall together. Held-out losses that rise while training losses fall: "
-    "too little text, seen too often (`windows/epoch`). The probe rises towards 1 as the student finds the same texts "
-    "alike as its teacher does; it needs far longer than the losses",
-    LAYERS: "Which layer lags? Layers differ by their nature; one that stays where it began has the wrong teacher "
-    "layer or no gradient",
-    _SPEED: "Is the hardware used, and for what? See below",
-    _OPTIMIZER: "Is it stable? The gradient norm settles after the warm-up. A loss scale that keeps halving, with "
-    "overflows that go up: fp16 does not suit, take bf16",
-    _DATA: "How far through the data, and is there room for a larger micro batch?",
+    LOSSES: "Does it learn? Both curves of a term fall together. Held-out losses that rise while training losses fall "
+    "mean too little text, seen too often (`windows/epoch`). The probe rises towards 1, much later than losses fall",
+    LAYERS: "Which layer lags? Layers differ by nature; one that never moves has a wrong teacher layer or no gradient",
+    _SPEED: "Is the hardware used, and for what?",
+    _OPTIMIZER: "Is it stable? The gradient norm settles after the warm-up. If the loss scale keeps halving, use bf16 "
+    "instead of fp16",
+    _DATA: "How far is it, and is there room for a larger micro batch?",
 }
 
 # Who logs a measurement.
@@ -56,7 +54,7 @@ class Measurement:
 _TERMS = {
     "total": ("weighted sum of the terms, which is minimised", EVERY),
     "attention": ("attention-score term, unweighted: sum over layers of mean squared differences", TEACHER),
-    "hidden": ("hidden-state term, unweighted: the same of the layers' outputs", TEACHER),
+    "hidden": ("hidden-state term, unweighted: the same for layer outputs", TEACHER),
     "embedding": ("embedding term, unweighted", TEACHER),
     "mlm": ("mean cross-entropy of the masked tokens of a micro batch", MLM),
     "label": ("loss on the labels, unweighted", TASK),
@@ -86,7 +84,7 @@ def _part_of_a_step(part: str, meaning: str, logged_by: str = EVERY) -> Measurem
 def _held_out(name: str, logged_by: str) -> Measurement:
     """A curve beside that of the same loss in training."""
     tag = f"loss/{name}"
-    meaning = f"`{tag}` on the held-out windows, dropout off"
+    meaning = f"`{tag}` on held-out windows"
     return Measurement(
         f"held_out/{name}", "", meaning, LOSSES, name, "held_out", tag, per_trainee=True, logged_by=logged_by
     )
@@ -113,7 +111,7 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     Measurement(
         "optimizer/gradient_norm",
         "",
-        "norm of the averaged gradient of all ranks, before clipping",
+        "norm of the averaged gradient, before clipping",
         _OPTIMIZER,
         "gradient norm",
         per_trainee=True,
@@ -130,7 +128,7 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     Measurement(
         "optimizer/overflow_count",
         "steps",
-        "steps so far that fp16 skipped because a gradient overflowed; 0 in other modes",
+        "steps that fp16 skipped so far because of overflow; 0 in other modes",
         _OPTIMIZER,
         "overflows",
         per_trainee=True,
@@ -138,52 +136,50 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     Measurement(
         "speed/tokens_per_second",
         "tokens/s",
-        "tokens a second of all ranks since the last logged step, without measurements and checkpoints",
+        "over all ranks since the last logged step, without measurements and checkpoints",
         _SPEED,
         "tokens per second",
     ),
     Measurement(
         "speed/tflops",
         "TFLOP/s",
-        "10¹² operations of the models a second, over all ranks; [what counts](monitor.md#model-flop-utilisation)",
+        "the models' operations, over all ranks; [what counts](monitor.md#model-flop-utilisation)",
     ),
     Measurement(
         "speed/model_flops_utilisation",
         "share",
-        "time of these operations at the hardware's peak, as a share of the time that they took",
+        "time of these operations at the hardware's peak, as a share of the time taken",
         _SPEED,
         "model FLOP utilisation",
     ),
     _part_of_a_step("data", "mean since the last logged step: reading windows and moving them to the device"),
     _part_of_a_step("teacher", "the teacher's forward passes", TEACHER),
-    _part_of_a_step("student", "forward and backward through the student, with the averaging over ranks meanwhile"),
-    _part_of_a_step("objective", "forward and backward through the objective"),
-    _part_of_a_step("optimizer", "clipping and update, with what is left of the averaging"),
+    _part_of_a_step("student", "forward and backward passes of the student, including gradient averaging meanwhile"),
+    _part_of_a_step("objective", "forward and backward passes of the objective"),
+    _part_of_a_step("optimizer", "remaining gradient averaging, clipping, update"),
     Measurement("windows/epoch", "passes", "passes over the training windows so far", _DATA, "epoch"),
     Measurement(
         "windows/padding_share",
         "share",
-        "share of padded positions since the last logged step; 0 for windows of shards, which have none",
+        "share of padded positions since the last logged step; 0 for windows of shards",
         _DATA,
         "padding share",
     ),
     Measurement(
         "memory/peak_bytes",
         "bytes",
-        "largest memory of rank 0 so far: allocated on its GPU since training began, or resident on a CPU",
+        "peak memory of rank 0 so far: allocated on its GPU since training began, or resident on a CPU",
         _DATA,
         "bytes",
     ),
+    Measurement("memory/resident_bytes", "bytes", "rank 0's resident memory at that step (Linux)", _DATA, "bytes"),
     Measurement(
-        "memory/resident_bytes", "bytes", "memory of the process of rank 0 at that step (on Linux)", _DATA, "bytes"
-    ),
-    Measurement(
-        "memory/reserved_bytes", "bytes", "memory that torch holds of rank 0's GPU", _DATA, "bytes", logged_by=CUDA
+        "memory/reserved_bytes", "bytes", "memory that torch reserves on rank 0's GPU", _DATA, "bytes", logged_by=CUDA
     ),
     Measurement(
         PROBE,
         "rank correlation",
-        "rank correlation, from -1 to 1, between the student's and the teacher's similarities of held-out texts",
+        "rank correlation between the two models' similarities of held-out texts; needs no labels",
         LOSSES,
         "probe",
         per_trainee=True,

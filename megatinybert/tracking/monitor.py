@@ -1,4 +1,4 @@
-"""What a person watches: the progress bar, TensorBoard and metrics.jsonl. Rank 0 alone writes."""
+"""Progress bar, TensorBoard and metrics.jsonl, written by rank 0."""
 
 from __future__ import annotations
 

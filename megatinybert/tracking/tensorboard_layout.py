@@ -1,4 +1,4 @@
-"""The page to look at first: how TensorBoard arranges a run's charts, and what stands beside them as text."""
+"""TensorBoard's first page: charts and texts."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""One training run: student and objective, engine, step, loop, checkpoints, checks before it and exports after it."""
+"""One training run: checks, engine, loop, checkpoints, exports."""

@@ -1,4 +1,4 @@
-"""Checkpoints, which are atomic; and the best weights of a run, kept beside them.
+"""Atomic checkpoints, and the best weights of a run.
 
 A checkpoint is written under a temporary name by all ranks; when all have finished, rank 0 records every file with its
 size in state.json and renames the folder, which publishes it. DeepSpeed's own `latest` file is written before the other
@@ -87,7 +87,7 @@ def check_facts(path: Path, facts: dict[str, Any]) -> None:
         f"{path} was written by another kind of run",
         before,
         facts,
-        "set these back to continue it, or choose another --run.output_dir to start anew",
+        "set these back to continue it, or choose another --run.output_dir for a new run",
     )
 
 
@@ -122,7 +122,7 @@ class Best:
             self.export(self.folder, {_BEST: json.dumps(state, indent=2) + "\n"})
 
     def forget(self) -> None:
-        """Take away what is kept, for a run that begins anew. One rank calls it."""
+        """Take away what is kept, for a new run. One rank calls it."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def state(self) -> tuple[int, float | None] | None:

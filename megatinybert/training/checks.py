@@ -1,4 +1,4 @@
-"""What has to fit together, one function for each question. A run asks them at its start, the doctor at any time."""
+"""What has to fit together."""
 
 from __future__ import annotations
 

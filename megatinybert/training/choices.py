@@ -1,4 +1,4 @@
-"""What a run uses where there is a choice: whose AdamW, whose LayerNorm for the student, and torch.compile or not."""
+"""Which AdamW and LayerNorm kernels, and whether torch.compile."""
 
 from __future__ import annotations
 

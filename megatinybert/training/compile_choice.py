@@ -1,4 +1,4 @@
-"""Whether a run goes through torch.compile: asked for, remembered, or where a measurement says that it pays."""
+"""Whether to use torch.compile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run writes: whether its folder takes it, and whether the disk holds it."""
+"""Whether the output folder is writable and the disk has room."""
 
 from __future__ import annotations
 

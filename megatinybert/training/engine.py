@@ -1,4 +1,4 @@
-"""The DeepSpeed engine of a trainee, and a trial of its first batch before anything depends on it."""
+"""The DeepSpeed engine of a trainee, and a trial of its first batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a finished run leaves: a student that plain Transformers loads, and beside it what its objective learnt.
+"""Exports student and objective.
 
 student/ holds no code of ours and no projection. objective.safetensors has the projections, so that another run can go
 on with them (first_weights.py reads it); its metadata say with what options.

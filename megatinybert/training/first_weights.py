@@ -1,4 +1,4 @@
-"""The first weights of a student: random, its teacher's layers, a model folder's, or what a finished run left."""
+"""A student's first weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Held-out measurements of students in training: their losses, and what else can be told without labels."""
+"""Held-out measurements of students in training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loop around the step: what is logged, measured, saved and checked, and when."""
+"""The loop around the step: when to log, measure, save."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model card of a student: what it is, what it was taught and at what cost, how to load it, and its loss curves."""
+"""The model card of a student."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The optimizer of a trainee: what is decayed, and whose kernels do the update."""
+"""The optimizer of a trainee."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""config.yaml: the record of a run, from which it can be repeated."""
+"""config.yaml, from which a run can be repeated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a run starts: what makes it the same run as before, and the checkpoint it continues from."""
+"""Which checkpoint a run continues, and what must agree."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def training_facts(
 
 @dataclass(frozen=True)
 class Start:
-    """Where a run begins. checkpoint: to continue from; None: anew. passed_over: a line about each damaged one.
+    """Where a run begins. checkpoint: to continue from; None: a new run. passed_over: a line about each damaged one.
 
     first_step: steps that are done already. recorded: the facts of the checkpoint; {} in a new run.
     """

@@ -1,4 +1,4 @@
-"""One training run from its description to what it leaves behind: the only code that puts a run together.
+"""One training run from start to export.
 
 `check_machine` and `check_settings` look at what needs no model, `get_ready` at the whole; the doctor asks them too.
 `run_stage` refuses on all ranks what any of them has found, then builds, loads, trains and exports.
@@ -106,7 +106,7 @@ def get_ready(stage: Stage, facts: Facts, world: World, findings: Findings) -> R
 
 
 def run_stage(stage: Stage | None, findings: Findings, world: World) -> None:
-    """Train, or go on training, unless the product is there and made of the same. Every rank calls it.
+    """Train, or resume training, unless the product is there and made of the same. Every rank calls it.
 
     stage: None where it could not be opened. findings: of opening it. Raises ValueError on all ranks listing what any
     of them has found wrong, before the first step; `loop.NonFiniteLoss` later.

@@ -1,4 +1,4 @@
-"""The learning rate, a pure function of the step, so that resuming a run needs no state of it."""
+"""The learning rate, a function of the step."""
 
 from __future__ import annotations
 

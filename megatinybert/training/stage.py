@@ -1,4 +1,4 @@
-"""What one training run consists of: general distillation is one, and so is each stage of a task."""
+"""The description of one training run."""
 
 from __future__ import annotations
 

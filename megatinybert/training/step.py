@@ -1,4 +1,4 @@
-"""One training step: a teacher pass for each micro batch, then every trainee's loss, gradient and update."""
+"""One training step of all trainees from one teacher pass per micro batch."""
 
 from __future__ import annotations
 

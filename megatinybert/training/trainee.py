@@ -1,4 +1,4 @@
-"""The module a DeepSpeed engine owns: a student and what its objective learns beside it."""
+"""The module of a DeepSpeed engine: student and objective."""
 
 from __future__ import annotations
 

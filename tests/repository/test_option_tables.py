@@ -50,10 +50,10 @@ def test_sections_share_the_rows_that_are_equal() -> None:
         "three.steps": Option("how many", "a whole number", "4"),
     }
     assert table("one, two, three.steps", options).splitlines()[2:] == [
-        "| `--one.steps`, `--two.steps` | `3` | how many. Values: a whole number |",
-        "| `--three.steps` | `4` | how many. Values: a whole number |",
+        "| `--one.steps`, `--two.steps` | `3` | how many; integer |",
+        "| `--three.steps` | `4` | how many; integer |",
         "| `--one.name` | required | its name |",
-        "| `--two.rate` | `0.1` | how fast. Values: a number > 0 |",
+        "| `--two.rate` | `0.1` | how fast; > 0 |",
     ]
     with pytest.raises(ValueError, match="no section or option four"):
         names_in("one, four", options)

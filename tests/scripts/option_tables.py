@@ -22,6 +22,14 @@ from tests.helpers.pages import DOCS
 PAGES: dict[Path, Program] = {DOCS / "general.md": GENERAL, DOCS / "task.md": TASK}
 MARKED = re.compile(r"^<!-- options: ([\w., ]+) -->\n(.*?)^<!-- end -->$", re.M | re.S)
 HEAD = "| Option | Default | Meaning |\n| --- | --- | --- |\n"
+# How the pages write the values that --help describes.
+SHORT = {
+    "a list, each a whole number": "a list of integers",
+    "a whole number": "integer",
+    "a number ": "",
+    ">=": "≥",
+    "<=": "≤",
+}
 # Values that are not worth a word.
 ANY_TEXT = re.compile(r"(a list, each )?text( or null)?")
 
@@ -63,9 +71,19 @@ def table(marker: str, options: dict[str, Option]) -> str:
     lines = []
     for (_, option), names in ordered:
         default = option.default if option.default == "required" else f"`{option.default}`"
-        values = "" if ANY_TEXT.fullmatch(option.values) else f". Values: {option.values}"
-        lines.append(f"| {', '.join(names)} | {default} | {option.description}{values} |\n")
+        lines.append(f"| {', '.join(names)} | {default} | {option.description}{_values(option)} |\n")
     return HEAD + "".join(lines)
+
+
+def _values(option: Option) -> str:
+    """What an option takes, briefly, unless its description or default says so."""
+    short = option.values.removesuffix(" or null")
+    named = short.removeprefix("one of ").split(", ")
+    if ANY_TEXT.fullmatch(option.values) or all(name in f"{option.description} {option.default}" for name in named):
+        return ""
+    for long, brief in SHORT.items():
+        short = short.replace(long, brief)
+    return f"; {short}"
 
 
 def written(page: Path) -> str:

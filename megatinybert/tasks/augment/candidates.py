@@ -1,4 +1,4 @@
-"""The candidates of every word of a text: what may be put in its place."""
+"""Candidates to replace each word of a text."""
 
 from __future__ import annotations
 

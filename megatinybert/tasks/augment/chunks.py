@@ -1,4 +1,4 @@
-"""Rows in chunks, and a chunk rewritten: the unit of work of a process, and of what an interruption may cost."""
+"""Rows in chunks: units of work and of interruption."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a masked language model would put in the place of a word, for many words in each forward pass."""
+"""A masked-LM's proposals, many words per forward pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The output file while it is in the making, and what says that it is whole.
+"""The output file in the making, and its record.
 
 Beside FILE, a folder FILE.parts holds the plan and every finished chunk. At the end the chunks become FILE, then
 FILE.meta.json is written, then the folder goes: a kill between any two of these costs nothing.
@@ -103,7 +103,7 @@ class Output:
             return None
         meta = read_record(Meta, self._meta_path)
         if not self.path.exists() and meta.plan != self._plan:
-            return None  # removed, to be made anew
+            return None  # removed, to be rebuilt
         refuse_other_plan(self.path, meta.plan, self._plan, self._names)
         if not self.path.is_file() or self.path.stat().st_size != meta.bytes:
             raise ValueError(
@@ -146,5 +146,5 @@ def refuse_other_plan(path: Path, then: AugmentPlan, now: AugmentPlan, names: Op
 
 def _refuse(what: str, then: AugmentPlan, now: AugmentPlan, there: Path, names: OptionNames) -> None:
     before, after = ({names[key]: value for key, value in (plan.options | plan.inputs).items()} for plan in (then, now))
-    remedy = f"use the same options and files, remove {there} to have it made anew, or choose another {names['output']}"
+    remedy = f"use the same options and files, remove {there} to rebuild it, or choose another {names['output']}"
     refuse_differences(what, before, after, remedy)

@@ -1,4 +1,4 @@
-"""The published sampling rule: copies of a row with words replaced."""
+"""The published rule: copies of a row with words replaced."""
 
 from __future__ import annotations
 

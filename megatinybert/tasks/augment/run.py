@@ -1,4 +1,4 @@
-"""The augmentation of a task's training file: options in, a .jsonl file of rows out.
+"""A task's training file to a .jsonl file of rows.
 
 The output depends on the rows, the model, the vectors and the options alone: not on the number of workers, nor on how
 often the work was interrupted. --batch-tokens, the device and the version of torch decide how the model's scores are
@@ -51,11 +51,11 @@ class AugmentReport:
 
 
 def augment(options: AugmentOptions, show_progress: bool = True) -> AugmentReport:
-    """Write a task's training rows, each followed by its rewritten copies; or go on with that, or find it done.
+    """Write a task's training rows, each followed by its rewritten copies; or resume that, or find it done.
 
     With more than one worker a script calls it under its `__main__` guard, since workers import the script. Raises
     ValueError for what the user can put right, OSError where the output cannot be written, RuntimeError where a worker
-    was killed. After any of them, and after a kill, the same call goes on with `resume`.
+    was killed. After any of them, and after a kill, the same call continues with `resume`.
     """
     began = time.monotonic()
     files = _open_task(options)

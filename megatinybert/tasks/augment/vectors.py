@@ -1,4 +1,4 @@
-"""Word vectors: a file in GloVe's text format, and the nearest words in it."""
+"""Word vectors in GloVe's text format, and nearest words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the words of a text are, and which of them may be rewritten."""
+"""The words of a text, and which may be replaced."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from megatinybert.models.capture import padding_mask
 from megatinybert.runtime.dist import World
 from megatinybert.samples.batches import TrainingData, as_tensors
 
+ROWS = 16  # of a batch
 _HELD_OUT_EVERY = 8  # batches: of each eight, the ridges are chosen on one
 _CACHED_BYTES = 1 << 30  # of hidden states on one rank; those of more tokens are computed again in each pass
 

@@ -11,11 +11,11 @@ from megatinybert.models.load import Teacher
 from megatinybert.objectives.tinybert import TinyBert
 from megatinybert.runtime.dist import World
 from megatinybert.samples.batches import TrainingData
-from megatinybert.training.solve.calibration import Calibration
+from megatinybert.training.solve.calibration import ROWS, Calibration
 from megatinybert.training.solve.student import Solution, set_linear, solve_student
 from megatinybert.training.trainee import Trainee
 
-_ROWS = 16  # of a batch of the calibration
+SOLVED = "solved"  # of --student.init
 
 
 def check_solvable(trainee: Trainee) -> None:
@@ -37,7 +37,7 @@ def solve_first_weights(
     objective, student = trainee.objective, trainee.student
     assert isinstance(objective, TinyBert) and isinstance(student, BertModel)
     projections: Any = objective.projections
-    calibration = Calibration(data, tokens, length, _ROWS, world)
+    calibration = Calibration(data, tokens, length, ROWS, world)
     training = student.training
     solution = solve_student(student, teacher.model.base_model, objective.layer_map, calibration, seed, world)
     student.train(training)

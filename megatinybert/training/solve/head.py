@@ -23,8 +23,9 @@ def solve_head(
     calibration: Calibration,
     world: World,
 ) -> float:
-    """Give the student's head weights by which it answers as its teacher does: the error of its logits on held-out rows,
-    as a share of their variance.
+    """Give the student's head weights by which it answers as its teacher does.
+
+    Returns the error of its logits on held-out rows, as a share of their variance.
 
     Its pooler takes after those neurons of the teacher's pooler that matter most, E[tanh^2] |w|^2; its classifier is
     fitted to the teacher's logits on the student's own pooled states. Both are in eval mode on the world's device, and
@@ -55,8 +56,9 @@ def _first_states(
     student: BertForSequenceClassification, teacher: BertForSequenceClassification, calibration: Calibration
 ) -> Iterator[tuple[Batch, Tensor, Tensor]]:
     """(batch, the student's last state of the first token (B, D), the teacher's pooler before its tanh (B, E))."""
+    ours: Any = student
     theirs: Any = teacher
     for batch in calibration:
-        first = run_captured(student.base_model, batch.inputs).hidden_states[-1][:, 0]
-        wide = run_captured(teacher.base_model, batch.inputs).hidden_states[-1][:, 0]
+        first = run_captured(ours.bert, batch.inputs).hidden_states[-1][:, 0]
+        wide = run_captured(theirs.bert, batch.inputs).hidden_states[-1][:, 0]
         yield batch, first.double(), theirs.bert.pooler.dense(wide).double()

@@ -1,0 +1,66 @@
+"""The model folder that a task's stage leaves, with the record of what decided it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from megatinybert.runtime.differences import refuse_differences
+from megatinybert.runtime.dist import World
+from megatinybert.runtime.files import publish_folder
+from megatinybert.runtime.trainees import Trainees
+from megatinybert.training.checkpoint import Best
+from megatinybert.training.export import export_student
+from megatinybert.training.stage import Facts
+
+_MADE_OF = "stage.json"
+
+
+_PLACEMENT = ("ZeRO stage", "precision", "world size")  # where a stage runs is not what its result is made of
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """The model that a stage leaves, and beside it, in stage.json, all that decided it.
+
+    path: of the model. stage: the folder of the stage's checkpoints. tokenizer: folder or hub name.
+    """
+
+    path: Path
+    stage: Path
+    tokenizer: str
+
+    def is_made(self, facts: Facts) -> bool:
+        file = self.path / _MADE_OF
+        if not file.is_file():
+            return False
+        before = json.loads(file.read_text(encoding="utf-8"))
+        remedy = (
+            f"set these back, remove {self.path} and {self.stage} to rebuild it, or choose another --run.output_dir"
+        )
+        refuse_differences(f"{self.path} was made otherwise", before, _made_of(facts), remedy)
+        return True
+
+    def make(self, trainees: Trainees, best: Best | None, facts: Facts, world: World) -> None:
+        mark = {_MADE_OF: json.dumps(_made_of(facts), indent=2, sort_keys=True) + "\n"}
+        if best:
+            world.first(lambda: _publish_copy(best.folder, self.path, mark))
+        else:
+            export_student(trainees.only, self.path, self.tokenizer, world, mark)
+
+
+def _made_of(facts: Facts) -> dict[str, Any]:
+    return {key: value for key, value in facts.items() if key not in _PLACEMENT}
+
+
+def _publish_copy(best: Path, product: Path, files: Mapping[str, str]) -> None:
+    temporary = product.with_name(f".{product.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    shutil.copytree(best, temporary)
+    for name, text in files.items():
+        (temporary / name).write_text(text, encoding="utf-8")
+    publish_folder(temporary, product)
