@@ -101,7 +101,7 @@ def test_a_smaller_student_is_nearer_to_its_teacher_than_chance() -> None:
             errors.append(error(own @ linear.weight_XY + linear.bias_Y, theirs.hidden_states[depth].double()))
     assert all(mine < 0.9 for mine in solution_errors)
     assert all(mine < 0.7 * other for mine, other in zip(solution_errors, random_errors, strict=True))
-    assert solution.tokens == 4096 and len(solution.errors) == 3
+    assert 4000 <= solution.tokens < 4400 and len(solution.errors) == 3
 
 
 @pytest.mark.parametrize(
@@ -168,11 +168,33 @@ def test_what_is_kept_in_memory_is_bounded_and_changes_nothing(monkeypatch: pyte
 
 
 def test_ranks_share_the_batches() -> None:
-    calibrations = [Calibration(Windows(), 3000, LENGTH, 8, World(rank, 3, torch.device("cpu"))) for rank in range(3)]
-    whole = [batch.inputs["input_ids"] for batch in Calibration(Windows(), 3000, LENGTH, 8, ALONE)]
-    parts = [[batch.inputs["input_ids"] for batch in each] for each in calibrations]
-    assert len(whole) == 24 and [len(part) for part in parts] == [8, 8, 8]
-    for number, ids in enumerate(whole):
-        assert torch.equal(parts[number % 3][number // 3], ids)
-    held_out = [batch.held_out for batch in Calibration(Windows(), 3000, LENGTH, 8, ALONE)]
-    assert sum(held_out) == 3
+    def ids(rank: int, ranks: int) -> list[Tensor]:
+        calibration = Calibration(Windows(), 3000, LENGTH, 8, World(rank, ranks, torch.device("cpu")))
+        return [batch.inputs["input_ids"] for batch in calibration]
+
+    whole, parts = ids(0, 1), [ids(rank, 3) for rank in range(3)]
+    assert sum(map(len, parts)) == len(whole) > 20
+    for number, batch in enumerate(whole):
+        assert torch.equal(parts[number % 3][number // 3], batch)
+
+
+def test_rows_are_cut_to_several_lengths_and_end_as_whole_ones_do() -> None:
+    class Ended(Windows):
+        def batch(self, positions: np.ndarray) -> dict[str, np.ndarray]:
+            batch = super().batch(positions)
+            batch["input_ids"][:, -1] = 3
+            return batch
+
+    calibration = Calibration(Ended(), 3000, LENGTH, 8, ALONE)
+    data = Ended()
+    for index, batch in enumerate(calibration):
+        found, whole = batch.inputs["input_ids"].numpy(), data.batch(index * 8 + np.arange(8))
+        length = found.shape[1]
+        assert length == LENGTH if index % 4 == 0 else length == 8
+        assert (found[:, -1] == 3).all() and (found[:, :-1] == whole["input_ids"][:, : length - 1]).all()
+        segments = batch.inputs["token_type_ids"].numpy()
+        assert (segments[:, :-1] == whole["token_type_ids"][:, : length - 1]).all()
+        assert (segments[:, -1] == segments[:, -2]).all()
+    assert any(batch.held_out for batch in calibration)
+    lengths = {batch.inputs["input_ids"].shape[1] for batch in calibration if batch.held_out}
+    assert len(lengths) > 1  # a ridge is chosen on more than one of them
