@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from megatinybert.config.codec import Encoding
 from megatinybert.config.removed import REMOVED
 from megatinybert.config.schema import (
+    FIRST_WEIGHTS,
     Count,
     DeepSpeedFile,
     Fraction,
@@ -119,6 +120,12 @@ class ObjectiveConfig(TransferConfig, _ObjectiveName):  # pydantic puts the fiel
     """What the student is taught."""
 
 
+class GeneralStudentConfig(StudentConfig):
+    """The model to train."""
+
+    init: Text = Field("solved", description=f"{FIRST_WEIGHTS}; of the objective mlm, random by default")
+
+
 class MaskedLmConfig(Section):
     """Masked-language modelling, the objective mlm."""
 
@@ -137,7 +144,7 @@ class GeneralConfig(ProgramConfig):
     removed = REMOVED
 
     teacher: GeneralTeacherConfig = GeneralTeacherConfig()
-    student: StudentConfig = StudentConfig()
+    student: GeneralStudentConfig = GeneralStudentConfig()
     data: DataConfig
     objective: ObjectiveConfig = Field(ObjectiveConfig(), validate_default=True)
     mlm: MaskedLmConfig = Field(MaskedLmConfig(), validate_default=True)
@@ -150,6 +157,15 @@ class GeneralConfig(ProgramConfig):
     @property
     def section(self) -> str:
         return "run"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_to_solve_from(cls, values: Any) -> Any:
+        """Masked-language modelling has no teacher, so its student is random unless the user says otherwise."""
+        objective, student = (values.get(name) or {} for name in ("objective", "student"))
+        if isinstance(objective, dict) and objective.get("name") == "mlm" and isinstance(student, dict):
+            return {**values, "student": {"init": "random", **student}}
+        return values
 
     @field_validator("objective")
     @classmethod

@@ -99,16 +99,17 @@ class TeacherConfig(Section):
     tokenizer: Text | None = Field(None, description="folder or hub name of the tokenizer (null: the teacher's)")
 
 
+FIRST_WEIGHTS = (
+    "first weights: random, solved (from the teacher, by linear algebra), teacher (layers by the layer map; needs the"
+    " same width), a model folder of the same shape, or a finished run's output folder (with its projection)"
+)
+
+
 class StudentConfig(Section):
     """The model to train."""
 
     config: Text = Field("4L-312", description="a shipped shape, or a BERT's folder or config.json")
-    init: Text = Field(
-        "random",
-        description="first weights: random, solved (from the teacher, by linear algebra), teacher (its layers by the"
-        " layer map, for a student of its width), a model folder of the same shape, or a finished run's output folder"
-        " (its projection too)",
-    )
+    init: Text = Field("random", description=FIRST_WEIGHTS)
     solve_tokens: Count = Field(32_768, description="tokens that first weights are solved on")
     hidden_dropout: FractionBelowOne = Field(0.1, description="dropout of embeddings and sublayer outputs")
     attention_dropout: FractionBelowOne = Field(
@@ -290,7 +291,7 @@ def replaced(values: Mapping[str, Any]) -> dict[str, str]:
         off["run.epochs"] = "run.max_steps"
     if values.get("schedule.warmup_steps") is not None:
         off["schedule.warmup_fraction"] = "schedule.warmup_steps"
-    if values.get("student.init", "random") != "solved":
+    if values.get("student.init") not in (None, "solved"):
         off["student.solve_tokens"] = "student.init"
     if values.get("optimizer.name") == "sgd":
         off |= dict.fromkeys(("optimizer.implementation", "optimizer.betas", "optimizer.eps"), "optimizer.name")

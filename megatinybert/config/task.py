@@ -9,6 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from megatinybert.config.load import Program
 from megatinybert.config.schema import (
+    FIRST_WEIGHTS,
     Count,
     DeepSpeedFile,
     FractionAboveZero,
@@ -52,6 +53,9 @@ class TaskStudentConfig(StudentConfig):
         None,
         description="a shipped shape, or a folder or config.json of a BERT to take it from (null: that of"
         " student.init)",
+    )
+    init: Text = Field(
+        "solved", description=f"{FIRST_WEIGHTS}; solved: from the fine-tuned teacher, on the task's rows"
     )
 
 

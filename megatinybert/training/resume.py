@@ -44,6 +44,10 @@ def training_facts(
     return json.loads(json.dumps(facts))
 
 
+# Facts that older checkpoints do not have. What is continued has its first weights behind it.
+_SINCE = ("student.init", "student.solve_tokens")
+
+
 @dataclass(frozen=True)
 class Start:
     """Where a run begins. checkpoint: to continue from; None: a new run. passed_over: a line about each damaged one.
@@ -81,5 +85,6 @@ def starting_point(config: TrainingConfig, facts: Facts) -> Start:
     first_step, recorded = checkpoint.read_state(found)
     choices = {option: choice.by for option, choice in settled(config, recorded).items()}
     fixed = {option: removed.value for option, removed in REMOVED.items() if option in recorded}
+    facts = {name: value for name, value in facts.items() if name in recorded or name not in _SINCE}
     checkpoint.check_facts(found, {**facts, **choices, **fixed})
     return Start(found, passed_over, first_step, recorded)

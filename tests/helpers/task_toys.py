@@ -148,6 +148,7 @@ def options(inputs: Path, task: str, output: Path, **overrides: object) -> list[
         "teacher.model": inputs / "teacher",
         "teacher.dtype": "fp32",
         "student.config": inputs / "shape",
+        "student.init": "random",
         "augment.copies": 1,
         "augment.candidates": 5,
         "monitor.attention_interval": 0,

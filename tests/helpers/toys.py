@@ -72,6 +72,7 @@ def recipe(folder: Path, **overrides: object) -> list[str]:
         "teacher.model": teacher,
         "teacher.dtype": "fp32",
         "student.config": shape,
+        "student.init": "random",
         "data.shards": corpus,
         "data.sequence_length": 16,
         "data.held_out_windows": 12,
