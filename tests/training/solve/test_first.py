@@ -1,0 +1,92 @@
+"""Runs that begin with solved weights: better than random ones, the same on two ranks, and solved once."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from megatinybert.config.load import ConfigError, load_config
+from megatinybert.programs.distil import look
+from megatinybert.runtime.dist import World
+from megatinybert.runtime.findings import Findings
+from tests.helpers.toys import metrics, recipe, run_general
+
+SOLVED: dict[str, object] = {"student.init": "solved", "student.solve_tokens": 2000, "run.save_interval": 2}
+
+
+@pytest.fixture(scope="module")
+def solved_run(toy_inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """(output folder, what was said) of four steps from solved weights."""
+    folder = tmp_path_factory.mktemp("solved") / "run"
+    done = run_general(recipe(toy_inputs, **{"run.output_dir": folder, **SOLVED}))
+    assert done.returncode == 0, done.stderr
+    return folder, done.stderr
+
+
+def test_it_begins_better_than_a_random_student(solved_run: tuple[Path, str], golden_run: Path) -> None:
+    folder, said = solved_run
+    first, random = metrics(folder)[0], metrics(golden_run)[0]
+    for loss in ("total", "attention", "hidden", "embedding"):
+        assert first[f"held_out/{loss}"] < 0.7 * random[f"held_out/{loss}"], loss
+    assert first["held_out/probe"] > random["held_out/probe"]
+    assert "student: solved on " in said and "as shares of their variance: " in said
+
+
+def test_two_ranks_solve_the_same_student(solved_run: tuple[Path, str], toy_inputs: Path, tmp_path: Path) -> None:
+    one_step = {"run.output_dir": tmp_path / "run", "run.max_steps": 1, **SOLVED}
+    done = run_general(recipe(toy_inputs, **one_step), ranks=2)
+    assert done.returncode == 0, done.stderr
+    first, alone = metrics(tmp_path / "run")[0], metrics(solved_run[0])[0]
+    for loss in ("total", "attention", "hidden", "embedding"):
+        assert first[f"held_out/{loss}"] == pytest.approx(alone[f"held_out/{loss}"], rel=1e-3), loss
+    assert done.stderr.count("student: solved on ") == 1
+
+
+def test_a_resumed_run_does_not_solve_again(solved_run: tuple[Path, str], toy_inputs: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(solved_run[0], tmp_path / "run")
+    shutil.rmtree(folder / "checkpoints" / "step-00000004")
+    done = run_general(recipe(toy_inputs, **{"run.output_dir": folder, **SOLVED}))
+    assert done.returncode == 0 and "steps: 2 done of 4" in done.stderr, done.stderr
+    assert "solved on" not in done.stderr
+    weights = "student/model.safetensors"
+    assert (folder / weights).read_bytes() == (solved_run[0] / weights).read_bytes()
+
+
+def test_how_it_was_solved_is_part_of_the_run(
+    solved_run: tuple[Path, str], toy_inputs: Path, world: World, golden_run: Path
+) -> None:
+    def failures(folder: Path, **changed: object) -> str:
+        findings = Findings()
+        look(load_config(recipe(toy_inputs, **{"run.output_dir": folder, **SOLVED, **changed})), world, findings)
+        return "\n".join(findings.texts("fail"))
+
+    folder = solved_run[0]
+    state = json.loads((folder / "checkpoints" / "step-00000004" / "state.json").read_text())
+    assert (state["facts"]["student.init"], state["facts"]["student.solve_tokens"]) == ("solved", 2000)
+    assert failures(folder) == ""
+    assert "student.solve_tokens: 2000 there, 4000 now" in failures(folder, **{"student.solve_tokens": 4000})
+    # Checkpoints from before there were solved students do not say how they began.
+    assert "student.init" not in failures(golden_run, **{"run.max_steps": 20, "run.global_batch": 48})
+
+
+def test_what_cannot_be_solved_is_refused(toy_inputs: Path, tmp_path: Path, world: World) -> None:
+    findings = Findings()
+    embedding_alone = {"objective.attention_weight": 0, "objective.hidden_weight": 0}
+    options = recipe(toy_inputs, **{"run.output_dir": tmp_path / "run", **SOLVED, **embedding_alone})
+    look(load_config(options), world, findings)
+    assert "looks at the teacher's embeddings alone" in "\n".join(findings.texts("fail"))
+    with pytest.raises(ConfigError, match=r"--student.init solved: the objective mlm has no teacher"):
+        load_config(
+            ["--objective.name", "mlm", "--student.init", "solved", "--data.shards", "a", "--teacher.model", "b"]
+        )
+    with pytest.raises(ConfigError, match=r"--student.solve_tokens 5 .* has no effect beside --student.init random"):
+        load_config(recipe(toy_inputs, **{"student.solve_tokens": 5}))
+
+
+def test_it_is_the_default_where_there_is_a_teacher() -> None:
+    assert load_config(["--teacher.model", "a", "--data.shards", "b"]).student.init == "solved"
+    mlm = load_config(["--objective.name", "mlm", "--teacher.tokenizer", "a", "--data.shards", "b"])
+    assert mlm.student.init == "random"
