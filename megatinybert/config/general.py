@@ -123,7 +123,7 @@ class ObjectiveConfig(TransferConfig, _ObjectiveName):  # pydantic puts the fiel
 class GeneralStudentConfig(StudentConfig):
     """The model to train."""
 
-    init: Text = Field("solved", description=f"{FIRST_WEIGHTS}; of the objective mlm, random by default")
+    init: Text = Field("solved", description=f"{FIRST_WEIGHTS}; of other objectives than tinybert, random by default")
 
 
 class MaskedLmConfig(Section):
@@ -161,9 +161,10 @@ class GeneralConfig(ProgramConfig):
     @model_validator(mode="before")
     @classmethod
     def _nothing_to_solve_from(cls, values: Any) -> Any:
-        """Masked-language modelling has no teacher, so its student is random unless the user says otherwise."""
+        """Students are solved for the objective tinybert; of others they are random unless the user says otherwise."""
         objective, student = (values.get(name) or {} for name in ("objective", "student"))
-        if isinstance(objective, dict) and objective.get("name") == "mlm" and isinstance(student, dict):
+        own = isinstance(objective, dict) and objective.get("name", "tinybert") != "tinybert"
+        if own and isinstance(student, dict):
             return {**values, "student": {"init": "random", **student}}
         return values
 

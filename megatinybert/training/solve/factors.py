@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from megatinybert.training.solve.eigen import symmetric_eigen
+
 _SMALLEST = 1e-10  # of the largest eigenvalue: below it a direction is noise
 
 
@@ -37,7 +39,7 @@ def choose_coordinates(mean_E: Tensor, covariance_EE: Tensor, width: int, genera
     teacher = len(mean_E)
     if width == teacher:
         return Coordinates(torch.zeros_like(mean_E), torch.eye(width, dtype=torch.float64, device=mean_E.device), 1.0)
-    values, vectors = torch.linalg.eigh(covariance_EE)
+    values, vectors = symmetric_eigen(covariance_EE)
     rank = min(width - 1, teacher)
     values, vectors = values.flip(0).clamp(min=0.0), vectors.flip(1)[:, :rank]
     random = torch.randn(width, width, generator=generator, dtype=torch.float64)
@@ -74,7 +76,7 @@ def value_factor(values_tt: Tensor, output_tD: Tensor, rank: int) -> Tensor:
 
 def _roots(moment_tt: Tensor) -> tuple[Tensor, Tensor]:
     """(M^1/2, its pseudo-inverse) of a symmetric M that has no negative eigenvalue but by rounding."""
-    values, vectors = torch.linalg.eigh(moment_tt)
+    values, vectors = symmetric_eigen(moment_tt)
     real = values > _SMALLEST * values[-1].clamp(min=torch.finfo(torch.float64).tiny)
     root = torch.where(real, values, 0.0).sqrt()
     inverse = torch.where(real, 1.0 / values.clamp(min=torch.finfo(torch.float64).tiny).sqrt(), 0.0)

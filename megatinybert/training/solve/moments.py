@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from megatinybert.runtime.dist import World
+from megatinybert.training.solve.eigen import symmetric_eigen
 
 # Ridges that are tried, as shares of the mean variance of the inputs; and the one where no rows are held out.
 RIDGES, RIDGE = (1e-12, 1e-9, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1), 1e-3
@@ -182,7 +183,7 @@ class _Spectrum:
 
     def __init__(self, part: _Part) -> None:
         (self._mean_X, self._mean_Y), (inputs_XX, both_XY) = part.means, part.covariances
-        values, self._vectors = torch.linalg.eigh(inputs_XX)
+        values, self._vectors = symmetric_eigen(inputs_XX)
         self._values = values.clamp(min=0.0)
         self._both = self._vectors.T @ both_XY
 
