@@ -45,7 +45,8 @@ def run_task(asked: tuple[str, TaskConfig], world: World) -> None:
     world.refuse(findings.texts("fail"))
     assert inputs  # without failures there are inputs
     check_shared(inputs.output, world)
-    world.say_each(f"warning: {each.subject}: {each.text}" for each in findings.all if each.level == "warn")
+    for warning in findings.warnings:
+        world.say(warning)
     if world.is_main:
         recipe = config.model_copy(update={"predict": PredictConfig()})  # which no later action should find in it
         write_config(inputs.output, recipe, settings_of(config, "two", world), None, world)

@@ -8,7 +8,7 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,10 +43,6 @@ class World:
         """Tell the person who started the run, once and on stderr."""
         if self.is_main:
             print(text, file=sys.stderr)
-
-    def say_each(self, lines: Iterable[str]) -> None:
-        for line in lines:
-            self.say(line)
 
     def mean(self, tensor: Tensor) -> Tensor:
         """The mean over ranks of a tensor of one shape; NaN or infinity on any rank reaches all."""

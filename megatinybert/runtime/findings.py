@@ -47,6 +47,11 @@ class Findings:
         return [finding.text for finding in self.all if finding.level == level]
 
     @property
+    def warnings(self) -> list[str]:
+        """A line for each, as a run prints them at its start."""
+        return [f"warning: {finding.subject}: {finding.text}" for finding in self.all if finding.level == "warn"]
+
+    @property
     def failed(self) -> bool:
         return bool(self.texts("fail"))
 

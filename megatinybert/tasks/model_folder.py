@@ -18,8 +18,6 @@ from megatinybert.training.export import export_student
 from megatinybert.training.stage import Facts
 
 _MADE_OF = "stage.json"
-
-
 _PLACEMENT = ("ZeRO stage", "precision", "world size")  # where a stage runs is not what its result is made of
 
 

@@ -170,14 +170,13 @@ def _begin(ready: Ready, choices: Choices, findings: Findings, world: World) -> 
     """Say and record what is about to run. On rank 0."""
     stage, first_step = ready.stage, ready.start.first_step
     settings, batch = stage.settings, stage.config.run.global_batch
-    warnings = [f"warning: {each.subject}: {each.text}" for each in findings.all if each.level == "warn"]
     lines = [
         f"student: {size_of(stage.trainee.student).parameters:,} parameters, {settings.precision}, "
         f"ZeRO {settings.stage}, {world.size} rank(s) on {world.device.type}",
         f"steps: {first_step:,} done of {stage.max_steps:,}, global batch {batch}, micro batch {stage.micro_batch}",
         f"kernels: {choices}",
     ]
-    world.say("\n".join([*warnings, *stage.about, *lines]))
+    world.say("\n".join([*findings.warnings, *stage.about, *lines]))
     monitor = Monitor(stage.output, first_step, stage.max_steps, stage.name)
     if stage.recipe:
         write_config(stage.output, stage.recipe, settings, choices, world)

@@ -135,11 +135,10 @@ class _Solver:
             x = real_rows(self._normalized(batch, layer), mask)
             moments.add(x, torch.cat([y, *heads.targets(theirs, mask), states], dim=1), batch.held_out)
             before.add(self._coordinates, theirs.attended, theirs.attention, mask)
-        self._end_point(moments, layer)
-        solved = self.points_inputs
+        states_here = self._end_point(moments, layer)
         own = self._layers[layer].attention.self
         for number, linear in enumerate((own.query, own.key, own.value), start=1):
-            set_linear(linear, solved.targets(number * width, (number + 1) * width).ridge())
+            set_linear(linear, states_here.targets(number * width, (number + 1) * width).ridge())
         target = before.settle(self._world, facts.attention_norm if self._own else None)
         moments = self._moments(width, width)
         for batch in self._batches():
@@ -191,8 +190,8 @@ class _Solver:
             moments.add(x, torch.cat([self._coordinates.of(states), states], dim=1), batch.held_out)
         self._end_point(moments, layer)
 
-    def _end_point(self, moments: Moments, layer: int) -> None:
-        """Fit the LayerNorm that ends at a point, and keep the moments of the states there.
+    def _end_point(self, moments: Moments, layer: int) -> Moments:
+        """Fit the LayerNorm that ends at a point: the moments of the student's states there, with the same targets.
 
         moments: of the states without gain and bias, with targets that begin with the student's own states and end with
         the teacher's.
@@ -201,9 +200,10 @@ class _Solver:
         moments = moments.shared(self._world)
         gain, bias = moments.targets(0, width).gain_and_bias()
         _set_norm(self._norm_before(layer), gain, bias)
-        self.points_inputs = moments.scaled(gain, bias)
-        self.errors.append(self.points_inputs.targets(0, width).error_of_identity())
-        self.points.append(self.points_inputs.targets(self.points_inputs.outputs - teacher, self.points_inputs.outputs))
+        scaled = moments.scaled(gain, bias)
+        self.errors.append(scaled.targets(0, width).error_of_identity())
+        self.points.append(scaled.targets(scaled.outputs - teacher, scaled.outputs))
+        return scaled
 
     def _norm_before(self, layer: int) -> nn.LayerNorm:
         norm: nn.LayerNorm = (
