@@ -80,6 +80,9 @@ class DataConfig(Section):
     position_skips: Fraction = Field(
         0.0, description="share of windows whose positions skip ahead, to prepare longer windows"
     )
+    short_rows: Fraction = Field(
+        0.0, description="share of steps whose windows are cut into rows of a half, a quarter or an eighth"
+    )
     shuffle_block: Count = Field(
         1,
         description="neighbouring windows read together; 1: full shuffle; thousands suit a shared disk",
@@ -186,6 +189,17 @@ class GeneralConfig(ProgramConfig):
             raise ValueError(
                 "--teacher.tokenizer: required for the objective mlm, and not given (the folder or hub name of a "
                 "tokenizer; where --student.init names a model folder, its own is the default)"
+            )
+        return objective
+
+    @field_validator("objective")
+    @classmethod
+    def _rows_to_shorten(cls, objective: ObjectiveConfig, info: ValidationInfo) -> ObjectiveConfig:
+        data = info.data.get("data")
+        if objective.name == "mlm" and data and data.short_rows:
+            raise ValueError(
+                f"--data.short_rows {data.short_rows:g}: masked tokens (objective mlm) are drawn in whole windows; "
+                "set it to 0"
             )
         return objective
 

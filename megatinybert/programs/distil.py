@@ -26,6 +26,7 @@ from megatinybert.samples.masking import Masked, MaskedHeldOut, Masking
 from megatinybert.samples.mixture import Mixture
 from megatinybert.samples.open import HeldOut, Samples, data_identity, open_windows
 from megatinybert.samples.position_skips import Skipping, Skips
+from megatinybert.samples.short_rows import ShortRows
 from megatinybert.tracking.attention_maps import AttentionPictures, drawing_interval
 from megatinybert.training.checkpoint import Best
 from megatinybert.training.checks import check_corpus, check_token_ids
@@ -96,6 +97,8 @@ def facts_of_data(config: GeneralConfig, windows: Samples) -> Facts:
         "data.shuffle_block": config.data.shuffle_block,
         "objective": config.objective.model_dump(mode="json"),
     }
+    if config.data.short_rows:
+        facts["data.short_rows"] = config.data.short_rows
     if config.student.init == "solved":
         facts |= {"student.init": "solved", "student.solve_tokens": config.student.solve_tokens}
     if config.objective.name == "mlm":
@@ -154,6 +157,9 @@ def _describe(
     teacher, trainee = models.teacher, models.trainee
     assert trainee is not None
     rows: HeldOutData = held_out_windows
+    run, calibration = config.run, data
+    if config.data.short_rows:
+        data = ShortRows(data, run.seed, config.data.short_rows, run.global_batch)
     if teacher is None:
         masking = Masking(reader.tokenizer, config.run.seed, config.mlm.probability)
         data, rows = Masked(data, masking), MaskedHeldOut(held_out_windows, masking)
@@ -186,7 +192,7 @@ def _describe(
         pictures=pictures,
         about=_about(config, models, windows, held_out_windows, max_steps),
         recipe=config,
-        solve=_solver(config, trainee, teacher, data) if config.student.init == "solved" and teacher else None,
+        solve=_solver(config, trainee, teacher, calibration) if config.student.init == "solved" and teacher else None,
     )
 
 

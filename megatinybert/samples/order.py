@@ -42,6 +42,8 @@ class Stream(IntEnum):
     CUT_2 = 15
     AHEAD_1 = 16  # how far: the positions skipped by the end of each cut
     AHEAD_2 = 17
+    SHORT = 18  # whether the windows of a step are cut into short rows
+    PIECES = 19  # into how many
 
 
 def keyed_hash(*parts: int | np.ndarray) -> np.ndarray:

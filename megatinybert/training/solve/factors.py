@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from megatinybert.training.solve.eigen import symmetric_eigen
 
@@ -72,6 +72,35 @@ def value_factor(values_tt: Tensor, output_tD: Tensor, rank: int) -> Tensor:
     root, inverse = _roots(values_tt)
     left, _, _ = torch.linalg.svd(root @ output_tD, full_matrices=True)
     return inverse @ left[:, :rank]
+
+
+def choose_heads(values_Htt: Tensor, outputs_HtD: Tensor, count: int) -> list[int]:
+    """Which head of the teacher each of `count` heads takes after: its own, or, where there are not as many, those with
+    most effect on the output first, E |v W|^2.
+    """
+    own = len(values_Htt)
+    if count == own:
+        return list(range(own))
+    effect_H = torch.einsum("htd,hts,hsd->h", outputs_HtD, values_Htt, outputs_HtD)
+    order = effect_H.argsort(descending=True, stable=True).tolist()
+    return [order[number % own] for number in range(count)]
+
+
+def head_maps(
+    queries_tt: Tensor, keys_tt: Tensor, values_tt: Tensor, output_tD: Tensor, width: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Maps (t, width) from the queries, keys and values of a head, of these second moments, to those of another width.
+
+    The two models divide scores by different roots, so queries and keys get (d / t)^(1/4) each.
+    """
+    own = len(queries_tt)
+    rank = min(width, own)
+    queries, keys = score_factors(queries_tt, keys_tt, rank)
+    values = value_factor(values_tt, output_tD, rank)
+    scale = (width / own) ** 0.25
+    return tuple(  # type: ignore[return-value]
+        nn.functional.pad(each, (0, width - rank)) for each in (scale * queries, scale * keys, values)
+    )
 
 
 def _roots(moment_tt: Tensor) -> tuple[Tensor, Tensor]:

@@ -25,6 +25,13 @@ class Linear:
     ridge: float
     error: float
 
+    def through(self, heads: list[int], maps_HYZ: Tensor, own: int) -> Linear:
+        """Followed by a map for each of some heads of its outputs, which are `own` heads side by side."""
+        weight = self.weight_XY.unflatten(1, (own, -1))[:, heads]
+        bias = self.bias_Y.unflatten(0, (own, -1))[heads]
+        mapped = torch.einsum("xhy,hyz->xhz", weight, maps_HYZ).flatten(1)
+        return Linear(mapped, torch.einsum("hy,hyz->hz", bias, maps_HYZ).flatten(), self.ridge, self.error)
+
 
 @dataclass(frozen=True)
 class _Part:
@@ -150,6 +157,13 @@ class Moments:
         """Of the inputs: (X,), (X, X)."""
         everything = self._all
         return everything.means[0], everything.covariances[0]
+
+    def second_moments_of(self, linear: Linear, heads: int) -> Tensor:
+        """E[z^T z] of each head (H, t, t) of what a linear map makes of the inputs, z = x @ weight + bias (H t)."""
+        everything = self._all
+        inputs = everything.products[:, : 1 + everything.inputs] / everything.count
+        maps_HXt = torch.cat([linear.bias_Y[None], linear.weight_XY]).unflatten(1, (heads, -1)).transpose(0, 1)
+        return maps_HXt.transpose(1, 2) @ inputs @ maps_HXt
 
     def gain_and_bias(self) -> tuple[Tensor, Tensor]:
         """Least squares of target d by input d, a gain and a bias for each: (gain (X,), bias (X,))."""

@@ -20,10 +20,10 @@ from megatinybert.runtime.dist import World
 from megatinybert.runtime.progress_bar import progress_bar
 from megatinybert.runtime.stopwatch import duration
 from megatinybert.training.solve.calibration import Batch, Calibration, embed
-from megatinybert.training.solve.factors import Coordinates, choose_coordinates
+from megatinybert.training.solve.factors import Coordinates, choose_coordinates, choose_heads, head_maps
 from megatinybert.training.solve.moments import Linear, Moments
 from megatinybert.training.solve.teacher import LayerFacts, PreNorm, TeacherStates, survey
-from megatinybert.training.solve.trace import Trace, head_rows, normalized, real_rows, trace
+from megatinybert.training.solve.trace import merge_heads, normalized, real_rows, trace
 
 
 @dataclass(frozen=True)
@@ -124,21 +124,20 @@ class _Solver:
 
     def attention(self, layer: int) -> None:
         """The LayerNorm before the layer, its queries, keys and values, and its output matrix."""
-        width, facts = self._width, self._facts[layer]
-        heads = _HeadMaps.choose(facts, self._coordinates, self._student.config.num_attention_heads, width)
-        moments = self._moments(width, 4 * width + len(self._coordinates.mean_E))
+        width, facts, wide = self._width, self._facts[layer], len(self._coordinates.mean_E)
+        inner = facts.output_AE.shape[0]
+        moments = self._moments(width, width + 3 * inner + wide)
         before = PreNorm(width, moments.device)
         for batch in self._batches():
             theirs, point = self._teacher.layer(batch, layer), self._teacher.point(batch, layer)
             mask = batch.mask_BS
-            y, states = self._coordinates.of(real_rows(point, mask)), real_rows(point, mask)
+            states = real_rows(point, mask)
+            asked = [real_rows(merge_heads(each), mask) for each in (theirs.queries, theirs.keys, theirs.values)]
             x = real_rows(self._normalized(batch, layer), mask)
-            moments.add(x, torch.cat([y, *heads.targets(theirs, mask), states], dim=1), batch.held_out)
+            moments.add(x, torch.cat([self._coordinates.of(states), *asked, states], dim=1), batch.held_out)
             before.add(self._coordinates, theirs.attended, theirs.attention, mask)
         states_here = self._end_point(moments, layer)
-        own = self._layers[layer].attention.self
-        for number, linear in enumerate((own.query, own.key, own.value), start=1):
-            set_linear(linear, states_here.targets(number * width, (number + 1) * width).ridge())
+        self._queries_keys_values(layer, states_here.targets(width, width + 3 * inner))
         target = before.settle(self._world, facts.attention_norm if self._own else None)
         moments = self._moments(width, width)
         for batch in self._batches():
@@ -149,6 +148,25 @@ class _Solver:
             wanted = target(self._coordinates, theirs.attended, theirs.attention, mask) - real_rows(entering, mask)
             moments.add(real_rows(mine.context, mask), _centred(wanted), batch.held_out)
         set_linear(self._layers[layer].attention.output.dense, moments.shared(self._world).ridge())
+
+    def _queries_keys_values(self, layer: int, moments: Moments) -> None:
+        """Predict the teacher's queries, keys and values from the student's states; then keep what fits its heads.
+
+        moments: of the states that enter the layer, with the teacher's queries, keys and values, (3 H t) targets.
+        """
+        own, facts = self._layers[layer].attention.self, self._facts[layer]
+        inner, heads = facts.output_AE.shape[0], own.num_attention_heads
+        outputs_HtD = (facts.output_AE @ self._coordinates.map_ED).unflatten(0, (facts.heads, -1))
+        predicted = [moments.targets(start, start + inner).ridge() for start in range(0, 3 * inner, inner)]
+        queries, keys, values = (moments.second_moments_of(each, facts.heads) for each in predicted)
+        sources = choose_heads(values, outputs_HtD, heads)
+        maps = [
+            head_maps(queries[head], keys[head], values[head], outputs_HtD[head], own.attention_head_size)
+            for head in sources
+        ]
+        linears = own.query, own.key, own.value
+        for linear, solved, head_by_head in zip(linears, predicted, zip(*maps, strict=True), strict=True):
+            set_linear(linear, solved.through(sources, torch.stack(head_by_head), facts.heads))
 
     def feed_forward(self, layer: int) -> None:
         """The LayerNorm after attention and the two matrices after it."""
@@ -234,38 +252,6 @@ class _Solver:
 
     def _moments(self, inputs: int, targets: int) -> Moments:
         return Moments(inputs, targets, self._world.device)
-
-
-@dataclass(frozen=True)
-class _HeadMaps:
-    """For each head of the student, from the queries, keys and values of one head of the teacher to its own.
-
-    sources: the teacher's heads (H,). queries, keys, values: (H, t, d).
-    """
-
-    sources: list[int]
-    queries_Htd: Tensor
-    keys_Htd: Tensor
-    values_Htd: Tensor
-
-    @classmethod
-    def choose(cls, facts: LayerFacts, coordinates: Coordinates, heads: int, width: int) -> _HeadMaps:
-        """Head h of the student is head h of the teacher; where their numbers differ, those with most effect first."""
-        sources = facts.heads(coordinates, heads)
-        maps = [facts.head_maps(coordinates, head, width // heads) for head in sources]
-        return cls(sources, *(torch.stack(each) for each in zip(*maps, strict=True)))
-
-    def targets(self, theirs: Trace, mask_BS: Tensor | None) -> list[Tensor]:
-        """Queries, keys and values that the student is to have: (N, D) each."""
-        found = []
-        for states, maps_Htd in (
-            (theirs.queries, self.queries_Htd),
-            (theirs.keys, self.keys_Htd),
-            (theirs.values, self.values_Htd),
-        ):
-            rows_HNt = head_rows(states, mask_BS)[self.sources]
-            found.append((rows_HNt @ maps_Htd).transpose(0, 1).flatten(1))
-        return found
 
 
 def _centred(wanted_ND: Tensor) -> Tensor:

@@ -12,9 +12,9 @@ from transformers import BertModel
 
 from megatinybert.runtime.dist import World
 from megatinybert.training.solve.calibration import Batch, Calibration, embed
-from megatinybert.training.solve.factors import Coordinates, score_factors, value_factor
+from megatinybert.training.solve.factors import Coordinates
 from megatinybert.training.solve.moments import Moments
-from megatinybert.training.solve.trace import Trace, head_rows, real_rows, trace
+from megatinybert.training.solve.trace import Trace, real_rows, trace
 
 Norm = tuple[Tensor, Tensor]  # gain and bias, float64
 
@@ -55,45 +55,18 @@ class TeacherStates:
 
 @dataclass(frozen=True)
 class LayerFacts:
-    """Second moments of a teacher layer over the calibration. H heads of width t, I inner neurons.
+    """What is known of a teacher layer. I inner neurons.
 
-    queries, keys, values: (H, t, t). activations: (I,), mean squares. output, inner_output: the two output matrices,
-    (H t, E) and (I, E). attention_norm, output_norm: of the two LayerNorms.
+    activations: (I,), mean squares over the calibration. heads: how many. output, inner_output: the two output
+    matrices, (H t, E) and (I, E). attention_norm, output_norm: of the two LayerNorms.
     """
 
-    queries_Htt: Tensor
-    keys_Htt: Tensor
-    values_Htt: Tensor
     activations_I: Tensor
+    heads: int
     output_AE: Tensor
     inner_output_IE: Tensor
     attention_norm: Norm
     output_norm: Norm
-
-    def heads(self, coordinates: Coordinates, count: int) -> list[int]:
-        """Which head of the teacher each of `count` heads of a student takes after."""
-        own = len(self.queries_Htt)
-        if count == own:
-            return list(range(own))
-        outputs_HtD = (self.output_AE @ coordinates.map_ED).unflatten(0, (own, -1))
-        effect_H = torch.einsum("htd,hts,hsd->h", outputs_HtD, self.values_Htt, outputs_HtD)
-        order = effect_H.argsort(descending=True, stable=True).tolist()
-        return [order[number % own] for number in range(count)]
-
-    def head_maps(self, coordinates: Coordinates, head: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Maps (t, width) from the queries, keys and values of a head to those of a student's head of that width.
-
-        The two models divide scores by different roots, so queries and keys get (d / t)^(1/4) each.
-        """
-        own = self.queries_Htt.shape[-1]
-        rank = min(width, own)
-        queries, keys = score_factors(self.queries_Htt[head], self.keys_Htt[head], rank)
-        output_tD = (self.output_AE @ coordinates.map_ED).unflatten(0, (-1, own))[head]
-        values = value_factor(self.values_Htt[head], output_tD, rank)
-        scale = (width / own) ** 0.25
-        return tuple(  # type: ignore[return-value]
-            nn.functional.pad(each, (0, width - rank)) for each in (scale * queries, scale * keys, values)
-        )
 
     def neurons(self, coordinates: Coordinates, count: int) -> Tensor:
         """The `count` inner neurons with the largest effect on the output, E[a^2] |w_out|^2, ascending."""
@@ -109,7 +82,9 @@ def survey(
     layers = [encoder.layer[depth] for depth in teacher.layer_map]
     width = teacher.model.config.hidden_size
     pooled = Moments(width, 0, world.device)
-    sums: list[list[Tensor]] = [[] for _ in layers]
+    squares = [
+        torch.zeros(layer.intermediate.dense.out_features, dtype=torch.float64, device=world.device) for layer in layers
+    ]
     rows = torch.zeros((), dtype=torch.float64, device=world.device)
     for batch in batches():
         mask = batch.mask_BS
@@ -117,21 +92,14 @@ def survey(
             states = real_rows(teacher.point(batch, point), mask)
             pooled.add(states, states[:, :0], held_out=False)
         rows += len(states)
-        for number, own in enumerate(sums):
-            traced = teacher.layer(batch, number)
-            found = [_second_moments(head_rows(part, mask)) for part in (traced.queries, traced.keys, traced.values)]
-            found.append(real_rows(traced.activated, mask).square().sum(dim=0))
-            sums[number] = [before + now for before, now in zip(own, found, strict=True)] if own else found
-    shapes = [_empty_sums(layer) for layer in layers]
+        for number, own in enumerate(squares):
+            own += real_rows(teacher.layer(batch, number).activated, mask).square().sum(dim=0)
     count = world.sum(rows).clamp(min=1.0)
     facts = []
-    for layer, own, empty in zip(layers, sums, shapes, strict=True):
-        queries, keys, values, activations = (
-            world.sum(each) / count for each in (own or [part.to(world.device) for part in empty])
-        )
+    for layer, own in zip(layers, squares, strict=True):
         matrices = layer.attention.output.dense.weight.T.double(), layer.output.dense.weight.T.double()
         norms = _norm(layer.attention.output.LayerNorm), _norm(layer.output.LayerNorm)
-        facts.append(LayerFacts(queries, keys, values, activations, *matrices, *norms))
+        facts.append(LayerFacts(world.sum(own) / count, layer.attention.self.num_attention_heads, *matrices, *norms))
     return pooled.shared(world), facts
 
 
@@ -190,18 +158,6 @@ class PreNorm:
 def _deviation(x_NE: Tensor) -> Tensor:
     """Of each token's state: (N, 1)."""
     return x_NE.std(dim=1, keepdim=True, unbiased=False)
-
-
-def _second_moments(rows_HNt: Tensor) -> Tensor:
-    return rows_HNt.transpose(1, 2) @ rows_HNt
-
-
-def _empty_sums(layer: Any) -> list[Tensor]:
-    """Those of a rank without a batch."""
-    own = layer.attention.self
-    heads, width = own.num_attention_heads, own.attention_head_size
-    squares = torch.zeros(heads, width, width, dtype=torch.float64)
-    return [squares, squares, squares, torch.zeros(layer.intermediate.dense.out_features, dtype=torch.float64)]
 
 
 def _norm(norm: nn.LayerNorm) -> Norm:

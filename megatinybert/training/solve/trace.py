@@ -52,6 +52,11 @@ def split_heads(states_BSD: Tensor, heads: int) -> Tensor:
     return states_BSD.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
+def merge_heads(states_BHSd: Tensor) -> Tensor:
+    """(B, H, S, d) -> (B, S, H d)."""
+    return states_BHSd.transpose(1, 2).flatten(2)
+
+
 def normalized(states_BSD: Tensor, norm: nn.LayerNorm) -> Tensor:
     """LayerNorm without its gain and bias."""
     return nn.functional.layer_norm(states_BSD, norm.normalized_shape, eps=norm.eps)
@@ -61,9 +66,3 @@ def real_rows(states: Tensor, mask_BS: Tensor | None) -> Tensor:
     """(B, S, D) -> (N, D), float64: the positions that are no padding."""
     flat = states.flatten(0, 1) if mask_BS is None else states[mask_BS]
     return flat.to(torch.float64)
-
-
-def head_rows(states_BHSd: Tensor, mask_BS: Tensor | None) -> Tensor:
-    """(B, H, S, d) -> (H, N, d), float64: the same of each head."""
-    rows_NHd = real_rows(states_BHSd.transpose(1, 2).flatten(2), mask_BS).unflatten(-1, states_BHSd.shape[1::2])
-    return rows_NHd.transpose(0, 1)
