@@ -56,5 +56,5 @@ def test_a_task_from_solved_weights(
     assert said.count("student: solved on ") == 1 and said.count("student: classifier solved") == 1
     rows = metrics(tmp_path / "run" / "stages" / "two")
     assert rows[0]["dev/accuracy"] > 0.45  # three classes
-    assert results(tmp_path / "run")["student"]["dev"]["accuracy"] >= rows[0]["dev/accuracy"]
+    assert results(tmp_path / "run")["student"]["dev"]["accuracy"] > 0.45
     run("two", options(task_inputs, "singles", tmp_path / "run", **solved), world)  # skipped, made of the same
