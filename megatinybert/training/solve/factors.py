@@ -39,14 +39,15 @@ def choose_coordinates(mean_E: Tensor, covariance_EE: Tensor, width: int, genera
     teacher = len(mean_E)
     if width == teacher:
         return Coordinates(torch.zeros_like(mean_E), torch.eye(width, dtype=torch.float64, device=mean_E.device), 1.0)
-    values, vectors = symmetric_eigen(covariance_EE)
+    # On the CPU: the signs of eigenvectors are each library's own, and a GPU's would make another student.
+    values, vectors = symmetric_eigen(covariance_EE.cpu())
     rank = min(width - 1, teacher)
     values, vectors = values.flip(0).clamp(min=0.0), vectors.flip(1)[:, :rank]
     random = torch.randn(width, width, generator=generator, dtype=torch.float64)
     random[:, 0] = 1.0
     rows_rD = torch.linalg.qr(random)[0].T[1 : rank + 1]
     kept = float(values[:rank].sum() / values.sum().clamp(min=torch.finfo(torch.float64).tiny))
-    return Coordinates(mean_E, vectors @ rows_rD.to(vectors.device), kept)
+    return Coordinates(mean_E, (vectors @ rows_rD).to(mean_E.device), kept)
 
 
 def score_factors(queries_tt: Tensor, keys_tt: Tensor, rank: int) -> tuple[Tensor, Tensor]:

@@ -83,16 +83,17 @@ class LayerFacts:
     def head_maps(self, coordinates: Coordinates, head: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
         """Maps (t, width) from the queries, keys and values of a head to those of a student's head of that width.
 
-        The two models divide scores by different roots, so queries and keys get (d / t)^(1/4) each.
+        The two models divide scores by different roots, so queries and keys get (d / t)^(1/4) each. Matrices of a head
+        are small and many, so they are decomposed on the CPU, by LAPACK.
         """
-        own = self.queries_Htt.shape[-1]
+        own, device = self.queries_Htt.shape[-1], self.queries_Htt.device
         rank = min(width, own)
-        queries, keys = score_factors(self.queries_Htt[head], self.keys_Htt[head], rank)
+        queries, keys = score_factors(self.queries_Htt[head].cpu(), self.keys_Htt[head].cpu(), rank)
         output_tD = (self.output_AE @ coordinates.map_ED).unflatten(0, (-1, own))[head]
-        values = value_factor(self.values_Htt[head], output_tD, rank)
+        values = value_factor(self.values_Htt[head].cpu(), output_tD.cpu(), rank)
         scale = (width / own) ** 0.25
         return tuple(  # type: ignore[return-value]
-            nn.functional.pad(each, (0, width - rank)) for each in (scale * queries, scale * keys, values)
+            nn.functional.pad(each, (0, width - rank)).to(device) for each in (scale * queries, scale * keys, values)
         )
 
     def neurons(self, coordinates: Coordinates, count: int) -> Tensor:
