@@ -13,7 +13,9 @@
 #   LEAST   a part with fewer seconds left is named as skipped (default: 30)
 #   COMMIT  what to record as the commit where the copy has no .git
 #
-# Set-up of a machine without network that has torch and Transformers: benchmarks/README.md, "On a GPU".
+# Set-up: torch 2.11 or later with CUDA, Transformers 5.17 or later, DeepSpeed (a wheel built elsewhere with
+# DS_BUILD_OPS=0 serves), pytest; torchao for 8 bits. Nothing is fetched from the network. How to carry what a machine
+# lacks is in benchmarks/README.md, "On a GPU".
 
 set -u
 began=$(date +%s)
