@@ -56,7 +56,7 @@ fi
 
 work=$(mktemp -d) || exit 2
 trap 'rm -rf "$work"' EXIT
-trap 'exit 1' HUP INT TERM
+trap '[ -z "${child-}" ] || kill "$child"; exit 1' HUP INT TERM
 mkdir -p "$(dirname -- "$output")" || exit 2
 failed=0
 
@@ -85,7 +85,9 @@ part() {
         return
     fi
     from=$(date +%s)
-    timeout -k 5 "$limit" "$@" >"$work/said" 2>"$work/errors"
+    timeout -k 5 "$limit" "$@" >"$work/said" 2>"$work/errors" & # so that this shell can be interrupted
+    child=$!
+    wait "$child"
     code=$?
     cat "$work/said" >>"$work/parts"
     case $code in
@@ -121,7 +123,7 @@ own() {
 own "Tests marked gpu" 120 tests
 own "A student solved" 90 solve
 own "A run through NCCL" 90 distil
-own "A teacher in 8 bits" 120 quantized
+own "A teacher in 8 bits" 150 quantized
 teacher=$work/inputs/teacher
 if [ "$dry" ]; then
     set -- --student "$work/inputs/student" --micro-batch 2 --repeats 2 --compile never
