@@ -71,14 +71,15 @@ def test_rows_of_a_batch_do_not_matter_to_one_another(toy_inputs: Path) -> None:
 
 @pytest.mark.gpu
 def test_8_bits_on_a_gpu(tmp_path: Path) -> None:
+    pytest.importorskip("torchao")
     write_teacher(tmp_path / "teacher", hidden=32)  # fp8 products have widths of multiples of 16
     device = torch.device("cuda")
-    kinds: list[Quantize] = ["int8"]
+    bounds: dict[Quantize, float] = {"int8": 0.1}
     if torch.cuda.get_device_capability() >= (8, 9):
-        kinds.append("fp8")
-    for kind in kinds:
+        bounds["fp8"] = 0.2  # 3 bits of mantissa: the same rounding in float32, emulated on a CPU, gives 0.13
+    for kind, bound in bounds.items():
         for error in errors(tmp_path, kind, device):
-            assert 1e-4 < error < 0.1
+            assert 1e-4 < error < bound
 
 
 def test_where_it_cannot_be_had(toy_inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,14 +39,15 @@ def choose_coordinates(mean_E: Tensor, covariance_EE: Tensor, width: int, genera
     teacher = len(mean_E)
     if width == teacher:
         return Coordinates(torch.zeros_like(mean_E), torch.eye(width, dtype=torch.float64, device=mean_E.device), 1.0)
-    values, vectors = symmetric_eigen(covariance_EE)
+    # On the CPU: the signs of eigenvectors are each library's own, and a GPU's would make another student.
+    values, vectors = symmetric_eigen(covariance_EE.cpu())
     rank = min(width - 1, teacher)
     values, vectors = values.flip(0).clamp(min=0.0), vectors.flip(1)[:, :rank]
     random = torch.randn(width, width, generator=generator, dtype=torch.float64)
     random[:, 0] = 1.0
     rows_rD = torch.linalg.qr(random)[0].T[1 : rank + 1]
     kept = float(values[:rank].sum() / values.sum().clamp(min=torch.finfo(torch.float64).tiny))
-    return Coordinates(mean_E, vectors @ rows_rD.to(vectors.device), kept)
+    return Coordinates(mean_E, (vectors @ rows_rD).to(mean_E.device), kept)
 
 
 def score_factors(queries_tt: Tensor, keys_tt: Tensor, rank: int) -> tuple[Tensor, Tensor]:
@@ -70,7 +71,7 @@ def value_factor(values_tt: Tensor, output_tD: Tensor, rank: int) -> Tensor:
     left singular vectors of C_v^1/2 W, back in the values' own coordinates.
     """
     root, inverse = _roots(values_tt)
-    left, _, _ = torch.linalg.svd(root @ output_tD, full_matrices=True)
+    left, _, _ = torch.linalg.svd(root @ output_tD, full_matrices=False)
     return inverse @ left[:, :rank]
 
 
@@ -91,15 +92,16 @@ def head_maps(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Maps (t, width) from the queries, keys and values of a head, of these second moments, to those of another width.
 
-    The two models divide scores by different roots, so queries and keys get (d / t)^(1/4) each.
+    The two models divide scores by different roots, so queries and keys get (d / t)^(1/4) each. Matrices of a head are
+    small and many, so they are decomposed on the CPU, by LAPACK.
     """
-    own = len(queries_tt)
+    own, device = len(queries_tt), queries_tt.device
     rank = min(width, own)
-    queries, keys = score_factors(queries_tt, keys_tt, rank)
-    values = value_factor(values_tt, output_tD, rank)
+    queries, keys = score_factors(queries_tt.cpu(), keys_tt.cpu(), rank)
+    values = value_factor(values_tt.cpu(), output_tD.cpu(), rank)
     scale = (width / own) ** 0.25
     return tuple(  # type: ignore[return-value]
-        nn.functional.pad(each, (0, width - rank)) for each in (scale * queries, scale * keys, values)
+        nn.functional.pad(each, (0, width - rank)).to(device) for each in (scale * queries, scale * keys, values)
     )
 
 

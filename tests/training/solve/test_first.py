@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -43,6 +44,19 @@ def test_two_ranks_solve_the_same_student(solved_run: tuple[Path, str], toy_inpu
     for loss in ("total", "attention", "hidden", "embedding"):
         assert first[f"held_out/{loss}"] == pytest.approx(alone[f"held_out/{loss}"], rel=1e-3), loss
     assert done.stderr.count("student: solved on ") == 1
+
+
+@pytest.mark.gpu
+def test_a_run_on_a_gpu_begins_with_the_same_student(
+    solved_run: tuple[Path, str], toy_inputs: Path, tmp_path: Path
+) -> None:
+    options = recipe(toy_inputs, **{"run.output_dir": tmp_path / "run", **SOLVED})
+    done = run_general(options, CUDA_VISIBLE_DEVICES=os.environ.get("CUDA_VISIBLE_DEVICES", "0"))
+    assert done.returncode == 0, done.stderr
+    assert "1 rank(s) on cuda" in done.stderr
+    first, on_cpu = metrics(tmp_path / "run")[0], metrics(solved_run[0])[0]
+    for loss in ("total", "attention", "hidden", "embedding"):
+        assert first[f"held_out/{loss}"] == pytest.approx(on_cpu[f"held_out/{loss}"], rel=1e-2), loss
 
 
 def test_a_resumed_run_does_not_solve_again(solved_run: tuple[Path, str], toy_inputs: Path, tmp_path: Path) -> None:

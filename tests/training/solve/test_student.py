@@ -104,6 +104,20 @@ def test_a_smaller_student_is_nearer_to_its_teacher_than_chance() -> None:
     assert 4000 <= solution.tokens < 4400 and len(solution.errors) == 3
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-2), (torch.bfloat16, 0.1)])
+def test_on_a_gpu_it_is_the_student_of_the_cpu(dtype: torch.dtype, bound: float) -> None:
+    """From a teacher in float32, and near it from one in 16 bits."""
+    source, shape, device = teacher(layers=4), bert_config(2, 12, 4), torch.device("cuda")
+    expected, solution = solved(source, shape, [1, 3])
+    student, world = build_student(shape).to(device), World(0, 1, device)
+    calibration = Calibration(Windows(), 4000, LENGTH, 8, world)
+    found = solve_student(student, teacher(layers=4).to(device, dtype), [1, 3], calibration, 0, world)
+    assert found.errors == pytest.approx(solution.errors, rel=bound)
+    for ours, states in zip(features(student.cpu()).hidden_states, features(expected).hidden_states, strict=True):
+        assert error(ours, states) < bound
+
+
 @pytest.mark.parametrize(
     "shape",
     [
