@@ -240,9 +240,9 @@ def show(found: Search, count: int) -> str:
             f"* both found it among their first {SHOWN_PASSAGES}.",
             f"Of the teacher's {TOP} nearest passages, the student finds {100 * found.shared:.0f} % among its own "
             f"{TOP} (mean over {asked}; by chance {100 * found.by_chance:.2g} %).",
-            f"Searched {len(found.passages):,} of the {found.of:,} passages of the text. Embedding took the teacher "
-            f"{found.teacher_seconds:.1f} s and the student {found.student_seconds:.1f} s, in {found.dtype} on "
-            f"{found.threads} {'thread' if found.threads == 1 else 'threads'}.",
+            f"Searched {len(found.passages):,} of the {found.of:,} passages of the text.",
+            f"Embedding took the teacher {found.teacher_seconds:.1f} s and the student {found.student_seconds:.1f} s, in "
+            f"{found.dtype} on {found.threads} {'thread' if found.threads == 1 else 'threads'}.",
         ]
     )
 
