@@ -241,8 +241,8 @@ def show(found: Search, count: int) -> str:
             f"Of the teacher's {TOP} nearest passages, the student finds {100 * found.shared:.0f} % among its own "
             f"{TOP} (mean over {asked}; by chance {100 * found.by_chance:.2g} %).",
             f"Searched {len(found.passages):,} of the {found.of:,} passages of the text.",
-            f"Embedding took the teacher {found.teacher_seconds:.1f} s and the student {found.student_seconds:.1f} s, in "
-            f"{found.dtype} on {found.threads} {'thread' if found.threads == 1 else 'threads'}.",
+            f"Embedding took the teacher {found.teacher_seconds:.1f} s and the student {found.student_seconds:.1f} s, "
+            f"in {found.dtype} on {found.threads} {'thread' if found.threads == 1 else 'threads'}.",
         ]
     )
 
