@@ -1,5 +1,6 @@
 #!/bin/sh
-# From nothing to a distilled student on this machine: documentation -> token shards -> training -> report.
+# From nothing to a distilled student on this machine: documentation -> token shards -> training -> questions ->
+# report.
 #
 #     make quickstart            (sets up .venv, then runs this)
 #     sh launch/quickstart.sh [--section.key VALUE ...]
@@ -19,7 +20,7 @@ fi
 
 stage() {
     began=$(date +%s)
-    printf '\n[%s/4] %s\n' "$1" "$2"
+    printf '\n[%s/5] %s\n' "$1" "$2"
 }
 
 took() {
@@ -53,6 +54,10 @@ sh launch/general.sh --config launch/recipes/quickstart.yaml --teacher.model "$t
     --data.shards "$folder/shards" --run.output_dir "$folder" "$@"
 took
 
-stage 4 "Report"
+stage 4 "Questions to the documentation, answered by student and teacher"
+python -m megatinybert.search "$folder" --text "$folder/corpus.txt" --questions launch/questions.txt
+took
+
+stage 5 "Report"
 python -m megatinybert.report "$folder"
 took

@@ -36,6 +36,7 @@ from megatinybert.training.held_out import beside_losses, held_out
 from megatinybert.training.model_card import Provenance, write_card
 from megatinybert.training.run import Ready, check_machine, check_settings, facts_of, get_ready, run_stage
 from megatinybert.training.solve.first import solve_first_weights
+from megatinybert.training.solve.record import write_record
 from megatinybert.training.stage import Facts, Stage
 from megatinybert.training.trainee import Trainee
 
@@ -206,6 +207,8 @@ def _solver(config: GeneralConfig, trainee: Trainee, teacher: Teacher, data: Tra
         tokens, length = config.student.solve_tokens, config.data.sequence_length
         solution = solve_first_weights(trainee, taught_by, data, tokens, length, config.run.seed, world)
         world.say(f"student: {solution}")
+        if world.is_main:
+            write_record(Path(config.run.output_dir), solution.record)
 
     return solve
 

@@ -7,58 +7,26 @@ from __future__ import annotations
 
 import functools
 import json
-import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from megatinybert.programs.report_table import TIMED_RUNS, ModelFacts, Report, table
+from megatinybert.programs.search import shared_by
 from megatinybert.runtime.files import write_atomically
-from megatinybert.runtime.text_table import format_table
 from megatinybert.tracking import curves
 from megatinybert.tracking.figures import save_picture
-from megatinybert.tracking.measurements import ACCURACY, BESIDE_LOSSES, PROBE
+from megatinybert.tracking.measurements import ACCURACY, PROBE
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 BATCH, LENGTH = 16, 128  # of the speed measurement: sentences, tokens
-WARM_UP_RUNS, TIMED_RUNS = 2, 9
-
-
-@dataclass(frozen=True)
-class ModelFacts:
-    """One encoder: its shape, its size, and the median time of one forward pass on this CPU in float32."""
-
-    name: str
-    layers: int
-    hidden_size: int
-    parameters: int
-    megabytes: float  # of the weights in float32; 1 MB is 10^6 bytes
-    milliseconds: float
-
-
-@dataclass(frozen=True)
-class Report:
-    """The numbers of a run. Pairs are (at the first step, at the last).
-
-    teacher, speed_up, probe: None of masked-language modelling, which has no teacher; accuracy: of that alone.
-    """
-
-    steps: int
-    tokens: int  # that the student was trained on
-    teacher: ModelFacts | None
-    student: ModelFacts
-    speed_up: float | None
-    speed_batch: int  # sentences
-    speed_length: int  # tokens a sentence
-    speed_threads: int
-    held_out: dict[str, tuple[float, float]]  # "total" and the groups of terms
-    probe: tuple[float, float] | None
-    accuracy: tuple[float, float] | None = None
+WARM_UP_RUNS = 2
 
 
 def read_run(folder: Path) -> tuple[dict[str, Any], list[curves.Row]]:
@@ -106,16 +74,23 @@ def make_report(config: Mapping[str, Any], rows: Sequence[curves.Row], folder: P
     """Measure the models of the run in `folder` on this CPU. config, rows: as `read_run` gives them."""
     import torch
 
+    from megatinybert.training.model_card import logged_time
+    from megatinybert.training.solve.record import read_record
+
     learnt_from = None if config.get("objective", {}).get("name") == "mlm" else config["teacher"]["model"]
     teacher, student, length = measure_models(learnt_from, folder / "student")
     first, last = rows[0], rows[-1]
+    is_solved = config.get("student", {}).get("init") == "solved" and first["step"] == 0
+
+    tokens_per_step = config["run"]["global_batch"] * config["data"]["sequence_length"]
+    seconds, timed = logged_time(rows, tokens_per_step)
 
     def pair(tag: str) -> tuple[float, float] | None:
         return (first[tag], last[tag]) if tag in first else None
 
     return Report(
         steps=int(last["step"]),
-        tokens=int(last["step"]) * config["run"]["global_batch"] * config["data"]["sequence_length"],
+        tokens=int(last["step"]) * tokens_per_step,
         teacher=teacher,
         student=student,
         speed_up=teacher.milliseconds / student.milliseconds if teacher else None,
@@ -125,6 +100,10 @@ def make_report(config: Mapping[str, Any], rows: Sequence[curves.Row], folder: P
         held_out={name: (first[f"held_out/{name}"], last[f"held_out/{name}"]) for name in curves.loss_names(rows)},
         probe=pair(PROBE),
         accuracy=pair(ACCURACY),
+        is_solved=is_solved,
+        solving=read_record(folder) if is_solved else None,
+        training_seconds=seconds if timed == last["step"] else None,
+        shared_top=shared_by(folder),
     )
 
 
@@ -156,65 +135,13 @@ def _model_facts(name: str, model: PreTrainedModel, milliseconds: float) -> Mode
     return ModelFacts(name, *shape, size.parameters, size.bytes / 1e6, milliseconds)
 
 
-def table(report: Report) -> str:
-    """The report as text for a terminal."""
-    pairs = {PROBE: report.probe, ACCURACY: report.accuracy}
-    beside = {BESIDE_LOSSES[tag]: pair for tag, pair in pairs.items() if pair}
-    turns = ", the two models in turn" if report.teacher else ""
-    rows = [
-        *_sizes(report),
-        ("", "", "", ""),
-        ("on held-out text", "at the start", "at the end", ""),
-        *(
-            (f"loss: {name}", f"{before:#.4g}", f"{after:#.4g}", f"{_ratio(after, before):.3f} of the start")
-            for name, (before, after) in report.held_out.items()
-        ),
-        *(
-            (each.chart, f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f}")
-            for each, (before, after) in beside.items()
-        ),
-    ]
-    lines = [format_table(rows, right_aligned=(1, 2))]
-    lines += [
-        "",
-        f"Trained for {report.steps:,} steps on {report.tokens / 1e6:,.2f} M tokens.",
-        f"CPU time: median of {TIMED_RUNS} float32 runs of {report.speed_batch} sentences of "
-        f"{report.speed_length} tokens on {report.speed_threads} threads{turns}.",
-        *(f"{each.chart.capitalize()}: {each.meaning}." for each in beside),
-    ]
-    return "\n".join(lines)
-
-
-def _sizes(report: Report) -> list[tuple[str, str, str, str]]:
-    """The part of the table about the models: one column of numbers where there is no teacher."""
-    teacher, student = report.teacher, report.student
-    facts = {
-        "layers x width": lambda model: f"{model.layers} x {model.hidden_size}",
-        "parameters": lambda model: f"{model.parameters:,}",
-        "weights in float32": lambda model: f"{model.megabytes:.1f} MB",
-        "CPU time of one batch": lambda model: f"{model.milliseconds:.1f} ms",
-    }
-    if teacher is None:
-        return [("", "model", "", ""), *((name, show(student), "", "") for name, show in facts.items())]
-    notes = {
-        "parameters": f"{teacher.parameters / student.parameters:.1f} x smaller",
-        "CPU time of one batch": f"{report.speed_up:.1f} x faster",
-    }
-    rows = [(name, show(teacher), show(student), notes.get(name, "")) for name, show in facts.items()]
-    return [("", "teacher", "student", ""), *rows]
-
-
-def _ratio(after: float, before: float) -> float:
-    return after / before if before else math.nan
-
-
 def save(report: Report, rows: Sequence[curves.Row], folder: Path) -> None:
     """Write report.json and loss.png into `folder`, both atomically."""
     # JSON has no NaN, which the probe of a student that gives every text one vector is.
     plain = json.loads(json.dumps(asdict(report)), parse_constant=lambda _: None)
     write_atomically(folder / "report.json", json.dumps(plain, indent=2) + "\n")
     shapes = [(each.layers, each.hidden_size) for each in (report.student, report.teacher) if each]
-    save_picture(curves.draw(rows, curves.run_title(*shapes)), folder / "loss.png")
+    save_picture(curves.draw(rows, curves.run_title(*shapes), report.is_solved), folder / "loss.png")
 
 
 def tensorboard_command(folder: Path) -> str:

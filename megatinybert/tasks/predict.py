@@ -40,21 +40,15 @@ def logits_of(model: PreTrainedModel, rows: EncodedRows, device: torch.device, b
     longer row is a batch of its own). The model is on `device`, and is left in the mode it was in.
     Raises ValueError where a logit is not finite.
     """
-    lengths = rows.lengths
-    order = np.argsort(-lengths, kind="stable")
     outputs = model.config.num_labels
     assert outputs is not None
     result = np.empty((len(rows), outputs), dtype=np.float32)
     mode = model.training
-    done = 0
     model.eval()
     try:
         with progress_bar(len(rows), "row", desc="predict", delay=3, leave=False) as bar:
-            while done < len(rows):
-                longest = int(lengths[order[done]])
-                ids = order[done : done + max(1, batch_tokens // longest)]
+            for ids in rows.by_length(batch_tokens):
                 result[ids] = forward(model, rows.batch(ids), device).float().cpu().numpy()
-                done += len(ids)
                 bar.update(len(ids))
     finally:
         model.train(mode)

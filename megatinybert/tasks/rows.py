@@ -65,6 +65,18 @@ class EncodedRows:
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()[:16]
 
+    def by_length(self, batch_tokens: int) -> Iterator[np.ndarray]:
+        """The numbers of all rows, int64, in batches of like length, the longest first: each of up to `batch_tokens`
+        tokens with padding, or of one longer row.
+        """
+        order = np.argsort(-self.lengths, kind="stable")
+        done = 0
+        while done < len(order):
+            longest = int(self.lengths[order[done]])
+            ids = order[done : done + max(1, batch_tokens // longest)]
+            yield ids
+            done += len(ids)
+
     def batch(self, ids: np.ndarray) -> dict[str, np.ndarray]:
         """ids: int64 (B,) -> "input_ids" and "token_type_ids", int64 (B, S), S being the longest of these rows.
 

@@ -35,6 +35,7 @@ from megatinybert.training.held_out import PROBE, beside_losses, held_out
 from megatinybert.training.solve.calibration import ROWS, Calibration
 from megatinybert.training.solve.first import SOLVED, solve_first_weights
 from megatinybert.training.solve.head import solve_head
+from megatinybert.training.solve.record import write_record
 from megatinybert.training.solve.student import solve_student
 from megatinybert.training.stage import Facts, Stage
 from megatinybert.training.trainee import Trainee
@@ -73,6 +74,8 @@ def layers(inputs: TaskInputs, teacher_folder: str, rows: EncodedRows, world: Wo
         tokens, seed = config.student.solve_tokens, config.run.seed
         solution = solve_first_weights(trainee, teacher, data, tokens, rows.mean_length, seed, world)
         world.say(f"student: {solution}")
+        if world.is_main:
+            write_record(inputs.output / "stages" / "one", solution.record)
 
     return _stage(
         "one",

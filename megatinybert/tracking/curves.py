@@ -52,8 +52,11 @@ def run_title(student: tuple[int, int], teacher: tuple[int, int] | None = None) 
     return f"{name} student distilled from a {'{} x {}'.format(*teacher)} teacher"
 
 
-def draw(rows: Sequence[Row], title: str) -> Figure:
-    """Loss curves: the total on the left, its terms and what else is measured on the right. rows: at least one."""
+def draw(rows: Sequence[Row], title: str, solved: bool = False) -> Figure:
+    """Loss curves: the total on the left, its terms and what else is measured on the right. rows: at least one.
+
+    solved: whether the first weights were solved, so that what is held out at step 0 is marked as what solving gave.
+    """
     names = loss_names(rows)
     beside = {each: curve for each in BESIDE_LOSSES.values() if (curve := _curve(rows, each.tag))[0]}
     panels = [*names[1:], *(each.chart for each in beside)]
@@ -65,11 +68,15 @@ def draw(rows: Sequence[Row], title: str) -> Figure:
     )
     for name in names:
         _draw_loss(axes[name], rows, name)
-    axes["total"].legend(loc="upper right", frameon=False)
+        if solved:
+            _mark_solved(axes[name], _curve(rows, f"held_out/{name}"))
+    axes["total"].legend(loc="upper right", framealpha=1.0, edgecolor="none")  # it may lie upon a line
     for each, (steps, values) in beside.items():
         axis = axes[each.chart]
         axis.plot(steps, values, "o-", color="tab:green", markersize=4)
         axis.set(title=each.chart, ylabel=each.unit, ylim=(min([0.0, *_finite(values)]), 1.0))
+        if solved:
+            _mark_solved(axis, (steps, values))
     for axis in axes.values():
         axis.set_xlabel("optimizer step")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 2.5, 5, 10], nbins="auto"))
@@ -91,6 +98,14 @@ def _draw_loss(axis: Axes, rows: Sequence[Row], name: str) -> None:
         axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
         axis.yaxis.set_major_formatter("{x:g}")
         axis.yaxis.set_minor_locator(NullLocator())
+
+
+def _mark_solved(axis: Axes, curve: tuple[list[float], list[float]]) -> None:
+    """What solving gave, at step 0 of a curve: a diamond there, and a dashed line to see what training changes."""
+    steps, values = curve
+    if steps and steps[0] == 0 and math.isfinite(values[0]):
+        axis.axhline(values[0], color="tab:red", linestyle="--", linewidth=1.0, alpha=0.7, zorder=1)
+        axis.plot(0, values[0], "D", color="tab:red", markersize=7, clip_on=False, zorder=3, label="solved")
 
 
 def _curve(rows: Sequence[Row], tag: str) -> tuple[list[float], list[float]]:

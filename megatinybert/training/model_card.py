@@ -25,6 +25,7 @@ from megatinybert.tracking import curves
 from megatinybert.tracking.curves import Row
 from megatinybert.tracking.figures import save_picture
 from megatinybert.tracking.measurements import ACCURACY, BESIDE_LOSSES, PROBE
+from megatinybert.training.solve.record import SolvingRecord, read_record, what_solving_gave
 
 PICTURE = "loss.png"
 _TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
@@ -89,21 +90,32 @@ def write_card(output: Path, run: Provenance) -> None:
     folder = output / STUDENT_FOLDER
     rows: list[Row] = []
     environment: dict[str, Any] = {}
+    solving: SolvingRecord | None = None
     with _no_failure("the model card says nothing of the metrics"):
         rows = curves.read_metrics(output / "metrics.jsonl")
     with _no_failure("the model card says nothing of the machine"):
         environment = yaml.safe_load((output / "config.yaml").read_text(encoding="utf-8"))["environment"]
+    with _no_failure("the model card says nothing of the cost of solving"):
+        solving = read_record(output) if _is_solved(run) else None
     if rows:
         with _no_failure("the model card has no picture"):
             shapes = [(each.num_hidden_layers, each.hidden_size) for each in (run.student, run.teacher) if each]
-            save_picture(curves.draw(rows, curves.run_title(*shapes)), folder / PICTURE)
+            save_picture(curves.draw(rows, curves.run_title(*shapes), _is_solved(run)), folder / PICTURE)
     with _no_failure("the student has no model card"):
-        card = model_card(run, rows, environment, picture=(folder / PICTURE).is_file())
+        card = model_card(run, rows, environment, picture=(folder / PICTURE).is_file(), solving=solving)
         write_atomically(folder / "README.md", card)
 
 
-def model_card(run: Provenance, rows: Sequence[Row], environment: Mapping[str, Any], picture: bool) -> str:
-    """The text of README.md. rows: metrics, as far as there are any; environment: of config.yaml."""
+def model_card(
+    run: Provenance,
+    rows: Sequence[Row],
+    environment: Mapping[str, Any],
+    picture: bool,
+    solving: SolvingRecord | None = None,
+) -> str:
+    """The text of README.md. rows: metrics, as far as there are any; environment: of config.yaml; solving: what
+    solved.json holds, where the student was solved.
+    """
     words, made_of = _words(run), _made_of(run)
     beside = BESIDE_LOSSES[words.beside]
     # What was loaded, but from no folder, is a name on the hub.
@@ -121,6 +133,7 @@ def model_card(run: Provenance, rows: Sequence[Row], environment: Mapping[str, A
         measured=[*measured[:1], *measured[1:][-1:]],
         tags=tags | {beside.chart: beside.tag},
         beside=beside,
+        solved=_on_solving(solving, measured[0]) if _is_solved(run) and measured and measured[0]["step"] == 0 else None,
     )
     return f"{card}\n"
 
@@ -138,6 +151,15 @@ def logged_time(rows: Sequence[Row], tokens_per_step: int) -> tuple[float, int]:
             done = int(row["step"] - before["step"])
             seconds, steps = seconds + done * tokens_per_step / speed, steps + done
     return seconds, steps
+
+
+def _is_solved(run: Provenance) -> bool:
+    return run.teacher is not None and run.config.student.init == "solved"
+
+
+def _on_solving(record: SolvingRecord | None, measured: Row) -> str:
+    """measured: the held-out values at step 0."""
+    return f"{what_solving_gave(record, measured['held_out/total'], measured.get(PROBE))}: the column of step 0."
 
 
 def _words(run: Provenance) -> _Words:

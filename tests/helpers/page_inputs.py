@@ -101,7 +101,7 @@ def copy_of_the_repository(copy: Path, page: Path, finished_run: Path | None) ->
     commands = "".join(block.text for block in blocks(page) if block.language in ("sh", "python"))
     inputs, needed_by = READ_INPUTS, {}
     if finished_run is not None:
-        finished = {"runs/quickstart": lambda path: shutil.copytree(finished_run, path)}
+        finished = {"runs/quickstart": lambda path: text(shutil.copytree(finished_run, path) / "corpus.txt")}
         inputs, needed_by = READ_INPUTS | INPUTS | finished, NEEDED_BY
     named = {name for name in inputs if name in commands}
     named |= {name for cause, names in needed_by.items() if cause in commands for name in names}

@@ -13,6 +13,8 @@ from transformers import BertConfig, BertModel
 
 from megatinybert.programs import report
 from megatinybert.report import main
+from megatinybert.runtime.files import file_sha256
+from megatinybert.training.solve.record import SolvingRecord, write_record
 from tests.helpers.metric_rows import ROWS, training
 
 
@@ -78,6 +80,64 @@ def test_command_line_writes_the_table_the_json_and_the_picture(run: Path, capsy
     height, width, _ = matplotlib.image.imread(run / "loss.png").shape
     assert width > height > 500
     assert not list(run.glob(".*"))  # no temporary file is left
+
+
+def _solve(run: Path) -> None:
+    """Make it a run from solved weights."""
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    (run / "config.yaml").write_text(yaml.safe_dump(config | {"student": {"init": "solved"}}))
+    speed = {"speed/tokens_per_second": 80.0}  # a second a step
+    _write_metrics(run, [ROWS[0], *(row | speed for row in ROWS[1:])])
+    write_record(run, SolvingRecord(tokens=2048, seconds=39.2, kept=0.95, errors=[0.1, 0.2]))
+
+
+def _ask(run: Path, shared: float) -> None:
+    """Write as much of questions.json as the report reads."""
+    weights = file_sha256(run / "student" / "model.safetensors")
+    (run / "questions.json").write_text(json.dumps({"student_sha256": weights, "shared": shared}))
+
+
+def test_solved_trained_and_teacher_stand_side_by_side(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _solve(run)
+    _ask(run, 0.435)
+    assert main([str(run)]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    lines = [line.split() for line in printed]
+    assert lines[0] == ["solved", "trained", "teacher"]
+    assert ["layers", "x", "width", "2", "x", "16", "2", "x", "16", "4", "x", "32"] in lines
+    assert ["loss:", "total", "32.00", "4.000", "-", "0.125", "of", "solved"] in lines
+    assert ["probe", "0.250", "0.750", "1.000", "+0.500"] in lines
+    assert ["top", "10", "shared", "with", "teacher", "-", "0.435", "1.000"] in lines
+    assert (
+        "Solving alone, on 2,048 tokens in 39.2 s, gave a held-out total of 32.00 and a probe of 0.250.\n"
+        "Training, 4 steps on 0.00 M tokens in 4 s, brought these to 4.000 and 0.750."
+    ) in "\n".join(printed)
+    numbers = json.loads((run / "report.json").read_text())
+    assert numbers["solving"] == {"tokens": 2048, "seconds": 39.2, "kept": 0.95, "errors": [0.1, 0.2]}
+    assert (numbers["is_solved"], numbers["shared_top"], numbers["training_seconds"]) == (True, 0.435, 4.0)
+    assert numbers["held_out"]["total"] == [32.0, 4.0] and numbers["probe"] == [0.25, 0.75]
+
+
+def test_a_solved_run_without_a_record_is_reported_without_its_cost(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _solve(run)
+    (run / "solved.json").unlink()
+    assert main([str(run)]) == 0
+    printed = capsys.readouterr().out
+    assert "Solving alone gave a held-out total of 32.00" in printed and "top 10" not in printed
+
+
+def test_what_was_asked_of_an_earlier_student_does_not_count(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _ask(run, 0.435)
+    assert main([str(run)]) == 0
+    assert ["top", "10", "shared", "with", "teacher", "0.435"] in map(str.split, capsys.readouterr().out.splitlines())
+    _save_bert(run / "student", layers=2, hidden_size=16)  # other random weights
+    assert main([str(run)]) == 0
+    assert "top 10" not in capsys.readouterr().out
+    (run / "questions.json").write_text("{}")
+    assert main([str(run)]) == 1
+    assert "questions.json is damaged" in capsys.readouterr().err
 
 
 def test_report_json_is_json_also_where_the_probe_is_not_a_number(run: Path) -> None:

@@ -30,7 +30,8 @@ def _quickstart(folder: Path, **overrides: object) -> subprocess.CompletedProces
     folder.mkdir(exist_ok=True)
     if not (folder / "corpus.txt").exists():
         sentence = "The student number {} is smaller than its teacher, and it answers sooner.\n"
-        (folder / "corpus.txt").write_text("\n".join(sentence.format(number) for number in range(400)))
+        documents = ("".join(map(sentence.format, range(number, number + 3))) for number in range(0, 400, 3))
+        (folder / "corpus.txt").write_text("\n".join(documents))
     options = [part for name, value in (SMALL | overrides).items() for part in (f"--{name}", str(value))]
     launcher = f"--num_accelerators 1 --master_port {free_port()}"
     return subprocess.run(
@@ -53,13 +54,18 @@ def quickstart(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subproce
 def test_quickstart_ends_with_the_report(quickstart: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     folder, done = quickstart
     assert done.returncode == 0, done.stdout + done.stderr
-    stages = [line[:5] for line in done.stdout.splitlines() if line[2:5] == "/4]"]
-    assert stages == ["[1/4]", "[2/4]", "[3/4]", "[4/4]"]
+    stages = [line[:5] for line in done.stdout.splitlines() if line[2:5] == "/5]"]
+    assert stages == ["[1/5]", "[2/5]", "[3/5]", "[4/5]", "[5/5]"]
     for text in ("corpus.txt is already there", "loss: total", "probe", "x faster", "loss.png", "--logdir"):
         assert text in done.stdout
+    answers, report = done.stdout.split("[5/5]")
+    assert "How can I download a file from the web?" in answers and "(mean over 40 questions" in answers
+    assert "Solving alone, on " in report and "top 10 shared with teacher" in report
     measured = [row["step"] for row in metrics(folder) if "held_out/total" in row]
     assert measured == [0, 1, 2]
     numbers = json.loads((folder / "report.json").read_text())
+    assert numbers["solving"] == json.loads((folder / "solved.json").read_text())
+    assert numbers["shared_top"] == json.loads((folder / "questions.json").read_text())["shared"]
     assert (numbers["teacher"]["layers"], numbers["student"]["layers"]) == (6, 3)
     student = AutoModel.from_pretrained(folder / "student")
     words = AutoTokenizer.from_pretrained(folder / "student")("It is there.", return_tensors="pt")
@@ -70,7 +76,7 @@ def test_a_stage_that_fails_ends_the_quickstart(tmp_path: Path) -> None:
     failed = _quickstart(tmp_path, **{"run.max_stepz": 2})
     assert failed.returncode != 0
     assert "--run.max_steps" in failed.stderr
-    assert "[3/4]" in failed.stdout and "[4/4]" not in failed.stdout
+    assert "[3/5]" in failed.stdout and "[4/5]" not in failed.stdout
 
 
 @pytest.mark.slow

@@ -25,6 +25,19 @@ def test_picture_shows_each_loss_in_training_and_held_out() -> None:
     assert list(probe.get_ydata()) == [0.25, 0.5, 0.75] and axes["probe"].get_yscale() == "linear"
 
 
+def test_what_solving_gave_is_marked_at_step_0_of_each_held_out_curve() -> None:
+    axes = {axis.get_title(): axis for axis in draw(ROWS, "title", solved=True).axes}
+    for title, value in (("loss: total", 32.0), ("loss: attention", 24.0), ("loss: hidden", 8.0), ("probe", 0.25)):
+        *_, line, mark = axes[title].get_lines()
+        assert list(line.get_ydata()) == [value, value] and line.get_linestyle() == "--"
+        assert (list(mark.get_xdata()), list(mark.get_ydata())) == ([0], [value])
+    assert "solved" in [text.get_text() for text in axes["loss: total"].get_legend().get_texts()]
+    unmarked = draw([{"step": 0, **held_out(math.nan, 0.5)}, *ROWS[1:]], "title", solved=True).axes[0]
+    assert len(unmarked.get_lines()) == 2  # there is no place for the mark
+    resumed_elsewhere = draw(ROWS[1:], "title", solved=True).axes[0]
+    assert len(resumed_elsewhere.get_lines()) == 2
+
+
 def test_a_loss_that_hardly_changed_is_drawn_on_a_linear_axis() -> None:
     rows = [{"step": 0, **held_out(32.0, 0.1)}, {"step": 1, **training(31.0), **held_out(30.0, 0.1)}]
     assert {axis.get_yscale() for axis in draw(rows, "title").axes} == {"linear"}

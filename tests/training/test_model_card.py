@@ -19,6 +19,7 @@ from megatinybert.tracking import curves
 from megatinybert.tracking.curves import Row
 from megatinybert.training import model_card as card
 from megatinybert.training.model_card import Provenance, logged_time, model_card, write_card
+from megatinybert.training.solve.record import SolvingRecord
 from tests.helpers.metric_rows import ROWS
 from tests.helpers.toys import bert_config
 from tests.scripts.golden import STEPS
@@ -130,6 +131,17 @@ def test_the_time_of_all_sessions_is_counted() -> None:
     assert logged_time([{"step": 0}, {"step": 1, SPEED: math.nan}], 128) == (0.0, 0)
     facts = table(model_card(run_of(), continued_elsewhere, {}, picture=False))
     assert facts["training time"].startswith("0.9 s for 9 of the steps, the others were not logged here")
+
+
+def test_what_solving_gave_is_told_of_solved_students_alone() -> None:
+    record = SolvingRecord(tokens=34304, seconds=39.2, kept=0.95, errors=[0.015])
+    sentence = "\nSolving alone, on 34,304 tokens in 39.2 s, gave a held-out total of 32.00 and a probe of 0.250: the"
+    solved = run_of(**{"student.init": "solved"})
+    assert sentence in model_card(solved, ROWS, {}, picture=False, solving=record)
+    assert "Solving alone gave a held-out total of 32.00" in model_card(solved, ROWS, {}, picture=False)
+    random = run_of(**{"student.init": "random"})
+    for run, rows in ((random, ROWS), (solved, ROWS[1:]), (solved, [])):  # the others begin after step 0
+        assert "Solving" not in model_card(run, rows, {}, picture=False)
 
 
 def test_one_measurement_is_one_column() -> None:

@@ -22,6 +22,7 @@ from megatinybert.runtime.stopwatch import duration
 from megatinybert.training.solve.calibration import Batch, Calibration, embed
 from megatinybert.training.solve.factors import Coordinates, choose_coordinates, choose_heads, head_maps
 from megatinybert.training.solve.moments import Linear, Moments
+from megatinybert.training.solve.record import SolvingRecord
 from megatinybert.training.solve.teacher import LayerFacts, PreNorm, TeacherStates, survey
 from megatinybert.training.solve.trace import merge_heads, normalized, real_rows, trace
 
@@ -39,6 +40,10 @@ class Solution:
     errors: list[float]
     projections: list[Linear]
     projection: Linear
+
+    @property
+    def record(self) -> SolvingRecord:
+        return SolvingRecord(self.tokens, self.seconds, self.kept, self.errors)
 
     def __str__(self) -> str:
         errors = ", ".join(f"{error:.3f}" for error in self.errors)

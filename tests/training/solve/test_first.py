@@ -36,6 +36,18 @@ def test_it_begins_better_than_a_random_student(solved_run: tuple[Path, str], go
     assert "student: solved on " in said and "as shares of their variance: " in said
 
 
+def test_it_leaves_a_record_which_the_model_card_reads(solved_run: tuple[Path, str]) -> None:
+    folder, said = solved_run
+    record = json.loads((folder / "solved.json").read_text())
+    errors = ", ".join(f"{error:.3f}" for error in record["errors"])
+    assert f"solved on {record['tokens']:,} tokens in " in said and f"as shares of their variance: {errors}\n" in said
+    assert len(record["errors"]) == 3 and 0 < record["kept"] <= 1 and record["seconds"] > 0
+    total = metrics(folder)[0]["held_out/total"]
+    card = (folder / "student" / "README.md").read_text()
+    assert f"Solving alone, on {record['tokens']:,} tokens in " in card
+    assert f"gave a held-out total of {total:#.4g} and a probe of " in card
+
+
 def test_two_ranks_solve_the_same_student(solved_run: tuple[Path, str], toy_inputs: Path, tmp_path: Path) -> None:
     one_step = {"run.output_dir": tmp_path / "run", "run.max_steps": 1, **SOLVED}
     done = run_general(recipe(toy_inputs, **one_step), ranks=2)
@@ -44,6 +56,9 @@ def test_two_ranks_solve_the_same_student(solved_run: tuple[Path, str], toy_inpu
     for loss in ("total", "attention", "hidden", "embedding"):
         assert first[f"held_out/{loss}"] == pytest.approx(alone[f"held_out/{loss}"], rel=1e-3), loss
     assert done.stderr.count("student: solved on ") == 1
+    ours, others = (json.loads((folder / "solved.json").read_text()) for folder in (tmp_path / "run", solved_run[0]))
+    assert ours["tokens"] == others["tokens"]
+    assert ours["errors"] == pytest.approx(others["errors"], rel=1e-3)
 
 
 @pytest.mark.gpu
@@ -65,8 +80,9 @@ def test_a_resumed_run_does_not_solve_again(solved_run: tuple[Path, str], toy_in
     done = run_general(recipe(toy_inputs, **{"run.output_dir": folder, **SOLVED}))
     assert done.returncode == 0 and "steps: 2 done of 4" in done.stderr, done.stderr
     assert "solved on" not in done.stderr
-    weights = "student/model.safetensors"
-    assert (folder / weights).read_bytes() == (solved_run[0] / weights).read_bytes()
+    for name in ("student/model.safetensors", "solved.json"):
+        assert (folder / name).read_bytes() == (solved_run[0] / name).read_bytes()
+    assert "Solving alone, on " in (folder / "student" / "README.md").read_text()
 
 
 def test_how_it_was_solved_is_part_of_the_run(

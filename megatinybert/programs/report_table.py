@@ -1,0 +1,151 @@
+"""The report of a run as a table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from megatinybert.programs.search import TOP
+from megatinybert.runtime.text_table import format_table
+from megatinybert.tracking.measurements import ACCURACY, BESIDE_LOSSES, PROBE
+
+if TYPE_CHECKING:
+    from megatinybert.training.solve.record import SolvingRecord
+
+TIMED_RUNS = 9  # of the speed measurement
+_SHARED = f"top {TOP} shared with teacher"
+_FACTS: dict[str, Callable[[ModelFacts], str]] = {
+    "layers x width": lambda model: f"{model.layers} x {model.hidden_size}",
+    "parameters": lambda model: f"{model.parameters:,}",
+    "weights in float32": lambda model: f"{model.megabytes:.1f} MB",
+    "CPU time of one batch": lambda model: f"{model.milliseconds:.1f} ms",
+}
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """One encoder: its shape, its size, and the median time of one forward pass on this CPU in float32."""
+
+    name: str
+    layers: int
+    hidden_size: int
+    parameters: int
+    megabytes: float  # of the weights in float32; 1 MB is 10^6 bytes
+    milliseconds: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """The numbers of a run. Pairs are (at the first step, at the last).
+
+    teacher, speed_up, probe: None of masked-language modelling, which has no teacher; accuracy: of that alone.
+    is_solved: whether the student's first weights were solved, so that the first values are what solving gave; solving:
+    its record, where the run left one. training_seconds: spent on steps, where all are logged. shared_top: share of the
+    teacher's TOP nearest passages that the student finds, where megatinybert.search was run.
+    """
+
+    steps: int
+    tokens: int  # that the student was trained on
+    teacher: ModelFacts | None
+    student: ModelFacts
+    speed_up: float | None
+    speed_batch: int  # sentences
+    speed_length: int  # tokens a sentence
+    speed_threads: int
+    held_out: dict[str, tuple[float, float]]  # "total" and the groups of terms
+    probe: tuple[float, float] | None
+    accuracy: tuple[float, float] | None = None
+    is_solved: bool = False
+    solving: SolvingRecord | None = None
+    training_seconds: float | None = None
+    shared_top: float | None = None
+
+
+def table(report: Report) -> str:
+    """The report as text for a terminal."""
+    beside = [BESIDE_LOSSES[tag] for tag, pair in ((PROBE, report.probe), (ACCURACY, report.accuracy)) if pair]
+    turns = ", the two models in turn" if report.teacher else ""
+    solved = report.is_solved and report.teacher
+    rows = _rows_of_solved(report, solved) if solved else _rows(report)
+    trained = f"Trained for {report.steps:,} steps on {report.tokens / 1e6:,.2f} M tokens."
+    lines = [
+        format_table(rows, right_aligned=range(1, len(rows[0]) - 1)),
+        "",
+        _what_each_gave(report) if solved else trained,
+        f"CPU time: median of {TIMED_RUNS} float32 runs of {report.speed_batch} sentences of "
+        f"{report.speed_length} tokens on {report.speed_threads} threads{turns}.",
+        *(f"{each.chart.capitalize()}: {each.meaning}." for each in beside),
+    ]
+    return "\n".join(lines)
+
+
+def _rows(report: Report) -> list[list[str]]:
+    """At the start and at the end; the part about the models has one column of numbers where there is no teacher."""
+    student, teacher, notes = report.student, report.teacher, _notes(report)
+    if teacher is None:
+        sizes = [["", "model", "", ""], *([name, show(student), "", ""] for name, show in _FACTS.items())]
+    else:
+        sizes = [["", "teacher", "student", ""]]
+        sizes += [[name, show(teacher), show(student), notes.get(name, "")] for name, show in _FACTS.items()]
+    rows = [*sizes, [""] * 4, ["on held-out text", "at the start", "at the end", ""]]
+    rows += [[name, before, after, note] for name, before, after, note in _changes(report, "the start")]
+    if report.shared_top is not None:
+        rows.append([_SHARED, "", f"{report.shared_top:.3f}", ""])
+    return rows
+
+
+def _rows_of_solved(report: Report, teacher: ModelFacts) -> list[list[str]]:
+    """Solved, trained and teacher side by side. The teacher agrees with itself wholly; its losses say nothing."""
+    student, notes = report.student, _notes(report)
+    rows = [["", "solved", "trained", "teacher", ""]]
+    for name, show in _FACTS.items():
+        rows.append([name, show(student), show(student), show(teacher), notes.get(name, "")])
+    rows += [[""] * 5, ["on held-out text", "", "", "", ""]]
+    for name, before, after, note in _changes(report, "solved"):
+        rows.append([name, before, after, "-" if name.startswith("loss") else "1.000", note])
+    if report.shared_top is not None:
+        rows.append([_SHARED, "-", f"{report.shared_top:.3f}", "1.000", ""])
+    return rows
+
+
+def _notes(report: Report) -> dict[str, str]:
+    """What the student has over its teacher, by row."""
+    if report.teacher is None:
+        return {}
+    return {
+        "parameters": f"{report.teacher.parameters / report.student.parameters:.1f} x smaller",
+        "CPU time of one batch": f"{report.speed_up:.1f} x faster",
+    }
+
+
+def _changes(report: Report, start: str) -> list[tuple[str, str, str, str]]:
+    """(name, first value, last value, how they compare) of all that is measured on held-out text."""
+    changes = [
+        (f"loss: {name}", f"{before:#.4g}", f"{after:#.4g}", f"{_ratio(after, before):.3f} of {start}")
+        for name, (before, after) in report.held_out.items()
+    ]
+    for tag, pair in ((PROBE, report.probe), (ACCURACY, report.accuracy)):
+        if pair:
+            before, after = pair
+            changes.append((BESIDE_LOSSES[tag].chart, f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f}"))
+    return changes
+
+
+def _what_each_gave(report: Report) -> str:
+    """What solving gave, and what training made of it."""
+    from megatinybert.runtime.stopwatch import duration
+    from megatinybert.training.solve.record import what_solving_gave
+
+    (total, after), probe = report.held_out["total"], report.probe
+    spent = f" in {duration(report.training_seconds)}" if report.training_seconds else ""
+    brought = f"these to {after:#.4g} and {probe[1]:.3f}" if probe else f"it to {after:#.4g}"
+    return (
+        f"{what_solving_gave(report.solving, total, probe[0] if probe else None)}.\n"
+        f"Training, {report.steps:,} steps on {report.tokens / 1e6:,.2f} M tokens{spent}, brought {brought}."
+    )
+
+
+def _ratio(after: float, before: float) -> float:
+    return after / before if before else math.nan

@@ -1,0 +1,267 @@
+"""Semantic search by a run's student and its teacher, side by side.
+
+What cannot be searched is refused before torch is imported.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import yaml
+
+from megatinybert.runtime.files import file_sha256, write_atomically
+from megatinybert.runtime.findings import Findings, refusal
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FILE = "questions.json"  # in the run's output folder
+TOP, SHOWN_PASSAGES, SHOWN_QUESTIONS = 10, 3, 3
+LEAST_WORDS, MOST_WORDS = 20, 40  # of a passage; one paragraph alone may be longer
+_COLUMN, _LINES = 54, 2  # characters of a line and lines of a passage as it is shown
+
+
+class Hit(NamedTuple):
+    """passage: its number among those that were searched. cosine: with the question."""
+
+    passage: int
+    cosine: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was found for a question: the TOP passages by each model, the nearest first."""
+
+    question: str
+    teacher: list[Hit]
+    student: list[Hit]
+
+    @property
+    def shared(self) -> float:
+        """Share of the passages that the teacher found which the student found, too."""
+        theirs, ours = ({hit.passage for hit in hits} for hits in (self.teacher, self.student))
+        return len(theirs & ours) / len(theirs)
+
+
+@dataclass(frozen=True)
+class Search:
+    """of: passages in the whole text. dtype, threads: by which both models ran. seconds: of each to embed it all."""
+
+    passages: list[str]
+    of: int
+    answers: list[Answer]
+    dtype: str
+    threads: int
+    teacher_seconds: float
+    student_seconds: float
+
+    @property
+    def shared(self) -> float:
+        """Mean over the questions."""
+        return sum(answer.shared for answer in self.answers) / len(self.answers)
+
+    @property
+    def by_chance(self) -> float:
+        """What `shared` would be if the student chose at random."""
+        return TOP / len(self.passages)
+
+
+def search_run(run: Path, text: Path, shown: Sequence[str], questions: Path | None, most: int) -> str:
+    """Search `text` with both models of the run in the folder `run`, and write questions.json there. -> text for a
+    terminal.
+
+    shown: questions that are shown; without any, the first few of `questions`, a file. most: passages to search.
+    Raises ValueError listing what is missing.
+    """
+    findings = Findings()
+    teacher = findings.attempt("RUN_DIR", teacher_of, run)
+    asked = findings.attempt("--questions", all_questions, shown, questions)
+    every = findings.attempt("--text", read_passages, text)
+    if most < TOP:
+        findings.attempt("--passages", _refuse_passages, most)
+    if findings.failed:
+        raise ValueError(refusal(findings.texts("fail")))
+    assert teacher and asked and every
+    found = search(teacher, run / "student", even_sample(every, most), len(every), asked)
+    record = as_record(found, text, file_sha256(run / "student" / "model.safetensors"))
+    write_atomically(run / FILE, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    return show(found, len(shown) or SHOWN_QUESTIONS)
+
+
+def teacher_of(run: Path) -> str:
+    """Folder or hub name of the teacher of a finished run. Raises ValueError where `run` is none."""
+    config_file = run / "config.yaml"
+    if not config_file.is_file():
+        raise ValueError(f"{run} is not the output folder of a run of general distillation: it holds no config.yaml")
+    if not (run / "student" / "model.safetensors").is_file():
+        raise ValueError(
+            f"{run} is unfinished: it holds no student/. Run the same training command again: it continues from the "
+            "newest checkpoint"
+        )
+    config = yaml.safe_load(config_file.read_text(encoding="utf-8"))
+    if config.get("objective", {}).get("name") == "mlm":
+        raise ValueError(f"{run} was trained by masked-language modelling, and has no teacher to search with")
+    return str(config["teacher"]["model"])
+
+
+def all_questions(shown: Sequence[str], file: Path | None) -> list[str]:
+    """Those that are shown first, then those of the file, each once. Raises ValueError where there is none."""
+    lines = _read("--questions", file).splitlines() if file else []
+    questions = list(dict.fromkeys(line.strip() for line in [*shown, *lines] if line.strip()))
+    if not questions:
+        where = f"--questions {file} holds no question, one a line" if file else "there is no question"
+        raise ValueError(f'{where}: ask with --question "...", or name a file of questions with --questions')
+    return questions
+
+
+def read_passages(file: Path) -> list[str]:
+    """The passages of a text. Raises ValueError where they are fewer than the TOP that is compared."""
+    passages = cut_passages(_read("--text", file))
+    if len(passages) < TOP:
+        raise ValueError(
+            f"--text {file} holds {len(passages)} passages of at least {LEAST_WORDS} words, and the nearest {TOP} are "
+            "compared: name a longer text"
+        )
+    return passages
+
+
+def cut_passages(text: str) -> list[str]:
+    """Consecutive lines of one document joined to passages of LEAST_WORDS to MOST_WORDS words.
+
+    Documents are parted by blank lines. A line of more words is a passage of its own; passages of fewer words are left
+    out, since they say too little to be found.
+    """
+    passages = []
+    for filled, document in itertools.groupby(text.splitlines(), key=lambda line: bool(line.strip())):
+        words: list[str] = []
+        for line in document if filled else ():
+            more = line.split()
+            if words and len(words) + len(more) > MOST_WORDS:
+                passages.append(words)
+                words = []
+            words = words + more
+        passages.append(words)
+    return [" ".join(words) for words in passages if len(words) >= LEAST_WORDS]
+
+
+def even_sample(passages: Sequence[str], most: int) -> list[str]:
+    """At most `most` of the passages, at equal distances over the whole text."""
+    count = min(most, len(passages))
+    return [passages[number * len(passages) // count] for number in range(count)]
+
+
+def search(teacher: str, student: Path, passages: list[str], of: int, questions: list[str]) -> Search:
+    """Ask all questions. teacher: folder or hub name. Raises ValueError where a model cannot be loaded."""
+    import torch
+
+    from megatinybert.programs.embed import embed
+
+    found = embed([teacher, str(student)], str(student), [*passages, *questions])
+    answers = []
+    for number, question in enumerate(questions, start=len(passages)):
+        hits = [_nearest(vectors_ND[: len(passages)] @ vectors_ND[number]) for vectors_ND in found.vectors]
+        answers.append(Answer(question, *hits))
+    return Search(passages, of, answers, found.dtype, torch.get_num_threads(), *found.seconds)
+
+
+def _nearest(cosines_N: Tensor) -> list[Hit]:
+    """The TOP passages, the nearest first; of equally near ones that which comes first in the text."""
+    order = cosines_N.argsort(descending=True, stable=True)[:TOP].tolist()
+    return [Hit(passage, float(cosines_N[passage])) for passage in order]
+
+
+def as_record(found: Search, text: Path, student: str) -> dict[str, Any]:
+    """questions.json. student: sha256 of its weights, by which the report knows whether they are still the same."""
+
+    def hits(of: list[Hit]) -> list[dict[str, Any]]:
+        return [{"passage": found.passages[hit.passage], "cosine": hit.cosine} for hit in of[:SHOWN_PASSAGES]]
+
+    return {
+        "text": str(text),
+        "passages": len(found.passages),
+        "passages_in_text": found.of,
+        "top": TOP,
+        "shared": found.shared,
+        "by_chance": found.by_chance,
+        "student_sha256": student,
+        "dtype": found.dtype,
+        "threads": found.threads,
+        "seconds": {"teacher": found.teacher_seconds, "student": found.student_seconds},
+        "questions": [
+            {
+                "question": answer.question,
+                "shared": answer.shared,
+                "teacher": hits(answer.teacher),
+                "student": hits(answer.student),
+            }
+            for answer in found.answers
+        ],
+    }
+
+
+def shared_by(run: Path) -> float | None:
+    """What questions.json says the student in the folder `run` shares with its teacher.
+
+    None where it is not there, or was asked of an earlier student. Raises ValueError where it is damaged.
+    """
+    file = run / FILE
+    if not file.is_file():
+        return None
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+        same = record["student_sha256"] == file_sha256(run / "student" / "model.safetensors")
+        return float(record["shared"]) if same else None
+    except (ValueError, KeyError, TypeError) as problem:
+        raise ValueError(f"{file} is damaged ({problem!r}): delete it, or run megatinybert.search again") from problem
+
+
+def show(found: Search, count: int) -> str:
+    """What was found for the first `count` questions, side by side, and the overlap over all."""
+    lines = []
+    for answer in found.answers[:count]:
+        lines += [answer.question, f"     {'teacher':<{_COLUMN + 4}}student"]
+        tops = [hits[:SHOWN_PASSAGES] for hits in (answer.teacher, answer.student)]
+        both = set.intersection(*({hit.passage for hit in top} for top in tops))
+        for rank, pair in enumerate(zip(*tops, strict=True), start=1):
+            cells = [_cell(found.passages[hit.passage], hit.passage in both) for hit in pair]
+            for number, (left, right) in enumerate(itertools.zip_longest(*cells, fillvalue="")):
+                lines.append(f"  {rank if number == 0 else ' '} {left:<{_COLUMN + 3}} {right}".rstrip())
+        lines.append("")
+    asked = f"{len(found.answers)} questions" if len(found.answers) > 1 else "1 question"
+    return "\n".join(
+        [
+            *lines,
+            f"* both found it among their first {SHOWN_PASSAGES}.",
+            f"Of the teacher's {TOP} nearest passages, the student finds {100 * found.shared:.0f} % among its own "
+            f"{TOP} (mean over {asked}; by chance {100 * found.by_chance:.2g} %).",
+            f"Searched {len(found.passages):,} of the {found.of:,} passages of the text.",
+            f"Embedding took the teacher {found.teacher_seconds:.1f} s and the student {found.student_seconds:.1f} s, "
+            f"in {found.dtype} on {found.threads} {'thread' if found.threads == 1 else 'threads'}.",
+        ]
+    )
+
+
+def _cell(passage: str, marked: bool) -> list[str]:
+    """The lines of one passage in its column, cut to fit."""
+    lines = textwrap.wrap(passage, _COLUMN, max_lines=_LINES, placeholder=" ...")
+    return [f"{'*' if marked and number == 0 else ' '} {line}" for number, line in enumerate(lines)]
+
+
+def _refuse_passages(most: int) -> None:
+    raise ValueError(f"--passages {most}: the nearest {TOP} are compared, so it has to be at least {TOP}")
+
+
+def _read(option: str, file: Path) -> str:
+    """Raises ValueError where there is no such file, or it is not UTF-8."""
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as problem:
+        raise ValueError(f"{option} {file}: {problem.strerror}") from problem
+    except UnicodeDecodeError as problem:
+        raise ValueError(f"{option} {file}: not UTF-8 (byte {problem.start:,}): convert it") from problem

@@ -1,0 +1,174 @@
+"""Semantic search by student and teacher: passages, what is nearest, the overlap, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from transformers import AutoModel, BertTokenizerFast
+
+from megatinybert.programs import search
+from megatinybert.programs.embed import embed
+from megatinybert.programs.search import Answer, Hit, cut_passages, even_sample
+from megatinybert.search import main
+from tests.helpers.toys import WORDS, write_teacher
+
+QUESTIONS = [f"w{3 * number} w{3 * number + 1} w{number}?" for number in range(6)]
+
+
+def _text(documents: int) -> str:
+    """Documents of 24 to 39 words in two lines each."""
+    lines = []
+    for document in range(documents):
+        words = [WORDS[(document * document + 7 * place) % len(WORDS)] for place in range(24 + document % 16)]
+        lines += [" ".join(words[:11]), " ".join(words[11:]), ""]
+    return "\n".join(lines)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a finished run/, its teacher/, a text.txt and questions.txt. Do not write there."""
+    folder = tmp_path_factory.mktemp("search")
+    write_teacher(folder / "teacher")
+    write_teacher(folder / "run" / "student", layers=2, hidden=12)
+    (folder / "run" / "config.yaml").write_text(yaml.safe_dump({"teacher": {"model": str(folder / "teacher")}}))
+    (folder / "text.txt").write_text(_text(60))
+    (folder / "questions.txt").write_text("\n\n".join(QUESTIONS) + "\n")
+    return folder
+
+
+def _words(count: int) -> str:
+    return " ".join(["word"] * count)
+
+
+def test_lines_of_a_document_are_joined_to_passages() -> None:
+    documents = [
+        [_words(15), _words(15), _words(15)],  # 30 and 15, which is too short
+        [_words(50), _words(21)],  # a long line is a passage of its own
+        [_words(19)],
+        [_words(20), _words(20)],
+    ]
+    text = "\n \n\n".join("\n".join(lines) for lines in documents)
+    assert [len(passage.split()) for passage in cut_passages(text)] == [30, 50, 21, 40]
+
+
+def test_passages_do_not_reach_over_documents() -> None:
+    assert cut_passages("\n".join([_words(18), "", _words(18)])) == []
+    assert cut_passages("") == cut_passages("\n\n") == []
+
+
+def test_the_sample_is_even() -> None:
+    passages = [str(number) for number in range(10)]
+    assert even_sample(passages, 5) == ["0", "2", "4", "6", "8"]
+    assert even_sample(passages, 4) == ["0", "2", "5", "7"]
+    assert even_sample(passages, 10) == even_sample(passages, 99) == passages
+
+
+def test_vectors_are_those_of_plain_transformers_one_text_at_a_time(folder: Path) -> None:
+    """Batches by length and padding change nothing but the rounding."""
+    texts = ["w1", "w5 w6 w7 w8 w9 w10", " ".join(WORDS), "w3 w4"]
+    student = folder / "run" / "student"
+    found = embed([str(folder / "teacher"), str(student)], str(student), texts)
+    tolerance = 1e-5 if found.dtype == "float32" else 0.03
+    tokenizer = BertTokenizerFast.from_pretrained(student)
+    for name, vectors in zip((folder / "teacher", student), found.vectors, strict=True):
+        model = AutoModel.from_pretrained(name, add_pooling_layer=False).eval()
+        for text, vector in zip(texts, vectors, strict=True):
+            batch = tokenizer(text, truncation=True, max_length=64, return_tensors="pt")  # all positions it has
+            with torch.no_grad():
+                mean = model(**batch).last_hidden_state[0].mean(dim=0)
+            assert torch.allclose(vector, mean / mean.norm(), atol=tolerance)
+
+
+def test_nearest_passages_and_overlap_are_those_of_a_literal_computation(folder: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(folder / "run", tmp_path / "run")
+    passages = even_sample(cut_passages((folder / "text.txt").read_text()), 40)
+    found = search.search(str(folder / "teacher"), run / "student", passages, 60, QUESTIONS)
+    vectors = embed([str(folder / "teacher"), str(run / "student")], str(run / "student"), [*passages, *QUESTIONS])
+    shares = []
+    for number, answer in enumerate(found.answers):
+        tops = []
+        for of_model, hits in zip(vectors.vectors, (answer.teacher, answer.student), strict=True):
+            cosines = [float(of_model[each] @ of_model[40 + number]) for each in range(40)]
+            nearest = sorted(range(40), key=lambda passage: -cosines[passage])[:10]
+            assert [hit.cosine for hit in hits] == pytest.approx([cosines[passage] for passage in nearest], abs=1e-6)
+            tops.append({hit.passage for hit in hits})
+        shares.append(len(tops[0] & tops[1]) / 10)
+    assert found.shared == pytest.approx(sum(shares) / 6) and 0 < found.shared < 1
+    assert found.by_chance == 0.25
+
+    options = [str(run), "--text", str(folder / "text.txt"), "--questions", str(folder / "questions.txt")]
+    assert main([*options, "--passages", "40"]) == 0
+    record = json.loads((run / "questions.json").read_text())
+    assert record["shared"] == found.shared and (record["passages"], record["passages_in_text"]) == (40, 60)
+    assert [each["question"] for each in record["questions"]] == QUESTIONS
+    assert [each["shared"] for each in record["questions"]] == shares
+    assert record["questions"][0]["teacher"][0]["passage"] == passages[found.answers[0].teacher[0].passage]
+    assert search.shared_by(run) == found.shared
+
+
+def test_a_student_that_is_its_teacher_finds_the_same(folder: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(folder / "run", tmp_path / "run")
+    shutil.rmtree(run / "student")
+    shutil.copytree(folder / "teacher", run / "student")
+    assert main([str(run), "--text", str(folder / "text.txt"), "--question", QUESTIONS[0]]) == 0
+    assert search.shared_by(run) == 1.0
+
+
+def test_what_is_printed() -> None:
+    passages = [f"p{number} " + "long " * 40 for number in range(20)]
+    first, second = [Hit(number, 1.0) for number in range(10)], [Hit(number, 1.0) for number in range(2, 12)]
+    answers = [Answer("Which?", first, second), Answer("And which?", first, first), Answer("Not shown?", first, first)]
+    found = search.Search(passages, 2000, answers, "float32", 1, 2.5, 1.25)
+    lines = search.show(found, 2).splitlines()
+    assert max(map(len, lines)) <= 120
+    assert lines[0] == "Which?" and lines[1].split() == ["teacher", "student"]
+    rows = [line.split() for line in lines if line[:4].strip().isdigit()]
+    assert [row[:2] for row in rows] == [
+        ["1", "p0"],
+        ["2", "p1"],
+        ["3", "*"],
+        *([str(rank), "*"] for rank in (1, 2, 3)),
+    ]
+    assert "* p2" in lines[2] and "  p4" in lines[6] and lines[3].count("...") == 2
+    assert "And which?" in lines and "Not shown?" not in lines
+    end = " ".join(lines[-3:])
+    assert "the student finds 93 % among its own 10 (mean over 3 questions; by chance 50 %)" in end
+    assert "Searched 20 of the 2,000 passages" in end and "2.5 s and the student 1.2 s, in float32 on 1 thread." in end
+
+
+def test_questions_of_the_command_line_come_first_and_each_is_asked_once(folder: Path) -> None:
+    assert search.all_questions(["new?", QUESTIONS[1]], folder / "questions.txt") == [
+        *("new?", QUESTIONS[1], QUESTIONS[0]),
+        *QUESTIONS[2:],
+    ]
+    assert search.all_questions([], folder / "questions.txt") == QUESTIONS
+
+
+def test_what_cannot_be_searched_is_refused(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = shutil.copytree(folder / "run", tmp_path / "run")
+    (tmp_path / "latin-1.txt").write_bytes(b"caf\xe9")
+    (tmp_path / "empty.txt").write_text("\n")
+    text, ask = ["--text", str(folder / "text.txt")], ["--question", "w1?"]
+    for options, message in (
+        ([*text, "--questions", str(tmp_path / "empty.txt")], "empty.txt holds no question, one a line"),
+        ([*text, "--questions", str(tmp_path / "none.txt")], "none.txt: No such file"),
+        (["--text", str(tmp_path / "latin-1.txt"), *ask], "latin-1.txt: not UTF-8 (byte 3)"),
+        (["--text", str(tmp_path), *ask], "Is a directory"),
+    ):
+        assert main([str(run), *options]) == 1
+        assert message in capsys.readouterr().err
+    (run / "config.yaml").write_text("objective: {name: mlm}\nteacher: {model: null}\n")
+    assert main([str(run), *text, *ask]) == 1
+    assert "has no teacher to search with" in capsys.readouterr().err
+    (run / "config.yaml").write_text(yaml.safe_dump({"teacher": {"model": str(tmp_path / "gone")}}))
+    assert main([str(run), *text, *ask]) == 1
+    assert f"{tmp_path / 'gone'}: its weights cannot be read" in capsys.readouterr().err
+    (run / "student" / "model.safetensors").unlink()
+    assert main([str(run), *text, *ask]) == 1
+    assert "is unfinished: it holds no student/" in capsys.readouterr().err
+    assert not (run / "questions.json").exists()
