@@ -98,7 +98,7 @@ def get_ready(stage: Stage, facts: Facts, world: World, findings: Findings) -> R
     fits = not findings.failed
     start = findings.attempt("output folder", starting_point, config, facts)
     recorded = start.recorded if start else {}
-    if start and settings.overruled:
+    if start and settings.overruled and start.first_step < stage.max_steps:
         findings.add(Finding("warn", "precision", settings.overruled))
     findings.attempt("kernels", check_choices, config, settings, world.device, recorded)
     if not fits:

@@ -236,7 +236,7 @@ def test_each_stage_of_a_task_goes_by_its_own_checkpoint(
         ("fp32", "as in the checkpoint"),
         (PRECISIONS[NATIVE], "this CPU"),
     ]
-    assert said.count("warning: precision: ") == int(NATIVE)
+    assert "warning: precision: " not in said  # nothing was left to train of stage one
     assert recorded(stage_folder(output, "one")) == "fp32"
     assert recorded(stage_folder(output, "two")) == PRECISIONS[NATIVE]
     made_of = json.loads((output / "student" / "stage.json").read_text())
