@@ -52,12 +52,16 @@ class DeepSpeedSettings:
         under torch.autocast(bfloat16), which DeepSpeed opens itself (its `torch_autocast` block). One opened
         outside the engine will not do: without the block, DeepSpeed switches it off again on CUDA.
     path: the file it was read from.
+    reason: why --deepspeed auto took it; "" of a file that was asked for.
+    overruled: what --deepspeed auto would take for a new run here, where a checkpoint has another precision; else "".
     """
 
     raw: dict[str, Any]
     stage: int
     precision: Precision
     path: Path
+    reason: str = ""
+    overruled: str = ""
 
 
 def load_ds_config(name: str, config: TrainingConfig, world_size: int) -> DeepSpeedSettings:

@@ -155,11 +155,15 @@ class GeneralConfig(ProgramConfig):
     schedule: ScheduleConfig = ScheduleConfig()
     run: RunConfig = RunConfig()
     monitor: MonitorConfig = MonitorConfig()
-    deepspeed: DeepSpeedFile = "ds_configs/zero1.json"
+    deepspeed: DeepSpeedFile = "auto"
 
     @property
     def section(self) -> str:
         return "run"
+
+    @property
+    def auto_stage(self) -> int:
+        return 1
 
     @model_validator(mode="before")
     @classmethod

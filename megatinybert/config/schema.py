@@ -94,7 +94,7 @@ class TeacherConfig(Section):
     model: Text = Field(description="a BERT folder in Hugging Face form, or a hub name; fine-tuned on the task or not")
     dtype: Literal["auto", "fp32", "fp16", "bf16"] = Field(
         "auto",
-        description="precision; auto: fp16 on CUDA, bf16 on a CPU with native bf16 (AMX or AVX-512 BF16), else fp32",
+        description="precision; auto: fp16 on CUDA, bf16 on a CPU that computes it natively, else fp32",
     )
     tokenizer: Text | None = Field(None, description="folder or hub name of the tokenizer (null: the teacher's)")
 
@@ -246,7 +246,7 @@ DeepSpeedFile = Annotated[
     Field(
         min_length=1,
         description="DeepSpeed configuration: a path (from the working directory, else the repository) or a name"
-        " such as zero2-bf16",
+        " such as zero2-bf16; auto: bf16 autocast where every rank's device computes bf16 natively, else float32",
     ),
 ]
 
@@ -255,7 +255,7 @@ class TrainingConfig(Protocol):
     """What the engine needs of any configuration, to train whatever student.
 
     `run.max_steps`, when not None, is used in place of `run.epochs`, and `schedule.warmup_steps` in place of
-    `schedule.warmup_fraction`; `load_config` refuses a user's setting both.
+    `schedule.warmup_fraction`; `load_config` refuses a user's setting both. auto_stage: ZeRO's of --deepspeed auto.
     """
 
     @property
@@ -268,6 +268,8 @@ class TrainingConfig(Protocol):
     def run(self) -> RunConfig: ...
     @property
     def deepspeed(self) -> str: ...
+    @property
+    def auto_stage(self) -> int: ...
     @property
     def section(self) -> str:
         """Of the options that are called run.global_batch, run.micro_batch and optimizer.learning_rate here."""

@@ -190,7 +190,7 @@ class TaskConfig(ProgramConfig):
     run: TaskRunConfig = TaskRunConfig()
     predict: PredictConfig = PredictConfig()
     monitor: MonitorConfig = MonitorConfig()
-    deepspeed: DeepSpeedFile = "ds_configs/zero0.json"  # fine-tuned models fit on one device, and one gains by it
+    deepspeed: DeepSpeedFile = "auto"
 
     @field_validator("finetune", "mlm", "one", "two")
     @classmethod

@@ -24,7 +24,7 @@ from megatinybert.runtime.findings import Findings
 from megatinybert.tasks.augment.run import AugmentReport, augment, check_made_by
 from megatinybert.tasks.classifiers import as_teacher, load_fine_tuned
 from megatinybert.tasks.development import SCORE
-from megatinybert.tasks.inputs import TaskInputs, open_inputs, settings_of
+from megatinybert.tasks.inputs import TaskInputs, open_inputs
 from megatinybert.tasks.metrics import compute_metrics
 from megatinybert.tasks.predict import logits_of
 from megatinybert.tasks.read import TASK_NAMES
@@ -49,7 +49,7 @@ def run_task(asked: tuple[str, TaskConfig], world: World) -> None:
         world.say(warning)
     if world.is_main:
         recipe = config.model_copy(update={"predict": PredictConfig()})  # which no later action should find in it
-        write_config(inputs.output, recipe, settings_of(config, "two", world), None, world)
+        write_config(inputs.output, recipe, inputs.settings["two"], None, world)
     for part in _ALL if action == "all" else [action]:
         _ACTIONS[part](inputs, world)
 
@@ -65,7 +65,7 @@ def _teacher(inputs: TaskInputs, world: World) -> None:
     if world.together(lambda: has_classifier(name)):
         world.say(f"teacher: {name} is fine-tuned already")
     else:
-        _train(world, lambda: finetuning(inputs, inputs.rows(inputs.files.train, "training rows"), world))
+        _train(world, lambda: finetuning(inputs, inputs.rows(inputs.files.train, "training rows")))
     _check_teacher(inputs, world)
 
 
@@ -76,7 +76,7 @@ def _augment(inputs: TaskInputs, world: World) -> None:
         world.say("augment: left out (--augment.copies 0)")
         return
     if wanted.model is None and not world.together(lambda: has_mlm_head(name)):
-        _train(world, lambda: masked_lm(inputs, inputs.rows(inputs.files.train, "rows of the masked-LM"), world))
+        _train(world, lambda: masked_lm(inputs, inputs.rows(inputs.files.train, "rows of the masked-LM")))
         name = str(inputs.output / "mlm")
     options = _augment_options(inputs, name)
     options.output.parent.mkdir(parents=True, exist_ok=True)
@@ -111,7 +111,7 @@ def _two(inputs: TaskInputs, world: World) -> None:
         model = load_fine_tuned(name, "teacher", inputs.task, config.teacher.labels)
         teacher = as_teacher(model, teacher_dtype(config.teacher.dtype, world.device), world.device)
         body = first_student(inputs, name)[0] if not has_stage_one(config) else _student_of_one(inputs)
-        return answers(inputs, teacher, body, inputs.rows(file, "training rows"), world)
+        return answers(inputs, teacher, body, inputs.rows(file, "training rows"))
 
     _train(world, describe)
 

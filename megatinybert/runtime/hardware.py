@@ -8,6 +8,7 @@ import re
 import resource
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,9 +44,14 @@ _NAMES = {torch.float16: "fp16", torch.bfloat16: "bf16", torch.float32: "fp32"}
 def computes_bfloat16(device: torch.device) -> bool:
     """Whether the device has instructions for bfloat16; elsewhere it is slower than float32."""
     if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-    return device.type == "cpu" and native
+        with torch.cuda.device(device):
+            return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and has_bfloat16(torch.cpu.get_capabilities())
+
+
+def has_bfloat16(capabilities: Mapping[str, object]) -> bool:
+    """Whether a CPU computes bfloat16: by AVX-512 or AMX (x86), or Arm's own. capabilities: torch's, by name."""
+    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 from transformers import BertConfig
 
-from megatinybert.config.deepspeed import DeepSpeedSettings, load_ds_config
+from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.config.task import TaskConfig, TaskStudentConfig
 from megatinybert.corpus.tokenizer import SpecialIds, load_tokenizer, special_ids, tokenizer_fingerprint
 from megatinybert.models.configuration import read_bert_config, student_config
@@ -20,7 +21,7 @@ from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Findings
 from megatinybert.tasks.read import Skipped, TaskFiles, open_task, read_rows
 from megatinybert.tasks.rows import EncodedRows, encode_rows
-from megatinybert.tasks.stage_options import SECTIONS, TAUGHT, training_of
+from megatinybert.tasks.stage_options import SECTIONS, TAUGHT, stage_folder, training_of
 from megatinybert.tasks.table import Task
 from megatinybert.training.checks import check_positions, check_tokenizer
 from megatinybert.training.run import check_machine, check_settings
@@ -30,7 +31,7 @@ SINGLE_LENGTH, PAIR_LENGTH = 64, 128  # of the published runs
 
 @dataclass(frozen=True)
 class TaskInputs:
-    """Opened and checked. teacher, student: shapes. tokenizer_name: folder or hub name."""
+    """Opened and checked. teacher, student: shapes. tokenizer_name: folder or hub name. settings: by stage."""
 
     config: TaskConfig
     files: TaskFiles
@@ -39,6 +40,7 @@ class TaskInputs:
     tokenizer_name: str
     tokenizer: Tokenizer
     special: SpecialIds
+    settings: Mapping[str, DeepSpeedSettings]
     quiet: bool
 
     @property
@@ -80,7 +82,10 @@ class TaskInputs:
 
 
 def open_inputs(config: TaskConfig, world: World, findings: Findings) -> TaskInputs | None:
-    """Open what the task's stages need. What is found is added to `findings`; None where some of it is a failure."""
+    """Open what the task's stages need. What is found is added to `findings`; None where some of it is a failure.
+
+    Every rank calls it.
+    """
     check_machine(Path(config.run.output_dir), world, findings)
     wanted = config.task
     files = findings.attempt("task", open_task, wanted.name, wanted.data_dir, wanted.labels, wanted.kind)
@@ -90,23 +95,20 @@ def open_inputs(config: TaskConfig, world: World, findings: Findings) -> TaskInp
     tokenizer = findings.attempt("tokenizer", load_tokenizer, name) if teacher or config.teacher.tokenizer else None
     special = findings.attempt("tokenizer", special_ids, tokenizer) if tokenizer else None
     dtype = teacher_dtype(config.teacher.dtype, world.device)
-    for section in SECTIONS.values():
-        training = training_of(config, section, Path(config.run.output_dir), max_steps=1)
-        check_settings(training, dtype if section in TAUGHT else None, "none", world, findings)
+    settings = {}
+    for stage, section in SECTIONS.items():
+        training = training_of(config, section, stage_folder(Path(config.run.output_dir), stage), max_steps=1)
+        found = check_settings(training, dtype if section in TAUGHT else None, "none", world, findings)
+        if found:
+            settings[stage] = found
     if not (files and teacher and student and tokenizer and special):
         return None
-    inputs = TaskInputs(config, files, teacher, student, name, tokenizer, special, not world.is_main)
+    inputs = TaskInputs(config, files, teacher, student, name, tokenizer, special, settings, not world.is_main)
     models = {f"--teacher.model {config.teacher.model}": teacher, f"--student.config {_shape_of(config)}": student}
     fingerprint = tokenizer_fingerprint(tokenizer)
     findings.add(*(check_tokenizer(name, special, fingerprint, option, shape) for option, shape in models.items()))
     findings.add(*check_positions("--task.max_length", inputs.max_length, models))
     return None if findings.failed else inputs
-
-
-def settings_of(config: TaskConfig, section: str, world: World) -> DeepSpeedSettings:
-    """The DeepSpeed settings of the stage whose options are `section`. Raises ConfigError."""
-    training = training_of(config, section, Path(config.run.output_dir), max_steps=1)
-    return load_ds_config(config.deepspeed, training, world.size)
 
 
 def student_shape(wanted: TaskStudentConfig, teacher: BertConfig) -> BertConfig:

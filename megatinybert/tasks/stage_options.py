@@ -26,6 +26,10 @@ class StageTraining:
     run: RunConfig
     deepspeed: str
 
+    @property
+    def auto_stage(self) -> int:
+        return 0  # fine-tuned models fit on one device, and one gains by it
+
 
 def steps_of(stage: StageConfig, rows: int, tokens: int) -> int:
     """Optimizer steps of a stage on so many rows, which hold so many tokens."""
@@ -36,6 +40,11 @@ def steps_of(stage: StageConfig, rows: int, tokens: int) -> int:
         fewest = 1.0 if isinstance(stage, FinetuneConfig) else 0.0  # a poor teacher spoils all that follows
         epochs = min(max(TOKENS_BY_DEFAULT / tokens, fewest), MOST_EPOCHS)
     return math.ceil(epochs * rows / stage.global_batch)
+
+
+def stage_folder(output: Path, name: str) -> Path:
+    """Of a stage's checkpoints and metrics. output: of the task; name: of the stage."""
+    return output / "stages" / name
 
 
 def training_of(config: TaskConfig, section: str, folder: Path, max_steps: int) -> StageTraining:

@@ -25,10 +25,10 @@ from megatinybert.samples.batches import TrainingData
 from megatinybert.samples.masking import Masked, MaskedHeldOut, Masking
 from megatinybert.tasks.classifiers import classifier_on, new_classifier
 from megatinybert.tasks.development import measure_task, measured_tags, score_tag
-from megatinybert.tasks.inputs import TaskInputs, settings_of
+from megatinybert.tasks.inputs import TaskInputs
 from megatinybert.tasks.model_folder import ModelFolder
 from megatinybert.tasks.rows import BucketedRows, EncodedRows
-from megatinybert.tasks.stage_options import SECTIONS, steps_of, training_of
+from megatinybert.tasks.stage_options import SECTIONS, stage_folder, steps_of, training_of
 from megatinybert.tracking.attention_maps import AttentionPictures, choose_maps, drawing_interval
 from megatinybert.training.first_weights import Lesson, give_first_weights
 from megatinybert.training.held_out import PROBE, beside_losses, held_out
@@ -43,12 +43,12 @@ from megatinybert.training.trainee import Trainee
 _HELD_OUT_ROWS = 256  # of the losses of layers
 
 
-def finetuning(inputs: TaskInputs, rows: EncodedRows, world: World) -> Stage:
+def finetuning(inputs: TaskInputs, rows: EncodedRows) -> Stage:
     """Stage "teacher": the teacher with a new head learns the labels."""
     config, task = inputs.config, inputs.task
     model = classifier_on(config.teacher.model, "--teacher.model", inputs.teacher, task, config.run.seed)
     trainee = Trainee(model, LabelLoss(task.labels is None))
-    return _of_answers("teacher", "teacher", trainee, None, inputs, rows, world)
+    return _of_answers("teacher", "teacher", trainee, None, inputs, rows)
 
 
 def layers(inputs: TaskInputs, teacher_folder: str, rows: EncodedRows, world: World) -> Stage:
@@ -88,13 +88,12 @@ def layers(inputs: TaskInputs, teacher_folder: str, rows: EncodedRows, world: Wo
         {"objective": config.objective.model_dump(mode="json"), **_solved(inputs)},
         measure,
         [PROBE],
-        world,
         pictures=pictures,
         solve=solve if config.student.init == SOLVED else None,
     )
 
 
-def answers(inputs: TaskInputs, teacher: Teacher, body: BertModel, rows: EncodedRows, world: World) -> Stage:
+def answers(inputs: TaskInputs, teacher: Teacher, body: BertModel, rows: EncodedRows) -> Stage:
     """Stage "two": the student learns the answers of the fine-tuned teacher. body: of the student."""
     config, task = inputs.config, inputs.task
     student = new_classifier(inputs.student, task, config.run.seed)
@@ -116,10 +115,10 @@ def answers(inputs: TaskInputs, teacher: Teacher, body: BertModel, rows: Encoded
         world.say(f"student: classifier solved; error of its logits, as a share of their variance: {error:.3f}")
 
     solver = solve if config.student.init == SOLVED else None
-    return _of_answers("two", "student", trainee, teacher, inputs, rows, world, solver, _solved(inputs))
+    return _of_answers("two", "student", trainee, teacher, inputs, rows, solver, _solved(inputs))
 
 
-def masked_lm(inputs: TaskInputs, rows: EncodedRows, world: World) -> Stage:
+def masked_lm(inputs: TaskInputs, rows: EncodedRows) -> Stage:
     """Stage "mlm": a copy of the teacher with a masked-LM head, or that head alone, learns the task's texts."""
     config = inputs.config
     model = build_mlm_model(inputs.teacher, config.teacher.model, config.mlm.train, config.run.seed)
@@ -130,9 +129,7 @@ def masked_lm(inputs: TaskInputs, rows: EncodedRows, world: World) -> Stage:
     def measure(trainees: Trainees, world: World) -> dict[str, float]:
         return held_out(trainees, None, some, trainees.only.train_micro_batch_size_per_gpu(), world)
 
-    return _stage(
-        "mlm", "mlm", Trainee(model, Mlm()), None, inputs, rows, data, {}, measure, beside_losses(None), world
-    )
+    return _stage("mlm", "mlm", Trainee(model, Mlm()), None, inputs, rows, data, {}, measure, beside_losses(None))
 
 
 def first_student(inputs: TaskInputs, teacher_folder: str) -> tuple[BertModel, TinyBert]:
@@ -155,7 +152,6 @@ def _of_answers(
     teacher: Teacher | None,
     inputs: TaskInputs,
     rows: EncodedRows,
-    world: World,
     solve: Callable[[World], None] | None = None,
     decides: Facts | None = None,
 ) -> Stage:
@@ -178,7 +174,6 @@ def _of_answers(
         {"development rows": [split.identity for split in dev.values()], **(decides or {})},
         measure,
         measured_tags(task, dev),
-        world,
         best=score_tag(dev),
         solve=solve,
     )
@@ -195,7 +190,6 @@ def _stage(
     decides: Facts,
     measure: Callable[[Trainees, World], dict[str, float]],
     measured: Sequence[str],
-    world: World,
     best: str | None = None,
     pictures: Callable[[int], AttentionPictures | None] | None = None,
     solve: Callable[[World], None] | None = None,
@@ -204,14 +198,14 @@ def _stage(
     config, section = inputs.config, SECTIONS[name]
     options: StageConfig = getattr(config, section)
     max_steps = steps_of(options, len(rows), int(rows.lengths.sum()))
-    folder = inputs.output / "stages" / name
+    folder = stage_folder(inputs.output, name)
     training = training_of(config, section, folder, max_steps)
     interval = drawing_interval(config.monitor, training.run.held_out_interval, max_steps)
     student = trainee.student.config
     return Stage(
         name=f"stage {name}",
         config=training,
-        settings=settings_of(config, section, world),
+        settings=inputs.settings[name],
         trainee=trainee,
         teacher=teacher,
         tokenizer=inputs.tokenizer_name,

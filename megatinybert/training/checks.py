@@ -60,9 +60,10 @@ def check_precision(settings: DeepSpeedSettings, teacher: torch.dtype | None, de
         )
         return [Finding("fail", "precision", text)]
     student = {"fp32": torch.float32, "fp16": torch.float16}.get(settings.precision, torch.bfloat16)
-    slow = {
-        f"--deepspeed {settings.path} computes the student in bfloat16": (student, "a float32 one, such as zero1"),
-    }
+    slow = {}
+    if not settings.reason:  # auto has its reason
+        what = f"--deepspeed {settings.path} computes the student in bfloat16"
+        slow[what] = student, "a float32 one, such as zero1"
     if teacher:
         slow[f"--teacher.dtype {_name(teacher)}"] = teacher, "auto"
     findings = [
@@ -72,14 +73,18 @@ def check_precision(settings: DeepSpeedSettings, teacher: torch.dtype | None, de
         for what, (dtype, fix) in slow.items()
         if not computes_natively(dtype, device)
     ]
-    if settings.precision == "fp32" and device.type == "cuda" and computes_natively(torch.bfloat16, device):
+    asked = settings.precision == "fp32" and not settings.reason
+    if asked and device.type == "cuda" and computes_natively(torch.bfloat16, device):
         text = (
             f"--deepspeed {settings.path} computes the student in float32, in which this GPU is many times slower than "
             "in 16 bits: take one that keeps its weights in float32 and computes in bfloat16, such as zero1-autocast"
         )
         findings.append(Finding("warn", "precision", text))
-    text = f"student {settings.precision}" + (f", teacher {_name(teacher)}" if teacher else "")
-    return findings or [Finding("ok", "precision", text)]
+    why = f" ({settings.reason})" if settings.reason else ""
+    text = f"student {settings.precision}{why}" + (f", teacher {_name(teacher)}" if teacher else "")
+    if settings.reason or not findings:
+        findings.append(Finding("ok", "precision", text))
+    return findings
 
 
 def computes_natively(dtype: torch.dtype, device: torch.device) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.config.removed import REMOVED
-from megatinybert.config.schema import TrainingConfig
+from megatinybert.config.schema import RunConfig, TrainingConfig
 from megatinybert.models.load import Teacher, fingerprint_of
 from megatinybert.runtime.dist import World
 from megatinybert.training import checkpoint
@@ -61,25 +61,28 @@ class Start:
     recorded: Facts = field(default_factory=dict)
 
 
+def find_checkpoint(run: RunConfig) -> tuple[Path | None, list[str]]:
+    """(the checkpoint that --run.resume means, None where there is no whole one; what is wrong with others)."""
+    if run.resume in ("auto", "never"):
+        return checkpoint.newest(Path(run.output_dir) / "checkpoints")
+    problem = checkpoint.damage(Path(run.resume))
+    return (None, [problem]) if problem else (Path(run.resume), [])
+
+
 def starting_point(config: TrainingConfig, facts: Facts) -> Start:
     """Where a run of these facts begins.
 
     Raises ValueError where the checkpoint is damaged or of another kind of run, or --run.resume never forbids it.
     """
     resume, output = config.run.resume, config.run.output_dir
-    passed_over: list[str] = []
-    if resume in ("auto", "never"):
-        found, passed_over = checkpoint.newest(Path(output) / "checkpoints")
-        if resume == "never" and (found or passed_over):
-            raise ValueError(
-                f"--run.resume never, but {output} already holds a run: choose another --run.output_dir, "
-                "or continue it with --run.resume auto"
-            )
-    else:
-        found = Path(resume)
-        problem = checkpoint.damage(found)
-        if problem:
-            raise ValueError(f"--run.resume {resume} is not a whole checkpoint: {problem}")
+    found, passed_over = find_checkpoint(config.run)
+    if resume == "never" and (found or passed_over):
+        raise ValueError(
+            f"--run.resume never, but {output} already holds a run: choose another --run.output_dir, "
+            "or continue it with --run.resume auto"
+        )
+    if found is None and resume not in ("auto", "never"):
+        raise ValueError(f"--run.resume {resume} is not a whole checkpoint: {passed_over[0]}")
     if found is None:
         return Start(None, passed_over)
     first_step, recorded = checkpoint.read_state(found)

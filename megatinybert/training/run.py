@@ -14,13 +14,14 @@ from pathlib import Path
 
 import torch
 
-from megatinybert.config.deepspeed import DeepSpeedSettings, load_ds_config
+from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.config.load import resolve_batch
 from megatinybert.config.schema import Quantize, TrainingConfig
 from megatinybert.models.load import size_of
 from megatinybert.models.quantize import check_quantized
 from megatinybert.runtime.dist import World, check_shared
 from megatinybert.runtime.findings import Finding, Findings
+from megatinybert.runtime.hardware import computes_bfloat16
 from megatinybert.runtime.trainees import Trainees
 from megatinybert.runtime.versions import check_versions
 from megatinybert.tracking.monitor import Monitor
@@ -34,6 +35,7 @@ from megatinybert.training.disk import check_disk, check_output_folder
 from megatinybert.training.engine import build_engine, dry_batch
 from megatinybert.training.export import export_student
 from megatinybert.training.loop import Run, fit
+from megatinybert.training.precision import settle_settings
 from megatinybert.training.record import write_config
 from megatinybert.training.resume import Start, starting_point, training_facts
 from megatinybert.training.stage import Facts, Stage
@@ -54,12 +56,13 @@ def check_settings(
 ) -> DeepSpeedSettings | None:
     """The DeepSpeed settings of a run, None where they cannot be used; what is found is added to `findings`.
 
-    teacher: the dtype that its teacher runs in, if it has one.
+    teacher: the dtype that its teacher runs in, if it has one. Every rank calls it.
     """
     split = findings.attempt("batch", resolve_batch, config, world.size)
     # Any batch splits over one rank, so that the rest of the file is read all the same.
     ranks = world.size if split else 1
-    settings = findings.attempt("DeepSpeed file", load_ds_config, config.deepspeed, config, ranks)
+    native = computes_bfloat16(world.device)
+    settings = findings.attempt("DeepSpeed file", settle_settings, config, ranks, native, world)
     if settings and split:
         text = f"{settings.path}: ZeRO {settings.stage}, {split[1]} micro batch(es) of {split[0]} on {ranks} rank(s)"
         findings.add(Finding("ok", "DeepSpeed file", text))
@@ -95,6 +98,8 @@ def get_ready(stage: Stage, facts: Facts, world: World, findings: Findings) -> R
     fits = not findings.failed
     start = findings.attempt("output folder", starting_point, config, facts)
     recorded = start.recorded if start else {}
+    if start and settings.overruled and start.first_step < stage.max_steps:
+        findings.add(Finding("warn", "precision", settings.overruled))
     findings.attempt("kernels", check_choices, config, settings, world.device, recorded)
     if not fits:
         return None
@@ -171,8 +176,9 @@ def _begin(ready: Ready, choices: Choices, findings: Findings, world: World) -> 
     stage, first_step = ready.stage, ready.start.first_step
     settings, batch = stage.settings, stage.config.run.global_batch
     lines = [
-        f"student: {size_of(stage.trainee.student).parameters:,} parameters, {settings.precision}, "
+        f"student: {size_of(stage.trainee.student).parameters:,} parameters, "
         f"ZeRO {settings.stage}, {world.size} rank(s) on {world.device.type}",
+        f"precision: {settings.precision} ({settings.reason or 'asked for'})",
         f"steps: {first_step:,} done of {stage.max_steps:,}, global batch {batch}, micro batch {stage.micro_batch}",
         f"kernels: {choices}",
     ]

@@ -41,7 +41,7 @@ def test_command_line_alone_is_enough() -> None:
     assert loaded.student.config == "4L-312"
     assert loaded.run.max_steps is None and loaded.run.epochs == 3
     assert loaded.schedule.warmup_fraction == 0.1 and loaded.schedule.warmup_steps is None
-    assert loaded.deepspeed == "ds_configs/zero1.json"
+    assert loaded.deepspeed == "auto"
 
 
 def test_both_spellings_and_the_launchers_argument() -> None:

@@ -146,9 +146,10 @@ def _ranks(launch: Any) -> int:
 
 def _check_run(config: ProgramConfig, ranks: int) -> None:
     """Find and read the DeepSpeed file, and leave the recipe that a run leaves, for later commands to name."""
-    find_ds_config(config.deepspeed)
+    file = "zero1" if config.deepspeed == "auto" else config.deepspeed
+    find_ds_config(file)
     if isinstance(config, GeneralConfig):
-        load_ds_config(config.deepspeed, config, ranks)
+        load_ds_config(file, config, ranks)
     output = Path(config.run.output_dir)
     assert not output.is_absolute(), output
     output.mkdir(parents=True, exist_ok=True)

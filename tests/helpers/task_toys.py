@@ -152,6 +152,7 @@ def options(inputs: Path, task: str, output: Path, **overrides: object) -> list[
         "augment.copies": 1,
         "augment.candidates": 5,
         "monitor.attention_interval": 0,
+        "deepspeed": "zero0",
         "run.output_dir": output,
         "run.log_interval": 1,
         "run.save_interval": 5,

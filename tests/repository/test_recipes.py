@@ -21,8 +21,9 @@ from megatinybert.models.layer_map import resolve_layer_map
 from megatinybert.programs.distil import distil
 from megatinybert.runtime.dist import World
 from megatinybert.tasks.augment.run import PUBLISHED_COPIES
-from megatinybert.tasks.inputs import PAIR_LENGTH, SINGLE_LENGTH, settings_of
-from megatinybert.tasks.stage_options import SECTIONS, steps_of
+from megatinybert.tasks.inputs import PAIR_LENGTH, SINGLE_LENGTH
+from megatinybert.tasks.stage_options import SECTIONS, steps_of, training_of
+from megatinybert.training.precision import settle_settings
 from tests.helpers.toys import REPOSITORY, metrics, write_dataset, write_student_shape, write_teacher
 
 RECIPES = sorted((REPOSITORY / "launch" / "recipes").glob("*.yaml"))
@@ -105,7 +106,10 @@ def test_a_recipe_is_whole_and_fits_machines_of_one_and_eight_devices(name: str)
     for ranks in (1, 8):
         micro_batch, accumulation = resolve_batch(config, ranks)
         assert micro_batch * accumulation * ranks == config.run.global_batch
-        assert load_ds_config(config.deepspeed, config, ranks).stage >= 1
+        for native in (False, True):
+            settings = settle_settings(config, ranks, native, World(0, 1, torch.device("cpu")))
+            assert settings.stage == 1
+            assert settings.precision == ("bf16-autocast" if native and name == "quickstart" else "fp32")
     student = shape_of(config.student.config)
     if name != "quickstart":
         assert student["num_attention_heads"] == BERT_LAYERS
@@ -159,9 +163,11 @@ def test_the_task_recipe_holds_the_published_values() -> None:
 
 @pytest.mark.parametrize("ranks", [1, 8])
 def test_the_task_recipe_fits_machines_of_one_and_eight_devices(ranks: int) -> None:
-    world = World(0, ranks, torch.device("cpu"))
+    config = read_task("task-paper")
     for section in SECTIONS.values():
-        raw = settings_of(read_task("task-paper"), section, world).raw
+        settings = load_ds_config(config.deepspeed, training_of(config, section, Path("stage"), max_steps=1), ranks)
+        assert (settings.stage, settings.precision) == (0, "fp32")
+        raw = settings.raw
         assert raw["train_micro_batch_size_per_gpu"] * raw["gradient_accumulation_steps"] * ranks == 32
 
 
