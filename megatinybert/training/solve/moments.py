@@ -12,6 +12,9 @@ from megatinybert.training.solve.eigen import symmetric_eigen
 
 # Ridges that are tried, as shares of the mean variance of the inputs; and the one where no rows are held out.
 RIDGES, RIDGE = (1e-12, 1e-9, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1), 1e-3
+# By how much a map may amplify noise in its inputs, as a ratio of relative variances. Inputs that nearly lie in a subspace
+# are fitted best with huge weights, which turn the rounding of 16 bits, or one step of training, into large errors.
+_AMPLIFIES = 1e3
 _TINY = torch.finfo(torch.float64).tiny
 
 
@@ -67,6 +70,11 @@ class _Part:
     @property
     def variances_Y(self) -> Tensor:
         return (self.squares_Y / self.count - self.means[1] ** 2).clamp(min=0.0)
+
+    def amplification(self, weight_XY: Tensor) -> float:
+        """Variance that noise of relative variance 1 in the inputs adds to the outputs, as a share of the targets'."""
+        noise = self.covariances[0].diagonal().mean() * weight_XY.square().sum()
+        return float(noise / self.variances_Y.sum().clamp(min=_TINY))
 
     def error(self, weight_XY: Tensor, bias_Y: Tensor) -> float:
         """Mean squared error of a linear map, as a share of the targets' variance."""
@@ -181,13 +189,16 @@ class Moments:
     def ridge(self) -> Linear:
         """The linear map of least squared error plus ridge (Hoerl and Kennard 1970), with a bias that is not penalised.
 
-        Its strength is the one of RIDGES with the least error on the rows held out; where there are none, RIDGE.
+        Its strength is the one of RIDGES with the least error on the rows held out, among those that do not amplify
+        noise beyond measure; where no rows are held out, RIDGE.
         """
         whole = _Spectrum(self._all)
         if min(float(part.products[0, 0]) for part in (self._fitted, self._held_out)) == 0:
             return Linear(*whole.solve(RIDGE), RIDGE, float("nan"))
         fitted = _Spectrum(self._fitted)
-        errors = {strength: self._held_out.error(*fitted.solve(strength)) for strength in RIDGES}
+        maps = {strength: fitted.solve(strength) for strength in RIDGES}
+        steady = [each for each in RIDGES if self._fitted.amplification(maps[each][0]) <= _AMPLIFIES] or RIDGES[-1:]
+        errors = {strength: self._held_out.error(*maps[strength]) for strength in steady}
         best = min(errors, key=lambda strength: errors[strength])
         return Linear(*whole.solve(best), best, errors[best])
 
