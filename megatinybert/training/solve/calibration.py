@@ -39,6 +39,12 @@ class Batch:
     def mask_BS(self) -> Tensor | None:
         return padding_mask(self.inputs)
 
+    def parts(self, of: str) -> dict[str, Tensor]:
+        """The states that are kept by names "OF PART": {part: states}."""
+        return {
+            name.removeprefix(f"{of} "): states for name, states in self.states.items() if name.startswith(f"{of} ")
+        }
+
 
 class Calibration:
     """This rank's batches, as often as they are asked for: about `tokens` of all ranks together, in whole batches.
@@ -66,11 +72,13 @@ class Calibration:
 
     def keep(self, batch: Batch, name: str, states: Tensor) -> None:
         """Remember states of a batch for later passes, as long as there is room."""
-        before = batch.states.pop(name, None)
-        self._bytes -= _size(before)
+        self.forget(batch, name)
         if self._bytes + _size(states) <= _CACHED_BYTES:
             batch.states[name] = states
             self._bytes += _size(states)
+
+    def forget(self, batch: Batch, name: str) -> None:
+        self._bytes -= _size(batch.states.pop(name, None))
 
     def _open(self, index: int) -> Batch:
         positions = index * self._micro_batch + np.arange(self._micro_batch, dtype=np.int64)
