@@ -93,6 +93,7 @@ def measure(case: Case) -> dict[str, Any]:
     from megatinybert.runtime.trainees import Trainees
     from megatinybert.training.engine import build_engine
     from megatinybert.training.run import STUDENT
+    from megatinybert.training.solve.calibration import CUT, ROWS, Calibration
     from megatinybert.training.solve.first import solve_first_weights
 
     silence_transformers()
@@ -106,9 +107,8 @@ def measure(case: Case) -> dict[str, Any]:
             source = open_stage(config_of(case, case.calibration), world, findings) if case.calibration else stage
             assert source
             before = resident()
-            solution = solve_first_weights(
-                stage.trainee, stage.teacher, source.data, case.tokens, case.length, case.seed, world
-            )
+            calibration = Calibration(source.data, case.tokens, case.length, ROWS, world, CUT)
+            solution = solve_first_weights(stage.trainee, stage.teacher, calibration, case.seed, world)
             found = {
                 "solved_on": solution.tokens,
                 "seconds": solution.seconds,
