@@ -111,7 +111,7 @@ def test_on_a_gpu_it_is_the_student_of_the_cpu(dtype: torch.dtype, bound: float)
     source, shape, device = teacher(layers=4), bert_config(2, 12, 4), torch.device("cuda")
     expected, solution = solved(source, shape, [1, 3])
     student, world = build_student(shape).to(device), World(0, 1, device)
-    calibration = Calibration(Windows(), 4000, LENGTH, 8, world)
+    calibration = Calibration(Windows(), 4000, LENGTH, 8, world, CUT)
     found = solve_student(student, teacher(layers=4).to(device, dtype), [1, 3], calibration, 0, world)
     assert found.errors == pytest.approx(solution.errors, rel=bound)
     for ours, states in zip(features(student.cpu()).hidden_states, features(expected).hidden_states, strict=True):
@@ -172,7 +172,7 @@ def test_what_is_kept_in_memory_is_bounded_and_changes_nothing(monkeypatch: pyte
     source, shape = teacher(layers=2), bert_config(2, 12, 4)
     kept, _ = solved(source, shape, [0, 1])
     monkeypatch.setattr(calibration_module, "_CACHED_BYTES", 20_000)
-    calibration = Calibration(Windows(), 4000, LENGTH, 8, ALONE)
+    calibration = Calibration(Windows(), 4000, LENGTH, 8, ALONE, CUT)
     student = build_student(shape)
     solve_student(student, source, [0, 1], calibration, 0, ALONE)
     assert 0 < calibration._bytes <= 20_000
@@ -183,7 +183,7 @@ def test_what_is_kept_in_memory_is_bounded_and_changes_nothing(monkeypatch: pyte
 
 def test_ranks_share_the_batches() -> None:
     def ids(rank: int, ranks: int) -> list[Tensor]:
-        calibration = Calibration(Windows(), 3000, LENGTH, 8, World(rank, ranks, torch.device("cpu")))
+        calibration = Calibration(Windows(), 3000, LENGTH, 8, World(rank, ranks, torch.device("cpu")), CUT)
         return [batch.inputs["input_ids"] for batch in calibration]
 
     whole, parts = ids(0, 1), [ids(rank, 3) for rank in range(3)]
