@@ -161,12 +161,12 @@ def random_teacher(like: str, folder: Path) -> str:
 def sts_b(student: Any, tokenizer: str, file: Path) -> float:
     """Spearman correlation of STS-B's scores with the cosine of mean last hidden states."""
     from scipy.stats import spearmanr
+    from transformers import AutoTokenizer
 
-    from megatinybert.corpus.tokenizer import load_tokenizer
     from megatinybert.models.capture import run_captured
     from megatinybert.training.held_out import mean_pool
 
-    read = load_tokenizer(tokenizer)
+    read = AutoTokenizer.from_pretrained(tokenizer)
     with file.open(encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
     student.eval()
