@@ -63,7 +63,8 @@ def build_corpus(
     block_bytes: of text handed to a worker at a time; the first sixteenth of so much of a document chooses its split.
     commit_seconds: how much work an interruption may cost.
     Raises ValueError for what the user can put right in the command, DataError (a ValueError) for what is wrong in
-    the input, EngineDifference (a ValueError) where the fast engine is wrong, OSError where the output cannot be written, RuntimeError where a worker was killed.
+    the input, EngineDifference (a ValueError) where the fast engine is wrong, OSError where the output cannot be
+    written, RuntimeError where a worker was killed.
     After any of them, and after a kill, the same build continues with `resume`.
     """
     sources, left_out, tokenizer, engine = _check(options)

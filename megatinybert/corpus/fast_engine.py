@@ -53,7 +53,7 @@ class FastEngine:
         problem = _unsupported(parts)
         if problem:
             raise EngineUnavailable(problem)
-        self._fast = _open(parts)
+        self._fast = open_library(parts)
         self._tokenizer, self._reference = tokenizer, ReferenceEngine(tokenizer)
         self._spelling = Spelling(parts)
         self._prove(hard_texts(parts["model"]["vocab"]))
@@ -132,7 +132,8 @@ class FastEngine:
                 raise EngineDifference(_difference(text, found.tolist(), right.tolist()))
 
 
-def _open(parts: dict[str, Any]) -> Any:
+def open_library(parts: dict[str, Any]) -> Any:
+    """nanotoken's own tokenizer. parts: the JSON of ours, read. Raises EngineUnavailable."""
     if find_spec(PACKAGE) is None:
         raise EngineUnavailable(f"{PACKAGE} is not installed: {INSTALL}")
     import nanotoken
@@ -175,5 +176,6 @@ def _difference(text: str, found: list[int], expected: list[int]) -> str:
     shown = ascii(text if len(text) <= 300 else text[:300] + "...")
     return (
         f"{FastEngine.version()} and tokenizers give different ids for the text {shown}{place}: "
-        f"{found[first : first + _SHOWN]} and {expected[first : first + _SHOWN]}"
+        f"{found[first : first + _SHOWN]} and {expected[first : first + _SHOWN]}. "
+        f"Where {PACKAGE} is not installed, tokenizers is used"
     )
