@@ -39,6 +39,11 @@ class BuildOptions(FlatOptions):
     invalid_utf8: Literal["error", "replace"] = Field(
         "error", description="what to do about bytes that are not valid in their encoding, whichever it is"
     )
+    tokenizer_engine: Literal["auto", "tokenizers", "fast"] = Field(
+        "auto",
+        description="library that tokenizes, which changes no byte; fast: nanotoken, checked against tokenizers; "
+        "auto: fast if it is installed and supports the tokenizer",
+    )
     resume: bool = Field(False, description="continue an unfinished build")
 
 

@@ -38,6 +38,7 @@ _NAMES = OptionNames(
     validation_fraction="--validation-fraction of data_prep/build_shards.py",
     workers="--workers of data_prep/build_shards.py",
     resume="--resume of data_prep/build_shards.py",
+    tokenizer_engine="--tokenizer-engine of data_prep/build_shards.py",
 )
 
 

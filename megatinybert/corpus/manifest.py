@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 MANIFEST = "manifest.json"
 PROGRESS = "progress.json"
@@ -51,7 +51,9 @@ class SourceEntry(Record):
 
 
 class Manifest(Record):
-    """A finished corpus. It is written last: where there is one, the corpus is whole."""
+    """A finished corpus. It is written last: where there is one, the corpus is whole. engines: packages, with versions,
+    that tokenized it; they change no byte of the shards.
+    """
 
     format_version: Literal[1] = 1
     created_by: str
@@ -65,6 +67,7 @@ class Manifest(Record):
     totals: dict[str, dict[str, int]]
     empty_documents: int
     replaced_characters: int
+    engines: list[str] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _check_totals(self) -> Manifest:

@@ -43,7 +43,7 @@ class Progress(Record):
 
     seen: the sources reached so far, each with the checksum of the text that was read of it. finished: whole
     shards. train, validation: the growing shards. open_split: of a long document that continues in the next
-    block.
+    block. engines: as in Manifest.
     """
 
     format_version: Literal[1] = 1
@@ -56,6 +56,7 @@ class Progress(Record):
     open_split: str | None = None
     empty_documents: int = 0
     replaced_characters: int = 0
+    engines: list[str] = Field(default_factory=list)
 
 
 def open_output(
@@ -118,9 +119,11 @@ class Collector:
         dtype: np.dtype,
         sep: int,
         commit_seconds: float,
+        engine: str,
         names: OptionNames,
     ) -> None:
         self._names = names
+        self._engines = [*start.engines, *({engine} - set(start.engines))]
         self._folder, self._sources, self._commit_seconds = folder, sources, commit_seconds
         self._plan = start.plan
         self._finished = list(start.finished)
@@ -212,6 +215,7 @@ class Collector:
             open_split=self._open_split,
             empty_documents=self._empty,
             replaced_characters=self._replaced,
+            engines=self._engines,
         )
         write_atomically(self._folder / PROGRESS, progress.model_dump_json())
         publish(self._folder, new)
