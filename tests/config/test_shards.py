@@ -27,6 +27,7 @@ VALUES: dict[str, tuple[list[str], Any]] = {
     "document": (["line"], "line"),
     "encoding": (["GB18030"], "GB18030"),
     "invalid-utf8": (["replace"], "replace"),
+    "tokenizer-engine": (["tokenizers"], "tokenizers"),
     "resume": ([], True),
 }
 
