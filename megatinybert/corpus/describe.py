@@ -10,6 +10,7 @@ from megatinybert.corpus.build import BuildReport
 from megatinybert.corpus.encode import TRAIN, VALIDATION
 from megatinybert.corpus.manifest import Manifest
 from megatinybert.corpus.shards import TokenShard
+from megatinybert.corpus.sources import KINDS
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
@@ -77,7 +78,7 @@ def build_summary(report: BuildReport, names: OptionNames) -> str:
         )
     lines += _remarks(manifest, names)
     if report.left_out:
-        lines.append(f"left out, not .txt, .jsonl or .parquet: {len(report.left_out):,} ({_some(report.left_out)})")
+        lines.append(f"not read, since not {KINDS}: {len(report.left_out):,} ({_some(report.left_out)})")
     return "\n".join(lines)
 
 

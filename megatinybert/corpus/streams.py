@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import codecs
 import gzip
+import lzma
 import zlib
 from collections.abc import Iterator
 from functools import partial
@@ -18,8 +20,9 @@ from megatinybert.corpus.charset import REPLACE, advice, contradiction, recognis
 from megatinybert.corpus.sources import DataError
 
 _PIECE_BYTES = 1 << 20
-_ZSTD_BYTES = 1 << 16  # of compressed text: what it becomes is held in memory at once
+_ZSTD_BYTES = 1 << 16  # of compressed text: what zstd makes of it is held in memory at once
 _ZSTD_WINDOW = 1 << 31  # `zstd --long=31`, as large corpora are often published
+_PACKED = {".gz": "gzip", ".zst": "zstd", ".bz2": "bzip2", ".xz": "xz"}
 
 
 class TextStream:
@@ -152,12 +155,37 @@ def _content(path: Path, file: IO[bytes]) -> Iterator[bytes]:
     try:
         if suffix == ".zst":
             yield from _unzstd(file)
+        elif suffix == ".bz2":
+            yield from _unpack(file, bz2.BZ2Decompressor)
+        elif suffix == ".xz":
+            yield from _unpack(file, lzma.LZMADecompressor)
         else:
             stream: IO[bytes] = gzip.GzipFile(fileobj=file) if suffix == ".gz" else file  # type: ignore[assignment]
             while piece := stream.read(_PIECE_BYTES):
                 yield piece
-    except (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError) as error:
-        raise DataError(f"{path}: damaged {'zstd' if suffix == '.zst' else 'gzip'} file ({error})") from error
+    except (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError, zstandard.ZstdError) as error:
+        raise DataError(f"{path}: damaged {_PACKED[suffix]} file ({error})") from error
+
+
+def _unpack(file: IO[bytes], decoder: type[bz2.BZ2Decompressor] | type[lzma.LZMADecompressor]) -> Iterator[bytes]:
+    """Streams one after the other are one text. The library's own files pass over what follows and is no stream."""
+    stream = None
+    while data := file.read(_ZSTD_BYTES):
+        while data:
+            if stream is None and not (data := data.lstrip(b"\0")):  # xz streams may be padded
+                break
+            stream = stream or decoder()
+            try:
+                yield stream.decompress(data, _PIECE_BYTES)
+                while not (stream.eof or stream.needs_input):
+                    yield stream.decompress(b"", _PIECE_BYTES)
+            except OSError as error:  # bz2's word for damage
+                raise EOFError(error) from error
+            data = stream.unused_data
+            if stream.eof:
+                stream = None
+    if stream is not None:
+        raise EOFError("it ends within a stream")
 
 
 def _unzstd(file: IO[bytes]) -> Iterator[bytes]:
