@@ -34,7 +34,8 @@ class ReadSettings:
     """All that decides how files become blocks.
 
     document: "auto", "blank-line" or "line", for .txt files. text_key: the column of a .parquet or .arrow file. names:
-    for messages.
+    for messages. mark_invalid: make invalid bytes of any encoding invalid UTF-8, for whoever decodes blocks to leave
+    out their records.
     """
 
     document: str
@@ -43,6 +44,7 @@ class ReadSettings:
     replace_invalid: bool
     block_bytes: int
     names: OptionNames
+    mark_invalid: bool = False
 
     @property
     def head_bytes(self) -> int:
@@ -165,7 +167,9 @@ def _layout(source: Source, settings: ReadSettings) -> str:
 
 
 def _stream(source: Source, file: IO[bytes], settings: ReadSettings) -> TextStream:
-    return TextStream(source.path, file, settings.encoding, settings.replace_invalid, settings.names)
+    return TextStream(
+        source.path, file, settings.encoding, settings.replace_invalid, settings.names, settings.mark_invalid
+    )
 
 
 def _cut(stream: Readable, layout: str, block_bytes: int, head_bytes: int) -> Iterator[tuple[bytes, bool, bool]]:

@@ -19,11 +19,14 @@ from megatinybert import __version__
 from megatinybert.config.codec import codec_name
 from megatinybert.config.shards import BuildOptions
 from megatinybert.corpus.blocks import Block, ReadSettings, read_blocks
+from megatinybert.corpus.contents import ContentRules
+from megatinybert.corpus.duplicates import HASHES
 from megatinybert.corpus.encode import EncodeSettings, encode_blocks
 from megatinybert.corpus.manifest import MANIFEST, PROGRESS, Manifest, totals
 from megatinybert.corpus.progress import BuildPlan, Collector, Progress, open_output
 from megatinybert.corpus.sources import Source, check_unchanged, find_sources
-from megatinybert.corpus.tokenizer import SpecialIds, load_tokenizer, special_ids, tokenizer_fingerprint
+from megatinybert.corpus.tokenizer import load_tokenizer, special_ids, tokenizer_fingerprint
+from megatinybert.corpus.vocabulary import unknown_id, warnings
 from megatinybert.runtime.files import file_lock, write_atomically
 from megatinybert.runtime.progress_bar import progress_bar
 from megatinybert.runtime.workers import usable_cores
@@ -64,7 +67,6 @@ def build_corpus(
     After any of them, and after a kill, the same build continues with `resume`.
     """
     sources, left_out, tokenizer = _check(options)
-    special = special_ids(tokenizer)
     plan = BuildPlan(
         created_by=f"megatinybert {__version__}",
         tokenizer_fingerprint=tokenizer_fingerprint(tokenizer),
@@ -81,13 +83,16 @@ def build_corpus(
         began = time.monotonic()
         with _Bar(sources, show_progress) as bar:
             done = _write(options, sources, tokenizer, start, workers, block_bytes, commit_seconds, bar)
-        manifest = _finish(options, start.plan, done, special)
+        manifest = _finish(options, start.plan, done, tokenizer)
         return BuildReport(manifest, left_out, False, workers, bar.text_bytes, bar.tokens, time.monotonic() - began)
 
 
-def shaping(options: BuildOptions, block_bytes: int = BLOCK_BYTES) -> dict[str, str | int | float]:
-    """What decides what is written, beside text, tokenizer and version."""
-    return {
+def shaping(options: BuildOptions, block_bytes: int = BLOCK_BYTES) -> dict[str, bool | str | int | float]:
+    """What decides what is written, beside text, tokenizer and version. Newer options are there where they are used:
+    what was built before there were any goes on as it began.
+    """
+    newer = {"drop_duplicates": options.drop_duplicates, "skip_bad_records": options.skip_bad_records}
+    return {name: value for name, value in newer.items() if value} | {
         "block_bytes": block_bytes,
         "document": options.document,
         "encoding": codec_name(options.encoding),
@@ -118,6 +123,7 @@ def _write(
         replace_invalid=options.invalid_utf8 == "replace",
         block_bytes=block_bytes,
         names=options.names,
+        mark_invalid=options.skip_bad_records > 0,
     )
     encoding = EncodeSettings(
         tokenizer_json=tokenizer.to_str(),
@@ -128,8 +134,10 @@ def _write(
         validation_fraction=options.validation_fraction,
         head_bytes=reading.head_bytes,
         names=options.names,
+        skip_bad_records=options.skip_bad_records > 0,
     )
-    with Collector(options.output, sources, start, dtype, special.sep, commit_seconds, options.names) as collector:
+    rules = ContentRules(options.skip_bad_records, options.drop_duplicates, unknown_id(tokenizer), options.names)
+    with Collector(options.output, sources, start, dtype, special.sep, commit_seconds, rules) as collector:
         blocks = _not_yet_done(read_blocks(sources, reading), start, sources, bar, options)
         for block, encoded in encode_blocks(blocks, encoding, workers):
             collector.take(block, encoded)
@@ -139,9 +147,11 @@ def _write(
         return collector.finish()
 
 
-def _finish(options: BuildOptions, plan: BuildPlan, done: Progress, special: SpecialIds) -> Manifest:
+def _finish(options: BuildOptions, plan: BuildPlan, done: Progress, tokenizer: Tokenizer) -> Manifest:
     """Write the manifest, which says that the corpus is whole."""
+    special, contents = special_ids(tokenizer), done.contents
     shards = sorted(done.finished, key=lambda entry: (entry.split, entry.prefix))
+    tokens = sum(entry.tokens - entry.documents for entry in shards)  # without [SEP]
     manifest = Manifest(
         created_by=plan.created_by,
         tokenizer_name=options.tokenizer,
@@ -154,10 +164,16 @@ def _finish(options: BuildOptions, plan: BuildPlan, done: Progress, special: Spe
         totals=totals(shards),
         empty_documents=done.empty_documents,
         replaced_characters=done.replaced_characters,
+        records=contents.records,
+        left_out_records=contents.left_out_records,
+        unknown_tokens=contents.unknown_tokens if contents.counted else None,
+        duplicate_documents=contents.duplicate_documents if contents.counted else None,
+        warnings=warnings(tokenizer, options.tokenizer, contents.scripts, contents.unknown_tokens, tokens),
     )
     text = json.dumps(manifest.model_dump(), indent=2, sort_keys=True, ensure_ascii=False)
     write_atomically(options.output / MANIFEST, text + "\n")
-    (options.output / PROGRESS).unlink()
+    for name in (PROGRESS, HASHES):
+        (options.output / name).unlink(missing_ok=True)
     return manifest
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 MANIFEST = "manifest.json"
 PROGRESS = "progress.json"
@@ -51,7 +51,12 @@ class SourceEntry(Record):
 
 
 class Manifest(Record):
-    """A finished corpus. It is written last: where there is one, the corpus is whole."""
+    """A finished corpus. It is written last: where there is one, the corpus is whole.
+
+    records: JSON objects and rows, and lines of .txt files, left_out_records included. unknown_tokens: how many are
+    [UNK]; duplicate_documents: of which there was one before, counted or dropped; None where they were not counted.
+    warnings: what a person should look at.
+    """
 
     format_version: Literal[1] = 1
     created_by: str
@@ -59,12 +64,17 @@ class Manifest(Record):
     tokenizer_fingerprint: str
     vocab_size: int
     special_ids: dict[str, int]
-    options: dict[str, str | int | float]
+    options: dict[str, bool | str | int | float]
     sources: list[SourceEntry]
     shards: list[ShardEntry]
     totals: dict[str, dict[str, int]]
     empty_documents: int
     replaced_characters: int
+    records: int = 0
+    left_out_records: int = 0
+    unknown_tokens: int | None = None
+    duplicate_documents: int | None = None
+    warnings: list[str] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _check_totals(self) -> Manifest:

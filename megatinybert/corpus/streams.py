@@ -16,7 +16,7 @@ from typing import IO
 import zstandard
 
 from megatinybert.config.flat import OptionNames
-from megatinybert.corpus.charset import REPLACE, advice, contradiction, recognise, replacements
+from megatinybert.corpus.charset import MARK, REPLACE, advice, contradiction, recognise, replacements
 from megatinybert.corpus.sources import DataError
 
 _PIECE_BYTES = 1 << 20
@@ -32,8 +32,18 @@ class TextStream:
     encoding: the codec that is used.
     """
 
-    def __init__(self, path: Path, file: IO[bytes], encoding: str, replace_invalid: bool, names: OptionNames) -> None:
-        """Raises DataError where the first bytes show that the file is not in `encoding`."""
+    def __init__(
+        self,
+        path: Path,
+        file: IO[bytes],
+        encoding: str,
+        replace_invalid: bool,
+        names: OptionNames,
+        mark_invalid: bool = False,
+    ) -> None:
+        """mark_invalid: make invalid bytes of any encoding invalid UTF-8, unless they are replaced.
+        Raises DataError where the first bytes show that the file is not in `encoding`.
+        """
         content = _Reader(_content(path, file))
         head = content.read(_PIECE_BYTES)
         self.encoding, mark = recognise(head, encoding)
@@ -41,7 +51,8 @@ class TextStream:
         if problem:
             raise DataError(f"{path}: {problem}")
         pieces = chain([head[mark:]], iter(partial(content.read, _PIECE_BYTES), b""))
-        self._decoder = _Decoder(path, self.encoding, replace_invalid, names)
+        errors = REPLACE if replace_invalid else MARK if mark_invalid else "strict"
+        self._decoder = _Decoder(path, self.encoding, errors, names)
         self._text = _Reader(map(_LineEnds(), pieces) if self.encoding == "utf-8" else self._decoder.utf8(pieces))
 
     @property
@@ -99,9 +110,9 @@ class _LineEnds:
 class _Decoder:
     """Makes UTF-8 with LF of another encoding."""
 
-    def __init__(self, path: Path, encoding: str, replace_invalid: bool, names: OptionNames) -> None:
+    def __init__(self, path: Path, encoding: str, errors: str, names: OptionNames) -> None:
         self._path, self._encoding, self._names = path, encoding, names
-        self._decoder = codecs.getincrementaldecoder(encoding)(REPLACE if replace_invalid else "strict")
+        self._decoder = codecs.getincrementaldecoder(encoding)(errors)
         self._line_ends = _LineEnds()
         self._lines = 0
         self._begun = False
