@@ -54,9 +54,9 @@ usage:
   python data_prep/build_shards.py --input FILE_OR_FOLDER ... --tokenizer NAME_OR_FOLDER --output FOLDER [...]
 
 Turns text files into token shards (Megatron-LM's .bin/.idx files and a manifest). --input takes all words up to the
-next option; --resume and --drop-duplicates need no value. A recipe is a YAML file of any of the options below (shard_tokens: 1000000);
-those on the command line are applied over it, and VALUE null goes back to the default. Relative paths are relative
-to the working directory.
+next option; --resume and --drop-duplicates need no value. A recipe is a YAML file of any of the options below
+(shard_tokens: 1000000); those on the command line are applied over it, and VALUE null goes back to the default.
+Relative paths are relative to the working directory.
 
   --config RECIPE.yaml          the recipe (none: command line and defaults only)
   --print-config                print the resolved configuration, itself a valid recipe, and stop

@@ -86,7 +86,7 @@ def _other_script(parts: Mapping[str, Any], tokenizer: Tokenizer, name: str, scr
         return None
     return (
         f"{100 * scripts[script] / letters:.0f} % of the text's letters are {script.capitalize()}, but only {known:,} "
-        f"of {words:,} words and parts of words in {name} are: take a tokenizer of the text's language, and look whether "
+        f"of {words:,} words and parts of words in {name}: take a tokenizer of the text's language, and look whether "
         "its encoding is right"
     )
 
