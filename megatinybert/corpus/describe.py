@@ -9,7 +9,7 @@ from megatinybert.config.flat import OptionNames
 from megatinybert.corpus.build import BuildReport
 from megatinybert.corpus.encode import TRAIN, VALIDATION
 from megatinybert.corpus.left_out import LEFT_OUT
-from megatinybert.corpus.manifest import Manifest
+from megatinybert.corpus.manifest import Manifest, share_of_unknown
 from megatinybert.corpus.shards import TokenShard
 from megatinybert.corpus.sources import KINDS
 
@@ -97,9 +97,9 @@ def _remarks(manifest: Manifest, names: OptionNames) -> list[str]:
             f"({share:.2g} %), listed in {LEFT_OUT}"
         )
     if manifest.unknown_tokens is not None:
-        tokens = sum(entry.tokens - entry.documents for entry in manifest.shards)
-        share = 100 * manifest.unknown_tokens / max(tokens, 1)
-        remarks.append(f"unknown tokens ([UNK]): {manifest.unknown_tokens:,} ({share:.2g} %)")
+        remarks.append(
+            f"unknown tokens ([UNK]): {manifest.unknown_tokens:,} ({100 * share_of_unknown(manifest):.2g} %)"
+        )
     if manifest.duplicate_documents:
         dropped = (
             "dropped" if manifest.options.get("drop_duplicates") else f"kept; {names['drop_duplicates']} drops them"

@@ -93,6 +93,12 @@ def totals(shards: Sequence[ShardEntry]) -> dict[str, dict[str, int]]:
     return sums
 
 
+def share_of_unknown(manifest: Manifest) -> float:
+    """The share of [UNK] in the tokens of the text, without [SEP]. They have to be counted."""
+    assert manifest.unknown_tokens is not None
+    return manifest.unknown_tokens / max(sum(entry.tokens - entry.documents for entry in manifest.shards), 1)
+
+
 def read_manifest(folder: Path) -> Manifest:
     """Read the manifest of a folder. Raises ValueError where there is none: the folder is unfinished."""
     path = folder / MANIFEST

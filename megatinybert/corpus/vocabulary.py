@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from functools import lru_cache
 from typing import Any
 
@@ -59,7 +59,7 @@ def _capitals(parts: Mapping[str, Any], tokenizer: Tokenizer, name: str) -> str 
     ):
         return None
     added = {token["content"] for token in parts["added_tokens"]}
-    words = [word for word in tokenizer.get_vocab(with_added_tokens=False) if word not in added and word[:1] != "["]
+    words = [word for word in tokenizer.get_vocab(with_added_tokens=False) if _is_word(word, added)]
     capitals = sorted(word for word in words if word != word.lower())
     if len(capitals) <= _CAPITALS * len(words):
         return None
@@ -96,8 +96,13 @@ def _words(parts: Mapping[str, Any], tokenizer: Tokenizer) -> Iterator[str]:
     added = {token["content"] for token in parts["added_tokens"]}
     by_bytes = any(step["type"] == "ByteLevel" for step in _steps(parts.get("pre_tokenizer")))
     for word, number in tokenizer.get_vocab(with_added_tokens=False).items():
-        if word not in added and word[:1] != "[":
+        if _is_word(word, added):
             yield tokenizer.decode([number]) if by_bytes else word
+
+
+def _is_word(word: str, added: Set[str]) -> bool:
+    """And not "[SEP]", or "[unused7]"."""
+    return word not in added and not (len(word) > 2 and word.startswith("[") and word.endswith("]"))
 
 
 def _steps(step: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:
