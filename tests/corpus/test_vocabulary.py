@@ -33,12 +33,12 @@ def folder_of(folder: Path, vocabulary: list[str], **config: object) -> Path:
 
 
 def test_unknown_tokens_are_counted_without_sep(build: Build, tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("\n".join(["bird stone"] * 147 + ["bird ζ", "η θ", "stone bird"]))
+    (tmp_path / "a.txt").write_text("\n".join(["babird bastone"] * 147 + ["babird ζ", "η θ", "bastone babird"]))
     report = build(tmp_path / "a.txt", drop_duplicates=False)
     assert report.manifest.unknown_tokens == 3
     summary = build_summary(report, OptionNames())
     assert "unknown tokens ([UNK]): 3 (1 %)" in summary and "warning" not in summary  # of 300: not above
-    (tmp_path / "a.txt").write_text("\n".join(["bird stone"] * 146 + ["bird ζ", "η θ", "stone δ"]))
+    (tmp_path / "a.txt").write_text("\n".join(["babird bastone"] * 146 + ["babird ζ", "η θ", "bastone δ"]))
     report = build(tmp_path / "a.txt", output="more")
     for told in (build_summary(report, OptionNames()), manifest_facts(report.manifest)):
         assert "unknown tokens ([UNK]): 4 (1.3 %)" in told
