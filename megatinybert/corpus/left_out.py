@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
+from typing import IO
 
 from megatinybert.corpus.documents import LeftOut
 from megatinybert.runtime.files import sync_folder
@@ -22,7 +23,7 @@ class LeftOutList:
         """size: in bytes, of an earlier run's. Raises ValueError where the file is missing or cut short."""
         self._final = folder / LEFT_OUT
         self._path = folder / f"{LEFT_OUT}.partial"
-        self._file = None
+        self._file: IO[bytes] | None = None
         if size and self._final.is_file():  # an earlier run was killed between naming it and the manifest
             os.replace(self._final, self._path)
         if size:

@@ -79,9 +79,9 @@ def _other_script(parts: Mapping[str, Any], tokenizer: Tokenizer, name: str, scr
         return None
     known = words = 0
     for word in _words(parts, tokenizer):
-        own = [_script(character) for character in word]
-        words += any(own)
-        known += own.count(script) > (script not in _OF_SINGLE_LETTERS)
+        own = {_script(character) for character in word} - {""}
+        words += bool(own)
+        known += script in own and (script in _OF_SINGLE_LETTERS or len(word) > 1)
     if known >= min(_KNOWN_SHARE * words, _KNOWN_TOKENS):
         return None
     return (
@@ -92,12 +92,12 @@ def _other_script(parts: Mapping[str, Any], tokenizer: Tokenizer, name: str, scr
 
 
 def _words(parts: Mapping[str, Any], tokenizer: Tokenizer) -> Iterator[str]:
-    """The vocabulary as text, without special tokens."""
+    """The vocabulary as text, without special tokens and the marks of where a word begins or goes on."""
     added = {token["content"] for token in parts["added_tokens"]}
     by_bytes = any(step["type"] == "ByteLevel" for step in _steps(parts.get("pre_tokenizer")))
     for word, number in tokenizer.get_vocab(with_added_tokens=False).items():
         if _is_word(word, added):
-            yield tokenizer.decode([number]) if by_bytes else word
+            yield tokenizer.decode([number]).strip() if by_bytes else word.removeprefix("##").lstrip("\u2581")
 
 
 def _is_word(word: str, added: Set[str]) -> bool:
