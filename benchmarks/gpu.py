@@ -46,7 +46,7 @@ from megatinybert.runtime.stopwatch import seconds_of
 from megatinybert.runtime.versions import PACKAGES, check_versions
 from megatinybert.samples.batches import as_tensors
 from megatinybert.samples.windows import TokenStream, Windows
-from megatinybert.training.solve.calibration import Calibration
+from megatinybert.training.solve.calibration import CUT, ROWS, Calibration
 from megatinybert.training.solve.first import solve_first_weights
 from megatinybert.training.solve.student import Solution, solve_student
 from megatinybert.training.trainee import build_trainee
@@ -164,7 +164,8 @@ def _solved(folder: Path, sizes: Sizes, tokens: int, world: World) -> tuple[Any,
     solutions, seconds = [], []
 
     def solve_once() -> None:
-        solutions.append(solve_first_weights(trainee, teacher, data, tokens, sizes.length, 0, world))
+        calibration = Calibration(data, tokens, sizes.length, ROWS, world, CUT)
+        solutions.append(solve_first_weights(trainee, teacher, calibration, 0, world))
 
     grown = peak_growth(lambda: seconds.append(seconds_of(solve_once, world.device)), world.device)
     return trainee.student.config, solutions[0], seconds[0], grown

@@ -1,17 +1,21 @@
 """The ways from text to token ids that benchmarks/shards.py compares.
 
 floor: the tokenizer alone. Worker processes hold the documents, call `encode_batch_fast` and take the ids out; nothing
-is read, sent or written. product: `build_corpus`, as the command calls it. megatron: Megatron-LM's way, by the builder
+is read, sent or written. nanotoken: the same with the fast library. product: `build_corpus`, as the command calls it,
+with the fast engine where it is installed; product-tokenizers: without. cp: the text file copied and flushed to disk,
+which nothing that reads it and writes can beat. megatron: Megatron-LM's way, by the builder
 of its own package: the workers of a pool encode document by document, and their parent, which holds the documents,
-appends each to one indexed dataset. All of them have the tokenizers library's Rust code do the tokenizing.
+appends each to one indexed dataset. Where no other is named, the tokenizers library's Rust code does the tokenizing.
 
 The clock of each begins when all of its worker processes stand ready with their tokenizer.
 """
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
+import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -22,6 +26,7 @@ from importlib.util import find_spec
 from multiprocessing.pool import Pool
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from typing import Any, Literal
 from unittest import mock
 
 import numpy as np
@@ -29,7 +34,7 @@ from tokenizers import Tokenizer
 
 from megatinybert.config.flat import OptionNames
 from megatinybert.config.shards import BuildOptions
-from megatinybert.corpus import build
+from megatinybert.corpus import build, fast_engine
 from megatinybert.corpus.blocks import Block, ReadSettings, read_blocks
 from megatinybert.corpus.documents import split_documents
 from megatinybert.corpus.encode import EncodedBlock, Encoder, EncodeSettings
@@ -39,6 +44,7 @@ from megatinybert.runtime.workers import in_order
 
 _READY_SECONDS = 300  # for processes to start in; one that fails to would otherwise be waited for without end
 _BATCH_CHARACTERS = 1 << 15  # of a call of the tokenizer: the fastest of the floor's
+_FAST_CHARACTERS = 1 << 20  # the same for nanotoken: what a block of the product has
 _CHUNK = 32  # documents sent to a worker of Megatron-LM's at a time
 
 
@@ -70,8 +76,12 @@ Way = Callable[[Text, int, Path], Done]
 
 
 def ways() -> dict[str, Way]:
-    """Name -> function of (text, worker processes, a folder to write to). megatron only where it is installed."""
-    found: dict[str, Way] = {"floor": floor, "product": product}
+    """Name -> function of (text, worker processes, a folder to write to). Of megatron and nanotoken only what is
+    installed.
+    """
+    found: dict[str, Way] = {"cp": copy, "floor": floor, "product": product}
+    if find_spec(fast_engine.PACKAGE):
+        found |= {"nanotoken": fast_floor, "product-tokenizers": partial(product, engine="tokenizers")}
     if find_spec("megatron") and find_spec("megatron.core"):
         found["megatron"] = megatron
     return found
@@ -96,6 +106,7 @@ def on_cores(count: int) -> Iterator[None]:
 
 # Of a worker process, set once when it starts: its tokenizer, and what the floor encodes.
 _tokenizer: Tokenizer
+_fast: Any
 _batches: list[list[str]]
 
 
@@ -108,9 +119,33 @@ def floor(text: Text, workers: int, folder: Path) -> Done:
         return Done(tokens, time.perf_counter() - began)
 
 
-def product(text: Text, workers: int, folder: Path) -> Done:
+def fast_floor(text: Text, workers: int, folder: Path) -> Done:
+    tokenizer = load_tokenizer(text.tokenizer).to_str()
+    batches = range(len(_in_batches(text.documents(), _FAST_CHARACTERS)))
+    with _ready(workers, partial(_prepare_fast, tokenizer, text)) as pool:
+        began = time.perf_counter()
+        tokens = sum(pool.imap_unordered(_encode_fast_batch, batches))
+        return Done(tokens, time.perf_counter() - began)
+
+
+def copy(text: Text, workers: int, folder: Path) -> Done:
+    """Gives no tokens. In one process, whatever `workers` says."""
+    began = time.perf_counter()
+    shutil.copyfile(text.file, folder / "copy")
+    with (folder / "copy").open("rb") as file:
+        os.fsync(file.fileno())
+    return Done(0, time.perf_counter() - began)
+
+
+def product(text: Text, workers: int, folder: Path, engine: Literal["auto", "tokenizers", "fast"] = "auto") -> Done:
     clock = _Clock()
-    options = BuildOptions(input=[str(text.file)], tokenizer=text.tokenizer, output=folder / "product", workers=workers)
+    options = BuildOptions(
+        input=[str(text.file)],
+        tokenizer=text.tokenizer,
+        output=folder / "product",
+        workers=workers,
+        tokenizer_engine=engine,
+    )
     with mock.patch.object(build, "encode_blocks", clock.encode_blocks):
         report = build.build_corpus(options)
     seconds = time.perf_counter() - clock.began
@@ -136,11 +171,11 @@ def megatron(text: Text, workers: int, folder: Path) -> Done:
         return Done(tokens, time.perf_counter() - began)
 
 
-def _in_batches(documents: list[str]) -> list[list[str]]:
+def _in_batches(documents: list[str], characters: int = _BATCH_CHARACTERS) -> list[list[str]]:
     batches: list[list[str]] = [[]]
     size = 0
     for document in documents:
-        if size >= _BATCH_CHARACTERS:
+        if size >= characters:
             batches.append([])
             size = 0
         batches[-1].append(document)
@@ -157,6 +192,17 @@ def _prepare_floor(tokenizer_json: str, text: Text) -> None:
     global _batches
     _prepare_tokenizer(tokenizer_json)
     _batches = _in_batches(text.documents())
+
+
+def _prepare_fast(tokenizer_json: str, text: Text) -> None:
+    global _fast, _batches
+    _fast = fast_engine.open_library(json.loads(tokenizer_json))
+    _batches = _in_batches(text.documents(), _FAST_CHARACTERS)
+
+
+def _encode_fast_batch(number: int) -> int:
+    ids, _ = _fast.encode_batch(_batches[number], add_special_tokens=False, parallel=False)
+    return len(ids)
 
 
 def _encode_batch(number: int) -> int:

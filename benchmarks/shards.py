@@ -1,9 +1,9 @@
-"""From text to token shards, against the tokenizer alone and against Megatron-LM's way, on the same cores.
+"""From text to token shards, against the tokenizers alone, a copy and Megatron-LM's way, on the same cores.
 
     python benchmarks/shards.py [--input FILE...] [--tokenizer FOLDER] [--megabytes 50] [--workers 1 2 ...]
         [--repeats 3] [--json FILE] [--figure FILE]
 
-What the three ways are is in pipelines.py; they take turns. The text is that of the files, or made from the tokenizer's
+What the ways are is in pipelines.py; they take turns. The text is that of the files, or made from the tokenizer's
 vocabulary, over and over until it is as large as asked for. With N workers, all processes of a way share N cores.
 """
 
@@ -80,8 +80,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     from benchmarks.measure import Times, environment, turns
 
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a worker is one core
-    about = environment(torch.device("cpu"), ("tokenizers", "numpy"))
     compared = ways()
+    packages = ("tokenizers", "numpy", *(["nanotoken"] if "nanotoken" in compared else []))
+    about = environment(torch.device("cpu"), packages)
     with tempfile.TemporaryDirectory(prefix="shards-benchmark-") as name:
         text = Text(Path(name, "text.txt"), str(options.tokenizer))
         write_text(text, options.input, int(options.megabytes * 1e6))
@@ -177,9 +178,10 @@ def table(results: dict[str, Any]) -> str:
         if "product_over_megatron" in row:
             text += f", product over megatron {row['product_over_megatron']:.2f}"
         lines.append(text)
-    if "megatron" not in results["tokens"]:
-        lines.append("- megatron: not measured, for megatron-core is not installed")
-    elif len(set(results["tokens"].values())) > 1:
+    for way, package in (("megatron", "megatron-core"), ("nanotoken", "nanotoken")):
+        if way not in results["tokens"]:
+            lines.append(f"- {way}: not measured, for {package} is not installed")
+    if len({count for way, count in results["tokens"].items() if way != "cp"}) > 1:
         lines.append(f"- with this tokenizer the ways give different numbers of tokens: {results['tokens']}")
     return "\n".join(lines)
 

@@ -93,6 +93,7 @@ def measure(case: Case) -> dict[str, Any]:
     from megatinybert.runtime.trainees import Trainees
     from megatinybert.training.engine import build_engine
     from megatinybert.training.run import STUDENT
+    from megatinybert.training.solve.calibration import CUT, ROWS, Calibration
     from megatinybert.training.solve.first import solve_first_weights
 
     silence_transformers()
@@ -106,9 +107,8 @@ def measure(case: Case) -> dict[str, Any]:
             source = open_stage(config_of(case, case.calibration), world, findings) if case.calibration else stage
             assert source
             before = resident()
-            solution = solve_first_weights(
-                stage.trainee, stage.teacher, source.data, case.tokens, case.length, case.seed, world
-            )
+            calibration = Calibration(source.data, case.tokens, case.length, ROWS, world, CUT)
+            solution = solve_first_weights(stage.trainee, stage.teacher, calibration, case.seed, world)
             found = {
                 "solved_on": solution.tokens,
                 "seconds": solution.seconds,
@@ -161,12 +161,12 @@ def random_teacher(like: str, folder: Path) -> str:
 def sts_b(student: Any, tokenizer: str, file: Path) -> float:
     """Spearman correlation of STS-B's scores with the cosine of mean last hidden states."""
     from scipy.stats import spearmanr
+    from transformers import AutoTokenizer
 
-    from megatinybert.corpus.tokenizer import load_tokenizer
     from megatinybert.models.capture import run_captured
     from megatinybert.training.held_out import mean_pool
 
-    read = load_tokenizer(tokenizer)
+    read = AutoTokenizer.from_pretrained(tokenizer)
     with file.open(encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
     student.eval()

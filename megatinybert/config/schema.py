@@ -111,7 +111,7 @@ class StudentConfig(Section):
     config: Text = Field("4L-312", description="a shipped shape, or a BERT's folder or config.json")
     init: Text = Field("random", description=FIRST_WEIGHTS)
     solve_tokens: Count = Field(32_768, description="tokens that first weights are solved on")
-    hidden_dropout: FractionBelowOne = Field(0.1, description="dropout of embeddings and sublayer outputs")
+    hidden_dropout: FractionBelowOne = Field(0.0, description="dropout of embeddings and sublayer outputs")
     attention_dropout: FractionBelowOne = Field(
         0.0, description="dropout of attention weights; above 0, CPU attention is several times slower"
     )

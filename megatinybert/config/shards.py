@@ -46,6 +46,11 @@ class BuildOptions(FlatOptions):
         "and are listed in left_out.jsonl (0: stop at the first)",
     )
     drop_duplicates: bool = Field(False, description="leave out copies of documents; the first one stays")
+    tokenizer_engine: Literal["auto", "tokenizers", "fast"] = Field(
+        "auto",
+        description="library that tokenizes, which changes no byte; fast: nanotoken, checked against tokenizers; "
+        "auto: fast if it is installed and supports the tokenizer",
+    )
     resume: bool = Field(False, description="continue an unfinished build")
 
 

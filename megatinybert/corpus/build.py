@@ -8,6 +8,7 @@ and takes its place, so a folder with a manifest is whole.
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from megatinybert.corpus.blocks import Block, ReadSettings, read_blocks
 from megatinybert.corpus.contents import ContentRules
 from megatinybert.corpus.duplicates import HASHES
 from megatinybert.corpus.encode import EncodeSettings, encode_blocks
+from megatinybert.corpus.engines import EngineChoice, choose_engine, slow_choice
+from megatinybert.corpus.fast_engine import EngineDifference
 from megatinybert.corpus.manifest import MANIFEST, PROGRESS, Manifest, totals
 from megatinybert.corpus.progress import BuildPlan, Collector, Progress, open_output
 from megatinybert.corpus.sources import Source, check_unchanged, find_sources
@@ -62,11 +65,12 @@ def build_corpus(
     With more than one worker a script calls it under its `__main__` guard, since workers import the script.
     block_bytes: of text handed to a worker at a time; the first sixteenth of so much of a document chooses its split.
     commit_seconds: how much work an interruption may cost.
-    Raises ValueError for what the user can put right in the command, DataError (a ValueError) for what is
-    wrong in the input, OSError where the output cannot be written, RuntimeError where a worker was killed.
+    Raises ValueError for what the user can put right in the command, DataError (a ValueError) for what is wrong in
+    the input, EngineDifference (a ValueError) where the fast engine is wrong, OSError where the output cannot be
+    written, RuntimeError where a worker was killed.
     After any of them, and after a kill, the same build continues with `resume`.
     """
-    sources, left_out, tokenizer = _check(options)
+    sources, left_out, tokenizer, engine = _check(options)
     plan = BuildPlan(
         created_by=f"megatinybert {__version__}",
         tokenizer_fingerprint=tokenizer_fingerprint(tokenizer),
@@ -82,7 +86,9 @@ def build_corpus(
             return BuildReport(start, left_out, True, workers, 0, 0, 0.0)
         began = time.monotonic()
         with _Bar(sources, show_progress) as bar:
-            done = _write(options, sources, tokenizer, start, workers, block_bytes, commit_seconds, bar)
+            if engine.reason:
+                bar.say(f"tokenizer engine: {engine.version}, since {engine.reason}")
+            done = _write_checked(options, sources, tokenizer, engine, start, workers, block_bytes, commit_seconds, bar)
         manifest = _finish(options, start.plan, done, tokenizer)
         return BuildReport(manifest, left_out, False, workers, bar.text_bytes, bar.tokens, time.monotonic() - began)
 
@@ -103,10 +109,39 @@ def shaping(options: BuildOptions, block_bytes: int = BLOCK_BYTES) -> dict[str, 
     }
 
 
+def _write_checked(
+    options: BuildOptions,
+    sources: list[Source],
+    tokenizer: Tokenizer,
+    engine: EngineChoice,
+    start: Progress,
+    workers: int,
+    block_bytes: int,
+    commit_seconds: float,
+    bar: _Bar,
+) -> Progress:
+    """Write, by tokenizers if the fast engine is found wrong before anything is written and was not asked for."""
+    try:
+        return _write(options, sources, tokenizer, engine, start, workers, block_bytes, commit_seconds, bar)
+    except EngineDifference as error:
+        option = options.names["tokenizer_engine"]
+        if start.blocks or bar.text_bytes:
+            raise EngineDifference(
+                f"{error}\nIds written before may be wrong as well: delete {options.output} and build it again with "
+                f"{option} tokenizers"
+            ) from error
+        if options.tokenizer_engine == "fast":
+            raise EngineDifference(f"{error}\nUse {option} tokenizers") from error
+        slow = slow_choice(str(error))
+        bar.say(f"tokenizer engine: {slow.version}, since {error}")
+    return _write(options, sources, tokenizer, slow, start, workers, block_bytes, commit_seconds, bar)
+
+
 def _write(
     options: BuildOptions,
     sources: list[Source],
     tokenizer: Tokenizer,
+    engine: EngineChoice,
     start: Progress,
     workers: int,
     block_bytes: int,
@@ -127,6 +162,7 @@ def _write(
     )
     encoding = EncodeSettings(
         tokenizer_json=tokenizer.to_str(),
+        engine=engine.name,
         sep=special.sep,
         dtype=dtype.str,
         text_key=options.text_key,
@@ -137,7 +173,9 @@ def _write(
         skip_bad_records=options.skip_bad_records > 0,
     )
     rules = ContentRules(options.skip_bad_records, options.drop_duplicates, unknown_id(tokenizer), options.names)
-    with Collector(options.output, sources, start, dtype, special.sep, commit_seconds, rules) as collector:
+    with Collector(
+        options.output, sources, start, dtype, special.sep, commit_seconds, engine.version, rules
+    ) as collector:
         blocks = _not_yet_done(read_blocks(sources, reading), start, sources, bar, options)
         for block, encoded in encode_blocks(blocks, encoding, workers):
             collector.take(block, encoded)
@@ -169,6 +207,7 @@ def _finish(options: BuildOptions, plan: BuildPlan, done: Progress, tokenizer: T
         unknown_tokens=contents.unknown_tokens if contents.counted else None,
         duplicate_documents=contents.duplicate_documents if contents.counted else None,
         warnings=warnings(tokenizer, options.tokenizer, contents.scripts, contents.unknown_tokens, tokens),
+        engines=done.engines,
     )
     text = json.dumps(manifest.model_dump(), indent=2, sort_keys=True, ensure_ascii=False)
     write_atomically(options.output / MANIFEST, text + "\n")
@@ -181,6 +220,7 @@ class _Bar:
     """The progress bar, in bytes of the files, with the speed in bytes of text and in tokens."""
 
     def __init__(self, sources: list[Source], shown: bool) -> None:
+        self._shown = shown
         self._before = [0]
         for source in sources:
             self._before.append(self._before[-1] + source.size)
@@ -199,6 +239,11 @@ class _Bar:
 
     def __exit__(self, *_: object) -> None:
         self._bar.close()
+
+    def say(self, line: str) -> None:
+        """Show a line above the bar."""
+        if self._shown:
+            self._bar.write(line, file=sys.stderr)
 
     def move(self, block: Block) -> None:
         """Show how far a block reaches into the files."""
@@ -243,11 +288,11 @@ def _refuse_changed(digests: list[str], start: Progress, options: BuildOptions) 
         )
 
 
-def _check(options: BuildOptions) -> tuple[list[Source], list[str], Tokenizer]:
+def _check(options: BuildOptions) -> tuple[list[Source], list[str], Tokenizer, EngineChoice]:
     problems: list[str] = []
     sources: list[Source] = []
     left_out: list[str] = []
-    tokenizer = None
+    tokenizer = engine = None
     try:
         sources, left_out = find_sources(options.input, options.output, options.names["input"])
     except ValueError as error:
@@ -257,6 +302,13 @@ def _check(options: BuildOptions) -> tuple[list[Source], list[str], Tokenizer]:
         special_ids(tokenizer)
     except ValueError as error:
         problems.append(f"{options.names['tokenizer']} {options.tokenizer}: {error}")
-    if problems or tokenizer is None:
+        tokenizer = None
+    if tokenizer is not None:
+        try:
+            engine = choose_engine(tokenizer, options.tokenizer_engine)
+        except ValueError as error:
+            option = options.names["tokenizer_engine"]
+            problems.append(f"{option} {options.tokenizer_engine}: {error}. Or take {option} tokenizers")
+    if problems or tokenizer is None or engine is None:
         raise ValueError("\n".join(problems))
-    return sources, left_out, tokenizer
+    return sources, left_out, tokenizer, engine

@@ -40,6 +40,7 @@ _NAMES = OptionNames(
     resume="--resume of data_prep/build_shards.py",
     skip_bad_records="--data.skip_bad_records",
     drop_duplicates="--drop-duplicates of data_prep/build_shards.py",
+    tokenizer_engine="--tokenizer-engine of data_prep/build_shards.py",
 )
 
 

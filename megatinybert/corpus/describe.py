@@ -61,7 +61,7 @@ def manifest_facts(manifest: Manifest) -> str:
         f"tokenizer  {manifest.tokenizer_name} ({manifest.vocab_size:,} ids, fingerprint {fingerprint})",
         f"sources    {len(manifest.sources):,} files, {text / 1e6:,.1f} MB of text, {_encodings(manifest)}",
         f"options    {options}",
-        f"made by    {manifest.created_by}",
+        f"made by    {', '.join([manifest.created_by, *manifest.engines])}",
     ]
     return "\n".join([*lines, *_remarks(manifest, OptionNames())])
 

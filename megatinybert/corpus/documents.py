@@ -159,13 +159,13 @@ def _lines(text: str) -> list[str]:
     """The lines that are not blank. Within the text of a JSON object or a row CRLF and CR may stand."""
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return [line for line in (line.strip(BLANK) for line in text.split("\n")) if line]
+    return [stripped for line in text.split("\n") if (stripped := line.strip(BLANK))]
 
 
 def _paragraphs(text: str) -> list[list[str]]:
     documents: list[list[str]] = []
     fresh = True
-    for line in (line.strip(BLANK) for line in text.split("\n")):
+    for line in [line.strip(BLANK) for line in text.split("\n")]:
         if not line:
             fresh = True
         elif fresh:

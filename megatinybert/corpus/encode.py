@@ -9,30 +9,29 @@ from functools import partial
 from itertools import chain
 
 import numpy as np
-from tokenizers import Encoding
 
 from megatinybert.config.flat import OptionNames
 from megatinybert.corpus.blocks import Block
 from megatinybert.corpus.documents import LeftOut, split_documents
 from megatinybert.corpus.duplicates import document_hashes
-from megatinybert.corpus.tokenizer import tokenizer_from_json
+from megatinybert.corpus.engines import EngineName, open_engine
 from megatinybert.corpus.vocabulary import scripts_of
 from megatinybert.runtime.workers import in_order
 
 TRAIN, VALIDATION = "train", "validation"
 
-_BATCH_CHARACTERS = 1 << 18  # per call of the tokenizer: its encodings take over 100 bytes a character
 _PIECE_CHARACTERS = 1 << 16  # longer lines are encoded in pieces: less memory, and twice as fast
 
 
 @dataclass(frozen=True)
 class EncodeSettings:
     """All that decides which ids a block becomes, and their split. dtype: of the ids, as numpy names it.
-    head_bytes: by so many bytes of its text a document's split is chosen. skip_bad_records: leave out what cannot be
-    read. names: for messages.
+    head_bytes: by so many bytes of its text a document's split is chosen. engine: changes no id. skip_bad_records:
+    leave out what cannot be read. names: for messages.
     """
 
     tokenizer_json: str
+    engine: EngineName
     sep: int
     dtype: str
     text_key: str
@@ -87,12 +86,12 @@ class Encoder:
 
     def __init__(self, settings: EncodeSettings) -> None:
         self._settings = settings
-        self._tokenizer = tokenizer_from_json(settings.tokenizer_json)
-        # It adds special tokens, which are not wanted here, and copies every encoding even so.
-        self._tokenizer.post_processor = None
+        self._engine = open_engine(settings.tokenizer_json, settings.engine)
 
     def encode(self, block: Block) -> EncodedBlock:
-        """Decode, part and tokenize a block. Raises DataError naming file and line."""
+        """Decode, part and tokenize a block. Raises DataError naming file and line, and EngineDifference where the
+        fast engine is wrong.
+        """
         settings = self._settings
         left_out: list[LeftOut] = []
         documents, replaced = split_documents(
@@ -141,22 +140,14 @@ class Encoder:
 
     def _token_ids(self, lines: list[str]) -> tuple[np.ndarray, np.ndarray]:
         """Lines -> (ids of all lines, 1-D; number of ids of each line, int32), without special tokens."""
-        pieces: list[str] = []
-        first_piece = np.empty(len(lines), dtype=np.int64)
-        for index, line in enumerate(lines):
-            first_piece[index] = len(pieces)
-            pieces += _pieces(line)
-        ids = [np.empty(0, dtype=self._settings.dtype)]
-        lengths = [np.empty(0, dtype=np.int32)]
-        for batch in _batches(pieces):
-            encodings: list[Encoding] = self._tokenizer.encode_batch_fast(batch, add_special_tokens=False)
-            lists = [encoding.ids for encoding in encodings]
-            lengths.append(np.fromiter(map(len, lists), np.int32, len(lists)))
-            ids.append(np.fromiter(chain.from_iterable(lists), self._settings.dtype, int(lengths[-1].sum())))
-        piece_lengths = np.concatenate(lengths)
-        if len(pieces) > len(lines):
-            piece_lengths = np.add.reduceat(piece_lengths, first_piece, dtype=np.int32)
-        return np.concatenate(ids), piece_lengths
+        if max(map(len, lines), default=0) <= _PIECE_CHARACTERS:
+            ids, counts = self._engine.encode(lines)
+        else:
+            pieces = [_pieces(line) for line in lines]
+            ids, counts = self._engine.encode(list(chain.from_iterable(pieces)))
+            pieces_before = np.cumsum([0, *map(len, pieces[:-1])])
+            counts = np.add.reduceat(counts, pieces_before)
+        return ids.astype(self._settings.dtype), counts.astype(np.int32)
 
 
 def encode_blocks(
@@ -186,16 +177,3 @@ def _pieces(line: str) -> list[str]:
         start = end
     pieces.append(line[start:])
     return pieces
-
-
-def _batches(texts: list[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    size = 0
-    for text in texts:
-        batch.append(text)
-        size += len(text)
-        if size >= _BATCH_CHARACTERS:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch

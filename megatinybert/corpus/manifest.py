@@ -55,7 +55,8 @@ class Manifest(Record):
 
     records: JSON objects and rows, and lines of .txt files, left_out_records included. unknown_tokens: how many are
     [UNK]; duplicate_documents: of which there was one before, counted or dropped; None where they were not counted.
-    warnings: what a person should look at.
+    warnings: what a person should look at. engines: packages, with versions, that tokenized it; they change no byte of
+    the shards.
     """
 
     format_version: Literal[1] = 1
@@ -75,6 +76,7 @@ class Manifest(Record):
     unknown_tokens: int | None = None
     duplicate_documents: int | None = None
     warnings: list[str] = Field(default_factory=list)
+    engines: list[str] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _check_totals(self) -> Manifest:

@@ -46,7 +46,7 @@ class Progress(Record):
 
     seen: the sources reached so far, each with the checksum of the text that was read of it. finished: whole
     shards. train, validation: the growing shards. open_split: of a long document that continues in the next
-    block.
+    block. engines: as in Manifest.
     """
 
     format_version: Literal[1] = 1
@@ -60,6 +60,7 @@ class Progress(Record):
     empty_documents: int = 0
     replaced_characters: int = 0
     contents: Contents = Contents()
+    engines: list[str] = Field(default_factory=list)
 
 
 def open_output(
@@ -124,10 +125,12 @@ class Collector:
         dtype: np.dtype,
         sep: int,
         commit_seconds: float,
+        engine: str,
         rules: ContentRules,
     ) -> None:
         self._names = rules.names
         self._contents = ContentRecorder(folder, start.contents, rules)
+        self._engines = [*start.engines, *({engine} - set(start.engines))]
         self._folder, self._sources, self._commit_seconds = folder, sources, commit_seconds
         self._plan = start.plan
         self._finished = list(start.finished)
@@ -229,6 +232,7 @@ class Collector:
             empty_documents=self._empty,
             replaced_characters=self._replaced,
             contents=self._contents.flush(),
+            engines=self._engines,
         )
         write_atomically(self._folder / PROGRESS, progress.model_dump_json())
         publish(self._folder, new)

@@ -35,6 +35,7 @@ from megatinybert.training.first_weights import OBJECTIVE_FILE, trained_position
 from megatinybert.training.held_out import beside_losses, held_out
 from megatinybert.training.model_card import Provenance, write_card
 from megatinybert.training.run import Ready, check_machine, check_settings, facts_of, get_ready, run_stage
+from megatinybert.training.solve.calibration import CUT, ROWS, Calibration
 from megatinybert.training.solve.first import solve_first_weights
 from megatinybert.training.solve.record import write_record
 from megatinybert.training.stage import Facts, Stage
@@ -205,7 +206,8 @@ def _solver(config: GeneralConfig, trainee: Trainee, teacher: Teacher, data: Tra
             depth = trainee.objective.teacher_layers
             taught_by = load_teacher(str(config.teacher.model), depth, dtype, world.device)
         tokens, length = config.student.solve_tokens, config.data.sequence_length
-        solution = solve_first_weights(trainee, taught_by, data, tokens, length, config.run.seed, world)
+        calibration = Calibration(data, tokens, length, ROWS, world, CUT)
+        solution = solve_first_weights(trainee, taught_by, calibration, config.run.seed, world)
         world.say(f"student: {solution}")
         if world.is_main:
             write_record(Path(config.run.output_dir), solution.record)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from tokenizers import Tokenizer
 
+from megatinybert.corpus.engines import auto_engine
+from megatinybert.corpus.reference_engine import Engine, ReferenceEngine
 from megatinybert.corpus.tokenizer import SpecialIds
 from megatinybert.runtime.progress_bar import progress_bar
 from megatinybert.samples.order import SampleOrder, Stream, keyed_hash, permute
@@ -112,15 +114,19 @@ def encode_rows(
     max_length: tokens of a row, special ones included, at least 5. Of a longer pair the longer text is cut, token by
     token from its end, B where both are equally long (as BERT does). segments: whether the model has two token types.
     progress: what a bar on stderr calls the work, shown where it takes more than a few seconds; None: no bar.
-    Raises ValueError where there are no rows, or only some of them have a label.
+    Raises ValueError where there are no rows, or only some of them have a label, and EngineDifference (a ValueError)
+    where the fast engine is wrong.
     """
     dtype = np.uint16 if special.vocab_size <= 2**16 else np.uint32
     parts: list[_Part] = []
     labels: list[np.ndarray] = []
+    engine: Engine | None = None
     quiet = progress is None
     with progress_bar(None, "row", desc=progress, disable=quiet, unit_scale=True, delay=3, leave=False) as bar:
         while chunk := list(itertools.islice(rows, _ROWS_AT_ONCE)):
-            parts.append(_encode(chunk, tokenizer, special, max_length, dtype))
+            if engine is None:  # a few rows do not repay proving the fast one
+                engine = auto_engine(tokenizer) if len(chunk) == _ROWS_AT_ONCE else ReferenceEngine(tokenizer)
+            parts.append(_encode(chunk, engine, special, max_length, dtype))
             given = [row.label for row in chunk if row.label is not None]
             labels.append(np.asarray(given, dtype=np.float32 if regression else np.int64))
             bar.update(len(chunk))
@@ -205,11 +211,11 @@ class _Part:
 
 
 def _encode(
-    rows: Sequence[Row], tokenizer: Tokenizer, special: SpecialIds, max_length: int, dtype: type[np.unsignedinteger]
+    rows: Sequence[Row], engine: Engine, special: SpecialIds, max_length: int, dtype: type[np.unsignedinteger]
 ) -> _Part:
     pair = np.array([row.text_b is not None for row in rows])
-    a_tokens, a_counts = _tokens(tokenizer, [row.text_a for row in rows], dtype)
-    b_tokens, b_counts = _tokens(tokenizer, [row.text_b or "" for row in rows], dtype)
+    a_tokens, a_counts = _tokens(engine, [row.text_a for row in rows], dtype)
+    b_tokens, b_counts = _tokens(engine, [row.text_b or "" for row in rows], dtype)
     room = max_length - 2 - pair
     # What is left when tokens go one by one: the shorter text stays whole up to half of the room.
     a_kept = np.minimum(a_counts, np.maximum(room - b_counts, (room + 1) // 2))
@@ -225,11 +231,10 @@ def _encode(
     return _Part(tokens, lengths, first.astype(np.int32), truncated)
 
 
-def _tokens(tokenizer: Tokenizer, texts: list[str], dtype: type[np.unsignedinteger]) -> tuple[np.ndarray, np.ndarray]:
+def _tokens(engine: Engine, texts: list[str], dtype: type[np.unsignedinteger]) -> tuple[np.ndarray, np.ndarray]:
     """(ids of all texts, one after the other; how many each has, int64)."""
-    ids = [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
-    counts = np.fromiter(map(len, ids), dtype=np.int64, count=len(ids))
-    return np.fromiter(itertools.chain.from_iterable(ids), dtype=dtype, count=int(counts.sum())), counts
+    ids, counts = engine.encode(texts)
+    return ids.astype(dtype), counts
 
 
 def _starts(counts: np.ndarray) -> np.ndarray:

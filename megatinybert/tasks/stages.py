@@ -71,8 +71,8 @@ def layers(inputs: TaskInputs, teacher_folder: str, rows: EncodedRows, world: Wo
     data = BucketedRows(rows, config.one.global_batch, config.run.seed)
 
     def solve(world: World) -> None:
-        tokens, seed = config.student.solve_tokens, config.run.seed
-        solution = solve_first_weights(trainee, teacher, data, tokens, rows.mean_length, seed, world)
+        calibration = Calibration(data, config.student.solve_tokens, rows.mean_length, ROWS, world)
+        solution = solve_first_weights(trainee, teacher, calibration, config.run.seed, world)
         world.say(f"student: {solution}")
         if world.is_main:
             write_record(inputs.output / "stages" / "one", solution.record)

@@ -20,6 +20,7 @@ from tests.helpers.texts import as_text, documents
 pytestmark = pytest.mark.slow
 
 MEGATRON = importlib.util.find_spec("megatron") is not None
+NANOTOKEN = importlib.util.find_spec("nanotoken") is not None
 PNG = b"\x89PNG"
 
 
@@ -37,10 +38,14 @@ def test_shards_compares_ways_that_give_the_same_tokens(
     lines = [line for document in documents(300) for line in document]
     ids = [encoding.ids for encoding in load_tokenizer(tokenizer).encode_batch(lines, add_special_tokens=False)]
     expected = sum(map(len, ids)) * repeated
-    ways = {"floor", "product", "megatron"} if MEGATRON else {"floor", "product"}
-    assert results["tokens"] == dict.fromkeys(ways, expected)
+    ways = {"floor", "product"}
+    ways |= {"megatron"} if MEGATRON else set()
+    ways |= {"nanotoken", "product-tokenizers"} if NANOTOKEN else set()
+    assert results["tokens"] == {**dict.fromkeys(ways, expected), "cp": 0}
     (row,) = results["rows"]
-    assert row["workers"] == 1 and {way: len(times) for way, times in row["seconds"].items()} == dict.fromkeys(ways, 2)
+    assert row["workers"] == 1 and {way: len(times) for way, times in row["seconds"].items()} == dict.fromkeys(
+        {*ways, "cp"}, 2
+    )
     for way in ways:
         median = np.median(row["seconds"][way])
         assert row["tokens_per_second"][way] == pytest.approx(expected / median)

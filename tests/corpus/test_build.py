@@ -269,6 +269,29 @@ def test_memory_is_flat_as_input_grows(tmp_path: Path, tokenizer: Path) -> None:
     assert peaks[1] - peaks[0] < 5e6, f"{peaks[0] / 1e6:.0f} MB, then {peaks[1] / 1e6:.0f} MB"
 
 
+@pytest.mark.slow
+def test_memory_is_flat_at_a_gigabyte(tmp_path: Path, tokenizer: Path) -> None:
+    """With the fast engine where it is installed: its caches are bounded."""
+    part = as_text(documents(20_000, words=40))
+    peaks = []
+    for name, size in (("small", 1e8), ("large", 1e9)):
+        text = tmp_path / f"{name}.txt"
+        with text.open("w") as file:
+            for _ in range(int(size / len(part)) + 1):
+                file.write(part)
+        options: dict[str, object] = {"input": [str(text)], "tokenizer": str(tokenizer), "workers": 2}
+        peaks.append(peak_memory({**options, "output": str(tmp_path / name)}))
+        text.unlink()
+    assert peaks[1] - peaks[0] < 2e7, f"{peaks[0] / 1e6:.0f} MB, then {peaks[1] / 1e6:.0f} MB"
+
+
+@pytest.mark.slow
+def test_a_line_of_60_megabytes(build: Build, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("babird bastone " * 4_000_000 + "\n")
+    report = build(tmp_path / "a.txt")
+    assert report.manifest.totals["train"] == {"shards": 1, "documents": 1, "sequences": 1, "tokens": 8_000_001}
+
+
 def test_resume_refuses_what_differs(several: Path, build: Build, tmp_path: Path, tokenizer: Path) -> None:
     bad = several / "z.txt"
     bad.write_bytes(b"bird\n\xff\n")

@@ -149,6 +149,7 @@ def options(inputs: Path, task: str, output: Path, **overrides: object) -> list[
         "teacher.dtype": "fp32",
         "student.config": inputs / "shape",
         "student.init": "random",
+        "student.hidden_dropout": 0.1,
         "augment.copies": 1,
         "augment.candidates": 5,
         "monitor.attention_interval": 0,

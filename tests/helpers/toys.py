@@ -73,6 +73,7 @@ def recipe(folder: Path, **overrides: object) -> list[str]:
         "teacher.dtype": "fp32",
         "student.config": shape,
         "student.init": "random",
+        "student.hidden_dropout": 0.1,
         "data.shards": corpus,
         "data.sequence_length": 16,
         "data.held_out_windows": 12,

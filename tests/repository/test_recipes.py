@@ -147,6 +147,7 @@ def test_the_tinybert_recipes_hold_the_published_values(name: str, map_: list[in
 
 def test_the_task_recipe_holds_the_published_values() -> None:
     config = read_task("task-paper")
+    assert config.student.hidden_dropout == 0.1
     assert (config.finetune.epochs, config.one.epochs, config.two.epochs) == (3, 20, 3)
     assert (config.finetune.learning_rate, config.one.learning_rate, config.two.learning_rate) == (2e-5, 5e-5, 3e-5)
     assert [stage.global_batch for stage in (config.finetune, config.one, config.two)] == [32, 32, 32]

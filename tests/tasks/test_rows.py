@@ -1,11 +1,15 @@
 """Rows as flat arrays, against rows put together by hand, and the order of training by brute force."""
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
+from megatinybert.corpus.engines import auto_engine
+from megatinybert.corpus.fast_engine import FastEngine
+from megatinybert.corpus.reference_engine import Engine, ReferenceEngine
 from megatinybert.corpus.tokenizer import SpecialIds, load_tokenizer, special_ids
 from megatinybert.samples.order import SampleOrder
 from megatinybert.tasks import rows as module
@@ -53,6 +57,26 @@ def test_rows_are_framed_padded_and_labelled(tokenizer: Tokenizer) -> None:
     assert batch["labels"].tolist() == [0, 1, 0]
     assert {array.dtype for array in batch.values()} == {np.dtype(np.int64)}
     assert rows.lengths.tolist() == [4, 6, 3] and len(rows) == 3 and rows.truncated == 0
+
+
+@pytest.mark.skipif(find_spec("nanotoken") is None, reason="nanotoken is not installed: tests/requirements.txt")
+def test_many_rows_are_encoded_alike_by_the_fast_engine(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [Row(words(i % 7, i % 5) + " É[SEP]", words(i % 3) if i % 2 else None, 0) for i in range(5000)]
+    opened: list[Engine] = []
+
+    def auto(given: Tokenizer) -> Engine:
+        opened.append(auto_engine(given))
+        return opened[-1]
+
+    monkeypatch.setattr(module, "auto_engine", auto)
+    fast = encode(tokenizer, *rows)
+    assert [type(engine) for engine in opened] == [FastEngine]
+    monkeypatch.setattr(module, "auto_engine", ReferenceEngine)
+    slow = encode(tokenizer, *rows)
+    for name in ("tokens", "offsets", "first"):
+        np.testing.assert_array_equal(getattr(fast, name), getattr(slow, name))
+    encode(tokenizer, *rows[:10])
+    assert len(opened) == 1, "a few rows do not repay proving it"
 
 
 def test_only_a_batch_with_padding_has_a_mask_and_it_is_as_wide_as_its_longest_row(tokenizer: Tokenizer) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,9 +17,10 @@ from megatinybert.samples.batches import TrainingData, as_tensors
 
 ROWS = 16  # of a batch
 _HELD_OUT_EVERY = 7  # batches: ridges are chosen on one of seven, which meets every length in turn
-# Of each four batches without padding, the rows are cut to these shares of their length. A student solved on long rows
-# alone is poor at short ones (docs/solved-students.md has the figures).
-_SHARES = (1.0, 0.5, 0.25, 0.125)
+WHOLE = (1.0,)
+# Of each four batches of windows, the rows are cut to these shares of their length. A student solved on long rows alone
+# is poor at short ones (docs/solved-students.md has the figures).
+CUT = (1.0, 0.5, 0.25, 0.125)
 _SHORTEST = 8  # tokens
 _CACHED_BYTES = 1 << 30  # of hidden states on one rank; those of more tokens are computed again in each pass
 
@@ -39,18 +40,33 @@ class Batch:
     def mask_BS(self) -> Tensor | None:
         return padding_mask(self.inputs)
 
+    def parts(self, of: str) -> dict[str, Tensor]:
+        """The states that are kept by names "OF PART": {part: states}."""
+        return {
+            name.removeprefix(f"{of} "): states for name, states in self.states.items() if name.startswith(f"{of} ")
+        }
+
 
 class Calibration:
     """This rank's batches, as often as they are asked for: about `tokens` of all ranks together, in whole batches.
 
-    Rows without padding are cut to several lengths.
-
     The same for any number of ranks: batch i is the i-th of the run, and rank r takes batches r, r + ranks, ...
     """
 
-    def __init__(self, data: TrainingData, tokens: int, length: int, micro_batch: int, world: World) -> None:
-        """length: tokens of a row."""
-        per_batch = micro_batch * sum(_cut_length(length, number) for number in range(len(_SHARES))) / len(_SHARES)
+    def __init__(
+        self,
+        data: TrainingData,
+        tokens: int,
+        length: int,
+        micro_batch: int,
+        world: World,
+        shares: Sequence[float] = WHOLE,
+    ) -> None:
+        """length: tokens of a row. shares: of their length that the rows of the batches are cut to, in turn; only rows
+        without padding can be cut.
+        """
+        self._shares = shares
+        per_batch = micro_batch * sum(_cut_length(length, share) for share in shares) / len(shares)
         batches = math.ceil(tokens / per_batch)
         available = max(data.samples // micro_batch, 1)
         self.count = min(batches, available)
@@ -66,17 +82,19 @@ class Calibration:
 
     def keep(self, batch: Batch, name: str, states: Tensor) -> None:
         """Remember states of a batch for later passes, as long as there is room."""
-        before = batch.states.pop(name, None)
-        self._bytes -= _size(before)
+        self.forget(batch, name)
         if self._bytes + _size(states) <= _CACHED_BYTES:
             batch.states[name] = states
             self._bytes += _size(states)
 
+    def forget(self, batch: Batch, name: str) -> None:
+        self._bytes -= _size(batch.states.pop(name, None))
+
     def _open(self, index: int) -> Batch:
         positions = index * self._micro_batch + np.arange(self._micro_batch, dtype=np.int64)
         arrays = self._data.batch(positions)
-        if "attention_mask" not in arrays:
-            arrays = _cut(arrays, _cut_length(arrays["input_ids"].shape[1], index))
+        share = self._shares[index % len(self._shares)]
+        arrays = _cut(arrays, _cut_length(arrays["input_ids"].shape[1], share))
         inputs = as_tensors(arrays, self._world.device)
         batch = Batch(inputs, held_out=self.count > 1 and index % _HELD_OUT_EVERY == _HELD_OUT_EVERY - 1)
         size = sum(map(_size, inputs.values()))
@@ -86,9 +104,9 @@ class Calibration:
         return batch
 
 
-def _cut_length(length: int, index: int) -> int:
-    """Tokens of the rows of batch `index`, where whole ones have `length`."""
-    return min(length, max(round(length * _SHARES[index % len(_SHARES)]), _SHORTEST))
+def _cut_length(length: int, share: float) -> int:
+    """Tokens of a row that is cut to a share of `length`."""
+    return min(length, max(round(length * share), _SHORTEST))
 
 
 def _cut(arrays: dict[str, np.ndarray], length: int) -> dict[str, np.ndarray]:
@@ -96,6 +114,7 @@ def _cut(arrays: dict[str, np.ndarray], length: int) -> dict[str, np.ndarray]:
     whole = arrays["input_ids"].shape[1]
     if length == whole:
         return arrays
+    assert "attention_mask" not in arrays, "padded rows are not cut"
     kept = np.r_[: length - 1, whole - 1]
     segments = np.r_[: length - 1, length - 2]  # the end belongs to the segment before it
     cut = {name: array[:, segments if name == "token_type_ids" else kept] for name, array in arrays.items()}

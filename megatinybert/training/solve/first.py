@@ -10,8 +10,7 @@ from transformers import BertModel
 from megatinybert.models.load import Teacher
 from megatinybert.objectives.tinybert import TinyBert
 from megatinybert.runtime.dist import World
-from megatinybert.samples.batches import TrainingData
-from megatinybert.training.solve.calibration import ROWS, Calibration
+from megatinybert.training.solve.calibration import Calibration
 from megatinybert.training.solve.student import Solution, set_linear, solve_student
 from megatinybert.training.trainee import Trainee
 
@@ -31,13 +30,12 @@ def check_solvable(trainee: Trainee) -> None:
 
 
 def solve_first_weights(
-    trainee: Trainee, teacher: Teacher, data: TrainingData, tokens: int, length: int, seed: int, world: World
+    trainee: Trainee, teacher: Teacher, calibration: Calibration, seed: int, world: World
 ) -> Solution:
-    """Give a trainee its solved weights, on about `tokens` tokens in rows of `length`. Every rank calls it."""
+    """Give a trainee its solved weights. Every rank calls it, with its part of the calibration."""
     objective, student = trainee.objective, trainee.student
     assert isinstance(objective, TinyBert) and isinstance(student, BertModel)
     projections: Any = objective.projections
-    calibration = Calibration(data, tokens, length, ROWS, world)
     training = student.training
     solution = solve_student(student, teacher.model.base_model, objective.layer_map, calibration, seed, world)
     student.train(training)

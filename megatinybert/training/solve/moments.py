@@ -12,8 +12,8 @@ from megatinybert.training.solve.eigen import symmetric_eigen
 
 # Ridges that are tried, as shares of the mean variance of the inputs; and the one where no rows are held out.
 RIDGES, RIDGE = (1e-12, 1e-9, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1), 1e-3
-# By how much a map may amplify noise in its inputs, as a ratio of relative variances. Inputs that nearly lie in a subspace
-# are fitted best with huge weights, which turn the rounding of 16 bits, or one step of training, into large errors.
+# By how much a map may amplify noise in its inputs, as a ratio of relative variances. Inputs that nearly lie in a
+# subspace are fitted best with huge weights, which turn the rounding of 16 bits, or one step of training, into errors.
 _AMPLIFIES = 1e3
 _TINY = torch.finfo(torch.float64).tiny
 

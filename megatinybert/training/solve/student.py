@@ -24,7 +24,7 @@ from megatinybert.training.solve.factors import Coordinates, choose_coordinates,
 from megatinybert.training.solve.moments import Linear, Moments
 from megatinybert.training.solve.record import SolvingRecord
 from megatinybert.training.solve.teacher import LayerFacts, PreNorm, TeacherStates, survey
-from megatinybert.training.solve.trace import merge_heads, normalized, real_rows, trace
+from megatinybert.training.solve.trace import Trace, merge_heads, normalized, real_rows
 
 
 @dataclass(frozen=True)
@@ -141,6 +141,7 @@ class _Solver:
             x = real_rows(self._normalized(batch, layer), mask)
             moments.add(x, torch.cat([self._coordinates.of(states), *asked, states], dim=1), batch.held_out)
             before.add(self._coordinates, theirs.attended, theirs.attention, mask)
+            self._teacher.keep(batch, layer, "attended", theirs.attended)
         states_here = self._end_point(moments, layer)
         self._queries_keys_values(layer, states_here.targets(width, width + 3 * inner))
         target = before.settle(self._world, facts.attention_norm if self._own else None)
@@ -148,10 +149,11 @@ class _Solver:
         for batch in self._batches():
             mask = batch.mask_BS
             theirs = self._teacher.layer(batch, layer)
-            entering = self._entering(batch, layer)
-            mine = trace(self._layers[layer], entering, mask)
-            wanted = target(self._coordinates, theirs.attended, theirs.attention, mask) - real_rows(entering, mask)
+            mine = self._layer(batch, layer)
+            entering = real_rows(self._entering(batch, layer), mask)
+            wanted = target(self._coordinates, theirs.attended, theirs.attention, mask) - entering
             moments.add(real_rows(mine.context, mask), _centred(wanted), batch.held_out)
+            self._keep(batch, layer, "context", mine.context)
         set_linear(self._layers[layer].attention.output.dense, moments.shared(self._world).ridge())
 
     def _queries_keys_values(self, layer: int, moments: Moments) -> None:
@@ -183,11 +185,13 @@ class _Solver:
         for batch in self._batches():
             mask = batch.mask_BS
             theirs = self._teacher.layer(batch, layer)
-            mine = trace(own, self._entering(batch, layer), mask)
+            mine = self._layer(batch, layer)
             x = real_rows(normalized(mine.attended, own.attention.output.LayerNorm), mask)
             y = self._coordinates.of(real_rows(theirs.attention, mask))
             moments.add(x, torch.cat([y, real_rows(theirs.inner, mask)[:, kept]], dim=1), batch.held_out)
             before.add(self._coordinates, theirs.summed, theirs.output, mask)
+            self._teacher.keep(batch, layer, "summed", theirs.summed)
+            self._keep(batch, layer, "attended", mine.attended)
         moments = moments.shared(self._world)
         gain, bias = moments.targets(0, width).gain_and_bias()
         _set_norm(own.attention.output.LayerNorm, gain, bias)
@@ -197,7 +201,7 @@ class _Solver:
         for batch in self._batches():
             mask = batch.mask_BS
             theirs = self._teacher.layer(batch, layer)
-            mine = trace(own, self._entering(batch, layer), mask)
+            mine = self._layer(batch, layer)
             wanted = target(self._coordinates, theirs.summed, theirs.output, mask) - real_rows(mine.attention, mask)
             moments.add(real_rows(mine.activated, mask), _centred(wanted), batch.held_out)
         set_linear(own.output.dense, moments.shared(self._world).ridge())
@@ -238,9 +242,8 @@ class _Solver:
         """The student's states that enter a layer, before gain and bias of the LayerNorm there."""
         if layer == 0:
             return normalized(embed(self._student.embeddings, batch), self._student.embeddings.LayerNorm)
-        before = self._layers[layer - 1]
-        summed = trace(before, self._entering(batch, layer - 1), batch.mask_BS).summed
-        return normalized(summed, before.output.LayerNorm)
+        summed = self._layer(batch, layer - 1).summed
+        return normalized(summed, self._layers[layer - 1].output.LayerNorm)
 
     def _entering(self, batch: Batch, layer: int) -> Tensor:
         """The student's states that enter a layer whose LayerNorm before it is solved."""
@@ -248,12 +251,21 @@ class _Solver:
         if name in batch.states:
             return batch.states[name]
         if layer == 0:
-            states = self._student.embeddings.LayerNorm(embed(self._student.embeddings, batch))
+            states: Tensor = self._student.embeddings.LayerNorm(embed(self._student.embeddings, batch))
         else:
-            states = trace(self._layers[layer - 1], self._entering(batch, layer - 1), batch.mask_BS).output
+            states = self._layer(batch, layer - 1).output
         self._calibration.keep(batch, name, states)
-        batch.states.pop(f"student {layer - 1}", None)
+        self._calibration.forget(batch, f"student {layer - 1}")
         return states
+
+    def _layer(self, batch: Batch, layer: int) -> Trace:
+        known = batch.parts(f"student's {layer}")
+        return Trace(self._layers[layer], self._entering(batch, layer), batch.mask_BS, known)
+
+    def _keep(self, batch: Batch, layer: int, part: str, states: Tensor) -> None:
+        """Remember a part of a layer that is solved so far, in place of the same part of the layer before."""
+        self._calibration.forget(batch, f"student's {layer - 1} {part}")
+        self._calibration.keep(batch, f"student's {layer} {part}", states)
 
     def _moments(self, inputs: int, targets: int) -> Moments:
         return Moments(inputs, targets, self._world.device)

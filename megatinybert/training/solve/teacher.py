@@ -14,7 +14,7 @@ from megatinybert.runtime.dist import World
 from megatinybert.training.solve.calibration import Batch, Calibration, embed
 from megatinybert.training.solve.factors import Coordinates
 from megatinybert.training.solve.moments import Moments
-from megatinybert.training.solve.trace import Trace, real_rows, trace
+from megatinybert.training.solve.trace import Trace, real_rows
 
 Norm = tuple[Tensor, Tensor]  # gain and bias, float64
 
@@ -28,7 +28,13 @@ class TeacherStates:
     def layer(self, batch: Batch, number: int) -> Trace:
         """All that the teacher layer of student layer `number` computes."""
         depth = self.layer_map[number]
-        return trace(self._layers[depth], self._states(batch, depth), batch.mask_BS)
+        known = batch.parts(f"teacher's {number}")
+        return Trace(self._layers[depth], self._states(batch, depth), batch.mask_BS, known)
+
+    def keep(self, batch: Batch, number: int, part: str, states: Tensor) -> None:
+        """Remember a part of `layer(batch, number)`, in place of the same part of the layer before."""
+        self._calibration.forget(batch, f"teacher's {number - 1} {part}")
+        self._calibration.keep(batch, f"teacher's {number} {part}", states)
 
     def point(self, batch: Batch, number: int) -> Tensor:
         """The teacher's states (B, S, E) that the student's states before layer `number` are to be."""
@@ -43,7 +49,7 @@ class TeacherStates:
             embeddings: Any = self.model.embeddings
             states = embeddings.LayerNorm(embed(embeddings, batch))
         else:
-            states = trace(self._layers[depth - 1], self._states(batch, depth - 1), batch.mask_BS).output
+            states = Trace(self._layers[depth - 1], self._states(batch, depth - 1), batch.mask_BS, {}).output
         if depth in (0, *self.layer_map, *(layer + 1 for layer in self.layer_map)):
             self._calibration.keep(batch, name, states)
         return states

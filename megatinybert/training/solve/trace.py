@@ -2,49 +2,81 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 
-@dataclass(frozen=True)
 class Trace:
-    """What a layer computes. D width, H heads of width d, I inner width.
+    """What a BertLayer computes without dropout, each part when it is first asked for.
 
-    queries, keys, values: (B, H, S, d). context: (B, S, H d), the weighted sums of the values, all heads side by side.
-    attended: (B, S, D), before the first LayerNorm; attention: after it. inner: (B, S, I), before the activation.
-    activated: after it. summed: (B, S, D), before the second LayerNorm; output: after it.
+    mask_BS: bool, True at real tokens; None without padding. known: parts that were computed before, by name. D width,
+    H heads of width d, I inner width.
     """
 
-    queries: Tensor
-    keys: Tensor
-    values: Tensor
-    context: Tensor
-    attended: Tensor
-    attention: Tensor
-    inner: Tensor
-    activated: Tensor
-    summed: Tensor
-    output: Tensor
+    def __init__(self, layer: Any, states_BSD: Tensor, mask_BS: Tensor | None, known: Mapping[str, Tensor]) -> None:
+        self._layer, self._states_BSD, self._mask_BS = layer, states_BSD, mask_BS
+        self._heads: int = layer.attention.self.num_attention_heads
+        vars(self).update(known)  # where cached_property looks first
 
+    @cached_property
+    def queries(self) -> Tensor:
+        """(B, H, S, d)."""
+        return split_heads(self._layer.attention.self.query(self._states_BSD), self._heads)
 
-def trace(layer: Any, states_BSD: Tensor, mask_BS: Tensor | None) -> Trace:
-    """Run a BertLayer without dropout. mask_BS: bool, True at real tokens; None without padding."""
-    own, norm = layer.attention.self, layer.attention.output.LayerNorm
-    heads = own.num_attention_heads
-    queries, keys, values = (split_heads(linear(states_BSD), heads) for linear in (own.query, own.key, own.value))
-    mask = None if mask_BS is None else mask_BS[:, None, None, :]
-    context_BHSd = nn.functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
-    context = context_BHSd.transpose(1, 2).flatten(2)
-    attended = states_BSD + layer.attention.output.dense(context)
-    attention = norm(attended)
-    inner = layer.intermediate.dense(attention)
-    activated = layer.intermediate.intermediate_act_fn(inner)
-    summed = attention + layer.output.dense(activated)
-    output = layer.output.LayerNorm(summed)
-    return Trace(queries, keys, values, context, attended, attention, inner, activated, summed, output)
+    @cached_property
+    def keys(self) -> Tensor:
+        """(B, H, S, d)."""
+        return split_heads(self._layer.attention.self.key(self._states_BSD), self._heads)
+
+    @cached_property
+    def values(self) -> Tensor:
+        """(B, H, S, d)."""
+        return split_heads(self._layer.attention.self.value(self._states_BSD), self._heads)
+
+    @cached_property
+    def context(self) -> Tensor:
+        """(B, S, H d): the weighted sums of the values, all heads side by side."""
+        mask = None if self._mask_BS is None else self._mask_BS[:, None, None, :]
+        weighted = nn.functional.scaled_dot_product_attention(self.queries, self.keys, self.values, attn_mask=mask)
+        return merge_heads(weighted)
+
+    @cached_property
+    def attended(self) -> Tensor:
+        """(B, S, D): before the first LayerNorm."""
+        return self._states_BSD + self._layer.attention.output.dense(self.context)
+
+    @cached_property
+    def attention(self) -> Tensor:
+        """(B, S, D): after it."""
+        states: Tensor = self._layer.attention.output.LayerNorm(self.attended)
+        return states
+
+    @cached_property
+    def inner(self) -> Tensor:
+        """(B, S, I): before the activation."""
+        states: Tensor = self._layer.intermediate.dense(self.attention)
+        return states
+
+    @cached_property
+    def activated(self) -> Tensor:
+        """(B, S, I): after it."""
+        states: Tensor = self._layer.intermediate.intermediate_act_fn(self.inner)
+        return states
+
+    @cached_property
+    def summed(self) -> Tensor:
+        """(B, S, D): before the second LayerNorm."""
+        return self.attention + self._layer.output.dense(self.activated)
+
+    @cached_property
+    def output(self) -> Tensor:
+        """(B, S, D): after it."""
+        states: Tensor = self._layer.output.LayerNorm(self.summed)
+        return states
 
 
 def split_heads(states_BSD: Tensor, heads: int) -> Tensor:

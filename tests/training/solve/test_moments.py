@@ -122,3 +122,22 @@ def test_ranks_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     shared = first.shared(World(0, 2, CPU))
     torch.testing.assert_close(shared.ridge().weight_XY, whole.ridge().weight_XY, rtol=1e-9, atol=1e-12)
     assert shared.rows == 90
+
+
+def test_inputs_that_nearly_lie_in_a_subspace_get_no_huge_weights() -> None:
+    """The best fit on held-out rows divides by what little they vary across it, and amplifies any noise there."""
+    random = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=random, dtype=torch.float64)
+
+    inside, across = draw(4000, 4) @ draw(4, 12), 1e-6 * draw(4000, 12)
+    x, y = inside + across, inside[:, :3] + 1e4 * across[:, :3]
+    unguarded, _ = literal_ridge(x[:3000], y[:3000], 1e-12)
+    solved = moments(x[:3000], y[:3000], (x[3000:], y[3000:])).ridge()
+
+    def noise(weight: Tensor) -> float:
+        return float(x.var(dim=0).mean() * weight.square().sum() / y.var(dim=0).sum())
+
+    assert noise(torch.from_numpy(unguarded)) > 1e6, "what is guarded against"
+    assert noise(solved.weight_XY) <= 1e3 and solved.error < 1e-3

@@ -14,7 +14,7 @@ from megatinybert.models.capture import ATTENTION_NAME, Features, run_captured
 from megatinybert.models.load import build_student
 from megatinybert.runtime.dist import World
 from megatinybert.training.solve import calibration as calibration_module
-from megatinybert.training.solve.calibration import Calibration
+from megatinybert.training.solve.calibration import CUT, WHOLE, Calibration
 from megatinybert.training.solve.student import Solution, solve_student
 from tests.helpers.toys import VOCABULARY, bert_config
 
@@ -60,7 +60,7 @@ def solved(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         student = build_student(shape)
-    calibration = Calibration(data or Windows(), tokens, LENGTH, 8, ALONE)
+    calibration = Calibration(data or Windows(), tokens, LENGTH, 8, ALONE, CUT if data is None else WHOLE)
     return student, solve_student(student, source, layer_map, calibration, seed, ALONE)
 
 
@@ -111,7 +111,7 @@ def test_on_a_gpu_it_is_the_student_of_the_cpu(dtype: torch.dtype, bound: float)
     source, shape, device = teacher(layers=4), bert_config(2, 12, 4), torch.device("cuda")
     expected, solution = solved(source, shape, [1, 3])
     student, world = build_student(shape).to(device), World(0, 1, device)
-    calibration = Calibration(Windows(), 4000, LENGTH, 8, world)
+    calibration = Calibration(Windows(), 4000, LENGTH, 8, world, CUT)
     found = solve_student(student, teacher(layers=4).to(device, dtype), [1, 3], calibration, 0, world)
     assert found.errors == pytest.approx(solution.errors, rel=bound)
     for ours, states in zip(features(student.cpu()).hidden_states, features(expected).hidden_states, strict=True):
@@ -172,7 +172,7 @@ def test_what_is_kept_in_memory_is_bounded_and_changes_nothing(monkeypatch: pyte
     source, shape = teacher(layers=2), bert_config(2, 12, 4)
     kept, _ = solved(source, shape, [0, 1])
     monkeypatch.setattr(calibration_module, "_CACHED_BYTES", 20_000)
-    calibration = Calibration(Windows(), 4000, LENGTH, 8, ALONE)
+    calibration = Calibration(Windows(), 4000, LENGTH, 8, ALONE, CUT)
     student = build_student(shape)
     solve_student(student, source, [0, 1], calibration, 0, ALONE)
     assert 0 < calibration._bytes <= 20_000
@@ -183,7 +183,7 @@ def test_what_is_kept_in_memory_is_bounded_and_changes_nothing(monkeypatch: pyte
 
 def test_ranks_share_the_batches() -> None:
     def ids(rank: int, ranks: int) -> list[Tensor]:
-        calibration = Calibration(Windows(), 3000, LENGTH, 8, World(rank, ranks, torch.device("cpu")))
+        calibration = Calibration(Windows(), 3000, LENGTH, 8, World(rank, ranks, torch.device("cpu")), CUT)
         return [batch.inputs["input_ids"] for batch in calibration]
 
     whole, parts = ids(0, 1), [ids(rank, 3) for rank in range(3)]
@@ -199,7 +199,7 @@ def test_rows_are_cut_to_several_lengths_and_end_as_whole_ones_do() -> None:
             batch["input_ids"][:, -1] = 3
             return batch
 
-    calibration = Calibration(Ended(), 3000, LENGTH, 8, ALONE)
+    calibration = Calibration(Ended(), 3000, LENGTH, 8, ALONE, CUT)
     data = Ended()
     for index, batch in enumerate(calibration):
         found, whole = batch.inputs["input_ids"].numpy(), data.batch(index * 8 + np.arange(8))
@@ -212,3 +212,12 @@ def test_rows_are_cut_to_several_lengths_and_end_as_whole_ones_do() -> None:
     assert any(batch.held_out for batch in calibration)
     lengths = {batch.inputs["input_ids"].shape[1] for batch in calibration if batch.held_out}
     assert len(lengths) > 1  # a ridge is chosen on more than one of them
+
+
+def test_rows_of_a_task_stay_whole_though_a_batch_has_one_length() -> None:
+    class Labelled(Windows):
+        def batch(self, positions: np.ndarray) -> dict[str, np.ndarray]:
+            return super().batch(positions) | {"labels": np.zeros(len(positions), dtype=np.int64)}
+
+    calibration = Calibration(Labelled(), 2000, LENGTH, 8, ALONE)
+    assert {tuple(batch.inputs["input_ids"].shape) for batch in calibration} == {(8, LENGTH)}
