@@ -8,7 +8,6 @@ and takes its place, so a folder with a manifest is whole.
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from megatinybert import __version__
 from megatinybert.config.codec import codec_name
 from megatinybert.config.shards import BuildOptions
 from megatinybert.corpus.blocks import Block, ReadSettings, read_blocks
+from megatinybert.corpus.build_bar import BuildBar
 from megatinybert.corpus.contents import ContentRules
 from megatinybert.corpus.duplicates import HASHES
 from megatinybert.corpus.encode import EncodeSettings, encode_blocks
@@ -31,7 +31,6 @@ from megatinybert.corpus.sources import Source, check_unchanged, find_sources
 from megatinybert.corpus.tokenizer import load_tokenizer, special_ids, tokenizer_fingerprint
 from megatinybert.corpus.vocabulary import unknown_id, warnings
 from megatinybert.runtime.files import file_lock, write_atomically
-from megatinybert.runtime.progress_bar import progress_bar
 from megatinybert.runtime.workers import usable_cores
 
 BLOCK_BYTES = 1 << 20
@@ -85,7 +84,7 @@ def build_corpus(
         if isinstance(start, Manifest):
             return BuildReport(start, left_out, True, workers, 0, 0, 0.0)
         began = time.monotonic()
-        with _Bar(sources, show_progress) as bar:
+        with BuildBar(sources, show_progress) as bar:
             if engine.reason:
                 bar.say(f"tokenizer engine: {engine.version}, since {engine.reason}")
             done = _write_checked(options, sources, tokenizer, engine, start, workers, block_bytes, commit_seconds, bar)
@@ -118,7 +117,7 @@ def _write_checked(
     workers: int,
     block_bytes: int,
     commit_seconds: float,
-    bar: _Bar,
+    bar: BuildBar,
 ) -> Progress:
     """Write, by tokenizers if the fast engine is found wrong before anything is written and was not asked for."""
     try:
@@ -146,7 +145,7 @@ def _write(
     workers: int,
     block_bytes: int,
     commit_seconds: float,
-    bar: _Bar,
+    bar: BuildBar,
 ) -> Progress:
     """Read, encode and write from `start` on: the progress at the end."""
     special = special_ids(tokenizer)
@@ -216,51 +215,8 @@ def _finish(options: BuildOptions, plan: BuildPlan, done: Progress, tokenizer: T
     return manifest
 
 
-class _Bar:
-    """The progress bar, in bytes of the files, with the speed in bytes of text and in tokens."""
-
-    def __init__(self, sources: list[Source], shown: bool) -> None:
-        self._shown = shown
-        self._before = [0]
-        for source in sources:
-            self._before.append(self._before[-1] + source.size)
-        self._bar = progress_bar(
-            self._before[-1],
-            "B",
-            unit_scale=True,
-            disable=not shown,
-            bar_format="{percentage:3.0f}% |{bar:20}| {n_fmt} of {total_fmt}, {remaining} left{postfix}",
-        )
-        self._began = time.monotonic()
-        self.text_bytes = self.tokens = 0
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-
-    def say(self, line: str) -> None:
-        """Show a line above the bar."""
-        if self._shown:
-            self._bar.write(line, file=sys.stderr)
-
-    def move(self, block: Block) -> None:
-        """Show how far a block reaches into the files."""
-        self._bar.update(self._before[block.source] + block.file_bytes - self._bar.n)
-
-    def show(self, block: Block, tokens: int) -> None:
-        """Count a block that this run has encoded."""
-        self.text_bytes += len(block.data)
-        self.tokens += tokens
-        seconds = max(time.monotonic() - self._began, 1e-9)
-        speed = f"{self.text_bytes / seconds / 1e6:.1f} MB/s, {self.tokens / seconds:,.0f} tokens/s"
-        self._bar.set_postfix_str(speed, refresh=False)
-        self.move(block)
-
-
 def _not_yet_done(
-    blocks: Iterable[Block], start: Progress, sources: list[Source], bar: _Bar, options: BuildOptions
+    blocks: Iterable[Block], start: Progress, sources: list[Source], bar: BuildBar, options: BuildOptions
 ) -> Iterator[Block]:
     """Pass over the blocks of earlier runs, making sure by checksum that their text is still the same."""
     digests = [""] * len(sources)
