@@ -41,6 +41,7 @@ class Case:
     tokens: int
     seed: int
     length: int
+    layer_map: str = "uniform"
     calibration: str = ""
     sts_b: str = ""
 
@@ -57,6 +58,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="(default: 0)")
     parser.add_argument("--length", type=int, default=128, help="tokens of a window (default: 128)")
+    parser.add_argument("--layer-map", default="uniform", help="as --objective.layer_map (default: uniform)")
     parser.add_argument("--calibration", default="", metavar="FOLDER", help="shards to solve on (default: --shards)")
     parser.add_argument("--random-teacher", action="store_true", help="random weights in the teacher's shape")
     parser.add_argument("--sts-b", default="", metavar="FILE", help="dev.tsv, for the correlation by cosine")
@@ -70,9 +72,8 @@ def main(arguments: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory(prefix="solve-benchmark-") as folder:
         teacher = random_teacher(options.teacher, Path(folder)) if options.random_teacher else options.teacher
         for student, tokens, seed in itertools.product(options.students, options.tokens, options.seeds):
-            case = Case(
-                teacher, options.shards, student, tokens, seed, options.length, options.calibration, options.sts_b
-            )
+            fixed = options.length, options.layer_map, options.calibration, options.sts_b
+            case = Case(teacher, options.shards, student, tokens, seed, *fixed)
             with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
                 result["cases"].append({**asdict(case), **pool.submit(measure, case).result()})
             print(line(result["cases"][-1]), flush=True)
@@ -133,6 +134,7 @@ def config_of(case: Case, shards: str) -> Any:
         "student.config": case.student,
         "student.init": "solved" if case.tokens else "random",
         "data.shards": shards,
+        "objective.layer_map": case.layer_map,
         "data.sequence_length": case.length,
         "run.seed": case.seed,
         "run.output_dir": str(Path(tempfile.gettempdir()) / "solve-benchmark-writes-nothing"),

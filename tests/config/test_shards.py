@@ -29,6 +29,7 @@ VALUES: dict[str, tuple[list[str], Any]] = {
     "invalid-utf8": (["replace"], "replace"),
     "skip-bad-records": (["0.5"], 0.5),
     "drop-duplicates": ([], True),
+    "tokenizer-engine": (["tokenizers"], "tokenizers"),
     "resume": ([], True),
 }
 

@@ -29,6 +29,7 @@ from tests.helpers.toys import REPOSITORY, metrics, write_dataset, write_student
 RECIPES = sorted((REPOSITORY / "launch" / "recipes").glob("*.yaml"))
 TASK_RECIPES = {"task-paper"}  # the others are of general distillation
 NAMES = [path.stem for path in RECIPES if path.stem not in TASK_RECIPES]
+OWN = {"quickstart", "solved-4l"}  # the others are published ones, and keep their precision
 BERT_LAYERS = 12  # of the teachers that the recipes name, and their heads
 # The quickstart's teacher is a folder inside a package, which launch/quickstart.sh finds.
 NOT_IN_THE_RECIPE = {"quickstart": {"teacher.model": "a MiniLM"}}
@@ -94,7 +95,15 @@ def train(name: str, inputs: Path, world: World, **overrides: object) -> Path:
 
 def test_there_are_the_recipes_of_the_documentation() -> None:
     page = (REPOSITORY / "docs" / "recipes.md").read_text()
-    assert set(NAMES) == {"quickstart", "tinybert-4l", "tinybert-6l", "chinese-4l", "two-phase-128", "two-phase-512"}
+    assert set(NAMES) == {
+        "quickstart",
+        "tinybert-4l",
+        "tinybert-6l",
+        "chinese-4l",
+        "solved-4l",
+        "two-phase-128",
+        "two-phase-512",
+    }
     assert all(f"`{name}`" in page for name in [*NAMES, *TASK_RECIPES])
     assert {path.stem for path in RECIPES} == {*NAMES, *TASK_RECIPES}
 
@@ -109,7 +118,7 @@ def test_a_recipe_is_whole_and_fits_machines_of_one_and_eight_devices(name: str)
         for native in (False, True):
             settings = settle_settings(config, ranks, native, World(0, 1, torch.device("cpu")))
             assert settings.stage == 1
-            assert settings.precision == ("bf16-autocast" if native and name == "quickstart" else "fp32")
+            assert settings.precision == ("bf16-autocast" if native and name in OWN else "fp32")
     student = shape_of(config.student.config)
     if name != "quickstart":
         assert student["num_attention_heads"] == BERT_LAYERS

@@ -77,5 +77,6 @@ def test_streams_never_change() -> None:
     names = [
         *("BLOCKS", "SHORT_BLOCK", "GROUPS", "PAIRED", "SPLIT", "DROPOUT", "MIXTURE", "CORPUS", "BUCKETS"),
         *("MASKED", "MASKED_AS", "MASKED_TOKEN", "SKIPPED", "CUT_1", "CUT_2", "AHEAD_1", "AHEAD_2"),
+        *("SHORT", "PIECES"),
     ]
     assert {stream.name: stream.value for stream in Stream} == {name: number for number, name in enumerate(names, 1)}
