@@ -2,8 +2,8 @@
 
     python data_prep/build_shards.py --input FILE_OR_FOLDER... --tokenizer NAME_OR_FOLDER --output FOLDER
 
-Input: .txt and .jsonl, plain, .gz or .zst, in any encoding, and .parquet. Output: Megatron-LM's .bin/.idx
-files and a manifest.json; see docs/shards.md.
+Input: .txt, .jsonl and .json, plain, .gz, .zst, .bz2 or .xz, in any encoding, and .parquet and .arrow. Output:
+Megatron-LM's .bin/.idx files and a manifest.json; see docs/shards.md.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from megatinybert.config.schema import (
     DeepSpeedFile,
     Fraction,
     FractionAboveZero,
+    FractionBelowOne,
     MonitorConfig,
     Names,
     OptimizerConfig,
@@ -65,9 +66,14 @@ class DataConfig(Section):
     )
     cache: Text = Field("data/cache", description="folder for shards built from data.text")
     encoding: Encoding = Field("utf-8", description="character encoding of data.text")
-    text_key: Text = Field("text", description="key of the text in .jsonl objects, or its column in a .parquet file")
+    text_key: Text = Field(
+        "text", description="key of the text in .jsonl objects, or its column in a .parquet or .arrow file"
+    )
     document: Literal["auto", "blank-line", "line"] = Field(
         "auto", description="what separates documents in a .txt file; auto: blank lines if its first MiB has any"
+    )
+    skip_bad_records: FractionBelowOne = Field(
+        0.0, description="share of the text's records that may be left out because they cannot be read (0: stop)"
     )
     mixture: Annotated[list[Positive], Field(min_length=1), BeforeValidator(list_of_one)] | None = Field(
         None,
@@ -235,7 +241,8 @@ class GeneralConfig(ProgramConfig):
             off |= dict.fromkeys(("teacher.dtype", "teacher.quantize"), "objective.name")
         off |= {f"{name}.{key}": "objective.name" for name, each in sections.items() for key in each.model_fields}
         if values.get("data.shards") is not None:
-            off |= dict.fromkeys(("data.cache", "data.encoding", "data.text_key", "data.document"), "data.shards")
+            of_text = ("cache", "encoding", "text_key", "document", "skip_bad_records")
+            off |= {f"data.{name}": "data.shards" for name in of_text}
             if values.get("data.text") is not None:
                 off["data.text"] = "data.shards"
         return off

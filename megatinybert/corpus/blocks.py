@@ -12,12 +12,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Protocol
+from typing import IO
 
 import numpy as np
 
 from megatinybert.config.flat import OptionNames
-from megatinybert.corpus.sources import PARQUET, Source, check_unchanged
+from megatinybert.corpus.json_values import Readable, has_lines, split_values
+from megatinybert.corpus.sources import ARROW, PARQUET, Source, check_unchanged, kind_of
 from megatinybert.corpus.streams import TextStream
 
 BLANK = " \t\r\f\v"
@@ -32,8 +33,9 @@ _REVERSED_BOUNDARY = re.compile(rb"\n[ \t\r\f\v]*(?:\n|\Z)")
 class ReadSettings:
     """All that decides how files become blocks.
 
-    document: "auto", "blank-line" or "line", for .txt files. text_key: the column of a .parquet file. names: for
-    messages.
+    document: "auto", "blank-line" or "line", for .txt files. text_key: the column of a .parquet or .arrow file. names:
+    for messages. mark_invalid: make invalid bytes of any encoding invalid UTF-8, for whoever decodes blocks to leave
+    out their records.
     """
 
     document: str
@@ -42,6 +44,7 @@ class ReadSettings:
     replace_invalid: bool
     block_bytes: int
     names: OptionNames
+    mark_invalid: bool = False
 
     @property
     def head_bytes(self) -> int:
@@ -53,8 +56,9 @@ class ReadSettings:
 class Block:
     """Some whole lines or rows of one file, in UTF-8.
 
-    layout: how documents are told apart: "object" (JSON lines), "row", "line" or "blank-line". first_line:
-    number of the first line or row, from 1. row_ends: for rows, where in `data` each of them ends (int64). A
+    layout: how documents are told apart: "object" (JSON lines), "value" (JSON values, in an array or one after the
+    other), "row", "line" or "blank-line". first_line: number of the first line, row or value, from 1. row_ends: for
+    rows and values, where in `data` each of them ends (int64); null_rows: which rows, from 0, have no text (int64). A
     block holds whole documents, or else a part of a single long one: `begins` and `ends` say whether that
     document begins and ends with this block. replaced: invalid characters replaced in decoding other encodings
     than UTF-8. text_bytes and sha256 are of the file's text up to the end of this block; file_bytes is how much
@@ -75,10 +79,7 @@ class Block:
     sha256: str
     file_bytes: int
     row_ends: np.ndarray | None = None
-
-
-class Readable(Protocol):
-    def read(self, size: int, /) -> bytes: ...
+    null_rows: np.ndarray | None = None
 
 
 def read_blocks(sources: Sequence[Source], settings: ReadSettings) -> Iterator[Block]:
@@ -90,8 +91,10 @@ def read_blocks(sources: Sequence[Source], settings: ReadSettings) -> Iterator[B
     indices = count()
     for number, source in enumerate(sources):
         check_unchanged(source)
-        if source.path.suffix.lower() == PARQUET:
+        if kind_of(source.path) in (PARQUET, ARROW):
             yield from _row_blocks(number, source, settings, indices)
+        elif _layout(source, settings) == "value":
+            yield from _value_blocks(number, source, settings, indices)
         else:
             yield from _line_blocks(number, source, settings, indices)
         check_unchanged(source)
@@ -100,7 +103,7 @@ def read_blocks(sources: Sequence[Source], settings: ReadSettings) -> Iterator[B
 def _line_blocks(number: int, source: Source, settings: ReadSettings, indices: Iterator[int]) -> Iterator[Block]:
     layout = _layout(source, settings)
     with source.path.open("rb") as file:
-        stream = TextStream(source.path, file, settings.encoding, settings.replace_invalid, settings.names)
+        stream = _stream(source, file, settings)
         first_line, text_bytes, replaced, digest = 1, 0, 0, hashlib.sha256()
         for data, begins, ends in _cut(stream, layout, settings.block_bytes, settings.head_bytes):
             text_bytes += len(data)
@@ -113,30 +116,60 @@ def _line_blocks(number: int, source: Source, settings: ReadSettings, indices: I
             first_line += data.count(b"\n")
 
 
+def _value_blocks(number: int, source: Source, settings: ReadSettings, indices: Iterator[int]) -> Iterator[Block]:
+    first, text_bytes, replaced, digest = 1, 0, 0, hashlib.sha256()
+    with source.path.open("rb") as file:
+        stream = _stream(source, file, settings)
+        for data, ends in split_values(stream, settings.block_bytes):
+            text_bytes += len(data)
+            digest.update(ends.tobytes())
+            digest.update(data)
+            replaced, before = stream.replaced, replaced
+            yield Block(
+                next(indices), number, source.path, "value", stream.encoding, first, data, True, True,
+                replaced - before, text_bytes, digest.hexdigest(), file.tell(), ends,
+            )  # fmt: skip
+            first += len(ends)
+
+
 def _row_blocks(number: int, source: Source, settings: ReadSettings, indices: Iterator[int]) -> Iterator[Block]:
-    from megatinybert.corpus.parquet import read_rows  # pyarrow costs every process that imports it memory and time
+    # pyarrow costs every process that imports it memory and time
+    if kind_of(source.path) == PARQUET:
+        from megatinybert.corpus.parquet import read_rows
+    else:
+        from megatinybert.corpus.arrow import read_rows
 
     first_row, text_bytes, digest = 1, 0, hashlib.sha256()
     option = settings.names["text_key"]
-    for data, ends, share in read_rows(source.path, settings.text_key, settings.block_bytes, option):
-        text_bytes += len(data)
-        digest.update(ends.tobytes())
-        digest.update(data)
+    for rows in read_rows(source.path, settings.text_key, settings.block_bytes, option):
+        text_bytes += len(rows.data)
+        digest.update(rows.ends.tobytes())
+        digest.update(rows.data)
+        digest.update(rows.nulls.tobytes())
         yield Block(
-            next(indices), number, source.path, "row", "utf-8", first_row, data, True, True,
-            0, text_bytes, digest.hexdigest(), round(share * source.size), ends,
+            next(indices), number, source.path, "row", "utf-8", first_row, rows.data, True, True,
+            0, text_bytes, digest.hexdigest(), round(rows.share * source.size), rows.ends, rows.nulls,
         )  # fmt: skip
-        first_row += len(ends)
+        first_row += len(rows.ends)
 
 
 def _layout(source: Source, settings: ReadSettings) -> str:
-    if source.path.name.lower().removesuffix(".gz").removesuffix(".zst").endswith(".jsonl"):
+    kind = kind_of(source.path)
+    if kind == ".jsonl":
         return "object"
-    if settings.document != "auto":
+    if kind == ".txt" and settings.document != "auto":
         return settings.document
     with source.path.open("rb") as file:
-        stream = TextStream(source.path, file, settings.encoding, settings.replace_invalid, settings.names)
-        return "blank-line" if _BOUNDARY.search(stream.read(_PROBE_BYTES).strip()) else "line"
+        head = _stream(source, file, settings).read(_PROBE_BYTES).strip()
+    if kind == ".json":
+        return "object" if has_lines(head) else "value"
+    return "blank-line" if _BOUNDARY.search(head) else "line"
+
+
+def _stream(source: Source, file: IO[bytes], settings: ReadSettings) -> TextStream:
+    return TextStream(
+        source.path, file, settings.encoding, settings.replace_invalid, settings.names, settings.mark_invalid
+    )
 
 
 def _cut(stream: Readable, layout: str, block_bytes: int, head_bytes: int) -> Iterator[tuple[bytes, bool, bool]]:

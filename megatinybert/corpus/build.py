@@ -8,7 +8,6 @@ and takes its place, so a folder with a manifest is whole.
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -20,15 +19,18 @@ from megatinybert import __version__
 from megatinybert.config.codec import codec_name
 from megatinybert.config.shards import BuildOptions
 from megatinybert.corpus.blocks import Block, ReadSettings, read_blocks
+from megatinybert.corpus.build_bar import BuildBar
+from megatinybert.corpus.contents import ContentRules
+from megatinybert.corpus.duplicates import HASHES
 from megatinybert.corpus.encode import EncodeSettings, encode_blocks
 from megatinybert.corpus.engines import EngineChoice, choose_engine, slow_choice
 from megatinybert.corpus.fast_engine import EngineDifference
 from megatinybert.corpus.manifest import MANIFEST, PROGRESS, Manifest, totals
 from megatinybert.corpus.progress import BuildPlan, Collector, Progress, open_output
 from megatinybert.corpus.sources import Source, check_unchanged, find_sources
-from megatinybert.corpus.tokenizer import SpecialIds, load_tokenizer, special_ids, tokenizer_fingerprint
+from megatinybert.corpus.tokenizer import load_tokenizer, special_ids, tokenizer_fingerprint
+from megatinybert.corpus.vocabulary import unknown_id, warnings
 from megatinybert.runtime.files import file_lock, write_atomically
-from megatinybert.runtime.progress_bar import progress_bar
 from megatinybert.runtime.workers import usable_cores
 
 BLOCK_BYTES = 1 << 20
@@ -68,7 +70,6 @@ def build_corpus(
     After any of them, and after a kill, the same build continues with `resume`.
     """
     sources, left_out, tokenizer, engine = _check(options)
-    special = special_ids(tokenizer)
     plan = BuildPlan(
         created_by=f"megatinybert {__version__}",
         tokenizer_fingerprint=tokenizer_fingerprint(tokenizer),
@@ -83,17 +84,20 @@ def build_corpus(
         if isinstance(start, Manifest):
             return BuildReport(start, left_out, True, workers, 0, 0, 0.0)
         began = time.monotonic()
-        with _Bar(sources, show_progress) as bar:
+        with BuildBar(sources, show_progress) as bar:
             if engine.reason:
                 bar.say(f"tokenizer engine: {engine.version}, since {engine.reason}")
             done = _write_checked(options, sources, tokenizer, engine, start, workers, block_bytes, commit_seconds, bar)
-        manifest = _finish(options, start.plan, done, special)
+        manifest = _finish(options, start.plan, done, tokenizer)
         return BuildReport(manifest, left_out, False, workers, bar.text_bytes, bar.tokens, time.monotonic() - began)
 
 
-def shaping(options: BuildOptions, block_bytes: int = BLOCK_BYTES) -> dict[str, str | int | float]:
-    """What decides what is written, beside text, tokenizer and version."""
-    return {
+def shaping(options: BuildOptions, block_bytes: int = BLOCK_BYTES) -> dict[str, bool | str | int | float]:
+    """What decides what is written, beside text, tokenizer and version. Newer options are there where they are used:
+    what was built before there were any goes on as it began.
+    """
+    newer = {"drop_duplicates": options.drop_duplicates, "skip_bad_records": options.skip_bad_records}
+    return {name: value for name, value in newer.items() if value} | {
         "block_bytes": block_bytes,
         "document": options.document,
         "encoding": codec_name(options.encoding),
@@ -113,7 +117,7 @@ def _write_checked(
     workers: int,
     block_bytes: int,
     commit_seconds: float,
-    bar: _Bar,
+    bar: BuildBar,
 ) -> Progress:
     """Write, by tokenizers if the fast engine is found wrong before anything is written and was not asked for."""
     try:
@@ -141,7 +145,7 @@ def _write(
     workers: int,
     block_bytes: int,
     commit_seconds: float,
-    bar: _Bar,
+    bar: BuildBar,
 ) -> Progress:
     """Read, encode and write from `start` on: the progress at the end."""
     special = special_ids(tokenizer)
@@ -153,6 +157,7 @@ def _write(
         replace_invalid=options.invalid_utf8 == "replace",
         block_bytes=block_bytes,
         names=options.names,
+        mark_invalid=options.skip_bad_records > 0,
     )
     encoding = EncodeSettings(
         tokenizer_json=tokenizer.to_str(),
@@ -164,9 +169,11 @@ def _write(
         validation_fraction=options.validation_fraction,
         head_bytes=reading.head_bytes,
         names=options.names,
+        skip_bad_records=options.skip_bad_records > 0,
     )
+    rules = ContentRules(options.skip_bad_records, options.drop_duplicates, unknown_id(tokenizer), options.names)
     with Collector(
-        options.output, sources, start, dtype, special.sep, commit_seconds, engine.version, options.names
+        options.output, sources, start, dtype, special.sep, commit_seconds, engine.version, rules
     ) as collector:
         blocks = _not_yet_done(read_blocks(sources, reading), start, sources, bar, options)
         for block, encoded in encode_blocks(blocks, encoding, workers):
@@ -177,9 +184,11 @@ def _write(
         return collector.finish()
 
 
-def _finish(options: BuildOptions, plan: BuildPlan, done: Progress, special: SpecialIds) -> Manifest:
+def _finish(options: BuildOptions, plan: BuildPlan, done: Progress, tokenizer: Tokenizer) -> Manifest:
     """Write the manifest, which says that the corpus is whole."""
+    special, contents = special_ids(tokenizer), done.contents
     shards = sorted(done.finished, key=lambda entry: (entry.split, entry.prefix))
+    tokens = sum(entry.tokens - entry.documents for entry in shards)  # without [SEP]
     manifest = Manifest(
         created_by=plan.created_by,
         tokenizer_name=options.tokenizer,
@@ -192,59 +201,22 @@ def _finish(options: BuildOptions, plan: BuildPlan, done: Progress, special: Spe
         totals=totals(shards),
         empty_documents=done.empty_documents,
         replaced_characters=done.replaced_characters,
+        records=contents.records,
+        left_out_records=contents.left_out_records,
+        unknown_tokens=contents.unknown_tokens if contents.counted else None,
+        duplicate_documents=contents.duplicate_documents if contents.counted else None,
+        warnings=warnings(tokenizer, options.tokenizer, contents.scripts, contents.unknown_tokens, tokens),
         engines=done.engines,
     )
     text = json.dumps(manifest.model_dump(), indent=2, sort_keys=True, ensure_ascii=False)
     write_atomically(options.output / MANIFEST, text + "\n")
-    (options.output / PROGRESS).unlink()
+    for name in (PROGRESS, HASHES):
+        (options.output / name).unlink(missing_ok=True)
     return manifest
 
 
-class _Bar:
-    """The progress bar, in bytes of the files, with the speed in bytes of text and in tokens."""
-
-    def __init__(self, sources: list[Source], shown: bool) -> None:
-        self._shown = shown
-        self._before = [0]
-        for source in sources:
-            self._before.append(self._before[-1] + source.size)
-        self._bar = progress_bar(
-            self._before[-1],
-            "B",
-            unit_scale=True,
-            disable=not shown,
-            bar_format="{percentage:3.0f}% |{bar:20}| {n_fmt} of {total_fmt}, {remaining} left{postfix}",
-        )
-        self._began = time.monotonic()
-        self.text_bytes = self.tokens = 0
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-
-    def say(self, line: str) -> None:
-        """Show a line above the bar."""
-        if self._shown:
-            self._bar.write(line, file=sys.stderr)
-
-    def move(self, block: Block) -> None:
-        """Show how far a block reaches into the files."""
-        self._bar.update(self._before[block.source] + block.file_bytes - self._bar.n)
-
-    def show(self, block: Block, tokens: int) -> None:
-        """Count a block that this run has encoded."""
-        self.text_bytes += len(block.data)
-        self.tokens += tokens
-        seconds = max(time.monotonic() - self._began, 1e-9)
-        speed = f"{self.text_bytes / seconds / 1e6:.1f} MB/s, {self.tokens / seconds:,.0f} tokens/s"
-        self._bar.set_postfix_str(speed, refresh=False)
-        self.move(block)
-
-
 def _not_yet_done(
-    blocks: Iterable[Block], start: Progress, sources: list[Source], bar: _Bar, options: BuildOptions
+    blocks: Iterable[Block], start: Progress, sources: list[Source], bar: BuildBar, options: BuildOptions
 ) -> Iterator[Block]:
     """Pass over the blocks of earlier runs, making sure by checksum that their text is still the same."""
     digests = [""] * len(sources)

@@ -38,6 +38,8 @@ _NAMES = OptionNames(
     validation_fraction="--validation-fraction of data_prep/build_shards.py",
     workers="--workers of data_prep/build_shards.py",
     resume="--resume of data_prep/build_shards.py",
+    skip_bad_records="--data.skip_bad_records",
+    drop_duplicates="--drop-duplicates of data_prep/build_shards.py",
     tokenizer_engine="--tokenizer-engine of data_prep/build_shards.py",
 )
 
@@ -78,6 +80,7 @@ def _find_or_build(config: DataConfig, paths: list[str], tokenizer: str, fingerp
         text_key=config.text_key,
         document=config.document,
         encoding=config.encoding,
+        skip_bad_records=config.skip_bad_records,
         resume=True,
         names=_NAMES,
     )

@@ -32,9 +32,15 @@ class _CountedReplacement:
         return codecs.replace_errors(error)
 
 
+def _marked(error: UnicodeError) -> tuple[str | bytes, int]:
+    return "\udcff", codecs.replace_errors(error)[1]
+
+
 # Error handlers belong to the process, so their count does too.
 _replacement = _CountedReplacement()
 codecs.register_error(REPLACE, _replacement)
+MARK = "megatinybert.mark"  # half of a surrogate pair for invalid bytes, which UTF-8 cannot have
+codecs.register_error(MARK, _marked)
 
 
 def replacements() -> int:

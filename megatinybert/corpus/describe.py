@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from megatinybert.config.flat import OptionNames
 from megatinybert.corpus.build import BuildReport
 from megatinybert.corpus.encode import TRAIN, VALIDATION
-from megatinybert.corpus.manifest import Manifest
+from megatinybert.corpus.left_out import LEFT_OUT
+from megatinybert.corpus.manifest import Manifest, share_of_unknown
 from megatinybert.corpus.shards import TokenShard
+from megatinybert.corpus.sources import KINDS
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
@@ -77,7 +79,7 @@ def build_summary(report: BuildReport, names: OptionNames) -> str:
         )
     lines += _remarks(manifest, names)
     if report.left_out:
-        lines.append(f"left out, not .txt, .jsonl or .parquet: {len(report.left_out):,} ({_some(report.left_out)})")
+        lines.append(f"not read, since not {KINDS}: {len(report.left_out):,} ({_some(report.left_out)})")
     return "\n".join(lines)
 
 
@@ -88,6 +90,22 @@ def _remarks(manifest: Manifest, names: OptionNames) -> list[str]:
         documents = manifest.totals[TRAIN]["documents"]
         option = names["validation_fraction"]
         remarks.append(f"validation: none of {documents:,} documents was chosen; raise {option} ({fraction}) for some")
+    if manifest.left_out_records:
+        share = 100 * manifest.left_out_records / manifest.records
+        remarks.append(
+            f"records that could not be read, left out: {manifest.left_out_records:,} of {manifest.records:,} "
+            f"({share:.2g} %), listed in {LEFT_OUT}"
+        )
+    if manifest.unknown_tokens is not None:
+        remarks.append(
+            f"unknown tokens ([UNK]): {manifest.unknown_tokens:,} ({100 * share_of_unknown(manifest):.2g} %)"
+        )
+    if manifest.duplicate_documents:
+        dropped = (
+            "dropped" if manifest.options.get("drop_duplicates") else f"kept; {names['drop_duplicates']} drops them"
+        )
+        remarks.append(f"duplicate documents: {manifest.duplicate_documents:,} ({dropped})")
+    remarks += [f"warning: {warning}" for warning in manifest.warnings]
     if manifest.replaced_characters:
         remarks.append(f"invalid bytes: {manifest.replaced_characters:,} characters replaced by U+FFFD")
     if manifest.empty_documents:

@@ -12,8 +12,10 @@ import numpy as np
 
 from megatinybert.config.flat import OptionNames
 from megatinybert.corpus.blocks import Block
-from megatinybert.corpus.documents import split_documents
+from megatinybert.corpus.documents import LeftOut, split_documents
+from megatinybert.corpus.duplicates import document_hashes
 from megatinybert.corpus.engines import EngineName, open_engine
+from megatinybert.corpus.vocabulary import scripts_of
 from megatinybert.runtime.workers import in_order
 
 TRAIN, VALIDATION = "train", "validation"
@@ -24,7 +26,8 @@ _PIECE_CHARACTERS = 1 << 16  # longer lines are encoded in pieces: less memory, 
 @dataclass(frozen=True)
 class EncodeSettings:
     """All that decides which ids a block becomes, and their split. dtype: of the ids, as numpy names it.
-    head_bytes: by so many bytes of its text a document's split is chosen. engine: changes no id. names: for messages.
+    head_bytes: by so many bytes of its text a document's split is chosen. engine: changes no id. skip_bad_records:
+    leave out what cannot be read. names: for messages.
     """
 
     tokenizer_json: str
@@ -36,30 +39,46 @@ class EncodeSettings:
     validation_fraction: float
     head_bytes: int
     names: OptionNames
+    skip_bad_records: bool = False
 
 
 @dataclass(frozen=True)
 class Documents:
     """tokens: ids, 1-D. sequence_lengths: int32, none is 0. document_lengths: int64, sequences of each
-    document.
+    document. hashes: uint64, of each document's ids without [SEP].
     """
 
     tokens: np.ndarray
     sequence_lengths: np.ndarray
     document_lengths: np.ndarray
+    hashes: np.ndarray
+
+    def select(self, chosen: np.ndarray) -> Documents:
+        """chosen: bool, for each document."""
+        of_sequences = np.repeat(chosen, self.document_lengths)
+        return Documents(
+            self.tokens[np.repeat(of_sequences, self.sequence_lengths)],
+            self.sequence_lengths[of_sequences],
+            self.document_lengths[chosen],
+            self.hashes[chosen],
+        )
 
 
 @dataclass(frozen=True)
 class EncodedBlock:
     """The documents of a block by split. Whole documents end with [SEP]; a part of a long document (then the
     only one here) does not. opens: the split of a long document that begins here and continues. empty_documents:
-    how many gave no token. replaced: how many invalid characters were replaced.
+    how many gave no token. replaced: how many invalid characters were replaced. records: how many JSON objects or
+    rows, or lines of a .txt file, those left out included. scripts: letters by script, in a sample.
     """
 
     documents: dict[str, Documents]
     opens: str | None
     empty_documents: int
     replaced: int
+    records: int
+    left_out: list[LeftOut]
+    scripts: dict[str, int]
 
 
 class Encoder:
@@ -74,7 +93,14 @@ class Encoder:
         fast engine is wrong.
         """
         settings = self._settings
-        documents, replaced = split_documents(block, settings.text_key, settings.replace_invalid, settings.names)
+        left_out: list[LeftOut] = []
+        documents, replaced = split_documents(
+            block,
+            settings.text_key,
+            settings.replace_invalid,
+            settings.names,
+            left_out if settings.skip_bad_records else None,
+        )
         tokens, lengths = self._token_ids([line for lines in documents for line in lines])
 
         line_counts = np.array([len(lines) for lines in documents], dtype=np.int64)
@@ -86,26 +112,23 @@ class Encoder:
         validation = np.array([self._is_validation(lines) for lines in documents], dtype=bool)
         opens = None
         if block.begins and not block.ends:
-            opens = VALIDATION if validation[0] else TRAIN
+            opens = VALIDATION if validation.any() else TRAIN  # of one document, or none where its lines are left out
         validation = validation[filled]
         token_counts, sequence_counts = token_counts[filled], sequence_counts[filled]
+        hashes = document_hashes(tokens, token_counts)
         if block.begins and block.ends:
             tokens = np.insert(tokens, np.cumsum(token_counts), settings.sep)
             lengths[np.cumsum(sequence_counts) - 1] += 1
-            token_counts = token_counts + 1
 
+        everything = Documents(tokens, lengths, sequence_counts, hashes)
         parts: dict[str, Documents] = {}
         for split, chosen in ((TRAIN, ~validation), (VALIDATION, validation)):
-            if chosen.all() and chosen.size:
-                parts[split] = Documents(tokens, lengths, sequence_counts)
-            elif chosen.any():
-                parts[split] = Documents(
-                    tokens[np.repeat(chosen, token_counts)],
-                    lengths[np.repeat(chosen, sequence_counts)],
-                    sequence_counts[chosen],
-                )
-        whole = block.begins and block.ends
-        return EncodedBlock(parts, opens, int((~filled).sum()) if whole else 0, replaced)
+            if chosen.any():
+                parts[split] = everything if chosen.all() else everything.select(chosen)
+        empty = int((~filled).sum()) if block.begins and block.ends else 0
+        of_lines = block.layout in ("line", "blank-line")
+        records = int(line_counts.sum()) if of_lines else len(documents)
+        return EncodedBlock(parts, opens, empty, replaced, records + len(left_out), left_out, scripts_of(documents))
 
     def _is_validation(self, lines: list[str]) -> bool:
         """Chosen by a hash (BLAKE2b) of the head of the text, so that a copy of a document goes with it."""

@@ -51,8 +51,12 @@ class SourceEntry(Record):
 
 
 class Manifest(Record):
-    """A finished corpus. It is written last: where there is one, the corpus is whole. engines: packages, with versions,
-    that tokenized it; they change no byte of the shards.
+    """A finished corpus. It is written last: where there is one, the corpus is whole.
+
+    records: JSON objects and rows, and lines of .txt files, left_out_records included. unknown_tokens: how many are
+    [UNK]; duplicate_documents: of which there was one before, counted or dropped; None where they were not counted.
+    warnings: what a person should look at. engines: packages, with versions, that tokenized it; they change no byte of
+    the shards.
     """
 
     format_version: Literal[1] = 1
@@ -61,12 +65,17 @@ class Manifest(Record):
     tokenizer_fingerprint: str
     vocab_size: int
     special_ids: dict[str, int]
-    options: dict[str, str | int | float]
+    options: dict[str, bool | str | int | float]
     sources: list[SourceEntry]
     shards: list[ShardEntry]
     totals: dict[str, dict[str, int]]
     empty_documents: int
     replaced_characters: int
+    records: int = 0
+    left_out_records: int = 0
+    unknown_tokens: int | None = None
+    duplicate_documents: int | None = None
+    warnings: list[str] = Field(default_factory=list)
     engines: list[str] = Field(default_factory=list)
 
     @model_validator(mode="after")
@@ -84,6 +93,12 @@ def totals(shards: Sequence[ShardEntry]) -> dict[str, dict[str, int]]:
         counts = {name: sum(getattr(entry, name) for entry in entries) for name in ("documents", "sequences", "tokens")}
         sums[split] = {"shards": len(entries), **counts}
     return sums
+
+
+def share_of_unknown(manifest: Manifest) -> float:
+    """The share of [UNK] in the tokens of the text, without [SEP]. They have to be counted."""
+    assert manifest.unknown_tokens is not None
+    return manifest.unknown_tokens / max(sum(entry.tokens - entry.documents for entry in manifest.shards), 1)
 
 
 def read_manifest(folder: Path) -> Manifest:

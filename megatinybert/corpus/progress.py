@@ -13,7 +13,10 @@ from pydantic import Field
 
 from megatinybert.config.flat import OptionNames
 from megatinybert.corpus.blocks import Block
+from megatinybert.corpus.contents import ContentRecorder, ContentRules, Contents
+from megatinybert.corpus.duplicates import HASHES
 from megatinybert.corpus.encode import TRAIN, VALIDATION, EncodedBlock
+from megatinybert.corpus.left_out import LEFT_OUT
 from megatinybert.corpus.manifest import (
     MANIFEST,
     PROGRESS,
@@ -34,7 +37,7 @@ class BuildPlan(Record):
 
     created_by: str
     tokenizer_fingerprint: str
-    options: dict[str, str | int | float]
+    options: dict[str, bool | str | int | float]
     sources: list[tuple[str, int]]
 
 
@@ -56,6 +59,7 @@ class Progress(Record):
     open_split: str | None = None
     empty_documents: int = 0
     replaced_characters: int = 0
+    contents: Contents = Contents()
     engines: list[str] = Field(default_factory=list)
 
 
@@ -91,10 +95,11 @@ def open_output(
             sources=sources,
         )
         _refuse_other_plan(folder, before, plan, names)
-        (folder / PROGRESS).unlink(missing_ok=True)
+        for name in (PROGRESS, HASHES):
+            (folder / name).unlink(missing_ok=True)
         return manifest
     if fresh:
-        progress = Progress(plan=plan)
+        progress = Progress(plan=plan, contents=Contents(counted=True))
         write_atomically(folder / PROGRESS, progress.model_dump_json())
     else:
         progress = read_record(Progress, folder / PROGRESS)
@@ -102,6 +107,7 @@ def open_output(
         progress = progress.model_copy(update={"plan": plan})
         publish(folder, progress.finished)
     growing = {f"train-{progress.train.index:05d}", f"validation-{progress.validation.index:05d}"}
+    growing |= {Path(name).stem.split(".")[0] for name in (HASHES, LEFT_OUT)}
     for path in folder.glob("*.partial"):
         if fresh or path.name.split(".")[0] not in growing:
             path.unlink()
@@ -120,9 +126,10 @@ class Collector:
         sep: int,
         commit_seconds: float,
         engine: str,
-        names: OptionNames,
+        rules: ContentRules,
     ) -> None:
-        self._names = names
+        self._names = rules.names
+        self._contents = ContentRecorder(folder, start.contents, rules)
         self._engines = [*start.engines, *({engine} - set(start.engines))]
         self._folder, self._sources, self._commit_seconds = folder, sources, commit_seconds
         self._plan = start.plan
@@ -147,17 +154,19 @@ class Collector:
     def __exit__(self, *_: object) -> None:
         for writer in self._writers.values():
             writer.close()
+        self._contents.close()
 
     def take(self, block: Block, encoded: EncodedBlock) -> None:
         """Write what is in the next block."""
         if block.begins and block.ends:
             for split, documents in encoded.documents.items():
-                self._writers[split].write(documents)
+                self._writers[split].write(self._contents.keep(split, documents))
         else:
             self._take_part(block, encoded)
         self._empty += encoded.empty_documents
         self._replaced += block.replaced + encoded.replaced
         source = self._sources[block.source]
+        self._contents.note(source.name, encoded)
         entry = SourceEntry(
             name=source.name,
             bytes=source.size,
@@ -173,7 +182,8 @@ class Collector:
             self._commit()
 
     def finish(self) -> Progress:
-        """End the last shards. Raises DataError where there is nothing to train on."""
+        """End the last shards. Raises DataError where there is nothing to train on, or too much cannot be read."""
+        self._contents.finish()
         if not any(entry.split == TRAIN for entry in self._finished) and not self._writers[TRAIN].state().tokens:
             everything = self._writers[VALIDATION].state().documents
             raise DataError(
@@ -183,7 +193,9 @@ class Collector:
             )
         for writer in self._writers.values():
             writer.finish()
-        return self._commit()
+        progress = self._commit()
+        self._contents.publish()
+        return progress
 
     def _take_part(self, block: Block, encoded: EncodedBlock) -> None:
         if block.begins:
@@ -191,9 +203,13 @@ class Collector:
         assert self._open_split is not None
         writer = self._writers[self._open_split]
         for documents in encoded.documents.values():  # one at most
+            self._contents.add_part(documents)
             writer.write_part(documents)
         if block.ends:
-            self._empty += not writer.close_document()
+            if self._contents.keep_long(self._open_split):
+                self._empty += not writer.close_document()
+            else:
+                writer.drop_document()
             self._open_split = None
 
     def _commit(self) -> Progress:
@@ -215,6 +231,7 @@ class Collector:
             open_split=self._open_split,
             empty_documents=self._empty,
             replaced_characters=self._replaced,
+            contents=self._contents.flush(),
             engines=self._engines,
         )
         write_atomically(self._folder / PROGRESS, progress.model_dump_json())
@@ -226,10 +243,12 @@ class Collector:
 def _refuse_other_plan(folder: Path, then: BuildPlan, now: BuildPlan, names: OptionNames) -> None:
     """Raise ValueError listing each difference between two plans.
 
-    One is none: invalid bytes that were an error have not been met so far, so replacing them from here on is
-    the same as from the start.
+    Two are none: invalid bytes that were an error have not been met so far, so replacing them from here on is
+    the same as from the start; and how many records may be left out changes nothing in what is written.
     """
     there, here = _facts(then, names), _facts(now, names)
+    for facts in (there, here):
+        facts.pop(names["skip_bad_records"], None)
     lenient = names["invalid_utf8"]
     if (there[lenient], here[lenient]) == ("error", "replace"):
         there[lenient] = "replace"
@@ -248,7 +267,7 @@ def _refuse_other_plan(folder: Path, then: BuildPlan, now: BuildPlan, names: Opt
 
 
 def _facts(plan: BuildPlan, names: OptionNames) -> dict[str, object]:
-    options = {"encoding": "utf-8"} | plan.options  # which went without saying at first
+    options = {"encoding": "utf-8", "drop_duplicates": False} | plan.options  # which went without saying at first
     return {
         "created by": plan.created_by,
         f"fingerprint of {names['tokenizer']}": plan.tokenizer_fingerprint[:12],

@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-PARQUET = ".parquet"
-_SUFFIXES = (*(kind + packed for kind in (".txt", ".jsonl") for packed in ("", ".gz", ".zst")), PARQUET)
-_KINDS = ".txt, .jsonl (either may be .gz or .zst) or .parquet"
+PARQUET, ARROW = ".parquet", ".arrow"
+_TEXT_KINDS = (".txt", ".jsonl", ".json")
+_PACKINGS = (".gz", ".zst", ".bz2", ".xz")
+KINDS = ".txt, .jsonl, .json (each also .gz, .zst, .bz2 or .xz), .parquet or .arrow"
+# What Hugging Face's datasets writes beside the data of a saved data set.
+_DATASET_NOTES = {"dataset_info.json", "state.json", "dataset_dict.json"}
 
 
 class DataError(ValueError):
@@ -46,12 +49,12 @@ def find_sources(inputs: Sequence[str | Path], leave_out: Path, option: str) -> 
                 found, others = _walk(given, leave_out)
                 left_out += others
                 if not found:
-                    problems.append(f"{option} {given}: no {_KINDS} file in this folder")
+                    problems.append(f"{option} {given}: no {KINDS} file in this folder")
                 sources += found
             elif not given.exists():
                 problems.append(f"{option} {given}: no such file or folder")
             elif not _supported(given) or not given.is_file():
-                problems.append(f"{option} {given}: not a {_KINDS} file")
+                problems.append(f"{option} {given}: not a {KINDS} file")
             else:
                 sources.append(_source(given, given.name))
         except OSError as error:
@@ -98,7 +101,7 @@ def _walk(folder: Path, leave_out: Path) -> tuple[list[Source], list[str]]:
             elif path.is_symlink():
                 left_out.append(f"{label / path.relative_to(folder)} (a link to a folder)")
         for path in (Path(parent, name) for name in names):
-            if _supported(path) and path.is_file():
+            if _supported(path) and path.is_file() and not _beside_dataset(path):
                 paths.append(path)
             else:
                 left_out.append(str(label / path.relative_to(folder)))
@@ -111,5 +114,21 @@ def _source(path: Path, name: str) -> Source:
     return Source(path, name, facts.st_size, facts.st_mtime_ns)
 
 
+def kind_of(path: Path) -> str:
+    """What a file holds, by its name without the suffix of its compression: ".txt", say. "" is not supported."""
+    name = path.name.lower()
+    if name.endswith((PARQUET, ARROW)):  # which compress their columns themselves
+        return PARQUET if name.endswith(PARQUET) else ARROW
+    packing = next(filter(name.endswith, _PACKINGS), "")
+    return next(filter(name.removesuffix(packing).endswith, _TEXT_KINDS), "")
+
+
 def _supported(path: Path) -> bool:
-    return path.name.lower().endswith(_SUFFIXES)
+    return bool(kind_of(path))
+
+
+def _beside_dataset(path: Path) -> bool:
+    """Whether this is no text but what Hugging Face's datasets keeps beside its data: notes, and `cache-*.arrow`,
+    the results of earlier computations, which would be the same text again.
+    """
+    return path.name in _DATASET_NOTES or (path.name.startswith("cache-") and path.suffix == ARROW)

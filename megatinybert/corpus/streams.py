@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import codecs
 import gzip
+import lzma
 import zlib
 from collections.abc import Iterator
 from functools import partial
@@ -14,12 +16,13 @@ from typing import IO
 import zstandard
 
 from megatinybert.config.flat import OptionNames
-from megatinybert.corpus.charset import REPLACE, advice, contradiction, recognise, replacements
+from megatinybert.corpus.charset import MARK, REPLACE, advice, contradiction, recognise, replacements
 from megatinybert.corpus.sources import DataError
 
 _PIECE_BYTES = 1 << 20
-_ZSTD_BYTES = 1 << 16  # of compressed text: what it becomes is held in memory at once
+_ZSTD_BYTES = 1 << 16  # of compressed text: what zstd makes of it is held in memory at once
 _ZSTD_WINDOW = 1 << 31  # `zstd --long=31`, as large corpora are often published
+_PACKED = {".gz": "gzip", ".zst": "zstd", ".bz2": "bzip2", ".xz": "xz"}
 
 
 class TextStream:
@@ -29,8 +32,18 @@ class TextStream:
     encoding: the codec that is used.
     """
 
-    def __init__(self, path: Path, file: IO[bytes], encoding: str, replace_invalid: bool, names: OptionNames) -> None:
-        """Raises DataError where the first bytes show that the file is not in `encoding`."""
+    def __init__(
+        self,
+        path: Path,
+        file: IO[bytes],
+        encoding: str,
+        replace_invalid: bool,
+        names: OptionNames,
+        mark_invalid: bool = False,
+    ) -> None:
+        """mark_invalid: make invalid bytes of any encoding invalid UTF-8, unless they are replaced.
+        Raises DataError where the first bytes show that the file is not in `encoding`.
+        """
         content = _Reader(_content(path, file))
         head = content.read(_PIECE_BYTES)
         self.encoding, mark = recognise(head, encoding)
@@ -38,7 +51,8 @@ class TextStream:
         if problem:
             raise DataError(f"{path}: {problem}")
         pieces = chain([head[mark:]], iter(partial(content.read, _PIECE_BYTES), b""))
-        self._decoder = _Decoder(path, self.encoding, replace_invalid, names)
+        errors = REPLACE if replace_invalid else MARK if mark_invalid else "strict"
+        self._decoder = _Decoder(path, self.encoding, errors, names)
         self._text = _Reader(map(_LineEnds(), pieces) if self.encoding == "utf-8" else self._decoder.utf8(pieces))
 
     @property
@@ -96,9 +110,9 @@ class _LineEnds:
 class _Decoder:
     """Makes UTF-8 with LF of another encoding."""
 
-    def __init__(self, path: Path, encoding: str, replace_invalid: bool, names: OptionNames) -> None:
+    def __init__(self, path: Path, encoding: str, errors: str, names: OptionNames) -> None:
         self._path, self._encoding, self._names = path, encoding, names
-        self._decoder = codecs.getincrementaldecoder(encoding)(REPLACE if replace_invalid else "strict")
+        self._decoder = codecs.getincrementaldecoder(encoding)(errors)
         self._line_ends = _LineEnds()
         self._lines = 0
         self._begun = False
@@ -152,12 +166,37 @@ def _content(path: Path, file: IO[bytes]) -> Iterator[bytes]:
     try:
         if suffix == ".zst":
             yield from _unzstd(file)
+        elif suffix == ".bz2":
+            yield from _unpack(file, bz2.BZ2Decompressor)
+        elif suffix == ".xz":
+            yield from _unpack(file, lzma.LZMADecompressor)
         else:
             stream: IO[bytes] = gzip.GzipFile(fileobj=file) if suffix == ".gz" else file  # type: ignore[assignment]
             while piece := stream.read(_PIECE_BYTES):
                 yield piece
-    except (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError) as error:
-        raise DataError(f"{path}: damaged {'zstd' if suffix == '.zst' else 'gzip'} file ({error})") from error
+    except (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError, zstandard.ZstdError) as error:
+        raise DataError(f"{path}: damaged {_PACKED[suffix]} file ({error})") from error
+
+
+def _unpack(file: IO[bytes], decoder: type[bz2.BZ2Decompressor] | type[lzma.LZMADecompressor]) -> Iterator[bytes]:
+    """Streams one after the other are one text. The library's own files pass over what follows and is no stream."""
+    stream = None
+    while data := file.read(_ZSTD_BYTES):
+        while data:
+            if stream is None and not (data := data.lstrip(b"\0")):  # xz streams may be padded
+                break
+            stream = stream or decoder()
+            try:
+                yield stream.decompress(data, _PIECE_BYTES)
+                while not (stream.eof or stream.needs_input):
+                    yield stream.decompress(b"", _PIECE_BYTES)
+            except OSError as error:  # bz2's word for damage
+                raise EOFError(error) from error
+            data = stream.unused_data
+            if stream.eof:
+                stream = None
+    if stream is not None:
+        raise EOFError("it ends within a stream")
 
 
 def _unzstd(file: IO[bytes]) -> Iterator[bytes]:

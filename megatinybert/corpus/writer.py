@@ -29,7 +29,7 @@ class OpenShard(Record):
 
     index: number of the shard in its split. sequences: of the lengths that are written. held_length: length
     of the last sequence of a long document that is still open, not written yet since [SEP] may join it (0:
-    none).
+    none). open_tokens, open_sequences: how many of those written are of that document.
     """
 
     index: int = 0
@@ -37,6 +37,8 @@ class OpenShard(Record):
     sequences: int = 0
     documents: int = 0
     held_length: int = 0
+    open_tokens: int = 0
+    open_sequences: int = 0
 
 
 class ShardWriter:
@@ -66,6 +68,7 @@ class ShardWriter:
         self._index = state.index
         self._tokens, self._sequences, self._documents = state.tokens, state.sequences, state.documents
         self._held = state.held_length
+        self._open_tokens, self._open_sequences = state.open_tokens, state.open_sequences
         self._files: list[BinaryIO] = []
         if state.tokens:
             self._reopen()
@@ -78,6 +81,8 @@ class ShardWriter:
             sequences=self._sequences,
             documents=self._documents,
             held_length=self._held,
+            open_tokens=self._open_tokens,
+            open_sequences=self._open_sequences,
         )
 
     def write(self, documents: Documents) -> None:
@@ -105,16 +110,27 @@ class ShardWriter:
             lengths = np.concatenate([np.array([self._held], dtype=lengths.dtype), lengths])
         self._append(documents.tokens, lengths[:-1])
         self._held = int(lengths[-1])
+        self._open_tokens += len(documents.tokens)
+        self._open_sequences += len(lengths) - 1
 
     def close_document(self) -> bool:
         """End the open document with [SEP]. False where it gave no tokens: then it is none."""
         if not self._held:
             return False
         self._append(np.array([self._sep], dtype=self._dtype), np.array([self._held + 1]))
-        self._held = 0
+        self._held = self._open_tokens = self._open_sequences = 0
         self._append_ends(np.array([self._sequences]))
         self._end_shard_if_full()
         return True
+
+    def drop_document(self) -> None:
+        """Take the open document away again."""
+        self._tokens -= self._open_tokens
+        self._sequences -= self._open_sequences
+        self._held = self._open_tokens = self._open_sequences = 0
+        for file, (_, size) in zip(self._files, self._parts(), strict=True):
+            file.truncate(size)
+            file.seek(size)
 
     def flush(self) -> None:
         """Make what was written durable."""
@@ -126,6 +142,10 @@ class ShardWriter:
         """End the last shard."""
         if self._tokens:
             self._end_shard()
+            return
+        self.close()
+        for path, _ in self._parts():  # of a document that was dropped
+            path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Let go of the files, also after an error (a full disk, say), whatever is still in their buffers."""

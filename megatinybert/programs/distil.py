@@ -29,7 +29,7 @@ from megatinybert.samples.position_skips import Skipping, Skips
 from megatinybert.samples.short_rows import ShortRows
 from megatinybert.tracking.attention_maps import AttentionPictures, drawing_interval
 from megatinybert.training.checkpoint import Best
-from megatinybert.training.checks import check_corpus, check_token_ids
+from megatinybert.training.checks import check_corpus, check_text, check_token_ids
 from megatinybert.training.export import export_objective, export_student
 from megatinybert.training.first_weights import OBJECTIVE_FILE, trained_positions
 from megatinybert.training.held_out import beside_losses, held_out
@@ -263,7 +263,7 @@ def _open_data(
     seed, special, fingerprint = config.run.seed, reader.special, reader.fingerprint
     data = findings.attempt("shards", open_windows, sources, seed, special, whole.vocab_size, fingerprint, pairs)
     sampled = findings.attempt("shards", check_token_ids, data[0]) if data else None
-    findings.add(*([sampled] if sampled else []))
+    findings.add(*([sampled] if sampled else []), *(check_text(sources.shards or []) if data else []))
     return data
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from transformers import BertConfig, BertModel, PreTrainedConfig, PreTrainedMode
 from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.config.general import GeneralConfig
 from megatinybert.config.schema import TrainingConfig
+from megatinybert.corpus.manifest import read_manifest, share_of_unknown
 from megatinybert.corpus.tokenizer import SpecialIds
 from megatinybert.models.apex import apex_state
 from megatinybert.models.load import size_of
@@ -178,6 +179,22 @@ def check_token_ids(samples: Samples) -> Finding:
     count = min(_SAMPLED_WINDOWS, samples.samples)
     samples.batch(np.linspace(0, samples.samples - 1, count).astype(np.int64))
     return Finding("ok", "token ids", f"those of {count} windows lie within the models' vocabulary")
+
+
+def check_text(folders: Sequence[str]) -> list[Finding]:
+    """What is known to spoil the text that shards were made of. folders: of shards, or prefixes, which say nothing."""
+    manifests = {folder: read_manifest(Path(folder)) for folder in folders if Path(folder).is_dir()}
+    findings = [
+        Finding("warn", "text", f"{folder}: {warning}")
+        for folder, manifest in manifests.items()
+        for warning in manifest.warnings
+    ]
+    shares = [
+        f"{share_of_unknown(manifest):.2%} of {folder}"
+        for folder, manifest in manifests.items()
+        if manifest.unknown_tokens is not None
+    ]
+    return findings or ([Finding("ok", "text", f"tokens that are [UNK]: {', '.join(shares)}")] if shares else [])
 
 
 def check_corpus(config: GeneralConfig, samples: Samples, held_out: HeldOut, max_steps: int) -> list[Finding]:

@@ -27,6 +27,8 @@ VALUES: dict[str, tuple[list[str], Any]] = {
     "document": (["line"], "line"),
     "encoding": (["GB18030"], "GB18030"),
     "invalid-utf8": (["replace"], "replace"),
+    "skip-bad-records": (["0.5"], 0.5),
+    "drop-duplicates": ([], True),
     "tokenizer-engine": (["tokenizers"], "tokenizers"),
     "resume": ([], True),
 }

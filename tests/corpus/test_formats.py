@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import json
+import lzma
 import random
 import subprocess
 import sys
@@ -55,6 +57,10 @@ def packed(text: bytes) -> bytes:
     return zstandard.compress(text[:777]) + zstandard.compress(text[777:])
 
 
+def records_of(texts: list[list[str]]) -> list[dict[str, object]]:
+    return [{"id": number, "text": "\n".join(lines)} for number, lines in enumerate(texts)]
+
+
 def write_every_format(folder: Path, texts: list[list[str]]) -> dict[str, str]:
     """Write `texts` in many ways: {file name: --encoding}."""
     folder.mkdir()
@@ -72,12 +78,27 @@ def write_every_format(folder: Path, texts: list[list[str]]) -> dict[str, str]:
         "gb.txt.zst": ("gb18030", packed(dos.encode("gb18030"))),
         "plain.jsonl": ("utf-8", records.encode()),
         "gb.jsonl.zst": ("gb18030", packed(records.encode("gb18030"))),
+        "plain.txt.bz2": ("utf-8", bz2.compress(text[:777].encode()) + bz2.compress(text[777:].encode())),
+        "plain.txt.xz": ("utf-8", lzma.compress(text[:777].encode()) + bytes(8) + lzma.compress(text[777:].encode())),
+        "lines.json.gz": ("utf-8", gzip.compress(records.encode())),
+        "array.json": ("utf-8", json.dumps([{"text": "\n".join(lines), "n": [{}]} for lines in texts]).encode()),
+        "array.json.xz": (
+            "gb18030",
+            lzma.compress(json.dumps(records_of(texts), indent=2, ensure_ascii=False).encode("gb18030")),
+        ),
+        "objects.json": ("utf-8", "\n".join(json.dumps(each, indent=1) for each in records_of(texts)).encode()),
     }
     for name, (_, data) in files.items():
         (folder / name).write_bytes(data)
     rows = ["\n\n".join(lines) + "\n" for lines in texts]
-    pq.write_table(pa.table({"text": rows}), folder / "rows.parquet", row_group_size=20)
-    return {**{name: encoding for name, (encoding, _) in files.items()}, "rows.parquet": "utf-8"}
+    table = pa.table({"text": rows})
+    pq.write_table(table, folder / "rows.parquet", row_group_size=20)
+    with pa.ipc.new_stream(folder / "stream.arrow", table.schema) as stream:
+        stream.write_table(table, max_chunksize=20)
+    with pa.ipc.new_file(folder / "file.arrow", table.schema) as file:
+        file.write_table(table)
+    of_rows = dict.fromkeys(("rows.parquet", "stream.arrow", "file.arrow"), "utf-8")
+    return {**{name: encoding for name, (encoding, _) in files.items()}, **of_rows}
 
 
 @pytest.mark.parametrize("block_bytes", [301, 1 << 20])
@@ -98,7 +119,7 @@ def test_every_format_gives_the_same_shards(build: Build, tmp_path: Path, tokeni
     assert len({checksums[name] for name in encodings if ".txt" in name}) == 1  # of the text, not of the file
 
 
-@pytest.mark.parametrize("name", ["rows.parquet", "gb.txt.zst"])
+@pytest.mark.parametrize("name", ["rows.parquet", "gb.txt.zst", "array.json.xz", "stream.arrow"])
 def test_a_killed_build_goes_on_to_the_same_shards(name: str, build: Build, tmp_path: Path, tokenizer: Path) -> None:
     encoding = write_every_format(tmp_path / "in", chinese_documents(600))[name]
     build(tmp_path / "in" / "plain.txt", output="whole", **SMALL)

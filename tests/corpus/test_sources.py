@@ -21,6 +21,22 @@ def test_folders_are_read_by_name_and_nothing_is_silent(tmp_path: Path) -> None:
     assert left_out == ["in/b.zst", "in/notes.md"]
 
 
+def test_of_a_saved_data_set_only_its_rows_are_read(tmp_path: Path) -> None:
+    names = ("dataset_dict.json", "train/data-00000-of-00001.arrow", "train/state.json", "train/dataset_info.json")
+    for name in (*names, "train/cache-0f3a.arrow", "more/b.json.gz", "more/c.XZ", "more/d.jsonl.bz2"):
+        (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "set" / name).write_bytes(b"")
+    sources, left_out = find_sources([tmp_path / "set"], tmp_path / "out", "--input")
+    assert [source.name for source in sources] == [
+        "set/more/b.json.gz",
+        "set/more/d.jsonl.bz2",
+        "set/train/data-00000-of-00001.arrow",
+    ]
+    assert [Path(name).name for name in left_out] == [
+        *("dataset_dict.json", "c.XZ", "cache-0f3a.arrow", "dataset_info.json", "state.json")
+    ]
+
+
 def test_every_bad_input_is_listed(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "a.pdf").write_bytes(b"")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
 import os
 import random
 from collections.abc import Callable
@@ -107,6 +109,10 @@ def frames(text: bytes) -> bytes:
         (".zst", zstandard.compress),
         (".zst", frames),
         (".ZST", zstandard.compress),
+        (".bz2", bz2.compress),
+        (".bz2", lambda text: bz2.compress(text[:100]) + bz2.compress(b"") + bz2.compress(text[100:])),
+        (".xz", lzma.compress),
+        (".xz", lambda text: lzma.compress(text[:100]) + bytes(4) + lzma.compress(text[100:]) + bytes(8)),
     ],
 )
 def test_compressed_text(tmp_path: Path, suffix: str, pack: Callable[[bytes], bytes], piece_bytes: int) -> None:
@@ -137,6 +143,12 @@ NOISE = os.urandom(5000).hex().encode()
         ("a.txt.zst", zstandard.compress(NOISE) + b"more", "damaged zstd file"),
         ("a.txt.zst", frames(NOISE)[:-1] + b"?", "damaged zstd file"),  # the checksum
         ("a.txt.zst", b"not zstd", "damaged zstd file"),
+        ("a.txt.bz2", bz2.compress(NOISE)[:3000], r"damaged bzip2 file \(it ends within a stream\)"),
+        ("a.txt.bz2", bz2.compress(NOISE) + b"more", "damaged bzip2 file"),
+        ("a.txt.bz2", b"not bzip2", "damaged bzip2 file"),
+        ("a.txt.xz", lzma.compress(NOISE)[:-1], r"damaged xz file \(it ends within a stream\)"),
+        ("a.txt.xz", lzma.compress(NOISE) + b"more", "damaged xz file"),
+        ("a.txt.xz", lzma.compress(NOISE)[:2000] + b"?" + lzma.compress(NOISE)[2001:], "damaged xz file"),
     ],
 )
 def test_damage_is_noticed(tmp_path: Path, name: str, data: bytes, message: str) -> None:

@@ -354,3 +354,18 @@ def test_bytes_of_a_checkpoint(world: World, toy_inputs: Path, tmp_path: Path, d
     written = sum(path.stat().st_size for path in tmp_path.rglob("checkpoints/**/*.pt"))
     expected = checkpoint_bytes(parameters, stage.settings, optimizer)
     assert expected <= written < 1.05 * expected + 60_000
+
+
+def test_what_spoils_a_text_is_a_warning(toy_inputs: Path, shards: Path, tmp_path: Path) -> None:
+    (finding,) = checks.check_text([str(shards), str(tmp_path / "a-megatron-prefix")])
+    assert finding == Finding("ok", "text", f"tokens that are [UNK]: 0.00% of {shards}")
+    (tmp_path / "text.txt").write_text("".join(f"{WORDS[0]} {WORDS[1]} ζ\n" for _ in range(2000)))
+    options = BuildOptions(
+        input=[str(tmp_path / "text.txt")],
+        tokenizer=str(toy_inputs / "teacher"),
+        output=tmp_path / "spoilt",
+        workers=1,
+    )
+    build_corpus(options)
+    findings = look(toy_inputs, tmp_path, **{"data.shards": tmp_path / "spoilt"})
+    expect(findings, "warn", "text", "33.3 % of the tokens are [UNK]", tmp_path / "spoilt")

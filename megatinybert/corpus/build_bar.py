@@ -1,0 +1,53 @@
+"""The progress bar of a build."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from megatinybert.corpus.blocks import Block
+from megatinybert.corpus.sources import Source
+from megatinybert.runtime.progress_bar import progress_bar
+
+
+class BuildBar:
+    """The progress bar, in bytes of the files, with the speed in bytes of text and in tokens."""
+
+    def __init__(self, sources: list[Source], shown: bool) -> None:
+        self._shown = shown
+        self._before = [0]
+        for source in sources:
+            self._before.append(self._before[-1] + source.size)
+        self._bar = progress_bar(
+            self._before[-1],
+            "B",
+            unit_scale=True,
+            disable=not shown,
+            bar_format="{percentage:3.0f}% |{bar:20}| {n_fmt} of {total_fmt}, {remaining} left{postfix}",
+        )
+        self._began = time.monotonic()
+        self.text_bytes = self.tokens = 0
+
+    def __enter__(self) -> BuildBar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def say(self, line: str) -> None:
+        """Show a line above the bar."""
+        if self._shown:
+            self._bar.write(line, file=sys.stderr)
+
+    def move(self, block: Block) -> None:
+        """Show how far a block reaches into the files."""
+        self._bar.update(self._before[block.source] + block.file_bytes - self._bar.n)
+
+    def show(self, block: Block, tokens: int) -> None:
+        """Count a block that this run has encoded."""
+        self.text_bytes += len(block.data)
+        self.tokens += tokens
+        seconds = max(time.monotonic() - self._began, 1e-9)
+        speed = f"{self.text_bytes / seconds / 1e6:.1f} MB/s, {self.tokens / seconds:,.0f} tokens/s"
+        self._bar.set_postfix_str(speed, refresh=False)
+        self.move(block)

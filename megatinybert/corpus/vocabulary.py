@@ -1,0 +1,119 @@
+"""Whether a tokenizer suits a text: what spoils a corpus without an error."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence, Set
+from functools import lru_cache
+from typing import Any
+
+from tokenizers import Tokenizer
+
+MOST_UNKNOWN = 0.01
+_CAPITALS = 0.01  # of a lower-casing tokenizer's vocabulary: published ones have none
+_KNOWN_SHARE, _KNOWN_TOKENS = 0.01, 500  # of a script; either is enough: in a multilingual vocabulary shares are small
+_MOST = 0.5
+_SAMPLED_LINES, _SAMPLED_CHARACTERS = 32, 100
+# In these one letter is a word, or most of one; elsewhere vocabularies have the letters of scripts they do not know.
+_OF_SINGLE_LETTERS = {"CJK", "HIRAGANA", "KATAKANA", "HANGUL"}
+
+
+def unknown_id(tokenizer: Tokenizer) -> int | None:
+    """The id of [UNK]; None where every text can be spelled (byte-level BPE)."""
+    model = json.loads(tokenizer.to_str())["model"]
+    if model.get("unk_id") is not None:  # Unigram
+        return int(model["unk_id"])
+    token = model.get("unk_token")
+    return None if token is None else tokenizer.token_to_id(token)
+
+
+def scripts_of(documents: Sequence[Sequence[str]]) -> dict[str, int]:
+    """How many letters of each script there are in some lines of these documents."""
+    lines = [line for document in documents for line in document]
+    step = max(1, len(lines) // _SAMPLED_LINES)
+    characters = Counter("".join(line[:_SAMPLED_CHARACTERS] for line in lines[::step]))
+    scripts: Counter[str] = Counter()
+    for character, count in characters.items():
+        if script := _script(character):
+            scripts[script] += count
+    return dict(scripts)
+
+
+def warnings(tokenizer: Tokenizer, name: str, scripts: Mapping[str, int], unknown: int, tokens: int) -> list[str]:
+    """What a person should look at. name: of the tokenizer. unknown, tokens: how many ids are [UNK], and in all."""
+    parts = json.loads(tokenizer.to_str())
+    found = [_capitals(parts, tokenizer, name), _other_script(parts, tokenizer, name, scripts)]
+    if tokens and unknown > MOST_UNKNOWN * tokens:
+        found.append(
+            f"{100 * unknown / tokens:.1f} % of the tokens are [UNK], of which nothing can be learnt: {name} does not "
+            "know this text; take a tokenizer of its language, and look whether its encoding is right"
+        )
+    return [warning for warning in found if warning]
+
+
+def _capitals(parts: Mapping[str, Any], tokenizer: Tokenizer, name: str) -> str | None:
+    if not any(
+        step["type"] == "Lowercase" or step.get("lowercase") is True for step in _steps(parts.get("normalizer"))
+    ):
+        return None
+    added = {token["content"] for token in parts["added_tokens"]}
+    words = [word for word in tokenizer.get_vocab(with_added_tokens=False) if _is_word(word, added)]
+    capitals = sorted(word for word in words if word != word.lower())
+    if len(capitals) <= _CAPITALS * len(words):
+        return None
+    return (
+        f"{len(capitals):,} of the {len(words):,} tokens of {name} have capitals (such as {capitals[0]}) and can never "
+        'occur, since it lower-cases the text: beside a vocab.txt of a cased model put {"do_lower_case": false} into '
+        "tokenizer_config.json"
+    )
+
+
+def _other_script(parts: Mapping[str, Any], tokenizer: Tokenizer, name: str, scripts: Mapping[str, int]) -> str | None:
+    letters = sum(scripts.values())
+    if not letters:
+        return None
+    script = max(sorted(scripts), key=lambda each: scripts[each])
+    if scripts[script] <= _MOST * letters:
+        return None
+    known = words = 0
+    for word in _words(parts, tokenizer):
+        own = {_script(character) for character in word} - {""}
+        words += bool(own)
+        known += script in own and (script in _OF_SINGLE_LETTERS or len(word) > 1)
+    if known >= min(_KNOWN_SHARE * words, _KNOWN_TOKENS):
+        return None
+    return (
+        f"{100 * scripts[script] / letters:.0f} % of the text's letters are {script.capitalize()}, but only {known:,} "
+        f"of {words:,} words and parts of words in {name}: take a tokenizer of the text's language, and look whether "
+        "its encoding is right"
+    )
+
+
+def _words(parts: Mapping[str, Any], tokenizer: Tokenizer) -> Iterator[str]:
+    """The vocabulary as text, without special tokens and the marks of where a word begins or goes on."""
+    added = {token["content"] for token in parts["added_tokens"]}
+    by_bytes = any(step["type"] == "ByteLevel" for step in _steps(parts.get("pre_tokenizer")))
+    for word, number in tokenizer.get_vocab(with_added_tokens=False).items():
+        if _is_word(word, added):
+            yield tokenizer.decode([number]).strip() if by_bytes else word.removeprefix("##").lstrip("\u2581")
+
+
+def _is_word(word: str, added: Set[str]) -> bool:
+    """And not "[SEP]", or "[unused7]"."""
+    return word not in added and not (len(word) > 2 and word.startswith("[") and word.endswith("]"))
+
+
+def _steps(step: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:
+    """The steps of a normaliser or pre-tokeniser, which may be a sequence of them."""
+    if step is not None:
+        yield step
+        for inner in step.get("normalizers", step.get("pretokenizers", ())):
+            yield from _steps(inner)
+
+
+@lru_cache(maxsize=1 << 16)
+def _script(character: str) -> str:
+    """Of a letter, by the first word of its name: "LATIN", say. "" is no letter."""
+    return unicodedata.name(character, "").split(" ")[0] if character.isalpha() else ""

@@ -1,0 +1,141 @@
+"""What spoils a text without an error is told."""
+
+from __future__ import annotations
+
+import json
+import random
+import string
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from megatinybert.config.flat import OptionNames
+from megatinybert.config.shards import BuildOptions
+from megatinybert.corpus.build import BuildReport, build_corpus
+from megatinybert.corpus.describe import build_summary, manifest_facts
+from megatinybert.corpus.manifest import Manifest, read_manifest
+from megatinybert.corpus.tokenizer import load_tokenizer
+from megatinybert.corpus.vocabulary import scripts_of, unknown_id, warnings
+from tests.helpers.texts import CHINESE, SPECIALS, VOCABULARY, as_text, documents
+
+Build = Callable[..., BuildReport]
+CYRILLIC = "абвгдежзиклмнопрстуфхцчшщыэюя"
+
+
+def folder_of(folder: Path, vocabulary: list[str], **config: object) -> Path:
+    folder.mkdir()
+    (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
+    if config:
+        (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_unknown_tokens_are_counted_without_sep(build: Build, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("\n".join(["babird bastone"] * 147 + ["babird ζ", "η θ", "bastone babird"]))
+    report = build(tmp_path / "a.txt", drop_duplicates=False)
+    assert report.manifest.unknown_tokens == 3
+    summary = build_summary(report, OptionNames())
+    assert "unknown tokens ([UNK]): 3 (1 %)" in summary and "warning" not in summary  # of 300: not above
+    (tmp_path / "a.txt").write_text("\n".join(["babird bastone"] * 146 + ["babird ζ", "η θ", "bastone δ"]))
+    report = build(tmp_path / "a.txt", output="more")
+    for told in (build_summary(report, OptionNames()), manifest_facts(report.manifest)):
+        assert "unknown tokens ([UNK]): 4 (1.3 %)" in told
+        assert "warning: 1.3 % of the tokens are [UNK], of which nothing can be learnt: " in told
+
+
+def test_unknown_tokens_of_documents_of_many_blocks(build: Build, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(as_text([["bird ζ stone"] * 100, ["bird"]]))
+    for block_bytes in (100, 1 << 20):
+        manifest = build(tmp_path / "a.txt", output=str(block_bytes), block_bytes=block_bytes).manifest
+        assert manifest.unknown_tokens == 100
+
+
+def test_an_old_manifest_and_an_old_build_say_nothing_of_them(build: Build, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("\n".join(["bird stone ζ"] * 50))
+    build(tmp_path / "a.txt")
+    path = tmp_path / "shards" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    for field in ("records", "left_out_records", "unknown_tokens", "duplicate_documents", "warnings"):
+        del manifest[field]
+    path.write_text(json.dumps(manifest))
+    assert "UNK" not in manifest_facts(read_manifest(tmp_path / "shards"))
+    assert build(tmp_path / "a.txt", resume=True).was_whole
+    (tmp_path / "b.txt").write_bytes(b"\xff")
+    with pytest.raises(ValueError, match="not valid UTF-8"):
+        build(tmp_path / "a.txt", tmp_path / "b.txt", output="old", commit_seconds=0.0)
+    progress = json.loads((tmp_path / "old" / "progress.json").read_text())
+    assert progress["blocks"] == 2 and progress.pop("contents")["unknown_tokens"] == 50
+    (tmp_path / "old" / "documents.hashes.partial").unlink()
+    (tmp_path / "old" / "progress.json").write_text(json.dumps(progress))
+    resumed = build(tmp_path / "a.txt", tmp_path / "b.txt", output="old", resume=True, invalid_utf8="replace").manifest
+    assert resumed.unknown_tokens is None and resumed.duplicate_documents is None and resumed.warnings == []
+
+
+def test_capitals_under_a_tokenizer_that_lower_cases(tmp_path: Path) -> None:
+    vocabulary = [*VOCABULARY, "Bird", "Stone", "River", "##Ring", "É"]
+    (tmp_path / "a.txt").write_text(as_text(documents(20)))
+
+    def told(folder: Path) -> list[str]:
+        options = BuildOptions(
+            input=[str(tmp_path / "a.txt")], tokenizer=str(folder), output=tmp_path / f"{folder.name}-out", workers=1
+        )
+        return build_corpus(options).manifest.warnings
+
+    (warning,) = told(folder_of(tmp_path / "alone", vocabulary))
+    assert warning.startswith(
+        f"5 of the {len(vocabulary) - 5} tokens of {tmp_path / 'alone'} have capitals (such as ##"
+    )
+    assert '{"do_lower_case": false}' in warning
+    assert told(folder_of(tmp_path / "cased", vocabulary, do_lower_case=False)) == []
+    assert told(folder_of(tmp_path / "few", [*VOCABULARY, "Bird"])) == []
+
+
+def words(letters: str, count: int) -> list[str]:
+    draw = random.Random(0)
+    return sorted({"".join(draw.choices(letters, k=4)) for _ in range(count)})
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "text", "share"),
+    [
+        ([*words(string.ascii_lowercase, 2000), *CYRILLIC], "эта река", "100 % of the text's letters are Cyrillic"),
+        ([*words(string.ascii_lowercase, 2000), *CYRILLIC], "эта большая river", "67 % of the text's letters are"),
+        ([*words(string.ascii_lowercase, 2000), *CHINESE[:3]], CHINESE, "100 % of the text's letters are Cjk"),
+        (list(map(chr, range(0x4E00, 0x5A00))), "the river", "100 % of the text's letters are Latin"),
+        ([*words(string.ascii_lowercase, 2000), *CYRILLIC], "эта long rivers", None),
+        ([*words(string.ascii_lowercase, 2000), *words(CYRILLIC, 40)], "эта река", None),
+        (list(map(chr, range(0x4E00, 0x5A00))), CHINESE, None),
+        (words(string.ascii_lowercase, 2000), "12 34 !?", None),
+    ],
+)
+def test_a_text_of_another_script(tmp_path: Path, vocabulary: list[str], text: str, share: str | None) -> None:
+    tokenizer = load_tokenizer(folder_of(tmp_path / "t", [*SPECIALS, *vocabulary]))
+    found = warnings(tokenizer, "bert", scripts_of([[text]]), 0, 100)
+    assert (not found) if share is None else (share in found[0] and len(found) == 1)
+
+
+def test_bytes_are_read_as_letters() -> None:
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    for word, known in (("река", True), ("river", False)):
+        ((pre, _),) = pre_tokenizers.ByteLevel(add_prefix_space=False).pre_tokenize_str(word)
+        vocabulary = {token: number for number, token in enumerate([*alphabet, pre])}
+        tokenizer = Tokenizer(models.BPE(vocabulary, []))
+        from tokenizers import decoders
+
+        tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(), decoders.ByteLevel()
+        assert unknown_id(tokenizer) is None
+        assert (warnings(tokenizer, "roberta", {"CYRILLIC": 9}, 0, 9) == []) == known
+
+
+def test_a_sample_reaches_all_over_the_text() -> None:
+    text = [["river " * 50] * 500, ["天"] * 500]
+    assert scripts_of(text).keys() == {"LATIN", "CJK"} and scripts_of([]) == scripts_of([["1 ."]]) == {}
+
+
+def test_a_manifest_keeps_its_warnings(build: Build, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("эта река\n" * 30)
+    manifest: Manifest = build(tmp_path / "a.txt").manifest
+    assert [warning.split(" ")[0] for warning in manifest.warnings] == ["100", "100.0"]
+    assert read_manifest(tmp_path / "shards") == manifest
