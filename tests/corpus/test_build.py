@@ -253,7 +253,8 @@ def peak_memory(options: dict[str, object]) -> int:
 def test_memory_is_flat_as_input_grows(tmp_path: Path, tokenizer: Path) -> None:
     part = as_text(documents(2000, words=12))
     peaks = []
-    for name, megabytes in (("small", 1), ("large", 10)):
+    # Even the small one takes long enough for both workers to be seen at their peak.
+    for name, megabytes in (("small", 8), ("large", 32)):
         (tmp_path / f"{name}.txt").write_text(part * int(megabytes * 1e6 / len(part)))
         peaks.append(
             peak_memory(
