@@ -13,11 +13,11 @@ import csv
 import itertools
 import json
 import multiprocessing
-import resource
 import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also where the p
 import torch
 
 from benchmarks.measure import environment
+from benchmarks.memory import peak_growth
 
 _LOSSES = ("attention", "hidden", "embedding", "probe")
 
@@ -107,15 +108,17 @@ def measure(case: Case) -> dict[str, Any]:
         if case.tokens:
             source = open_stage(config_of(case, case.calibration), world, findings) if case.calibration else stage
             assert source
-            before = resident()
             calibration = Calibration(source.data, case.tokens, case.length, ROWS, world, CUT)
-            solution = solve_first_weights(stage.trainee, stage.teacher, calibration, case.seed, world)
+            solutions = []
+            solve = partial(solve_first_weights, stage.trainee, stage.teacher, calibration, case.seed, world)
+            memory_bytes = peak_growth(lambda: solutions.append(solve()), world.device)
+            (solution,) = solutions
             found = {
                 "solved_on": solution.tokens,
                 "seconds": solution.seconds,
                 "errors": solution.errors,
                 "kept": solution.kept,
-                "memory_bytes": resident() - before,
+                "memory_bytes": memory_bytes,
             }
         engine = build_engine(stage.trainee, stage.config.optimizer, stage.settings)
         found |= stage.measure(Trainees({STUDENT: engine}), world)
@@ -144,11 +147,6 @@ def config_of(case: Case, shards: str) -> Any:
     return load_config([f"--{name}={value}" for name, value in options.items()])
 
 
-def resident() -> int:
-    """The most memory this process has had so far, bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
 def random_teacher(like: str, folder: Path) -> str:
     """A teacher of the same shape and tokenizer, with the weights of a beginner."""
     from transformers import AutoTokenizer, BertConfig, BertModel
@@ -159,30 +157,24 @@ def random_teacher(like: str, folder: Path) -> str:
     return str(folder)
 
 
-@torch.no_grad()
 def sts_b(student: Any, tokenizer: str, file: Path) -> float:
     """Spearman correlation of STS-B's scores with the cosine of mean last hidden states."""
     from scipy.stats import spearmanr
-    from transformers import AutoTokenizer
 
-    from megatinybert.models.capture import run_captured
-    from megatinybert.training.held_out import mean_pool
+    from megatinybert.corpus.tokenizer import load_tokenizer
+    from megatinybert.programs.embed import read_texts, unit_vectors
+    from megatinybert.runtime.progress_bar import progress_bar
 
-    read = AutoTokenizer.from_pretrained(tokenizer)
+    reader = load_tokenizer(tokenizer)
     with file.open(encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
     student.eval()
-
-    def vectors(column: str) -> torch.Tensor:
-        found = []
-        for start in range(0, len(rows), 64):
-            texts = [row[column] for row in rows[start : start + 64]]
-            inputs = dict(read(texts, padding=True, truncation=True, max_length=128, return_tensors="pt"))
-            states = run_captured(student, inputs).hidden_states[-1]
-            found.append(mean_pool(states, inputs["attention_mask"].bool()))
-        return torch.nn.functional.normalize(torch.cat(found), dim=-1)
-
-    similarity = (vectors("sentence1") * vectors("sentence2")).sum(dim=1)
+    with progress_bar(None, "text", disable=True) as bar:
+        first, second = (
+            unit_vectors(student, read_texts([row[column] for row in rows], reader), student.device, bar)
+            for column in ("sentence1", "sentence2")
+        )
+    similarity = (first * second).sum(dim=1)
     return float(spearmanr(similarity.numpy(), [float(row["score"]) for row in rows]).statistic)
 
 

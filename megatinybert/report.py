@@ -15,13 +15,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = parser.parse_args(arguments).run_dir
 
     from megatinybert.programs.report import report_run
+    from megatinybert.programs.start import print_result
 
-    try:
-        print(report_run(folder))
-    except (OSError, ValueError) as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        return 1
-    return 0
+    return print_result(lambda: report_run(folder))
 
 
 if __name__ == "__main__":

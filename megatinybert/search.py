@@ -25,13 +25,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
 
     from megatinybert.programs.search import search_run
+    from megatinybert.programs.start import print_result
 
-    try:
-        print(search_run(options.run_dir, options.text, options.question, options.questions, options.passages))
-    except (OSError, ValueError) as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        return 1
-    return 0
+    asked = options.run_dir, options.text, options.question, options.questions, options.passages
+    return print_result(lambda: search_run(*asked))
 
 
 if __name__ == "__main__":

@@ -97,7 +97,7 @@ def find_ds_config(name: str) -> Path:
         if candidate.is_file():
             return candidate
     names = sorted(path.stem for path in shipped.glob("*.json"))
-    meant = nearest(Path(name).stem, names)
+    meant = nearest(Path(name).stem, ["auto", *names])
     hint = f"did you mean {meant}?" if meant else f"shipped ones: {', '.join(names) or 'none found'}"
     raise ConfigError(f"--deepspeed {name}: no such file here, in {REPOSITORY} or in {shipped}; {hint}")
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -87,7 +88,8 @@ def build_corpus(
         with BuildBar(sources, show_progress) as bar:
             if engine.reason:
                 bar.say(f"tokenizer engine: {engine.version}, since {engine.reason}")
-            done = _write_checked(options, sources, tokenizer, engine, start, workers, block_bytes, commit_seconds, bar)
+            write = partial(_write, options, sources, tokenizer, start, workers, block_bytes, commit_seconds, bar)
+            done = _write_checked(write, engine, options, start, bar)
         manifest = _finish(options, start.plan, done, tokenizer)
         return BuildReport(manifest, left_out, False, workers, bar.text_bytes, bar.tokens, time.monotonic() - began)
 
@@ -109,19 +111,15 @@ def shaping(options: BuildOptions, block_bytes: int = BLOCK_BYTES) -> dict[str, 
 
 
 def _write_checked(
-    options: BuildOptions,
-    sources: list[Source],
-    tokenizer: Tokenizer,
+    write: Callable[[EngineChoice], Progress],
     engine: EngineChoice,
+    options: BuildOptions,
     start: Progress,
-    workers: int,
-    block_bytes: int,
-    commit_seconds: float,
     bar: BuildBar,
 ) -> Progress:
     """Write, by tokenizers if the fast engine is found wrong before anything is written and was not asked for."""
     try:
-        return _write(options, sources, tokenizer, engine, start, workers, block_bytes, commit_seconds, bar)
+        return write(engine)
     except EngineDifference as error:
         option = options.names["tokenizer_engine"]
         if start.blocks or bar.text_bytes:
@@ -133,19 +131,19 @@ def _write_checked(
             raise EngineDifference(f"{error}\nUse {option} tokenizers") from error
         slow = slow_choice(str(error))
         bar.say(f"tokenizer engine: {slow.version}, since {error}")
-    return _write(options, sources, tokenizer, slow, start, workers, block_bytes, commit_seconds, bar)
+    return write(slow)
 
 
 def _write(
     options: BuildOptions,
     sources: list[Source],
     tokenizer: Tokenizer,
-    engine: EngineChoice,
     start: Progress,
     workers: int,
     block_bytes: int,
     commit_seconds: float,
     bar: BuildBar,
+    engine: EngineChoice,
 ) -> Progress:
     """Read, encode and write from `start` on: the progress at the end."""
     special = special_ids(tokenizer)

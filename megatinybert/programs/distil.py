@@ -159,9 +159,9 @@ def _describe(
     teacher, trainee = models.teacher, models.trainee
     assert trainee is not None
     rows: HeldOutData = held_out_windows
-    run, calibration = config.run, data
+    solve = _solver(config, trainee, teacher, data) if config.student.init == "solved" and teacher else None
     if config.data.short_rows:
-        data = ShortRows(data, run.seed, config.data.short_rows, run.global_batch)
+        data = ShortRows(data, config.run.seed, config.data.short_rows, config.run.global_batch)
     if teacher is None:
         masking = Masking(reader.tokenizer, config.run.seed, config.mlm.probability)
         data, rows = Masked(data, masking), MaskedHeldOut(held_out_windows, masking)
@@ -194,7 +194,7 @@ def _describe(
         pictures=pictures,
         about=_about(config, models, windows, held_out_windows, max_steps),
         recipe=config,
-        solve=_solver(config, trainee, teacher, calibration) if config.student.init == "solved" and teacher else None,
+        solve=solve,
     )
 
 

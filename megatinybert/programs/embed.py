@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn.functional import normalize
 from tqdm import tqdm
@@ -46,7 +47,7 @@ def embed(models: Sequence[str], tokenizer: str, texts: Sequence[str]) -> Embedd
     encoders = [load_encoder(name, name) for name in models]
     length = min(LENGTH, *(encoder.config.max_position_embeddings for encoder in encoders))
     reader = load_tokenizer(tokenizer)
-    rows = encode_rows((Row(text, None, None) for text in texts), reader, special_ids(reader), length, regression=False)
+    rows = read_texts(texts, reader, length)
     vectors, seconds = [], []
     with progress_bar(len(encoders) * len(rows), "text", desc="embedding", leave=False) as bar:
         for encoder in encoders:
@@ -54,6 +55,12 @@ def embed(models: Sequence[str], tokenizer: str, texts: Sequence[str]) -> Embedd
             vectors.append(unit_vectors(encoder.to(device, dtype).eval(), rows, device, bar))  # type: ignore[arg-type]
             seconds.append(time.perf_counter() - began)
     return Embedded(vectors, seconds, str(dtype).removeprefix("torch."))
+
+
+def read_texts(texts: Sequence[str], tokenizer: Tokenizer, length: int = LENGTH) -> EncodedRows:
+    """length: tokens of a text that are read, at most."""
+    rows = (Row(text, None, None) for text in texts)
+    return encode_rows(rows, tokenizer, special_ids(tokenizer), length, regression=False)
 
 
 @torch.inference_mode()

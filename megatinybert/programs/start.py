@@ -70,6 +70,16 @@ def run_program(read: Callable[[list[str]], Any], work: str) -> None:
         dist.stop()
 
 
+def print_result(result: Callable[[], str]) -> int:
+    """Print what `result` returns: exit code 0; or, where it raises OSError or ValueError, what that says: 1."""
+    try:
+        print(result())
+    except (OSError, ValueError) as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        return 1
+    return 0
+
+
 def _tell_once_per_machine(text: str) -> None:
     """Before the ranks have met: each machine has files of its own, so each tells what it finds, by one rank."""
     if os.environ.get("LOCAL_RANK", "0") == "0":

@@ -87,11 +87,9 @@ def solve_student(
     pooled = points[0]
     for other in points[1:]:
         pooled = pooled + other
+    tokens, projections, projection = moments.rows // len(points), [point.ridge() for point in points], pooled.ridge()
     seconds = time.perf_counter() - began
-    projections = [point.ridge() for point in points]
-    return Solution(
-        int(moments.rows / len(points)), seconds, coordinates.kept, solver.errors, projections, pooled.ridge()
-    )
+    return Solution(tokens, seconds, coordinates.kept, solver.errors, projections, projection)
 
 
 class _Solver:

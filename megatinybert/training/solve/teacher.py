@@ -91,22 +91,21 @@ def survey(
     squares = [
         torch.zeros(layer.intermediate.dense.out_features, dtype=torch.float64, device=world.device) for layer in layers
     ]
-    rows = torch.zeros((), dtype=torch.float64, device=world.device)
     for batch in batches():
         mask = batch.mask_BS
         for point in range(len(layers) + 1):
             states = real_rows(teacher.point(batch, point), mask)
             pooled.add(states, states[:, :0], held_out=False)
-        rows += len(states)
         for number, own in enumerate(squares):
             own += real_rows(teacher.layer(batch, number).activated, mask).square().sum(dim=0)
-    count = world.sum(rows).clamp(min=1.0)
+    pooled = pooled.shared(world)
+    tokens = max(pooled.rows // (len(layers) + 1), 1)
     facts = []
     for layer, own in zip(layers, squares, strict=True):
         matrices = layer.attention.output.dense.weight.T.double(), layer.output.dense.weight.T.double()
         norms = _norm(layer.attention.output.LayerNorm), _norm(layer.output.LayerNorm)
-        facts.append(LayerFacts(world.sum(own) / count, layer.attention.self.num_attention_heads, *matrices, *norms))
-    return pooled.shared(world), facts
+        facts.append(LayerFacts(world.sum(own) / tokens, layer.attention.self.num_attention_heads, *matrices, *norms))
+    return pooled, facts
 
 
 class PreNorm:
