@@ -11,6 +11,7 @@ from megatinybert.corpus.columns import Rows, check_column, cut, no_rows
 from megatinybert.corpus.sources import DataError
 
 _FILE_MAGIC = b"ARROW1"  # a file can be read in any order; without this it is a stream, as datasets writes them
+_STREAM_END = b"\xff\xff\xff\xff\0\0\0\0"  # without it pyarrow takes a stream cut between two batches for whole
 _MOST_ROWS = 4096  # converted at a time: a batch may be the whole file
 
 
@@ -50,3 +51,6 @@ def _batches(path: Path, file: pa.MemoryMappedFile, column: str, option: str) ->
     else:
         for batch in reader:
             yield batch.column(column), file.tell() / size
+        file.seek(file.tell() - len(_STREAM_END))
+        if file.read(len(_STREAM_END)) != _STREAM_END:
+            raise pa.ArrowInvalid("it ends without the mark that ends a stream, so it was cut short")

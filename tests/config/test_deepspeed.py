@@ -129,3 +129,8 @@ def test_where_the_file_is_looked_for(tmp_path: Path, monkeypatch: pytest.Monkey
     assert find_ds_config("ds_configs/zero1.json").resolve() == (tmp_path / "ds_configs" / "zero1.json").resolve()
     with pytest.raises(ConfigError, match=r"--deepspeed ds_configs/zero1-bf61\.json: .* did you mean zero1-bf16\?"):
         find_ds_config("ds_configs/zero1-bf61.json")
+
+
+def test_a_typo_of_auto_is_told() -> None:
+    with pytest.raises(ConfigError, match=r"--deepspeed atuo: .* did you mean auto\?"):
+        find_ds_config("atuo")

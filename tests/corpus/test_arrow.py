@@ -57,6 +57,18 @@ def test_a_huge_batch_is_not_held_in_memory(tmp_path: Path) -> None:
     assert len(held) > 200 and max(held) < 1e7
 
 
+def test_a_stream_cut_between_two_batches_is_not_whole(tmp_path: Path) -> None:
+    table, path = pa.table({"text": ["one", "two"]}), tmp_path / "a.arrow"
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
+        writer.write_table(table)
+        cut = file.tell()
+        writer.write_table(table)
+    assert read(path) == ["one", "two"] * 2
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(DataError, match=r"a\.arrow: damaged Arrow file.*cut short"):
+        read(path)
+
+
 @pytest.mark.parametrize("in_any_order", [True, False])
 def test_damage_and_other_columns_are_noticed(tmp_path: Path, in_any_order: bool) -> None:
     path = write(tmp_path / "a.arrow", pa.array(TEXTS), in_any_order)
