@@ -406,8 +406,9 @@ def test_labels_that_make_no_task(tmp_path: Path, write: Callable[..., Path]) ->
 
 def test_custom_files_are_there_once(tmp_path: Path, write: Callable[..., Path]) -> None:
     write("train.txt", "a\tx", "b\ty")
-    assert "no eval file, which a custom task needs (as .txt, .tsv, .csv, .jsonl); there are train.txt" in refusal(
-        lambda: custom(tmp_path)
+    assert (
+        "no eval file, which a custom task needs (as .txt, .tsv, .csv, .jsonl, .json); there are train.txt"
+        in refusal(lambda: custom(tmp_path))
     )
     write("eval.txt", "a\tx")
     write("dev.csv", "text,label", "a,x")

@@ -151,8 +151,8 @@ def _width(lines: Sequence[bytes], file: str) -> tuple[int, bool]:
         raise ValueError(f"{file}: a binary file: save its vectors as text, a word and its numbers a line")
     if any(len(_SPARSE.findall(line.rstrip())) > line.count(b" ") // 2 for line in lines):
         raise ValueError(
-            f"{file}: sparse vectors (dimension:value, as PPMI's are published), and dense ones are needed: take a file "
-            "of word2vec, fastText or GloVe, such as one trained by SGNS"
+            f"{file}: sparse vectors (dimension:value, as PPMI's are published), and dense ones are needed: take a "
+            "file of word2vec, fastText or GloVe, such as one trained by SGNS"
         )
     first = _fields(lines[0]) if lines else []
     if len(first) == 2 and all(field.isdigit() for field in first):
