@@ -22,8 +22,8 @@ def _known(name: str) -> str:
     known = {compact(task): task for task in TASKS}
     if compact(name) not in known:
         near = nearest(compact(name), known)
-        hint = f"; did you mean {known[near]}?" if near else ""
-        raise ValueError(f"no such task ({', '.join(TASKS)}){hint}")
+        hint = f"Did you mean {known[near]}? " if near else ""
+        raise ValueError(f"no such task. {hint}There are {', '.join(TASKS)}")
     return name
 
 

@@ -102,7 +102,7 @@ def _usual_texts(names: Sequence[str], layout: Layout, file: str) -> tuple[str, 
         return first[0], second[0]
     if len(first) == 1 and first[0] in _PLAIN and not second:
         return (first[0],)
-    there = [name for name in _TEXTS if name in names]
+    there = [name for name in names if name in _TEXTS]
     if len(there) == 1 and there[0] in _SINGLES:
         return (there[0],)
     pair = next((pair for pair in _PAIRS if set(pair) == set(there)), None)

@@ -44,11 +44,12 @@ def refusal(found: Skipped, path: Path, names: OptionNames) -> ValueError:
     """found: rows of a file, at least one, that are not to be left out."""
     rows = "1 row" if found.count == 1 else f"{found.count:,} rows"
     count = f"{rows} of {path.name} cannot be used"
-    remedy = f"Correct the row, or have such rows left out and counted: {names['skip_bad_rows']} true"
+    remedy = "Correct the row"
     if found.unlabelled:
         of_them = "" if found.unlabelled == found.count else f", {found.unlabelled:,} of them"
         count += f"{of_them} for want of a label"
-        remedy += f", or only those without a label: {names['drop_labels']} {NO_LABEL}"
+        remedy += f", leave out rows without a label by {names['drop_labels']} {NO_LABEL}"
+    remedy += f", or have such rows left out and counted: {names['skip_bad_rows']} true"
     return ValueError(f"{found.messages[0]}\n{count}. {remedy}")
 
 

@@ -41,12 +41,9 @@ def test_usual_names(names: str, expected: tuple[str, ...] | None) -> None:
     ("names", "several"),
     [
         ("title content label", "title and content may be texts"),
-        ("query title content label", "content and title and query may be texts"),
+        ("query title content label", "query and title and content may be texts"),
         ("text sentence label", "text and sentence may be texts"),
-        (
-            "text sentence1 sentence2 label",
-            "may be texts: say which one is, by --task.text_a_column NAME, and for pairs",
-        ),
+        ("text sentence1 sentence2 label", "may be texts: say which one is, by --task.text_a_column NAME, and for pa"),
         ("text label score", "label and score may be the label: say which one it is, as by --task.label_column label"),
     ],
 )
