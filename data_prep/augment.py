@@ -51,8 +51,6 @@ def write_rows(options: AugmentOptions) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    for warning in report.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
     print(summary(options, report))
     return 0
 

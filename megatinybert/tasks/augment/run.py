@@ -8,6 +8,7 @@ rounded: with others, candidates that are almost equally likely may change place
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -46,15 +47,12 @@ _WORDS_AT_ONCE = 1024  # rows split at a time, where only their words are looked
 
 @dataclass(frozen=True)
 class AugmentReport:
-    """was_whole: the file was there already. seconds: of this call. messages: the first about skipped rows.
-    warnings: about the tokenizer.
-    """
+    """was_whole: the file was there already. seconds: of this call. messages: the first about skipped rows."""
 
     totals: Totals
     was_whole: bool
     seconds: float
     messages: Sequence[str] = ()
-    warnings: Sequence[str] = ()
 
 
 def augment(options: AugmentOptions, show_progress: bool = True) -> AugmentReport:
@@ -76,6 +74,8 @@ def augment(options: AugmentOptions, show_progress: bool = True) -> AugmentRepor
     rows = _Rows(files.task, files.train, options.skip_bad_rows)
     skipped = Skipped()
     count = rows.count(skipped)
+    for warning in _unsuited(rows, options.reader) if show_progress else ():
+        print(f"warning: {options.names['tokenizer']}: {warning}", file=sys.stderr)
     selected = select(count, options.rows, options.seed)
     if settings.nearest:
         _find_nearest(options, settings.nearest, rows.only(selected), splitter, show_progress)
@@ -84,8 +84,7 @@ def augment(options: AugmentOptions, show_progress: bool = True) -> AugmentRepor
     meta = output.publish(
         written, int(selected.sum()), skipped.count, f"megatinybert {__version__}", time.monotonic() - began
     )
-    unsuited = _unsuited(rows, options.reader)
-    return AugmentReport(meta.totals, False, time.monotonic() - began, skipped.messages, unsuited)
+    return AugmentReport(meta.totals, False, time.monotonic() - began, skipped.messages)
 
 
 def check_made_by(options: AugmentOptions) -> None:
@@ -137,7 +136,8 @@ def _unsuited(rows: Iterable[Row], name: str) -> list[str]:
     tokenizer = load_tokenizer(name)
     texts = [text for row in islice(rows, _WORDS_AT_ONCE) for text in texts_of(row)]
     ids = [number for encoded in tokenizer.encode_batch(texts, add_special_tokens=False) for number in encoded.ids]
-    return warnings(tokenizer, name, scripts_of([texts]), ids.count(unknown_id(tokenizer) or -1), len(ids))
+    unknown = unknown_id(tokenizer)
+    return warnings(tokenizer, name, scripts_of([texts]), sum(number == unknown for number in ids), len(ids))
 
 
 def _settings(options: AugmentOptions, task: Task) -> Settings:
