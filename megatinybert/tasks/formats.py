@@ -204,7 +204,9 @@ def _of_objects(task: Task, path: Path, with_labels: bool, bad: Bad) -> Iterator
             keys = list(row)
             names = [key.lower() for key in keys]
             place = find_place(task, names, with_labels, str(path))
-            unlabelled = with_labels and place is None and find_place(task, names, False, str(path))
+            unlabelled = find_place(task, names, False, str(path)) if with_labels and place is None else None
+            if NO_LABEL in task.layout.drop_labels:
+                place = place or unlabelled
         if place is None:
             bad(line, f"{WITHOUT_LABEL}: {needed(task, True)}" if unlabelled else needed(task, with_labels), text)
             continue
