@@ -218,8 +218,8 @@ def test_rows_in_another_layout_and_words_that_the_model_does_not_know(
     given = options(**layout, label_column="mark", drop_labels=["-"], copies=1)
     report = augment(given)
     assert (report.totals.rows, report.totals.skipped) == (2, 0)
-    assert {row["text_a"][-1] for row in written(tmp_path / "out.jsonl")} == {"ζ", "η"}
-    assert "warning: --tokenizer: 40.0 % of the tokens are [UNK]" in capfd.readouterr().err
+    assert {row["text_a"] for row in written(tmp_path / "out.jsonl")} >= {"bbird ζ", "bstone η"}
+    assert "warning: --tokenizer: 50.0 % of the tokens are [UNK]" in capfd.readouterr().err
     with pytest.raises(ValueError, match="made otherwise:\n.*--drop-labels: - there, "):
         augment(given.model_copy(update={"drop_labels": None, "skip_bad_rows": False}))
 
