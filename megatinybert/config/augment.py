@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 
 from megatinybert.config.flat import FilePath, FlatOptions
 from megatinybert.config.load import Program
+from megatinybert.config.rows import RowOptions, TaskName
 from megatinybert.config.schema import Count, FractionAboveZero, Index, Names, Text
 
 # N of the paper's authors; fewer for tasks that have many rows.
@@ -20,10 +21,8 @@ _COPIES = ", ".join(f"{name} {copies}" for name, copies in PUBLISHED_COPIES.item
 _BATCHES = ", ".join(f"{tokens:,} on {device}" for device, tokens in BATCH_TOKENS.items())
 
 
-class AugmentOptions(FlatOptions):
-    """More training rows for a task."""
-
-    task: Text = Field(description="a GLUE task, such as sst-2, or custom")
+class _AugmentOptions(FlatOptions):
+    task: TaskName = Field(description="a GLUE task, such as sst-2, or custom")
     data_dir: Text = Field(description="folder of the task's files")
     labels: Names | None = Field(None, description="classes of a custom task, in order (null: those of its files)")
     kind: Literal["auto", "classification", "regression"] = Field(
@@ -64,6 +63,10 @@ class AugmentOptions(FlatOptions):
     def reader(self) -> str:
         """Folder or hub name of the tokenizer."""
         return self.tokenizer or self.model
+
+
+class AugmentOptions(RowOptions, _AugmentOptions):  # pydantic puts the fields of the last base first
+    """More training rows for a task."""
 
 
 _USAGE = """\

@@ -66,6 +66,9 @@ class DataConfig(Section):
     )
     cache: Text = Field("data/cache", description="folder for shards built from data.text")
     encoding: Encoding = Field("utf-8", description="character encoding of data.text")
+    invalid_utf8: Literal["error", "replace"] = Field(
+        "error", description="bytes of data.text that are not valid in its encoding: stop, or replace them by U+FFFD"
+    )
     text_key: Text = Field(
         "text", description="key of the text in .jsonl objects, or its column in a .parquet or .arrow file"
     )
@@ -241,7 +244,7 @@ class GeneralConfig(ProgramConfig):
             off |= dict.fromkeys(("teacher.dtype", "teacher.quantize"), "objective.name")
         off |= {f"{name}.{key}": "objective.name" for name, each in sections.items() for key in each.model_fields}
         if values.get("data.shards") is not None:
-            of_text = ("cache", "encoding", "text_key", "document", "skip_bad_records")
+            of_text = ("cache", "encoding", "invalid_utf8", "text_key", "document", "skip_bad_records")
             off |= {f"data.{name}": "data.shards" for name in of_text}
             if values.get("data.text") is not None:
                 off["data.text"] = "data.shards"

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from megatinybert.config.load import Program
+from megatinybert.config.rows import RowOptions, TaskName
 from megatinybert.config.schema import (
     FIRST_WEIGHTS,
     Count,
@@ -59,11 +60,14 @@ class TaskStudentConfig(StudentConfig):
     )
 
 
-class TaskDataConfig(Section):
+class _TaskName(Section):
+    name: TaskName = Field(description="a GLUE task, such as sst-2, or custom")
+    data_dir: Text = Field(description="folder of the task's files")
+
+
+class TaskDataConfig(RowOptions, _TaskName):  # pydantic puts the fields of the last base first
     """The task and its files."""
 
-    name: Text = Field(description="a GLUE task, such as sst-2, or custom")
-    data_dir: Text = Field(description="folder of the task's files")
     kind: Literal["auto", "classification", "regression"] = Field(
         "auto", description="kind of a custom task; auto: regression if labels are numbers and not all whole"
     )

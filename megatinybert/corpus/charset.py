@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 
 from megatinybert.config.flat import OptionNames
 
@@ -15,6 +16,9 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _SUGGESTED = ("utf-8", "gb18030", "big5", "shift_jis", "euc_jp", "euc_kr")
+_WESTERN = "cp1252"
+_ALONE = re.compile(rb"(?<![\x80-\xff])[\x80-\xff](?![\x80-\xff])")
+_MOSTLY = 0.8  # of the bytes beyond ASCII stand alone in a western text, and hardly any in East Asian ones
 _ASCII = bytes(range(128))
 _CERTAIN_BYTES = 64  # so many bytes beyond ASCII are not valid UTF-8 by chance
 
@@ -69,20 +73,34 @@ def contradiction(head: bytes, encoding: str, names: OptionNames) -> str | None:
         if 4 * head.count(0) > len(head):
             return f"every other byte is 0, as in UTF-16: use {option} utf-16-le or {option} utf-16-be"
     elif len(head.translate(None, _ASCII)) >= _CERTAIN_BYTES and _is_valid(head, "utf-8", final=False):
-        return f"not {encoding} but UTF-8: build without {option}, or convert the file"
+        return f"not {encoding} but UTF-8: leave {option} out, or convert the file"
     return None
 
 
-def advice(sample: bytes, encoding: str, names: OptionNames) -> str:
-    """What to do about bytes that are not valid in `encoding`. sample: whole lines, from the first bad one on."""
-    lenient = f"use {names['invalid_utf8']} replace"
+def suggestions(sample: bytes, encoding: str) -> list[str]:
+    """Codecs that bytes may be in which are not valid in `encoding`, the likeliest first. sample: whole lines."""
     valid = [name for name in _SUGGESTED if name != encoding and _is_valid(sample, name, final=True)]
+    if "utf-8" not in valid and encoding != _WESTERN and _is_western(sample):
+        return [_WESTERN]
+    return valid
+
+
+def advice(sample: bytes, encoding: str, names: OptionNames, lenient: bool = True) -> str:
+    """What to do about bytes that are not valid in `encoding`. sample: whole lines, from the first bad one on.
+    lenient: the program has an option that replaces them.
+    """
+    valid = suggestions(sample, encoding)
+    told = f"name what the file is in, as in {names['encoding']} {valid[0]}" if valid else ""
+    ways = [told or "Convert the file", *([f"use {names['invalid_utf8']} replace"] if lenient else [])]
     if not valid:
-        return f"Convert the file, or {lenient}"
-    return (
-        f"These bytes are valid {' and '.join(valid)}: name what the file is in, as in {names['encoding']} {valid[0]}, "
-        f"or {lenient}"
-    )
+        return ", or ".join(ways)
+    return f"These bytes are valid {' and '.join(valid)}: {', or '.join(ways)}"
+
+
+def _is_western(sample: bytes) -> bool:
+    """Whether it looks like a text of Western Europe: its accents stand among ASCII."""
+    beyond = len(sample.translate(None, _ASCII))
+    return beyond > 0 and len(_ALONE.findall(sample)) >= _MOSTLY * beyond and _is_valid(sample, _WESTERN, final=True)
 
 
 def _is_valid(sample: bytes, encoding: str, final: bool) -> bool:

@@ -44,16 +44,23 @@ def scripts_of(documents: Sequence[Sequence[str]]) -> dict[str, int]:
 def warnings(tokenizer: Tokenizer, name: str, scripts: Mapping[str, int], unknown: int, tokens: int) -> list[str]:
     """What a person should look at. name: of the tokenizer. unknown, tokens: how many ids are [UNK], and in all."""
     parts = json.loads(tokenizer.to_str())
-    found = [_capitals(parts, tokenizer, name), _other_script(parts, tokenizer, name, scripts)]
-    if tokens and unknown > MOST_UNKNOWN * tokens:
-        found.append(
-            f"{100 * unknown / tokens:.1f} % of the tokens are [UNK], of which nothing can be learnt: {name} does not "
-            "know this text; take a tokenizer of its language, and look whether its encoding is right"
-        )
+    found = [capitals(tokenizer, name), _other_script(parts, tokenizer, name, scripts), unknowns(name, unknown, tokens)]
     return [warning for warning in found if warning]
 
 
-def _capitals(parts: Mapping[str, Any], tokenizer: Tokenizer, name: str) -> str | None:
+def unknowns(name: str, unknown: int, tokens: int) -> str | None:
+    """A warning where more than MOST_UNKNOWN of some tokens are [UNK]. name: of the tokenizer."""
+    if unknown <= MOST_UNKNOWN * tokens:
+        return None
+    return (
+        f"{100 * unknown / tokens:.1f} % of the tokens are [UNK], of which nothing can be learnt: {name} does not "
+        "know this text; take a tokenizer of its language, and look whether its encoding is right"
+    )
+
+
+def capitals(tokenizer: Tokenizer, name: str) -> str | None:
+    """A warning where a tokenizer lower-cases texts and its vocabulary is a cased one. name: of the tokenizer."""
+    parts = json.loads(tokenizer.to_str())
     if not any(
         step["type"] == "Lowercase" or step.get("lowercase") is True for step in _steps(parts.get("normalizer"))
     ):

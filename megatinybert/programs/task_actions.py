@@ -11,6 +11,7 @@ from transformers import BertModel
 
 from megatinybert.config.augment import AugmentOptions
 from megatinybert.config.flat import OptionNames
+from megatinybert.config.rows import RowOptions
 from megatinybert.config.task import AugmentConfig, PredictConfig, TaskConfig
 from megatinybert.models.initialize import SHAPE
 from megatinybert.models.load import fingerprint_of, load_encoder, teacher_dtype
@@ -25,9 +26,9 @@ from megatinybert.tasks.augment.run import AugmentReport, augment, check_made_by
 from megatinybert.tasks.classifiers import as_teacher, load_fine_tuned
 from megatinybert.tasks.development import SCORE
 from megatinybert.tasks.inputs import TaskInputs, open_inputs
+from megatinybert.tasks.layout import TASK_NAMES
 from megatinybert.tasks.metrics import compute_metrics
 from megatinybert.tasks.predict import logits_of
-from megatinybert.tasks.read import TASK_NAMES
 from megatinybert.tasks.stages import answers, finetuning, first_student, has_stage_one, layers, masked_lm
 from megatinybert.training.record import write_config
 from megatinybert.training.run import run_stage
@@ -167,7 +168,7 @@ def _student(inputs: TaskInputs) -> str:
 
 
 def _augmented(inputs: TaskInputs) -> Path:
-    return inputs.output / "augmented" / "train.jsonl"
+    return inputs.augmented
 
 
 # What a task calls the options of data_prep/augment.py. It has none for some of them.
@@ -199,6 +200,7 @@ def _augment_options(inputs: TaskInputs, model: str) -> AugmentOptions:
         skip_bad_rows=config.task.skip_bad_rows,
         resume=True,
         names=_AUGMENT_NAMES,
+        **{field: getattr(config.task, field) for field in RowOptions.model_fields},
     )
 
 

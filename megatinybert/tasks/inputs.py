@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -14,13 +15,16 @@ from transformers import BertConfig
 from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.config.task import TaskConfig, TaskStudentConfig
 from megatinybert.corpus.tokenizer import SpecialIds, load_tokenizer, special_ids, tokenizer_fingerprint
+from megatinybert.corpus.vocabulary import capitals, unknown_id, unknowns
 from megatinybert.models.configuration import read_bert_config, student_config
 from megatinybert.models.initialize import model_folder
 from megatinybert.models.load import teacher_dtype
 from megatinybert.runtime.dist import World
-from megatinybert.runtime.findings import Findings
-from megatinybert.tasks.read import Skipped, TaskFiles, open_task, read_rows
-from megatinybert.tasks.rows import EncodedRows, encode_rows
+from megatinybert.runtime.findings import Finding, Findings
+from megatinybert.tasks.layout import Layout, layout_of
+from megatinybert.tasks.read import TaskFiles, open_task, read_rows
+from megatinybert.tasks.rows import EncodedRows, count_unknown, encode_rows
+from megatinybert.tasks.skipped import Skipped
 from megatinybert.tasks.stage_options import SECTIONS, TAUGHT, stage_folder, training_of
 from megatinybert.tasks.table import Task
 from megatinybert.training.checks import check_positions, check_tokenizer
@@ -60,6 +64,11 @@ class TaskInputs:
     def output(self) -> Path:
         return Path(self.config.run.output_dir)
 
+    @property
+    def augmented(self) -> Path:
+        """The training rows with their rewritten copies."""
+        return self.output / "augmented" / "train.jsonl"
+
     @cached_property
     def dev(self) -> dict[str, EncodedRows]:
         """The development rows of every split; the first one selects."""
@@ -68,7 +77,10 @@ class TaskInputs:
     def rows(self, path: Path, what: str, with_labels: bool = True) -> EncodedRows:
         """The rows of a file, encoded. Raises ValueError, with file and line, for one that cannot be parsed."""
         skipped = Skipped() if self.config.task.skip_bad_rows else None
-        rows = read_rows(self.task, path, skipped, with_labels)
+        dropped: Counter[str] = Counter()
+        # What is written here is in no other layout than our own.
+        task = replace(self.task, layout=Layout()) if path == self.augmented else self.task
+        rows = read_rows(task, path, skipped, with_labels, dropped)
         regression = self.task.labels is None
         bar = None if self.quiet else what
         encoded = encode_rows(rows, self.tokenizer, self.special, self.max_length, regression, self.segments, bar)
@@ -78,6 +90,12 @@ class TaskInputs:
             if skipped and skipped.count:
                 lines = [f"warning: {skipped.count:,} rows of {path} are left out:", *skipped.messages]
                 print("\n  ".join(lines), file=sys.stderr)
+            if dropped:
+                counts = ", ".join(f"{label!r} {count:,}" for label, count in dropped.most_common())
+                print(f"{what}: left out by {task.layout.names['drop_labels']}: {counts}", file=sys.stderr)
+            unknown = unknowns(self.tokenizer_name, *count_unknown(encoded, self.special, unknown_id(self.tokenizer)))
+            if unknown:
+                print(f"warning: {what}: {unknown}", file=sys.stderr)
         return encoded
 
 
@@ -88,12 +106,15 @@ def open_inputs(config: TaskConfig, world: World, findings: Findings) -> TaskInp
     """
     check_machine(Path(config.run.output_dir), world, findings)
     wanted = config.task
-    files = findings.attempt("task", open_task, wanted.name, wanted.data_dir, wanted.labels, wanted.kind)
+    layout = layout_of(wanted)
+    files = findings.attempt("task", open_task, wanted.name, wanted.data_dir, wanted.labels, wanted.kind, layout)
     teacher = findings.attempt("teacher", read_bert_config, config.teacher.model, "--teacher.model")
     student = findings.attempt("student", student_shape, config.student, teacher) if teacher else None
     name = config.teacher.tokenizer or config.teacher.model
     tokenizer = findings.attempt("tokenizer", load_tokenizer, name) if teacher or config.teacher.tokenizer else None
     special = findings.attempt("tokenizer", special_ids, tokenizer) if tokenizer else None
+    cased = capitals(tokenizer, name) if tokenizer else None
+    findings.add(*([Finding("warn", "tokenizer", cased)] if cased else []))
     dtype = teacher_dtype(config.teacher.dtype, world.device)
     settings = {}
     for stage, section in SECTIONS.items():

@@ -9,17 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from megatinybert.config.flat import OptionNames
-from megatinybert.tasks.formats import SUFFIXES, Bad, columns_of, first_of, read_records
-from megatinybert.tasks.table import OWN_COLUMNS, Task, compact, find_task
+from megatinybert.config.rows import compact
+from megatinybert.tasks.columns import no_text, usual_columns
+from megatinybert.tasks.formats import SUFFIXES, WITHOUT_LABEL, columns_of, read_records
+from megatinybert.tasks.layout import NO_LABEL, Layout
+from megatinybert.tasks.skipped import Skipped, no_rows, refusal, reporter
+from megatinybert.tasks.table import Task, find_task
 
-# What launch/task.sh calls the options that say where rows come from.
-TASK_NAMES = OptionNames(
-    {"task": "--task.name"} | {field: f"--task.{field}" for field in ("data_dir", "labels", "kind", "skip_bad_rows")}
-)
-
-_KEPT_MESSAGES = 5
-_SHOWN_CHARACTERS = 160
 _SHOWN_LABELS = 10
 _CUSTOM_NAMES = {"train": ("train",), "dev": ("eval", "dev"), "test": ("test",)}
 
@@ -30,19 +26,6 @@ class Row(NamedTuple):
     text_a: str
     text_b: str | None
     label: int | float | None
-
-
-class Skipped:
-    """Rows that could not be parsed: how many, and the first few messages ("file:line: reason: text")."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.messages: list[str] = []
-
-    def add(self, message: str) -> None:
-        self.count += 1
-        if len(self.messages) < _KEPT_MESSAGES:
-            self.messages.append(message)
 
 
 @dataclass(frozen=True)
@@ -64,24 +47,27 @@ def open_task(
     data_dir: str,
     labels: Sequence[str] | None = None,
     kind: Literal["auto", "classification", "regression"] = "auto",
-    names: OptionNames = TASK_NAMES,
+    layout: Layout | None = None,
 ) -> TaskFiles:
     """Find the files of a task. Those of a custom task are read once for their labels.
 
     labels: the classes of a custom task in the order of the outputs; otherwise those of the training file, sorted
     by name, or by value where all are numbers. kind: of a custom task. "auto" is a regression where the label column
-    is called "score", or where all labels of the training file are numbers and one of them is not whole. names: of
-    these options.
+    is called "score", or where all labels of the training file are numbers and one of them is not whole. layout: how
+    the files are read; it becomes the task's, and says what these options are called.
 
-    Raises ValueError where a file is missing or ambiguous, or where the labels do not make a task. Rows that cannot be
-    parsed are left to `read_rows`.
+    Raises ValueError where a file or a column is missing or ambiguous, or where the labels do not make a task. Rows
+    that cannot be parsed are left to `read_rows`.
     """
+    layout = layout or Layout()
+    names = layout.names
     task = find_task(name, names["task"])
+    task = task if layout == task.layout else replace(task, layout=layout)
     folder = Path(data_dir)
     if not folder.is_dir():
         raise ValueError(f"{names['data_dir']} {folder}: no such folder")
     if task.name == "custom":
-        return _open_custom(task, folder, labels, kind, names)
+        return _open_custom(task, folder, labels, kind)
     if labels is not None or kind != "auto":
         options = f"{names['labels']} and {names['kind']}"
         raise ValueError(f"{options} are for a custom task: {task.name} has its own")
@@ -93,31 +79,37 @@ def read_rows(
     path: Path,
     skipped: Skipped | None = None,
     with_labels: bool = True,
-    option: str = TASK_NAMES["skip_bad_rows"],
+    dropped: Counter[str] | None = None,
 ) -> Iterator[Row]:
-    """The rows of a file, one at a time: of a task's official file, or of a .txt, .tsv, .csv or .jsonl of one's own.
+    """The rows of a file, one at a time: of a task's official file, or of one's own in one of SUFFIXES.
 
-    with_labels: False for rows to be predicted; a label is then neither needed nor read. option: that has bad rows
-    skipped.
+    with_labels: False for rows to be predicted; a label is then neither needed nor read. dropped: counts the rows that
+    the task's layout leaves out, by label.
 
-    Raises ValueError for a file that is wrong as a whole or has no rows, and for a row that cannot be parsed, naming
-    file and line; with `skipped` such rows are counted there instead.
+    Raises ValueError for a file that is wrong as a whole or has no rows, and for rows that cannot be parsed, naming
+    file and line of the first and how many there are; with `skipped` such rows are counted there instead.
     """
     classes = _classes(task)
-    bad = _reporter(path, skipped, option)
+    told = Skipped() if skipped is None else skipped
+    bad = reporter(path, told)
     rows = 0
-    for record in read_records(task, path, with_labels, bad):
+    for record in read_records(task, path, with_labels, bad, dropped):
         label: int | float | None = None
         if record.label is not None:
             label = classes.get(record.label) if task.labels else _number(record.label)
             if label is None:
                 known = f"one of {_shown(list(classes))}" if task.labels else "a finite number"
-                bad(record.line, f"the label {record.label!r} is not {known}", _text(record.text_a, record.text_b))
+                reason = f"the label {record.label!r} is not {known}"
+                reason = f"{WITHOUT_LABEL} ({NO_LABEL!r})" if record.label == NO_LABEL else reason
+                bad(record.line, reason, _text(record.text_a, record.text_b))
                 continue
         rows += 1
-        yield Row(record.text_a, record.text_b, label)
+        if skipped is not None or not told.count:  # else the rest is read only to say how many are bad
+            yield Row(record.text_a, record.text_b, label)
+    if skipped is None and told.count:
+        raise refusal(told, path, task.layout.names)
     if not rows:
-        raise _no_rows(path, skipped)
+        raise no_rows(path, told)
 
 
 def label_counts(task: Task, path: Path, skipped: Skipped | None = None) -> dict[str, int]:
@@ -145,7 +137,8 @@ def _open_official(task: Task, folder: Path, option: str) -> TaskFiles:
     return TaskFiles(task, train, dev, test)
 
 
-def _open_custom(task: Task, folder: Path, labels: Sequence[str] | None, kind: str, names: OptionNames) -> TaskFiles:
+def _open_custom(task: Task, folder: Path, labels: Sequence[str] | None, kind: str) -> TaskFiles:
+    names = task.layout.names
     option = names["data_dir"]
     train, dev, test = (_custom_file(folder, split, option) for split in ("train", "dev", "test"))
     if train is None or dev is None:
@@ -153,12 +146,11 @@ def _open_custom(task: Task, folder: Path, labels: Sequence[str] | None, kind: s
         raise ValueError(
             f"{option} {folder}: no {lacking} file, which a custom task needs (as {', '.join(SUFFIXES)})"
             + _there(folder)
+            + _of_several_parts(folder)
         )
-    columns = columns_of(train)
-    task = replace(task, pair=first_of(OWN_COLUMNS.text_b, columns) is not None)
+    task = _with_columns(task, train)
     seen = _labels_in(task, train)
-    label_column = first_of(OWN_COLUMNS.label, columns)
-    scored = label_column is not None and columns[label_column] == "score"
+    scored = task.columns.label == ("score",)
     if kind == "regression" or (
         kind == "auto" and labels is None and (scored or _are_scores(seen, train, names["kind"]))
     ):
@@ -167,10 +159,28 @@ def _open_custom(task: Task, folder: Path, labels: Sequence[str] | None, kind: s
             raise ValueError(f"{conflict}: leave one of them out")
         task = replace(task, metrics=("pearson", "spearman"))
     else:
-        task = replace(task, labels=_class_names(seen, labels, train, names["labels"]), metrics=("accuracy",))
+        classes = {label: line for label, line in seen.items() if label != NO_LABEL or labels is not None}
+        task = replace(task, labels=_class_names(classes, labels, train, names["labels"]), metrics=("accuracy",))
         if labels is None:
             _check_dev_labels(task, dev, train, names["labels"])
     return TaskFiles(task, train, {"dev": dev}, {"test": test} if test else {})
+
+
+def _with_columns(task: Task, train: Path) -> Task:
+    """A custom task with the columns and the kind of rows, single texts or pairs, that its training file has."""
+    names = columns_of(train, task.layout)
+    if train.suffix == ".txt" and not task.layout.columns:
+        if task.layout.text_a or task.layout.label:
+            raise ValueError(
+                f"{train}: its columns have no names: give them all, in order, by {task.layout.names['columns']}"
+            )
+        return replace(task, pair="text_b" in names)
+    if not names:  # nothing in it can be read, which is told by who reads its labels
+        return task
+    found = usual_columns(names, True, task.layout, str(train))
+    if found is None:
+        raise no_text(names, task.layout, str(train))
+    return replace(task, columns=found, pair=bool(found.text_b))
 
 
 def _custom_file(folder: Path, split: str, option: str) -> Path | None:
@@ -186,16 +196,15 @@ def _labels_in(task: Task, path: Path) -> dict[str, int]:
     """Each label of a file as it is written, with the first line that has it."""
     skipped = Skipped()
     seen: dict[str, int] = {}
-    bad = _reporter(path, skipped, option="")  # which only a row that is not skipped would have to name
-    for record in read_records(task, path, True, bad):
+    for record in read_records(task, path, True, reporter(path, skipped)):
         seen.setdefault(record.label or "", record.line)
     if not seen:
-        raise _no_rows(path, skipped)
+        raise no_rows(path, skipped)
     return seen
 
 
 def _are_scores(seen: dict[str, int], path: Path, option: str) -> bool:
-    numbers = {label: _number(label) for label in seen}
+    numbers = {label: _number(label) for label in seen if label != NO_LABEL}
     broken = next((label for label, value in numbers.items() if value is not None and not value.is_integer()), None)
     word = next((label for label, value in numbers.items() if value is None), None)
     if broken is not None and word is not None:
@@ -223,7 +232,7 @@ def _class_names(seen: dict[str, int], labels: Sequence[str] | None, path: Path,
 def _check_dev_labels(task: Task, dev: Path, train: Path, option: str) -> None:
     assert task.labels is not None
     seen = _labels_in(task, dev)
-    unknown = [label for label in seen if label not in task.labels]
+    unknown = [label for label in seen if label not in (*task.labels, NO_LABEL)]
     if unknown:
         raise ValueError(
             f"{dev}:{seen[unknown[0]]}: the label {unknown[0]!r} is not in {train.name}, which has "
@@ -235,24 +244,6 @@ def _classes(task: Task) -> dict[str, int]:
     """The index of a class by what files write, and by its name."""
     names = enumerate(task.labels or ())
     return {**{name: index for index, name in names}, **{value: index for index, value in enumerate(task.values)}}
-
-
-def _reporter(path: Path, skipped: Skipped | None, option: str) -> Bad:
-    def bad(line: int, reason: str, text: str) -> None:
-        shown = text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
-        message = f"{path}:{line}: {reason}" + (f": {shown!r}" if text else "")
-        if skipped is None:
-            remedy = f"Correct the row, or have such rows left out and counted: {option} true"
-            raise ValueError(f"{message}\n{remedy}")
-        skipped.add(message)
-
-    return bad
-
-
-def _no_rows(path: Path, skipped: Skipped | None) -> ValueError:
-    if skipped and skipped.count:
-        return ValueError(f"{path}: none of its rows can be parsed. The first: {skipped.messages[0]}")
-    return ValueError(f"{path}: no rows in it")
 
 
 def _number(text: str) -> float | None:
@@ -271,6 +262,12 @@ def _text(text_a: str, text_b: str | None) -> str:
 def _shown(labels: Sequence[str]) -> str:
     more = f" and {len(labels) - _SHOWN_LABELS} more" if len(labels) > _SHOWN_LABELS else ""
     return ", ".join(labels[:_SHOWN_LABELS]) + more
+
+
+def _of_several_parts(folder: Path) -> str:
+    """A hint where the training file is one of several, as OCNLI's train.50k.json."""
+    named = sorted(path.name for path in folder.glob("train.*.json*"))
+    return f". If {named[-1]} is meant, copy it to train{Path(named[-1]).suffix}" if named else ""
 
 
 def _there(folder: Path) -> str:

@@ -146,6 +146,12 @@ def encode_rows(
     )
 
 
+def count_unknown(rows: EncodedRows, special: SpecialIds, unknown: int | None) -> tuple[int, int]:
+    """(how many tokens are [UNK], how many there are), special ones not counted. unknown: its id, None for none."""
+    text = np.isin(rows.tokens, (special.cls, special.sep), invert=True)
+    return 0 if unknown is None else int((rows.tokens == unknown).sum()), int(text.sum())
+
+
 class BucketedRows:
     """The rows of a task as samples of training, in global batches of like length, hence with little padding.
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass, field
 
+from megatinybert.config.rows import compact
+from megatinybert.tasks.layout import Layout
+
 
 @dataclass(frozen=True)
 class Columns:
@@ -29,6 +32,7 @@ class Task:
     columns: of .tsv files. header: the column names of files that have no header line.
     values: how files and submissions write the classes, where not by name.
     submission: file names by test split. scale: the least and the greatest score of a regression.
+    layout: how its files are read, as options say.
     """
 
     name: str
@@ -44,6 +48,7 @@ class Task:
     values: tuple[str, ...] = ()
     submission: dict[str, str] = field(default_factory=dict)
     scale: tuple[float, float] | None = None
+    layout: Layout = field(default_factory=Layout)
 
     @property
     def classes(self) -> int:
@@ -166,8 +171,3 @@ def find_task(name: str, option: str = "--task.name") -> Task:
         hint = f"Did you mean {known[near[0]]}? " if near else ""
         raise ValueError(f"{option} {name}: no such task. {hint}There are {', '.join(TASKS)}")
     return TASKS[known[key]]
-
-
-def compact(name: str) -> str:
-    """Letters and digits of a name, in lower case."""
-    return "".join(filter(str.isalnum, name)).casefold()

@@ -20,6 +20,12 @@ VALUES: dict[str, tuple[list[str], Any]] = {
     "data-dir": (["data/SST-2"], "data/SST-2"),
     "labels": (["good", "so so"], ["good", "so so"]),
     "kind": (["regression"], "regression"),
+    "encoding": (["gb18030"], "gb18030"),
+    "columns": (["id", "body", "mark"], ["id", "body", "mark"]),
+    "text-a-column": (["body"], "body"),
+    "text-b-column": (["title"], "title"),
+    "label-column": (["mark"], "mark"),
+    "drop-labels": (["-"], ["-"]),
     "model": (["bert"], "bert"),
     "tokenizer": (["other"], "other"),
     "output": (["a/b.jsonl"], Path("a/b.jsonl")),
@@ -67,11 +73,12 @@ def test_defaults() -> None:
 
 def test_mistakes_are_told_together_with_the_nearest_names() -> None:
     lines = refusal(
-        *("--task", "custom", "--data-dr", "x", "--output", "out.tsv", "--copies", "0", "--probability", "0"),
+        *("--task", "sst-3", "--data-dr", "x", "--output", "out.tsv", "--copies", "0", "--probability", "0"),
         *("--candidates", "0", "--rows", "-1", "--seed", "true", "--device", "gpu", "--batch-tokens", "x"),
     )
-    assert lines[0] == "11 problems in the configuration:"
+    assert lines[0] == "12 problems in the configuration:"
     expected = {
+        "--task sst-3 (command line)": "no such task. Did you mean sst-2?",
         "--data-dr x (command line)": "did you mean --data-dir?",
         "--data-dir: required, and not given": "folder of the task's files",
         "--model: required, and not given": "masked-LM head",

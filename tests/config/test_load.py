@@ -99,6 +99,7 @@ def test_either_shards_or_text(tmp_path: Path) -> None:
         DataConfig.model_validate({"shards": "s", "text": "t"})
     message = refusal("--data.encoding", "gb18030")  # of text, which there is none of
     assert "--data.encoding gb18030 (command line) has no effect beside --data.shards" in message
+    assert "has no effect beside --data.shards" in refusal("--data.invalid_utf8", "replace")
     assert load_config([*REQUIRED, "--data.mixture", "0.5"]).data.mixture == [0.5]
 
 

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from megatinybert.config.load import ConfigError
+from megatinybert.config.rows import TASKS as TASK_NAMES
 from megatinybert.config.task import ACTIONS, MOST_EPOCHS, TOKENS_BY_DEFAULT, TaskConfig
 from megatinybert.task import read_arguments
 from megatinybert.tasks.stage_options import SECTIONS, steps_of, training_of
+from megatinybert.tasks.table import TASKS
 
 GIVEN = [
     "--task.name",
@@ -115,6 +117,7 @@ def test_all_mistakes_are_told_at_once() -> None:
     message = refusal(
         "all",
         *("--task.nme", "custom", "--two.temperature", "0", "--one.global_batch", "30", "--one.micro_batch", "7"),
+        *("--task.encoding", "gb18031", "--task.text_b_column", "title", "--task.columns", "[a, A]"),
         *("--augment.copies", "few", "--student.config", "4L-313"),
     )
     expected = (
@@ -126,10 +129,21 @@ def test_all_mistakes_are_told_at_once() -> None:
         "30 is not a multiple of",
         "--augment.copies few (command line): must be a whole number >= 0 or published (default: 2)",
         "did you mean 4L-312?",
+        "--task.encoding gb18031 (command line): Python has no such text codec: did you mean gb18030?",
+        "--task.text_b_column title (command line): names the second text of a pair: name the column of the first",
+        '--task.columns ["a", "A"] (command line): gives two columns the same name',
     )
     for text in expected:
         assert text in message, message
-    assert message.startswith("8 problems")
+    assert message.startswith("11 problems")
+
+
+def test_a_task_of_another_name_is_told_beside_other_mistakes() -> None:
+    message = refusal("all", "--task.name", "mrcp", *GIVEN[2:], "--two.temprature", "3")
+    assert "--task.name mrcp (command line): no such task. Did you mean mrpc? There are cola, " in message
+    assert "did you mean --two.temperature?" in message and message.startswith("2 problems")
+    assert config("--task.name", "SST 2").task.name == "SST 2"
+    assert tuple(TASKS) == TASK_NAMES
 
 
 @pytest.mark.parametrize(

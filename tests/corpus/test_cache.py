@@ -84,6 +84,7 @@ def test_whatever_changes_the_shards_changes_the_folder(place: Path, shards: Cal
             ["data/a.txt"],
             ["data/a.txt", "--data.document", "line"],
             ["data/a.txt", "--data.encoding", "latin-1"],
+            ["data/a.txt", "--data.invalid_utf8", "replace"],
         )
     ]
     Path("data/a.txt").write_text(text(61))
@@ -126,13 +127,14 @@ def test_mistakes_are_told_in_the_options_of_a_run(place: Path, shards: Callable
         (["table.csv"], "--data.text table.csv: not a "),
         (["data/a.txt", "data/a.txt"], "--data.text data/a.txt: named twice"),
         (["data/bad.txt"], "bad.txt, line 3: not valid"),
-        (["data/bad.txt"], "data_prep/build_shards.py with --invalid-utf8 replace"),
+        (["data/bad.txt"], "or use --data.invalid_utf8 replace"),
         (["data/a.txt", "--data.encoding", "utf-99"], "--data.encoding utf-99"),
     ):
         with pytest.raises(ValueError) as caught:
             shards("--data.text", *arguments)
         assert expected in str(caught.value)
         assert not re.search(r"(?<!\S)--(input|output|tokenizer|encoding)\b", str(caught.value))
+    assert Path(shards("--data.text", "data/bad.txt", "data/a.txt", "--data.invalid_utf8", "replace")[0]).is_dir()
 
 
 def test_an_interrupted_build_is_continued(

@@ -7,7 +7,7 @@ import codecs
 import pytest
 
 from megatinybert.config.flat import OptionNames
-from megatinybert.corpus.charset import REPLACE, advice, contradiction, recognise, replacements
+from megatinybert.corpus.charset import REPLACE, advice, contradiction, recognise, replacements, suggestions
 
 NAMES = OptionNames()
 POEM = "春眠不觉晓、处处闻啼鸟。夜来风雨声、花落知多少。\n白日依山尽、黄河入海流。欲穷千里目、更上一层楼。\n" * 2
@@ -35,7 +35,7 @@ def test_what_decoding_would_not_notice() -> None:
     assert contradiction("联通".encode("gbk"), "gbk", NAMES) is None
     assert contradiction(b"", "utf-16", NAMES) is None
     said = contradiction(POEM.encode()[:-1], "gb18030", NAMES)  # cut within a character
-    assert said == "not gb18030 but UTF-8: build without --encoding, or convert the file"
+    assert said == "not gb18030 but UTF-8: leave --encoding out, or convert the file"
     assert "--encoding utf-16-le" in (contradiction(POEM.encode("utf-16-le"), "utf-16", NAMES) or "")
     for order in ("utf-16-le", "utf-16-be"):  # English in UTF-16 is valid UTF-8
         assert f"--encoding {order}" in (contradiction("plain English\n".encode(order), "utf-8", NAMES) or "")
@@ -49,9 +49,21 @@ def test_advice_names_what_the_bytes_may_be() -> None:
     chinese = "這是繁體中文的檔案、內容很長。\n".encode("big5")
     assert "valid gb18030 and big5: name" in advice(chinese, "utf-8", NAMES)
     assert "valid utf-8: name" in advice(POEM.encode(), "gb18030", NAMES)
-    assert (
-        advice("café au lait\n".encode("latin-1"), "utf-8", NAMES) == "Convert the file, or use --invalid-utf8 replace"
+    french = "un café, «oui», ça va: où, à côté?\n".encode("cp1252")
+    assert advice(french, "utf-8", NAMES) == (
+        "These bytes are valid cp1252: name what the file is in, as in --encoding cp1252, or use --invalid-utf8 replace"
     )
+    assert advice(french, "utf-8", NAMES, lenient=False).endswith("--encoding cp1252")
+    assert advice(b"\xff\xff \xff\n", "utf-8", NAMES) == "Convert the file, or use --invalid-utf8 replace"
+
+
+@pytest.mark.parametrize("encoding", ["gb18030", "big5", "shift_jis", "euc_jp", "euc_kr"])
+def test_east_asian_text_is_not_taken_for_western(encoding: str) -> None:
+    text = {"euc_kr": "안녕하세요 세계\n", "shift_jis": "ありがとう、ソ能表。\n", "euc_jp": "ありがとう\n"}
+    sample = text.get(encoding, "功能許可蓋\n").encode(
+        encoding
+    )  # with second bytes that are ASCII in Big5 and Shift-JIS
+    assert encoding in suggestions(sample, "utf-8") and "cp1252" not in suggestions(sample, "utf-8")
 
 
 def test_replacements_are_counted_where_python_makes_them() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
@@ -195,6 +196,38 @@ def test_a_row_that_cannot_be_parsed_is_an_error_or_is_counted(
     run("teacher", [*given, "--task.skip_bad_rows", "true"], world)
     said = capfd.readouterr().err
     assert_says(said, f"warning: 2 rows of {train} are left out", f"{train}:3: ", f"{train}:6: ", "goood", "46 rows of")
+    assert "[UNK]" not in said and "capitals" not in said
+
+
+def test_rows_that_the_tokenizer_does_not_know_and_dropped_labels_are_told(
+    task_inputs: Path, world: World, tmp_path: Path
+) -> None:
+    """Of augmented rows, too, which are in no other encoding than our own."""
+    inputs = shutil.copytree(task_inputs, tmp_path / "inputs")
+    folder = inputs / "singles"
+    for name in ("train", "eval"):
+        lines = (folder / f"{name}.txt").read_text()
+        (folder / f"{name}.txt").write_text(lines + "ζ η θ\tbad\nbamo\t-\n", encoding="cp1253")
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        (inputs / "teacher" / file).unlink()
+    vocabulary = (inputs / "teacher" / "vocab.txt").read_text().split()
+    vocabulary = [word.upper() if number % 9 == 8 else word for number, word in enumerate(vocabulary)]
+    (inputs / "teacher" / "vocab.txt").write_text("\n".join(vocabulary) + "\n")
+    own = {"task.encoding": "cp1253", "task.drop_labels": "-"}
+    config = read_arguments(["all", *options(inputs, "singles", tmp_path / "run", **own)])[1]
+    findings = Findings()
+    opened = open_inputs(config, world, findings)
+    assert opened is not None
+    assert_says("\n".join(findings.warnings), "warning: tokenizer: ", "have capitals", "do_lower_case")
+    with pytest.MonkeyPatch.context() as patch:
+        said = io.StringIO()
+        patch.setattr("sys.stderr", said)
+        assert len(opened.rows(opened.files.train, "training rows")) == 49
+        opened.augmented.parent.mkdir(parents=True)
+        opened.augmented.write_text('{"text_a": "bamo é", "label": "bad"}\n', encoding="utf-8")
+        assert len(opened.rows(opened.augmented, "augmented rows")) == 1
+    assert_says(said.getvalue(), "training rows: left out by --task.drop_labels: '-' 1", "warning: training rows: ")
+    assert_says(said.getvalue(), " % of the tokens are [UNK]", "warning: augmented rows: 50.0 %")
 
 
 def test_a_batch_that_does_not_split_names_the_stages_option(task_inputs: Path, tmp_path: Path) -> None:

@@ -101,7 +101,9 @@ def known_options() -> set[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_options_exist(page: Path, known_options: set[str]) -> None:
-    mentioned = set(re.findall(r"(?<![\w-])--[a-zA-Z][\w-]*(?:\.[a-z_]+)?", page.read_text())) - {"--section.key"}
+    mentioned = set(re.findall(r"(?<![\w-])--[a-zA-Z][\w-]*(?:\.[a-z_][a-z_0-9]*)?", page.read_text())) - {
+        "--section.key"
+    }
     foreign = FOREIGN_OPTIONS | (TINYBERT_OPTIONS | OTHER_TINYBERT_OPTIONS if page == MIGRATION else set())
     assert mentioned - known_options - foreign == set()
 

@@ -406,9 +406,8 @@ def test_labels_that_make_no_task(tmp_path: Path, write: Callable[..., Path]) ->
 
 def test_custom_files_are_there_once(tmp_path: Path, write: Callable[..., Path]) -> None:
     write("train.txt", "a\tx", "b\ty")
-    assert "no eval file, which a custom task needs (as .txt, .tsv, .csv, .jsonl); there are train.txt" in refusal(
-        lambda: custom(tmp_path)
-    )
+    needed = "no eval file, which a custom task needs (as .txt, .tsv, .csv, .jsonl, .json); there are train.txt"
+    assert needed in refusal(lambda: custom(tmp_path))
     write("eval.txt", "a\tx")
     write("dev.csv", "text,label", "a,x")
     assert "eval.txt and dev.csv are there" in refusal(lambda: custom(tmp_path))

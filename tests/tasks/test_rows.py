@@ -11,10 +11,11 @@ from megatinybert.corpus.engines import auto_engine
 from megatinybert.corpus.fast_engine import FastEngine
 from megatinybert.corpus.reference_engine import Engine, ReferenceEngine
 from megatinybert.corpus.tokenizer import SpecialIds, load_tokenizer, special_ids
+from megatinybert.corpus.vocabulary import unknown_id
 from megatinybert.samples.order import SampleOrder
 from megatinybert.tasks import rows as module
 from megatinybert.tasks.read import Row
-from megatinybert.tasks.rows import BucketedRows, EncodedRows, encode_rows
+from megatinybert.tasks.rows import BucketedRows, EncodedRows, count_unknown, encode_rows
 from tests.helpers.toys import VOCABULARY
 
 PAD, CLS, SEP = 0, 2, 3
@@ -140,6 +141,13 @@ def test_the_identity_tells_other_content_apart(tokenizer: Tokenizer) -> None:
     identities |= {encode(tokenizer, row, row).identity, encode(tokenizer, row, segments=False).identity}
     assert len(identities) == 6
     assert encode(tokenizer, row).identity in identities
+
+
+def test_unknown_tokens_are_counted_without_special_ones(tokenizer: Tokenizer) -> None:
+    rows = encode(tokenizer, Row("w1 ζ w2", "η", 0), Row("w1", None, 0))
+    special, unknown = special_ids(tokenizer), unknown_id(tokenizer)
+    assert count_unknown(rows, special, unknown) == (2, 5)
+    assert count_unknown(rows, special, None) == (0, 5)
 
 
 def test_ids_beyond_16_bits_are_kept(tokenizer: Tokenizer) -> None:

@@ -8,10 +8,12 @@ rounded: with others, candidates that are almost equally likely may change place
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ from tqdm import tqdm
 from megatinybert import __version__
 from megatinybert.config.augment import BATCH_TOKENS, OTHER_COPIES, PUBLISHED_COPIES, AugmentOptions
 from megatinybert.corpus.tokenizer import load_tokenizer, special_ids, tokenizer_fingerprint
+from megatinybert.corpus.vocabulary import scripts_of, unknown_id, warnings
 from megatinybert.models.load import fingerprint_of, teacher_dtype
 from megatinybert.runtime.files import file_sha256, write_atomically
 from megatinybert.runtime.progress_bar import progress_bar
@@ -34,7 +37,9 @@ from megatinybert.tasks.augment.output import AugmentPlan, Output, Totals, plan_
 from megatinybert.tasks.augment.rewrite import SELECTED
 from megatinybert.tasks.augment.vectors import open_vectors, vectors_key
 from megatinybert.tasks.augment.words import Splitter
-from megatinybert.tasks.read import Row, Skipped, TaskFiles, open_task, read_rows
+from megatinybert.tasks.layout import given, layout_of
+from megatinybert.tasks.read import Row, TaskFiles, open_task, read_rows
+from megatinybert.tasks.skipped import Skipped
 from megatinybert.tasks.table import Task
 
 _WORDS_AT_ONCE = 1024  # rows split at a time, where only their words are looked for
@@ -66,9 +71,11 @@ def augment(options: AugmentOptions, show_progress: bool = True) -> AugmentRepor
     if output.finished:
         return AugmentReport(output.finished.totals, True, time.monotonic() - began)
 
-    rows = _Rows(files.task, files.train, options.skip_bad_rows, options.names["skip_bad_rows"])
+    rows = _Rows(files.task, files.train, options.skip_bad_rows)
     skipped = Skipped()
     count = rows.count(skipped)
+    for warning in _unsuited(rows, options.reader) if show_progress else ():
+        print(f"warning: {options.names['tokenizer']}: {warning}", file=sys.stderr)
     selected = select(count, options.rows, options.seed)
     if settings.nearest:
         _find_nearest(options, settings.nearest, rows.only(selected), splitter, show_progress)
@@ -102,19 +109,18 @@ def select(count: int, rows: int, seed: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Rows:
-    """The rows of a training file, which is read several times rather than kept in memory. option: of `skip_bad`."""
+    """The rows of a training file, which is read several times rather than kept in memory."""
 
     task: Task
     path: Path
     skip_bad: bool
-    option: str
 
     def __iter__(self) -> Iterator[Row]:
-        return read_rows(self.task, self.path, Skipped() if self.skip_bad else None, option=self.option)
+        return read_rows(self.task, self.path, Skipped() if self.skip_bad else None)
 
     def count(self, skipped: Skipped) -> int:
         """Read every row, so that a bad one shows before the long work. skipped: takes those that do not count."""
-        rows = read_rows(self.task, self.path, skipped if self.skip_bad else None, option=self.option)
+        rows = read_rows(self.task, self.path, skipped if self.skip_bad else None)
         return sum(1 for _ in rows)
 
     def only(self, selected: np.ndarray) -> Iterator[Row]:
@@ -122,7 +128,16 @@ class _Rows:
 
 
 def _open_task(options: AugmentOptions) -> TaskFiles:
-    return open_task(options.task, options.data_dir, options.labels, options.kind, options.names)
+    return open_task(options.task, options.data_dir, options.labels, options.kind, layout_of(options, options.names))
+
+
+def _unsuited(rows: Iterable[Row], name: str) -> list[str]:
+    """Warnings about a tokenizer, by the first rows. name: folder or hub name."""
+    tokenizer = load_tokenizer(name)
+    texts = [text for row in islice(rows, _WORDS_AT_ONCE) for text in texts_of(row)]
+    ids = [number for encoded in tokenizer.encode_batch(texts, add_special_tokens=False) for number in encoded.ids]
+    unknown = unknown_id(tokenizer)
+    return warnings(tokenizer, name, scripts_of([texts]), sum(number == unknown for number in ids), len(ids))
 
 
 def _settings(options: AugmentOptions, task: Task) -> Settings:
@@ -191,6 +206,7 @@ def _plan(options: AugmentOptions, settings: Settings, files: TaskFiles, model: 
             "rows": options.rows,
             "seed": settings.seed,
             "skip_bad_rows": options.skip_bad_rows,
+            **given(options),
         },
         inputs={
             "data_dir": f"{files.train.name} {file_sha256(files.train)[:16]}",

@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice, takewhile
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +22,8 @@ from megatinybert.runtime.progress_bar import progress_bar
 _WORDS, _MATRIX = "words.txt", "vectors.f32"
 _DTYPE = np.dtype("<f4")
 _ROWS_AT_ONCE = 4096  # parsed before they are written
+_FIRST_LINES = 100  # which tell how many numbers a word has
+_SPARSE = re.compile(rb" \d+:-?[\d.]+(e-?\d+)?(?= |$)")
 _QUERIES_AT_ONCE, _VECTORS_AT_ONCE = 512, 16384  # of the matrix product: 32 MiB of similarities
 
 
@@ -33,8 +38,8 @@ class WordVectors:
         """The `count` nearest other words of each word by cosine, in the order of the file.
 
         A word is looked up as it is, then in lower case; one that is not there is left out of the result. Entries that
-        hold a space, or differ from the word in case alone, are dropped and not made up for. Those of a word like
-        "Film" begin with a capital, too, as in the published code.
+        hold white space of any kind, or differ from the word in case alone, are dropped and not made up for. Those of a
+        word like "Film" begin with a capital, too, as in the published code.
         """
         wanted = {*words, *(word.lower() for word in words)}
         index: dict[str, int] = {}
@@ -49,7 +54,7 @@ class WordVectors:
             best = self._nearest_rows(np.array([row for _, row in block]), min(count, len(self.words) - 1))
             for (word, _), neighbours in zip(block, best, strict=True):
                 entries = [self.words[neighbour] for neighbour in neighbours]
-                kept = [entry for entry in entries if " " not in entry and entry.casefold() != word.casefold()]
+                kept = [entry for entry in entries if not _has_space(entry) and entry.casefold() != word.casefold()]
                 result[word] = [entry[0].upper() + entry[1:] if word.istitle() else entry for entry in kept]
         return result
 
@@ -71,11 +76,12 @@ class WordVectors:
 
 
 def open_vectors(path: Path, cache: Path, option: str, show_progress: bool = False) -> WordVectors:
-    """Open a file of word vectors: a word and its numbers a line, separated by single spaces.
+    """Open a file of word vectors: a word and its D numbers a line, separated by single spaces (U+0020).
 
-    A first line of two whole numbers (the head of word2vec's and fastText's text format) is passed over. The file is
-    read once, into a folder of its own in `cache`; from then on the vectors are mapped from there. option: that names
-    the file. Raises ValueError naming the line that is malformed.
+    A word is what stands before the last D fields, so it may hold spaces. D is the second of two whole numbers that are
+    the first line (the head of word2vec's and fastText's text format), or what most of the first 100 lines have. The
+    file is read once, into a folder of its own in `cache`; from then on the vectors are mapped from there. option: that
+    names the file. Raises ValueError naming the line that is malformed, and for sparse and binary files.
     """
     folder = cache / f"{path.name}.{vectors_key(path, option)[:12]}"
     if not folder.is_dir():
@@ -118,16 +124,15 @@ def _blocks(path: Path, option: str, show_progress: bool) -> Iterator[tuple[list
     """Words, in UTF-8, and their vectors, float64 (n, D), so many lines at a time."""
     words: list[bytes] = []
     rows: list[list[float]] = []
-    width = 0
     bar = progress_bar(path.stat().st_size, "B", unit_scale=True, desc=path.name, disable=not show_progress)
     with path.open("rb") as file, bar:
+        width, has_head = _width(list(islice(file, _FIRST_LINES)), f"{option} {path}")
+        file.seek(0)
         for number, line in enumerate(file, start=1):
             bar.update(len(line))
-            fields = line.rstrip(b" \r\n").split(b" ")
-            if number == 1 and len(fields) == 2 and all(field.isdigit() for field in fields):
+            if number == 1 and has_head:
                 continue
-            width = width or len(fields) - 1
-            word, vector = _parse(fields, width, f"{option} {path}, line {number:,}")
+            word, vector = _parse(line, width, has_head, f"{option} {path}, line {number:,}")
             words.append(word)
             rows.append(vector)
             if len(rows) == _ROWS_AT_ONCE:
@@ -137,19 +142,54 @@ def _blocks(path: Path, option: str, show_progress: bool) -> Iterator[tuple[list
         yield words, np.array(rows)
 
 
-def _parse(fields: list[bytes], width: int, place: str) -> tuple[bytes, list[float]]:
-    """A word, which may hold spaces, and its numbers."""
+def _width(lines: Sequence[bytes], file: str) -> tuple[int, bool]:
+    """D, and whether the first line is a head that says so. lines: the first of the file, which is `file` in messages.
+
+    Raises ValueError where they are no text, or sparse.
+    """
+    if any(b"\0" in line for line in lines):
+        raise ValueError(f"{file}: a binary file: save its vectors as text, a word and its numbers a line")
+    if any(len(_SPARSE.findall(line.rstrip())) > line.count(b" ") // 2 for line in lines):
+        raise ValueError(
+            f"{file}: sparse vectors (dimension:value, as PPMI's are published), and dense ones are needed: take a "
+            "file of word2vec, fastText or GloVe, such as one trained by SGNS"
+        )
+    first = _fields(lines[0]) if lines else []
+    if len(first) == 2 and all(field.isdigit() for field in first):
+        return int(first[1]), True
+    widths: Counter[int] = Counter()
+    for line in lines:
+        fields = _fields(line)[1:]
+        widths[sum(1 for _ in takewhile(_is_number, reversed(fields)))] += 1
+    return (widths.most_common(1)[0][0] if widths else 0), False
+
+
+def _fields(line: bytes) -> list[bytes]:
+    return line.rstrip(b" \r\n").split(b" ")
+
+
+def _parse(line: bytes, width: int, certain: bool, place: str) -> tuple[bytes, list[float]]:
+    """A word, which may hold spaces, and its numbers. certain: the file says how many there are, so that what stands
+    before them is the word's, even where it is a number.
+    """
+    fields = _fields(line)
     word = b" ".join(fields[: len(fields) - width]).decode("utf-8", "replace")
     vector: list[float] = []
     with contextlib.suppress(ValueError):
         vector = [float(field) for field in fields[len(fields) - width :]]
-    extra = len(fields) > width + 1 and _is_number(fields[len(fields) - width - 1])
-    if width < 1 or not word or extra or len(vector) != width or not np.isfinite(vector).all():
+    extra = not certain and len(fields) > width + 1 and _is_number(fields[len(fields) - width - 1])
+    if width < 1 or not word or "\t" in word or extra or len(vector) != width or not np.isfinite(vector).all():
+        tabs = " and not by tabs" if "\t" in word else ""
         shown = b" ".join(fields)[:60].decode("utf-8", "replace")
         raise ValueError(
-            f"{place}: a word and {max(width, 1):,} finite numbers are needed, separated by single spaces: {shown!r}"
+            f"{place}: a word and {max(width, 1):,} finite numbers are needed, separated by single spaces"
+            f"{tabs}: {shown!r}"
         )
     return word.encode(), vector
+
+
+def _has_space(word: str) -> bool:
+    return any(map(str.isspace, word))
 
 
 def _is_number(field: bytes) -> bool:

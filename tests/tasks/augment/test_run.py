@@ -174,7 +174,7 @@ def test_mistakes_are_told_before_the_work(tmp_path: Path, options: Options, mod
 
     refused("(?s)copies.*probability.*candidates", copies=0, candidates=0, probability=0)
     refused("must end in .jsonl", output=tmp_path / "out.tsv")
-    refused("^--task sst-3: no such task", task="sst-3")
+    refused("task\n.*no such task. Did you mean sst-2?", task="sst-3")
     refused("^--data-dir .*none: no such folder", data_dir=str(tmp_path / "none"))
     refused("^--labels and --kind are for a custom task", task="cola", kind="regression")
     refused("--candidates 5000: must be less than", candidates=5000)
@@ -205,6 +205,23 @@ def test_bad_rows_are_refused_or_counted(tmp_path: Path, options: Options) -> No
         augment(options(), show_progress=False)
     report = augment(options(skip_bad_rows=True), show_progress=False)
     assert (report.totals.rows, report.totals.skipped) == (40, 1) and "train.jsonl:41" in report.messages[0]
+
+
+def test_rows_in_another_layout_and_words_that_the_model_does_not_know(
+    tmp_path: Path, options: Options, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "task"
+    folder.mkdir()
+    for name in ("train", "dev"):
+        (folder / f"{name}.tsv").write_text("1\tbbird ζ\n0\tbstone η\n-\tbstone\n", encoding="cp1253")
+    layout: dict[str, Any] = {"encoding": "cp1253", "columns": ["mark", "body"], "text_a_column": "body"}
+    given = options(**layout, label_column="mark", drop_labels=["-"], copies=1)
+    report = augment(given)
+    assert (report.totals.rows, report.totals.skipped) == (2, 0)
+    assert {row["text_a"] for row in written(tmp_path / "out.jsonl")} >= {"bbird ζ", "bstone η"}
+    assert "warning: --tokenizer: 50.0 % of the tokens are [UNK]" in capfd.readouterr().err
+    with pytest.raises(ValueError, match="made otherwise:\n.*--drop-labels: - there, "):
+        augment(given.model_copy(update={"drop_labels": None, "skip_bad_rows": False}))
 
 
 def test_an_unfinished_file_goes_on_with_resume_alone(

@@ -61,6 +61,34 @@ def test_the_head_of_word2vec_files_is_passed_over(tmp_path: Path) -> None:
     assert np.allclose(opened.unit, numbers / np.linalg.norm(numbers, axis=1, keepdims=True), atol=1e-5)
 
 
+def test_words_may_hold_spaces_of_every_kind(tmp_path: Path) -> None:
+    """Only U+0020 parts fields, and the last D of them are the numbers, also in the first line."""
+    path = tmp_path / "glove.txt"
+    words = [". . .", "a\u3000b", "\u3000", "c\xa0d", "e\u2028f", "cat"]
+    path.write_text("".join(f"{word} {number}.5 0.25\n" for number, word in enumerate(words)), encoding="utf-8")
+    opened = open_vectors(path, tmp_path, "--vectors")
+    assert opened.words == words and opened.unit.shape == (6, 2)
+    assert opened.nearest(["cat"], 5) == {"cat": []}, "none of them can stand in a text as one word"
+    path.write_text("3 2\nRoute 66 1 2\ncat 1 2 \n7 2 1\n")
+    assert open_vectors(path, tmp_path, "--vectors").words == ["Route 66", "cat", "7"], "the head says where words end"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"3 9\nthe 5:1.04 9:0.84\ncat 1:0.5\n", "sparse vectors"),
+        (b"the 5:1.04 7:1e-05 9:0.84\n", "sparse vectors"),
+        (b"2 3\nthe \0\0\x80?\0\0", "a binary file"),
+        (b"the\t0.5 0.25\n", "line 1: .* single spaces and not by tabs"),
+    ],
+)
+def test_files_of_other_kinds_are_refused_by_what_they_are(tmp_path: Path, content: bytes, reason: str) -> None:
+    (tmp_path / "other.txt").write_bytes(content)
+    with pytest.raises(ValueError, match=f"--vectors .*other.txt.*{reason}"):
+        open_vectors(tmp_path / "other.txt", tmp_path, "--vectors")
+    assert os.listdir(tmp_path) == ["other.txt"]
+
+
 def test_a_file_is_read_once_and_again_when_it_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words, numbers = random_vectors(20, 4)
     path = write(tmp_path / "glove.txt", words, numbers)

@@ -1,0 +1,132 @@
+"""Which columns of a file, or keys of an object, hold texts and label."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from megatinybert.tasks.layout import Layout
+from megatinybert.tasks.table import OWN_COLUMNS, Columns, Task
+
+# What data sets call their texts, beside OWN_COLUMNS. Two names that are there are a pair only as they stand here.
+_PAIRS = (
+    ("query", "title"),
+    ("premise", "hypothesis"),
+    ("question", "sentence"),
+    ("question1", "question2"),
+    ("text1", "text2"),
+)
+_SINGLES = ("sentence", "sentence1", "review", "content", "comment", "title", "query", "question")
+_TEXTS = tuple(dict.fromkeys((*OWN_COLUMNS.text_a, *OWN_COLUMNS.text_b, *_SINGLES, *sum(_PAIRS, ()))))
+_LABELS = (*OWN_COLUMNS.label, "gold_label")
+_PLAIN = ("text_a", "text")  # which say that they are the text, whatever else is there
+
+
+class Place(NamedTuple):
+    """Which columns hold what, by index."""
+
+    text_a: int
+    text_b: int | None
+    label: int | None
+
+
+def usual_columns(names: Sequence[str], with_labels: bool, layout: Layout, file: str) -> Columns | None:
+    """The columns that hold texts and label, as options say or by the usual names; None where no text is found.
+
+    names: of all columns, in lower case. file: for messages. Raises ValueError where several would do.
+    """
+    if layout.text_a is not None:
+        texts: tuple[str, ...] | None = (layout.text_a,) if layout.text_b is None else (layout.text_a, layout.text_b)
+    else:
+        texts = _usual_texts(names, layout, file)
+    if texts is None:
+        return None
+    labels: tuple[str, ...] = (layout.label,) if layout.label else tuple(name for name in _LABELS if name in names)
+    if with_labels and len(labels) > 1:
+        option = layout.names["label_column"]
+        raise ValueError(
+            f"{file}: {' and '.join(labels)} may be the label: say which one it is, as by {option} {labels[0]}"
+        )
+    return Columns(texts[:1], texts[1:], labels or _LABELS)
+
+
+def find_place(task: Task, names: Sequence[str], with_labels: bool, file: str) -> Place | None:
+    """Where the columns are; None where one is missing.
+
+    names: of the columns, in lower case. The columns that options name are the only ones; else the task's own come
+    first, and are not mixed with others: "sentence" is the first text of some tasks and the second of another.
+    """
+    own = _as_named(task.columns, task.layout)
+    place = _place(own, task.pair, names, with_labels)
+    if place is None and task.layout.text_a is None:
+        usual = usual_columns(names, with_labels, task.layout, file)
+        place = _place(usual, task.pair, names, with_labels) if usual else None
+    return place
+
+
+def needed(task: Task, with_labels: bool) -> str:
+    """What a file of a task has to have, for a message."""
+
+    def listed(columns: Columns) -> str:
+        parts = [columns.text_a, *([columns.text_b] if task.pair else []), *([columns.label] if with_labels else [])]
+        return ", ".join("/".join(names) for names in parts)
+
+    own, usual = (_as_named(columns, task.layout) for columns in (task.columns, OWN_COLUMNS))
+    names = task.layout.names
+    options = [names["text_a_column"], *([names["text_b_column"]] if task.pair else [])]
+    options += [names["label_column"]] if with_labels else []
+    return f"{task.name} needs {', or '.join({listed(own): None, listed(usual): None})} (others: {', '.join(options)})"
+
+
+def first_of(names: Iterable[str], columns: Sequence[str]) -> int | None:
+    """The index of the first of `names` that is among `columns` (in lower case)."""
+    return next((columns.index(name.lower()) for name in names if name.lower() in columns), None)
+
+
+def no_text(names: Sequence[str], layout: Layout, file: str) -> ValueError:
+    """That none of these columns is known as a text."""
+    option = layout.names
+    headless = f". If the first line is no header, name all columns in order by {option['columns']}"
+    return ValueError(
+        f"{file}: none of its columns ({', '.join(names)}) has a usual name of a text ({', '.join(_TEXTS)}): name it "
+        f"by {option['text_a_column']}, in pairs the second one by {option['text_b_column']}"
+        f"{headless if file.endswith('sv') else ''}"
+    )
+
+
+def _usual_texts(names: Sequence[str], layout: Layout, file: str) -> tuple[str, ...] | None:
+    first = [name for name in OWN_COLUMNS.text_a if name in names]
+    second = [name for name in OWN_COLUMNS.text_b if name in names]
+    if len(first) == len(second) == 1:
+        return first[0], second[0]
+    if len(first) == 1 and first[0] in _PLAIN and not second:
+        return (first[0],)
+    there = [name for name in names if name in _TEXTS]
+    if len(there) == 1 and there[0] in _SINGLES:
+        return (there[0],)
+    pair = next((pair for pair in _PAIRS if set(pair) == set(there)), None)
+    if pair or not there:
+        return pair
+    option = layout.names
+    raise ValueError(
+        f"{file}: {' and '.join(there)} may be texts: say which one is, by {option['text_a_column']} NAME, and for "
+        f"pairs also by {option['text_b_column']} NAME"
+    )
+
+
+def _as_named(columns: Columns, layout: Layout) -> Columns:
+    """With the names that options give in place of others."""
+    if layout.text_a is not None:
+        columns = replace(columns, text_a=(layout.text_a,))
+        columns = replace(columns, text_b=(layout.text_b,) if layout.text_b else columns.text_b)
+    return replace(columns, label=(layout.label,)) if layout.label else columns
+
+
+def _place(columns: Columns, pair: bool, names: Sequence[str], with_labels: bool) -> Place | None:
+    text_a = first_of(columns.text_a, names)
+    text_b = first_of(columns.text_b, names) if pair else None
+    label = first_of(columns.label, names) if with_labels else None
+    if text_a is not None and (text_b is not None) == pair and (label is not None) == with_labels:
+        return Place(text_a, text_b, label)
+    return None

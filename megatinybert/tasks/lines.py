@@ -1,0 +1,73 @@
+"""The lines of a task's file, in the encoding that it is said to be in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from megatinybert.config.codec import codec_name
+from megatinybert.corpus.charset import MARK, advice, contradiction, recognise, suggestions
+from megatinybert.tasks.layout import Layout
+
+_HEAD_BYTES = 1 << 16
+_SAMPLED_LINES = 64  # by which the encoding of a file is guessed
+_MARKED = "\udcff"  # what the error handler MARK puts in place of invalid bytes
+
+
+def lines_of(path: Path, layout: Layout) -> Iterator[tuple[int, str]]:
+    """Numbered lines, from 1, without their ends and the file's byte-order mark.
+
+    LF alone ends a line: other separators of Unicode may stand in a text. Raises ValueError, with file and line, where
+    the file is not in its encoding.
+    """
+    encoding = _encoding_of(path, layout)
+    with path.open(encoding=encoding, errors=MARK, newline="\n") as file:
+        for number, text in enumerate(file, 1):
+            if number == 1:
+                text = text.removeprefix("\ufeff")
+            if _MARKED in text:
+                raise _not_valid(path, number, encoding, layout)
+            if "\0" in text:
+                raise ValueError(f"{path}:{number}: a byte 0, as in UTF-16. {_remedy(path, 'utf-16-le', layout)}")
+            yield number, text.removesuffix("\n")
+
+
+def _encoding_of(path: Path, layout: Layout) -> str:
+    """The codec of a file. Raises ValueError where its first bytes show that it is in another one than is said."""
+    said = codec_name(layout.encoding)
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    encoding, mark = recognise(head, said)
+    if said == "utf-8" and encoding != said:
+        family = encoding.removesuffix("-le").removesuffix("-be")
+        raise ValueError(f"{path}:1: {family.upper()}, not UTF-8. {_remedy(path, family, layout)}")
+    problem = None if mark else contradiction(head, encoding, layout.names)
+    if problem:
+        converted = "" if encoding != "utf-8" else f"; {_conversion(path, 'utf-16le')}"
+        raise ValueError(f"{path}: {problem}{converted}")
+    return encoding
+
+
+def _not_valid(path: Path, number: int, encoding: str, layout: Layout) -> ValueError:
+    with path.open("rb") as file:
+        lines = list(islice(file, number - 1, number - 1 + _SAMPLED_LINES))
+    byte = ""
+    try:
+        b"".join(lines[:1]).decode(encoding)
+    except UnicodeDecodeError as error:
+        byte = f" (byte 0x{error.object[error.start]:02x})"
+    sample = b"".join(lines)
+    guess = (suggestions(sample, encoding) or ["ENCODING"])[0]
+    return ValueError(
+        f"{path}:{number}: not valid {'UTF-8' if encoding == 'utf-8' else encoding}{byte}. "
+        f"{advice(sample, encoding, layout.names, lenient=False)}; {_conversion(path, guess)}"
+    )
+
+
+def _remedy(path: Path, encoding: str, layout: Layout) -> str:
+    return f"Use {layout.names['encoding']} {encoding}; {_conversion(path, encoding.replace('-le', 'le'))}"
+
+
+def _conversion(path: Path, encoding: str) -> str:
+    return f"or make a copy in UTF-8: iconv -f {encoding} -t utf-8 {path} > new{path.suffix}"
