@@ -151,6 +151,7 @@ def test_chinese_files_need_no_option_but_paths_and_sizes(tmp_path: Path) -> Non
         "teacher.model": teacher,
         "student.config": write_shape(tmp_path / "shape", teacher),
         "run.output_dir": output,
+        "augment.copies": 2,
     }
     words = [part for name, value in given.items() for part in (f"--{name}", str(value))]
     arguments = f"--num_accelerators 1 --master_port {free_port()}"
