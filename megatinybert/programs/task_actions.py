@@ -9,19 +9,18 @@ from pathlib import Path
 import numpy as np
 from transformers import BertModel
 
-from megatinybert.config.augment import AugmentOptions
-from megatinybert.config.flat import OptionNames
 from megatinybert.config.task import AugmentConfig, PredictConfig, TaskConfig
 from megatinybert.models.initialize import SHAPE
 from megatinybert.models.load import fingerprint_of, load_encoder, teacher_dtype
 from megatinybert.models.masked_lm import has_mlm_head
 from megatinybert.models.published import has_classifier
 from megatinybert.programs.evaluate import evaluate, predict
+from megatinybert.programs.task_rows import augment_options, training_file
 from megatinybert.runtime.differences import refuse_differences
 from megatinybert.runtime.dist import World, check_shared
 from megatinybert.runtime.files import write_atomically
 from megatinybert.runtime.findings import Findings
-from megatinybert.tasks.augment.run import AugmentReport, augment, check_made_by
+from megatinybert.tasks.augment.run import AugmentReport, augment
 from megatinybert.tasks.baseline import SCORE, constant_scores, is_better
 from megatinybert.tasks.card import card_of, write_card
 from megatinybert.tasks.classifiers import as_teacher, load_fine_tuned
@@ -30,7 +29,6 @@ from megatinybert.tasks.inputs import TaskInputs, open_inputs
 from megatinybert.tasks.metrics import compute_metrics
 from megatinybert.tasks.plan import Plan, stages_of
 from megatinybert.tasks.predict import logits_of
-from megatinybert.tasks.read import TASK_NAMES
 from megatinybert.tasks.row_checks import check_rows
 from megatinybert.tasks.rows import EncodedRows
 from megatinybert.tasks.stages import answers, finetuning, first_student, has_stage_one, layers, masked_lm
@@ -104,7 +102,7 @@ def _augment(inputs: TaskInputs, plan: Plan, world: World) -> None:
         _train("mlm", inputs, plan, world, rows, lambda: masked_lm(inputs, rows))
         name = str(inputs.output / "mlm")
     plan.begin("augment", world)
-    options = _augment_options(inputs, name)
+    options = augment_options(inputs, name)
     options.output.parent.mkdir(parents=True, exist_ok=True)
 
     def rewrite() -> AugmentReport:
@@ -125,7 +123,7 @@ def _one(inputs: TaskInputs, plan: Plan, world: World) -> None:
     plan.begin("one", world)
     teacher = world.together(lambda: _fine_tuned_teacher(inputs))
     _check_teacher(inputs, world)
-    rows = _rows(inputs, world, _training_file(inputs, world))
+    rows = _rows(inputs, world, training_file(inputs, world))
     _train("one", inputs, plan, world, rows, lambda: layers(inputs, teacher, rows, world))
 
 
@@ -133,7 +131,7 @@ def _two(inputs: TaskInputs, plan: Plan, world: World) -> None:
     plan.begin("two", world)
     config, name = inputs.config, world.together(lambda: _fine_tuned_teacher(inputs))
     _check_teacher(inputs, world)
-    rows = _rows(inputs, world, _training_file(inputs, world))
+    rows = _rows(inputs, world, training_file(inputs, world))
 
     def describe() -> Stage:
         model = load_fine_tuned(name, "teacher", inputs.task, config.teacher.labels)
@@ -195,60 +193,6 @@ def _student(inputs: TaskInputs) -> str:
     if not inputs.config.predict.model and not Path(folder).is_dir():
         raise ValueError(f"{folder} is not there yet: run stage two first, or name a model with --predict.model")
     return folder
-
-
-def _augmented(inputs: TaskInputs) -> Path:
-    return inputs.output / "augmented" / "train.jsonl"
-
-
-# What a task calls the options of data_prep/augment.py. It has none for some of them.
-_AUGMENT_NAMES = OptionNames(
-    {field: f"--augment.{field}" for field in AugmentConfig.model_fields}
-    | TASK_NAMES
-    | {"tokenizer": "--teacher.tokenizer", "output": "--run.output_dir", "seed": "--run.seed"}
-    | {field: f"--{field} of data_prep/augment.py" for field in ("workers", "device", "resume")}
-)
-
-
-def _augment_options(inputs: TaskInputs, model: str) -> AugmentOptions:
-    config, wanted = inputs.config, inputs.config.augment
-    return AugmentOptions(
-        task=inputs.task.name,
-        data_dir=config.task.data_dir,
-        model=model,
-        output=_augmented(inputs),
-        tokenizer=config.teacher.tokenizer if model == config.teacher.model else None,
-        labels=config.task.labels,
-        kind=config.task.kind,
-        copies=None if wanted.copies == "published" else wanted.copies,
-        probability=wanted.probability,
-        candidates=wanted.candidates,
-        vectors=Path(wanted.vectors) if wanted.vectors else None,
-        segmenter=wanted.segmenter,
-        rows=wanted.rows,
-        seed=config.run.seed,
-        skip_bad_rows=config.task.skip_bad_rows,
-        resume=True,
-        names=_AUGMENT_NAMES,
-    )
-
-
-def _training_file(inputs: TaskInputs, world: World) -> Path:
-    """What the student trains on. Raises ValueError where it is not there, or made otherwise. Every rank calls it."""
-    if inputs.config.augment.copies == 0:
-        return inputs.files.train
-
-    options = _augment_options(inputs, inputs.config.augment.model or inputs.config.teacher.model)
-
-    def check() -> None:
-        if not _augmented(inputs).is_file():
-            raise ValueError(
-                f"{_augmented(inputs)} is not there yet: run augment first, or train without it by --augment.copies 0"
-            )
-        check_made_by(options)
-
-    world.first(check)
-    return _augmented(inputs)
 
 
 def _check_rows_differ(inputs: TaskInputs, world: World) -> None:

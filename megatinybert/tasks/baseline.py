@@ -16,8 +16,8 @@ SCORE = "score"  # the mean of a task's metrics
 def constant_scores(task: Task, labels: np.ndarray) -> dict[str, float]:
     """The best that one answer to all rows reaches, in each metric by itself; their mean as "score".
 
-    labels: (N,), class indices or scores, of the rows that are measured: no other constant answer, such as the commonest
-    class of the training rows, is better on them. A correlation (Matthews, Pearson, Spearman) of a constant
+    labels: (N,), class indices or scores, of the rows that are measured: no other constant answer, such as the
+    commonest class of the training rows, is better on them. A correlation (Matthews, Pearson, Spearman) of a constant
     is undefined and counts as 0. For accuracy it is the share of the commonest class; for F1 it is that of class 1.
     """
     values = dict.fromkeys(task.metrics, 0.0)
@@ -36,7 +36,7 @@ def only_answer(task: Task, predictions: np.ndarray) -> str | None:
 
 
 def retentions(teacher: float | None, student: float | None, constant: float | None) -> tuple[float, float]:
-    """(the student's score as a part of the teacher's; its gain over the constant answer as a part of the teacher's gain).
+    """(the student's score as a part of the teacher's; its gain over a constant answer as a part of the teacher's).
 
     NaN where that says nothing: a score is undefined, or the teacher's is not above 0 and `constant`.
     """

@@ -124,7 +124,7 @@ def test_all_mistakes_are_told_at_once() -> None:
         "--teacher.model: required",
         "--two.temperature 0 (command line): must be a number > 0 (default: 1.0)",
         "30 is not a multiple of",
-        "--augment.copies few (command line): must be a whole number >= 0 or published (default: 2)",
+        "--augment.copies few (command line): must be a whole number >= 0 or published (default: 0)",
         "did you mean 4L-312?",
     )
     for text in expected:
