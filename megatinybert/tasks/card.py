@@ -49,7 +49,7 @@ def task_card(inputs: TaskInputs, results: Mapping[str, Any] | None) -> str:
         data,
         template_path=str(_TEMPLATE),
         student=inputs.student,
-        task="a task of its maker's" if task.name == "custom" else task.name,
+        task="a custom task" if task.name == "custom" else task.name,
         kind="regression model" if regression else "classifier",
         remarks=results.get("remarks", []) if results else [],
         facts={name: _cell(text) for name, text in _facts(inputs, results).items()},

@@ -233,11 +233,14 @@ def test_a_regression(task_inputs: Path, world: World, tmp_path: Path, capfd: py
     assert all(0 <= float(line.split("\t")[1]) <= 5 for line in submission[1:])
 
 
-def test_mnli_selects_on_matched_rows_and_reports_both(task_inputs: Path, world: World, tmp_path: Path) -> None:
+def test_mnli_selects_on_matched_rows_and_reports_both(
+    task_inputs: Path, world: World, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     output = tmp_path / "mnli"
     alone: dict[str, object] = {"augment.copies": 0, "one.max_steps": None, "one.epochs": 0, "task.force": True}
     given = options(task_inputs, "MNLI", output, **QUICK | alone | {"task.name": "mnli"})
     run("all", given, world)
+    assert "--augment.candidates: no effect without --augment.copies" in capfd.readouterr().err
     splits = ["dev_matched", "dev_mismatched"]
     for name, stage in {"teacher": "teacher", "student": "two"}.items():
         said = results(output)[name]
