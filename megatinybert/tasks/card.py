@@ -71,7 +71,7 @@ def _facts(inputs: TaskInputs, results: Mapping[str, Any] | None) -> dict[str, s
     names = [files.train.name, *(path.name for path in files.dev.values())]
     copies = config.augment.copies
     shapes = {
-        name: f"{shape.num_hidden_layers} layers, width {shape.hidden_size}"
+        name: f"{shape.num_hidden_layers} layer{'s' * (shape.num_hidden_layers > 1)}, width {shape.hidden_size}"
         + (f", {results[name]['parameters']:,} parameters" if results else "")
         for name, shape in ((STUDENT, inputs.student), (TEACHER, inputs.teacher))
     }
