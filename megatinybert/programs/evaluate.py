@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -11,22 +12,28 @@ from transformers import BertForSequenceClassification
 
 from megatinybert.corpus.tokenizer import load_tokenizer, tokenizer_fingerprint
 from megatinybert.models.load import size_of
+from megatinybert.tasks.baseline import constant_scores, only_answer
+from megatinybert.tasks.card import write_card
 from megatinybert.tasks.classifiers import load_fine_tuned
 from megatinybert.tasks.confusion import confusion_figure, count_confusions, scatter_figure
 from megatinybert.tasks.inputs import TaskInputs
 from megatinybert.tasks.latency import compare_latency
 from megatinybert.tasks.metrics import compute_metrics, predictions_of
 from megatinybert.tasks.predict import logits_of, write_predictions
-from megatinybert.tasks.read import Skipped, read_rows
+from megatinybert.tasks.read import read_rows
 from megatinybert.tasks.results import STUDENT, TEACHER, ModelResult, merge_results, results_table
+from megatinybert.tasks.skipped import Skipped
 from megatinybert.tasks.submission import write_submission
 from megatinybert.tracking.figures import save_picture
 
 
-def evaluate(inputs: TaskInputs, teacher: str, student: str, device: torch.device) -> None:
-    """Measure both models on the development rows: results.json, confusion.png, TensorBoard, and a table on stdout.
+def evaluate(
+    inputs: TaskInputs, teacher: str, student: str, device: torch.device, about_rows: Sequence[str] = ()
+) -> None:
+    """Measure both models on the development rows: results.json, confusion.png, TensorBoard, and a table on stdout. The
+    run's own student gets them in its model card.
 
-    teacher, student: fine-tuned folders.
+    teacher, student: fine-tuned folders. about_rows: what has to be said of the rows beside the scores.
     """
     task, output = inputs.task, inputs.output
     models = {
@@ -39,17 +46,20 @@ def evaluate(inputs: TaskInputs, teacher: str, student: str, device: torch.devic
     logits = {name: {s: logits_of(m, rows, device) for s, rows in inputs.dev.items()} for name, m in models.items()}
     gold = {split: rows.gold for split, rows in inputs.dev.items()}
     first = next(iter(inputs.dev))
+    predictions = {name: predictions_of(task, logits[name][first]) for name in models}
     latencies = compare_latency(models, inputs.dev[first])
     results = {
         name: ModelResult(
             {split: compute_metrics(task, values, gold[split]) for split, values in logits[name].items()},
             size_of(model),
             latencies[name],
+            only_answer(task, predictions[name]),
         )
         for name, model in models.items()
     }
-    table = results_table(merge_results(output / "results.json", task.name, results))
-    predictions = {name: predictions_of(task, logits[name][first]) for name in models}
+    constant = {split: constant_scores(task, labels) for split, labels in gold.items()}
+    merged = merge_results(output / "results.json", task.name, results, constant, about_rows)
+    table = results_table(merged)
     if task.labels is None:
         image = scatter_figure(predictions, gold[first])
     else:
@@ -63,6 +73,8 @@ def evaluate(inputs: TaskInputs, teacher: str, student: str, device: torch.devic
             for split, metrics in result.metrics.items():
                 for metric, value in metrics.items():
                     writer.add_scalar(f"results/{split}_{metric}_{name}", value)
+    if Path(student) == output / "student":
+        write_card(inputs, merged)
     print(f"{table}\n\nresults: {output / 'results.json'}, {output / 'confusion.png'}")
 
 

@@ -9,26 +9,28 @@ from pathlib import Path
 import numpy as np
 from transformers import BertModel
 
-from megatinybert.config.augment import AugmentOptions
-from megatinybert.config.flat import OptionNames
-from megatinybert.config.rows import RowOptions
 from megatinybert.config.task import AugmentConfig, PredictConfig, TaskConfig
 from megatinybert.models.initialize import SHAPE
 from megatinybert.models.load import fingerprint_of, load_encoder, teacher_dtype
 from megatinybert.models.masked_lm import has_mlm_head
 from megatinybert.models.published import has_classifier
 from megatinybert.programs.evaluate import evaluate, predict
+from megatinybert.programs.task_rows import augment_options, training_file
 from megatinybert.runtime.differences import refuse_differences
 from megatinybert.runtime.dist import World, check_shared
 from megatinybert.runtime.files import write_atomically
 from megatinybert.runtime.findings import Findings
-from megatinybert.tasks.augment.run import AugmentReport, augment, check_made_by
+from megatinybert.tasks.augment.run import AugmentReport, augment
+from megatinybert.tasks.baseline import SCORE, constant_scores, is_better
+from megatinybert.tasks.card import card_of, write_card
 from megatinybert.tasks.classifiers import as_teacher, load_fine_tuned
-from megatinybert.tasks.development import SCORE
+from megatinybert.tasks.forecast import with_forecast, work_of_stages
 from megatinybert.tasks.inputs import TaskInputs, open_inputs
-from megatinybert.tasks.layout import TASK_NAMES
 from megatinybert.tasks.metrics import compute_metrics
+from megatinybert.tasks.plan import Plan, stages_of
 from megatinybert.tasks.predict import logits_of
+from megatinybert.tasks.row_checks import check_rows
+from megatinybert.tasks.rows import EncodedRows
 from megatinybert.tasks.stages import answers, finetuning, first_student, has_stage_one, layers, masked_lm
 from megatinybert.training.record import write_config
 from megatinybert.training.run import run_stage
@@ -51,35 +53,56 @@ def run_task(asked: tuple[str, TaskConfig], world: World) -> None:
     if world.is_main:
         recipe = config.model_copy(update={"predict": PredictConfig()})  # which no later action should find in it
         write_config(inputs.output, recipe, inputs.settings["two"], None, world)
-    for part in _ALL if action == "all" else [action]:
-        _ACTIONS[part](inputs, world)
+    checks = world.first(lambda: check_rows(inputs.files, config.task.skip_bad_rows)) if action != "predict" else None
+    if checks:
+        world.say("\n".join([*checks.facts, *(f"warning: {warning}" for warning in checks.warnings)]))
+    actions = _ALL if action == "all" else (action,)
+    stages = world.together(lambda: [stage for each in actions for stage in stages_of(each, inputs)])
+    plan = Plan(stages, checks.on_scores if checks else ())
+    for part in actions:
+        _ACTIONS[part](inputs, plan, world)
 
 
-def _train(world: World, describe: Callable[[], Stage]) -> None:
-    """Open a stage on every rank, then train it."""
-    run_stage(world.together(describe), Findings(), world)
+def _train(
+    name: str, inputs: TaskInputs, plan: Plan, world: World, rows: EncodedRows, describe: Callable[[], Stage]
+) -> None:
+    """Open a stage on every rank, then train it. rows: those it trains on."""
+    stage = world.together(describe)
+    run_stage(with_forecast(stage, name, plan.stages, work_of_stages(inputs, rows)), Findings(), world)
 
 
-def _teacher(inputs: TaskInputs, world: World) -> None:
+def _rows(inputs: TaskInputs, world: World, file: Path, what: str = "training rows") -> EncodedRows:
+    return world.together(lambda: inputs.rows(file, what))
+
+
+def _teacher(inputs: TaskInputs, plan: Plan, world: World) -> None:
     name = inputs.config.teacher.model
+    plan.begin("teacher", world)
     _check_rows_differ(inputs, world)
     if world.together(lambda: has_classifier(name)):
         world.say(f"teacher: {name} is fine-tuned already")
     else:
-        _train(world, lambda: finetuning(inputs, inputs.rows(inputs.files.train, "training rows")))
+        rows = _rows(inputs, world, inputs.files.train)
+        _train("teacher", inputs, plan, world, rows, lambda: finetuning(inputs, rows))
     _check_teacher(inputs, world)
 
 
-def _augment(inputs: TaskInputs, world: World) -> None:
+def _augment(inputs: TaskInputs, plan: Plan, world: World) -> None:
     config = inputs.config
     wanted, name = config.augment, config.augment.model or config.teacher.model
     if wanted.copies == 0:
-        world.say("augment: left out (--augment.copies 0)")
+        world.say("augment: left out (--augment.copies 0; 2, or published, makes copies)")
+        idle = [key for key, value in AugmentConfig() if key != "copies" and getattr(wanted, key) != value]
+        if idle:
+            world.say(f"warning: {', '.join(f'--augment.{key}' for key in idle)}: no effect without --augment.copies")
         return
     if wanted.model is None and not world.together(lambda: has_mlm_head(name)):
-        _train(world, lambda: masked_lm(inputs, inputs.rows(inputs.files.train, "rows of the masked-LM")))
+        plan.begin("mlm", world)
+        rows = _rows(inputs, world, inputs.files.train, "rows of the masked-LM")
+        _train("mlm", inputs, plan, world, rows, lambda: masked_lm(inputs, rows))
         name = str(inputs.output / "mlm")
-    options = _augment_options(inputs, name)
+    plan.begin("augment", world)
+    options = augment_options(inputs, name)
     options.output.parent.mkdir(parents=True, exist_ok=True)
 
     def rewrite() -> AugmentReport:
@@ -93,40 +116,45 @@ def _augment(inputs: TaskInputs, world: World) -> None:
     world.say(f"augment: {report.totals.rows_out:,} rows out of {report.totals.rows:,} ({done})")
 
 
-def _one(inputs: TaskInputs, world: World) -> None:
+def _one(inputs: TaskInputs, plan: Plan, world: World) -> None:
     if not has_stage_one(inputs.config):
         world.say("stage one: left out (--one.epochs 0)")
         return
+    plan.begin("one", world)
     teacher = world.together(lambda: _fine_tuned_teacher(inputs))
     _check_teacher(inputs, world)
-    file = _training_file(inputs, world)
-    _train(world, lambda: layers(inputs, teacher, inputs.rows(file, "training rows"), world))
+    rows = _rows(inputs, world, training_file(inputs, world))
+    _train("one", inputs, plan, world, rows, lambda: layers(inputs, teacher, rows, world))
 
 
-def _two(inputs: TaskInputs, world: World) -> None:
+def _two(inputs: TaskInputs, plan: Plan, world: World) -> None:
+    plan.begin("two", world)
     config, name = inputs.config, world.together(lambda: _fine_tuned_teacher(inputs))
     _check_teacher(inputs, world)
-    file = _training_file(inputs, world)
+    rows = _rows(inputs, world, training_file(inputs, world))
 
     def describe() -> Stage:
         model = load_fine_tuned(name, "teacher", inputs.task, config.teacher.labels)
         teacher = as_teacher(model, teacher_dtype(config.teacher.dtype, world.device), world.device)
         body = first_student(inputs, name)[0] if not has_stage_one(config) else _student_of_one(inputs)
-        return answers(inputs, teacher, body, inputs.rows(file, "training rows"))
+        return answers(inputs, teacher, body, rows)
 
-    _train(world, describe)
+    _train("two", inputs, plan, world, rows, describe)
+    if world.is_main and not card_of(inputs).is_file():
+        write_card(inputs, None)
 
 
-def _eval(inputs: TaskInputs, world: World) -> None:
+def _eval(inputs: TaskInputs, plan: Plan, world: World) -> None:
+    plan.begin("eval", world)
     teacher = world.together(lambda: _fine_tuned_teacher(inputs))
-    world.first(lambda: evaluate(inputs, teacher, _student(inputs), world.device))
+    world.first(lambda: evaluate(inputs, teacher, _student(inputs), world.device, plan.on_scores))
 
 
-def _predict(inputs: TaskInputs, world: World) -> None:
+def _predict(inputs: TaskInputs, _: Plan, world: World) -> None:
     world.first(lambda: predict(inputs, _student(inputs), world.device))
 
 
-_ACTIONS: dict[str, Callable[[TaskInputs, World], None]] = {
+_ACTIONS: dict[str, Callable[[TaskInputs, Plan, World], None]] = {
     "teacher": _teacher,
     "augment": _augment,
     "one": _one,
@@ -165,61 +193,6 @@ def _student(inputs: TaskInputs) -> str:
     if not inputs.config.predict.model and not Path(folder).is_dir():
         raise ValueError(f"{folder} is not there yet: run stage two first, or name a model with --predict.model")
     return folder
-
-
-def _augmented(inputs: TaskInputs) -> Path:
-    return inputs.augmented
-
-
-# What a task calls the options of data_prep/augment.py. It has none for some of them.
-_AUGMENT_NAMES = OptionNames(
-    {field: f"--augment.{field}" for field in AugmentConfig.model_fields}
-    | TASK_NAMES
-    | {"tokenizer": "--teacher.tokenizer", "output": "--run.output_dir", "seed": "--run.seed"}
-    | {field: f"--{field} of data_prep/augment.py" for field in ("workers", "device", "resume")}
-)
-
-
-def _augment_options(inputs: TaskInputs, model: str) -> AugmentOptions:
-    config, wanted = inputs.config, inputs.config.augment
-    return AugmentOptions(
-        task=inputs.task.name,
-        data_dir=config.task.data_dir,
-        model=model,
-        output=_augmented(inputs),
-        tokenizer=config.teacher.tokenizer if model == config.teacher.model else None,
-        labels=config.task.labels,
-        kind=config.task.kind,
-        copies=None if wanted.copies == "published" else wanted.copies,
-        probability=wanted.probability,
-        candidates=wanted.candidates,
-        vectors=Path(wanted.vectors) if wanted.vectors else None,
-        segmenter=wanted.segmenter,
-        rows=wanted.rows,
-        seed=config.run.seed,
-        skip_bad_rows=config.task.skip_bad_rows,
-        resume=True,
-        names=_AUGMENT_NAMES,
-        **{field: getattr(config.task, field) for field in RowOptions.model_fields},
-    )
-
-
-def _training_file(inputs: TaskInputs, world: World) -> Path:
-    """What the student trains on. Raises ValueError where it is not there, or made otherwise. Every rank calls it."""
-    if inputs.config.augment.copies == 0:
-        return inputs.files.train
-
-    options = _augment_options(inputs, inputs.config.augment.model or inputs.config.teacher.model)
-
-    def check() -> None:
-        if not _augmented(inputs).is_file():
-            raise ValueError(
-                f"{_augmented(inputs)} is not there yet: run augment first, or train without it by --augment.copies 0"
-            )
-        check_made_by(options)
-
-    world.first(check)
-    return _augmented(inputs)
 
 
 def _check_rows_differ(inputs: TaskInputs, world: World) -> None:
@@ -261,14 +234,10 @@ def _check_teacher(inputs: TaskInputs, world: World) -> None:
         return value
 
     value = world.first(score)
-    constant = 0.0
-    if task.labels is not None:
-        constant = max(
-            compute_metrics(task, np.tile(answer, (len(rows), 1)), rows.gold)[SCORE] for answer in np.eye(task.classes)
-        )
+    constant = constant_scores(task, rows.gold)[SCORE]
     shown = "undefined" if value is None else f"{value:.4f}"
     world.say(f"teacher: {' and '.join(task.metrics)} on {split} {shown}")
-    if value is None or value <= constant:
+    if not is_better(value, constant):
         text = (
             f"the teacher {name} reaches {shown} on {split}, and the same answer to every row {constant:.4f}: "
             "a student learns nothing of it. Fine-tune it longer (--finetune.epochs) or choose another"

@@ -11,12 +11,11 @@ from deepspeed.runtime.engine import DeepSpeedEngine
 from megatinybert.models.load import Teacher
 from megatinybert.runtime.dist import World
 from megatinybert.samples.batches import as_tensors
+from megatinybert.tasks.baseline import SCORE
 from megatinybert.tasks.metrics import compute_metrics
 from megatinybert.tasks.rows import EncodedRows
 from megatinybert.tasks.table import Task
 from megatinybert.training.held_out import LossSums, shares
-
-SCORE = "score"  # the mean of a task's metrics
 
 
 def measured_tags(task: Task, dev: Mapping[str, EncodedRows]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,37 +12,63 @@ from typing import Any
 from megatinybert.models.load import Size
 from megatinybert.runtime.files import write_atomically
 from megatinybert.runtime.text_table import format_table
+from megatinybert.tasks.baseline import SCORE, remarks, retentions
 from megatinybert.tasks.latency import Latency
 
 TEACHER, STUDENT = "teacher", "student"
+CONSTANT = "constant"
 
 
 @dataclass(frozen=True)
 class ModelResult:
-    """One model on a task. metrics: as `metrics.compute_metrics` gives them, by dev split; the first split selects."""
+    """One model on a task. metrics: as `metrics.compute_metrics` gives them, by dev split; the first split selects.
+
+    only_answer: what it answers to every row of that split; None where its answers differ.
+    """
 
     metrics: dict[str, dict[str, float]]
     size: Size
     latency: Latency | None = None
+    only_answer: str | None = None
 
 
-def merge_results(path: Path, task: str, models: Mapping[str, ModelResult]) -> dict[str, Any]:
+def merge_results(
+    path: Path,
+    task: str,
+    models: Mapping[str, ModelResult],
+    constant: Mapping[str, Mapping[str, float]] | None = None,
+    about_rows: Sequence[str] = (),
+) -> dict[str, Any]:
     """Write results into results.json, in place of those of the same models; the other model's stay. -> its content.
 
-    models: by name, "teacher" or "student". "retention" is there with both: the student's score as a part of the
-    teacher's, on the first dev split. What is undefined (NaN) is null.
+    models: by name, "teacher" or "student". constant: what the best constant answer reaches (`constant_scores`), by dev
+    split. about_rows: what has to be said of the rows.
+
+    With both models there is "retention", the student's score as a part of the teacher's on the first dev split, and
+    with `constant` "retention_over_constant", the same of what they gain over it. "remarks", where there are any, are
+    sentences that a reader of the numbers has to know. What is undefined (NaN) is null.
     Raises ValueError where the file is of another task.
     """
     old = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"task": task}
     if old["task"] != task:
         raise ValueError(f"{path} has results of {old['task']}, not of {task}: give this run another run.output_dir")
-    parts = {name: old[name] for name in (TEACHER, STUDENT) if name in old}
+    parts: dict[str, Any] = {name: old[name] for name in (TEACHER, STUDENT) if name in old}
     parts |= {name: _plain(result) for name, result in models.items()}
     merged: dict[str, Any] = {"task": task} | {name: parts[name] for name in (TEACHER, STUDENT) if name in parts}
+    split: str = _splits(next(reversed(merged.values())))[0]
+    scores = {name: part.get(split, {}).get(SCORE) for name, part in merged.items() if name != "task"}
+    base = None
+    if constant:
+        merged[CONSTANT] = dict(constant)
+        base = constant[split][SCORE]
     if len(parts) == 2:
-        split = _splits(merged[STUDENT])[0]
-        scores = [merged[name].get(split, {}).get("score") for name in (STUDENT, TEACHER)]
-        merged["retention"] = _ratio(*scores)
+        merged["retention"], over = retentions(scores[TEACHER], scores[STUDENT], base)
+        if base is not None:
+            merged["retention_over_constant"] = over
+    answers = {name: parts[name]["only_answer"] for name in scores if "only_answer" in parts[name]}
+    said = [*about_rows, *(remarks(split, scores, base, answers) if base is not None else [])]
+    if said:
+        merged["remarks"] = said
     # JSON has no NaN.
     merged = json.loads(json.dumps(merged), parse_constant=lambda _: None)
     write_atomically(path, json.dumps(merged, indent=2, ensure_ascii=False) + "\n")
@@ -50,36 +76,67 @@ def merge_results(path: Path, task: str, models: Mapping[str, ModelResult]) -> d
 
 
 def results_table(results: Mapping[str, Any]) -> str:
-    """The content of results.json as text for a terminal: a column for each model that is there."""
+    """The content of results.json as text for a terminal: a column for each model that is there, and one for the best
+    constant answer.
+    """
     names = [name for name in (TEACHER, STUDENT) if name in results]
     models = [results[name] for name in names]
-    rows = [(results["task"], names, "")]
+    constant = results.get(CONSTANT)
+    none = [] if constant is None else [""]
+    header = [*names, *([] if constant is None else [CONSTANT])]
+    rows = [(results["task"], header, ""), *score_rows(results)]
+    parameters = [model["parameters"] for model in models]
+    rows.append(("parameters", _texts(parameters, "{:,}") + none, _times(parameters, "smaller")))
+    rows.append(("weights in float32", _texts([model["bytes"] / 1e6 for model in models], "{:,.1f} MB") + none, ""))
+    if all("latency_ms" in model for model in models):
+        rows += [(name, texts + none, note) for name, texts, note in _speeds(models)]
+    cells = [(name, *texts, note) for name, texts, note in rows]
+    return "\n".join([format_table(cells, right_aligned=range(1, len(rows[0][1]) + 1)), *_sentences(results)])
+
+
+def score_rows(results: Mapping[str, Any]) -> list[tuple[str, list[str], str]]:
+    """(split and metric; the values of the models that are there and of the best constant answer; what is kept)."""
+    models = [results[name] for name in (TEACHER, STUDENT) if name in results]
+    constant = results.get(CONSTANT)
+    rows = []
     for split in _splits(models[-1]):
         metrics = models[-1][split]
         for metric in metrics:
-            if metric != "score" or len(metrics) > 2:  # of one metric alone it is the score
+            if metric != SCORE or len(metrics) > 2:  # of one metric alone it is the score
                 values = [model.get(split, {}).get(metric) for model in models]
-                rows.append((f"{split}: {metric}", _texts(values, "{:.4f}"), _kept(values)))
-    parameters = [model["parameters"] for model in models]
-    rows.append(("parameters", _texts(parameters, "{:,}"), _times(parameters, "smaller")))
-    rows.append(("weights in float32", _texts([model["bytes"] / 1e6 for model in models], "{:,.1f} MB"), ""))
-    if all("latency_ms" in model for model in models):
-        medians = [model["latency_ms"] for model in models]
-        rows.append(("latency, median", _texts(medians, "{:.1f} ms"), _times(medians, "faster")))
-        rows.append(
-            ("latency, 90th percentile", _texts([model["latency_p90_ms"] for model in models], "{:.1f} ms"), "")
-        )
-        speeds = [model["sequences_per_second"] for model in models]
-        rows.append(("sequences a second", _texts(speeds, "{:,.1f}"), ""))
-    cells = [(name, *texts, note) for name, texts, note in rows]
-    lines = [format_table(cells, right_aligned=range(1, 1 + len(models)))]
-    if "retention" in results:
-        kept = results["retention"]
-        lines += [
-            "",
-            f"The student keeps {'an undefined part' if kept is None else f'{kept:.1%}'} of the teacher's score.",
-        ]
-    return "\n".join(lines)
+                base = constant[split][metric] if constant else None
+                shown = _texts(values if base is None else [*values, base], "{:.4f}")
+                rows.append((f"{split}: {metric}", shown, _kept(values, base)))
+    return rows
+
+
+def _speeds(models: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str], str]]:
+    medians = [model["latency_ms"] for model in models]
+    return [
+        ("latency, median", _texts(medians, "{:.1f} ms"), _times(medians, "faster")),
+        ("latency, 90th percentile", _texts([model["latency_p90_ms"] for model in models], "{:.1f} ms"), ""),
+        ("sequences a second", _texts([model["sequences_per_second"] for model in models], "{:,.1f}"), ""),
+    ]
+
+
+def kept_sentences(results: Mapping[str, Any]) -> list[str]:
+    """What the student keeps; nothing where teacher or student are no better than a constant answer."""
+    kept, over = results.get("retention"), results.get("retention_over_constant")
+    if "retention" not in results or (CONSTANT in results and (over is None or over <= 0)):
+        return []
+    part = "an undefined part" if kept is None else f"{kept:.1%}"
+    lines = [f"The student keeps {part} of the teacher's score."]
+    if over is not None:
+        lines.append(f"It keeps {over:.1%} of what the teacher gains over the best constant answer.")
+    return lines
+
+
+def _sentences(results: Mapping[str, Any]) -> list[str]:
+    """What stands below the table."""
+    lines = [*results.get("remarks", []), *kept_sentences(results)]
+    if CONSTANT in results:
+        lines.append("constant: the best that one answer to all rows reaches, in each metric by itself.")
+    return ["", *lines] if lines else []
 
 
 def _plain(result: ModelResult) -> dict[str, Any]:
@@ -92,6 +149,8 @@ def _plain(result: ModelResult) -> dict[str, Any]:
         plain["latency_ms"] = result.latency.median_ms
         plain["latency_p90_ms"] = result.latency.p90_ms
         plain["sequences_per_second"] = result.latency.sequences_per_second
+    if result.only_answer is not None:
+        plain["only_answer"] = result.only_answer
     return plain
 
 
@@ -108,10 +167,16 @@ def _texts(values: list[float | None], form: str) -> list[str]:
     return ["undefined" if value is None else form.format(value) for value in values]
 
 
-def _kept(values: list[float | None]) -> str:
-    """values: of the teacher and the student; there is nothing to say of one of them alone."""
-    ratio = _ratio(values[1], values[0]) if len(values) == 2 else math.nan
-    return "" if math.isnan(ratio) else f"{ratio:.1%} kept"
+def _kept(values: list[float | None], base: float | None) -> str:
+    """values: of the teacher and the student; there is nothing to say of one of them alone. base: of a constant."""
+    if len(values) < 2:
+        return ""
+    kept, over = retentions(values[0], values[1], base)
+    if math.isnan(kept):
+        return ""
+    if math.isnan(over):
+        return f"{kept:.1%} kept"
+    return f"{kept:.1%} kept, {over:.1%} over constant" if over > 0 else "not above constant"
 
 
 def _times(values: list[float | None], word: str) -> str:

@@ -127,7 +127,7 @@ def test_all_mistakes_are_told_at_once() -> None:
         "--teacher.model: required",
         "--two.temperature 0 (command line): must be a number > 0 (default: 1.0)",
         "30 is not a multiple of",
-        "--augment.copies few (command line): must be a whole number >= 0 or published (default: 2)",
+        "--augment.copies few (command line): must be a whole number >= 0 or published (default: 0)",
         "did you mean 4L-312?",
         "--task.encoding gb18031 (command line): Python has no such text codec: did you mean gb18030?",
         "--task.text_b_column title (command line): names the second text of a pair: name the column of the first",

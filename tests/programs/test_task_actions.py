@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from tokenizers import Tokenizer
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertForSequenceClassification
 
@@ -70,6 +71,9 @@ def test_all_leaves_models_results_and_the_stages_metrics(done_task: Path, task_
     assert teacher["accuracy"] > 0.8 and student["accuracy"] > 0.6  # one answer to all has 0.33
     assert said["retention"] == pytest.approx(student["score"] / teacher["score"])
     assert said["teacher"]["parameters"] > said["student"]["parameters"]
+    assert said["constant"]["dev"]["accuracy"] == pytest.approx(1 / 3) and "remarks" not in said
+    gains = [model["score"] - said["constant"]["dev"]["score"] for model in (student, teacher)]
+    assert said["retention_over_constant"] == pytest.approx(gains[0] / gains[1])
     assert (done_task / "confusion.png").read_bytes().startswith(b"\x89PNG")
     for stage, tag in {
         "teacher": "dev/score",
@@ -99,6 +103,24 @@ def test_the_student_is_a_plain_model_that_names_its_outputs(done_task: Path, ta
         assert_plain_transformers_agrees(done_task / name, task_inputs / "singles")
 
 
+def test_the_students_card_has_its_scores_and_no_folder_of_this_machine(done_task: Path, task_inputs: Path) -> None:
+    card = (done_task / "student" / "README.md").read_text(encoding="utf-8")
+    front, text = card.removeprefix("---\n").split("\n---\n", 1)
+    assert yaml.safe_load(front) == {
+        "library_name": "transformers",
+        "pipeline_tag": "text-classification",
+        "metrics": ["accuracy"],
+        "tags": ["distillation", "bert", "tinybert", "megatinybert"],
+    }
+    measured = [results(done_task)[name]["dev"]["accuracy"] for name in ("teacher", "student", "constant")]
+    assert f"| dev: accuracy | {' | '.join(f'{value:.4f}' for value in measured)} |" in text
+    assert "classes of texts: bad, fair, good" in text and "train.txt and eval.txt" in text
+    assert f"{results(done_task)['retention']:.1%} of the teacher's score" in text
+    assert str(task_inputs) not in card and str(done_task) not in card and "/teacher" not in card
+    code = compile(text.split("```python\n")[1].split("```")[0].replace("path/to", str(done_task)), "card", "exec")
+    exec(code)
+
+
 def test_all_once_more_trains_and_changes_nothing(
     done_task: Path, task_inputs: Path, world: World, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -117,6 +139,8 @@ def test_all_once_more_trains_and_changes_nothing(
     said = capfd.readouterr().err
     for stage in ("teacher", "mlm", "one", "two"):
         assert f"stage {stage}: done already" in said
+    for number, stage in enumerate(("teacher", "mlm", "augment", "one", "two", "eval"), 1):
+        assert f"stage {number} of 6 ({stage}): " in said
     assert "augment: 96 rows out of 48 (done already)" in said
     assert "steps: " not in said
 
@@ -151,6 +175,7 @@ def test_chinese_files_need_no_option_but_paths_and_sizes(tmp_path: Path) -> Non
         "teacher.model": teacher,
         "student.config": write_shape(tmp_path / "shape", teacher),
         "run.output_dir": output,
+        "augment.copies": 2,
     }
     words = [part for name, value in given.items() for part in (f"--{name}", str(value))]
     arguments = f"--num_accelerators 1 --master_port {free_port()}"
@@ -198,18 +223,24 @@ def test_a_regression(task_inputs: Path, world: World, tmp_path: Path, capfd: py
     assert config["problem_type"] == "regression" and len(config["id2label"]) == 1
     rows = [json.loads(line) for line in (output / "augmented" / "train.jsonl").read_text().splitlines()]
     assert all(0 <= float(row["label"]) <= 5 for row in rows)
-    assert "sts-b" in capfd.readouterr().out
+    said = capfd.readouterr()
+    assert "sts-b" in said.out and results(output)["constant"] == {"dev": {"pearson": 0, "spearman": 0, "score": 0}}
+    assert "stage teacher: about " in said.err and ", without augmentation (teacher " in said.err
+    assert "stage two: about " in said.err and ", eval " in said.err
     run("predict", given, world)
     submission = (output / "predictions" / "STS-B.tsv").read_text().splitlines()
     assert submission[0] == "index\tprediction" and len(submission) == 7
     assert all(0 <= float(line.split("\t")[1]) <= 5 for line in submission[1:])
 
 
-def test_mnli_selects_on_matched_rows_and_reports_both(task_inputs: Path, world: World, tmp_path: Path) -> None:
+def test_mnli_selects_on_matched_rows_and_reports_both(
+    task_inputs: Path, world: World, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     output = tmp_path / "mnli"
     alone: dict[str, object] = {"augment.copies": 0, "one.max_steps": None, "one.epochs": 0, "task.force": True}
     given = options(task_inputs, "MNLI", output, **QUICK | alone | {"task.name": "mnli"})
     run("all", given, world)
+    assert "--augment.candidates: no effect without --augment.copies" in capfd.readouterr().err
     splits = ["dev_matched", "dev_mismatched"]
     for name, stage in {"teacher": "teacher", "student": "two"}.items():
         said = results(output)[name]

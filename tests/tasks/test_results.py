@@ -108,3 +108,37 @@ def test_the_table_of_one_model(tmp_path: Path) -> None:
 def test_the_mean_of_several_metrics_is_shown(tmp_path: Path) -> None:
     result = ModelResult({"dev": {"accuracy": 0.8, "f1": 0.9, "score": 0.85}}, Size(10, 40))
     assert "dev: score" in results_table(merge_results(tmp_path / "r.json", "mrpc", {"teacher": result}))
+
+
+def test_a_student_no_better_than_one_answer_is_not_praised(tmp_path: Path) -> None:
+    idle = ModelResult({"dev": {"accuracy": 0.8, "score": 0.8}}, Size(5, 20), only_answer="good")
+    models = {"teacher": ModelResult({"dev": {"accuracy": 0.9, "score": 0.9}}, Size(10, 40)), "student": idle}
+    constant = {"dev": {"accuracy": 0.8, "score": 0.8}}
+    merged = merge_results(tmp_path / "r.json", "sst-2", models, constant, ["Rows are the same."])
+    assert merged["constant"] == constant and merged["retention_over_constant"] == 0
+    assert merged["student"]["only_answer"] == "good"
+    assert [said[:11] for said in merged["remarks"]] == ["Rows are th", "The student", "The student"]
+    table = results_table(merged)
+    assert "kept" not in table and "keeps" not in table
+    lines = [line.split() for line in table.splitlines()]
+    assert lines[0] == ["sst-2", "teacher", "student", "constant"]
+    assert lines[1] == ["dev:", "accuracy", "0.9000", "0.8000", "0.8000", "not", "above", "constant"]
+    assert all(said in table for said in merged["remarks"])
+
+
+def test_retention_stands_beside_that_over_the_constant_answer(tmp_path: Path) -> None:
+    constant = {"dev": {"accuracy": 0.5, "score": 0.5}}
+    merged = merge_results(tmp_path / "r.json", "sst-2", {"teacher": TEACHER, "student": STUDENT}, constant)
+    assert merged["retention"] == pytest.approx(0.95)
+    assert merged["retention_over_constant"] == pytest.approx(0.374 / 0.42)
+    table = results_table(merged)
+    assert "95.0% kept, 89.0% over constant" in table and "remarks" not in merged
+    assert "The student keeps 95.0% of the teacher's score." in table
+    assert "It keeps 89.0% of what the teacher gains over the best constant answer." in table
+
+
+def test_there_is_no_retention_of_a_teacher_that_has_learnt_nothing(tmp_path: Path) -> None:
+    constant = {"dev": {"accuracy": 0.93, "score": 0.93}}
+    merged = merge_results(tmp_path / "r.json", "sst-2", {"teacher": TEACHER, "student": STUDENT}, constant)
+    assert merged["retention"] is None and merged["retention_over_constant"] is None
+    assert "no retention is given" in results_table(merged) and "keeps" not in results_table(merged)

@@ -1,0 +1,99 @@
+"""How long a training stage and those after it will take."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from tqdm import tqdm
+from transformers import BertConfig
+
+from megatinybert.runtime.dist import World
+from megatinybert.runtime.stopwatch import duration
+from megatinybert.runtime.trainees import Trainees
+from megatinybert.tasks.inputs import TaskInputs
+from megatinybert.tasks.rows import EncodedRows
+from megatinybert.tasks.stage_options import SECTIONS, TAUGHT, steps_of
+from megatinybert.tracking.flops import forward_flops, training_flops
+from megatinybert.training.stage import Stage
+
+
+class Measurement(NamedTuple):
+    """Of a model in training. step: optimizer steps done; begun, ended: seconds of one clock."""
+
+    step: int
+    begun: float
+    ended: float
+
+
+def forecast(
+    stage: str, stages: Sequence[str], max_steps: int, measured: Sequence[Measurement], work: Mapping[str, float]
+) -> str:
+    """What is left of a training stage by its speed between two measurements, and of the stages after it.
+
+    max_steps: of the stage. measured: two, the second after more steps. work: of each stage (`work_of_stages`); the
+    stages to come are taken to do theirs at this speed. Augmentation, of which that cannot be said, is left out.
+    """
+    first, second = measured
+    steps = second.step - first.step
+    per_step = (second.begun - first.ended) / steps
+    left = max_steps - second.step
+    seconds = {stage: left * per_step + left / steps * (first.ended - first.begun)}
+    of_steps = "the last step" if steps == 1 else f"the last {steps:,} steps"
+    text = f"stage {stage}: about {_rounded(seconds[stage])} left, by the speed of {of_steps}"
+    later = stages[stages.index(stage) + 1 :] if stage in stages else []
+    per_operation = per_step * max_steps / work[stage]
+    seconds |= {name: work[name] * per_operation for name in later if name in work}
+    if len(seconds) == 1:
+        return text
+    parts = ", ".join(f"{name} {_rounded(value)}" for name, value in seconds.items())
+    but = ", without augmentation" if "augment" in later else ""
+    return (
+        f"{text}; of all stages about {_rounded(sum(seconds.values()))}{but} ({parts}: by the operations of each, at "
+        "this stage's speed)"
+    )
+
+
+def with_forecast(stage: Stage, name: str, stages: Sequence[str], work: Mapping[str, float]) -> Stage:
+    """The stage, which at its second measurement says how much time is left. The other arguments are `forecast`'s."""
+    measured: list[Measurement] = []
+
+    def measure(trainees: Trainees, world: World) -> dict[str, float]:
+        begun = time.monotonic()
+        scalars = stage.measure(trainees, world)
+        measured.append(Measurement(trainees.only.global_steps, begun, time.monotonic()))
+        if len(measured) == 2 and world.is_main:
+            tqdm.write(forecast(name, stages, stage.max_steps, measured, work), file=sys.stderr)
+        return scalars
+
+    return replace(stage, measure=measure)
+
+
+def work_of_stages(inputs: TaskInputs, rows: EncodedRows) -> dict[str, float]:
+    """Operations of each training stage on as many rows as these, of their mean length; and of eval, which measures
+    both models on the development rows.
+    """
+    config = inputs.config
+    count, tokens, length = len(rows), int(rows.lengths.sum()), rows.mean_length
+    work: dict[str, float] = {}
+    for name, section in SECTIONS.items():
+        options = getattr(config, section)
+        seen = steps_of(options, count, tokens) * options.global_batch
+        trained = inputs.student if section in TAUGHT else inputs.teacher
+        work[name] = training_flops(trained, seen, length)
+        if section in TAUGHT:
+            work[name] += _forward(inputs.teacher, seen, length)
+    dev = sum(len(each) for each in inputs.dev.values())
+    work["eval"] = _forward(inputs.teacher, dev, length) + _forward(inputs.student, dev, length)
+    return work
+
+
+def _rounded(seconds: float) -> str:
+    return duration(float(f"{seconds:.2g}"))
+
+
+def _forward(config: BertConfig, rows: int, length: int) -> int:
+    return forward_flops(config, config.num_hidden_layers, rows, length)

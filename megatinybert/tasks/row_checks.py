@@ -1,0 +1,148 @@
+"""What a person should know of a task's rows: classes, headers taken for rows, development rows seen in training."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from megatinybert.tasks.read import Row, TaskFiles, read_rows
+from megatinybert.tasks.skipped import Skipped
+from megatinybert.tasks.table import OWN_COLUMNS, Task
+
+RARE = 5  # rows, below which a class is rare
+_TELLING_SHARE = 0.05  # of development rows that are also in the training file: above it, a score says too much
+_SHOWN_CLASSES = 12
+
+_LABEL_NAMES = {*OWN_COLUMNS.label, "labels", "class", "category", "target", "gold_label", "sentiment", "标签", "类别"}
+_TEXT_NAMES = {
+    *OWN_COLUMNS.text_a,
+    "review",
+    "content",
+    "question",
+    "query",
+    "premise",
+    "title",
+    "文本",
+    "内容",
+    "句子",
+}
+
+
+@dataclass(frozen=True)
+class RowChecks:
+    """facts: lines for the person who starts a run. warnings: what has to be told, among it `on_scores`: what has to be
+    said beside any score on the development rows.
+    """
+
+    facts: Sequence[str]
+    warnings: Sequence[str]
+    on_scores: Sequence[str]
+
+
+def check_rows(files: TaskFiles, skip_bad: bool) -> RowChecks:
+    """Read the training and development rows once. skip_bad: pass over rows that cannot be parsed.
+
+    Raises ValueError as `read_rows` does.
+    """
+    task = files.task
+    train = _Tally(task, files.train, skip_bad)
+    seen = {_key(row) for row in train}
+    warnings = train.header_warning()
+    facts: list[str] = []
+    on_scores: list[str] = []
+    dev_counts: dict[str, Mapping[str, int]] = {}
+    for split, path in files.dev.items():
+        dev = _Tally(task, path, skip_bad)
+        same = sum(_key(row) in seen for row in dev)
+        dev_counts[split] = dev.counts
+        warnings += dev.header_warning()
+        text = (
+            f"{same:,} of the {dev.rows:,} rows of {path.name} ({same / dev.rows:.1%}) are also in {files.train.name}"
+        )
+        if same > _TELLING_SHARE * dev.rows:
+            on_scores.append(f"{text}, so scores on {split} show in part what was memorized.")
+        elif same:
+            facts.append(f"{split}: {text}")
+    if task.labels is not None:
+        facts.insert(0, _classes(files.train, train.counts, dev_counts))
+        warnings += _on_classes(files.train, train.counts)
+    return RowChecks(facts, [*warnings, *on_scores], on_scores)
+
+
+class _Tally:
+    """The rows of a file, whose labels are counted as it is read."""
+
+    def __init__(self, task: Task, path: Path, skip_bad: bool) -> None:
+        self._task, self._path, self._skip_bad = task, path, skip_bad
+        self._first: Row | None = None
+        self.counts: Counter[str] = Counter()
+        self.rows = 0
+
+    def __iter__(self) -> Iterator[Row]:
+        for row in read_rows(self._task, self._path, Skipped() if self._skip_bad else None):
+            self._first = self._first or row
+            self.rows += 1
+            self.counts[self._name(row)] += 1
+            yield row
+
+    def header_warning(self) -> list[str]:
+        """Of a file of which every line is a row: whether the first looks like a header. After it was read."""
+        row = self._first
+        if self._path.suffix.lower() != ".txt" or self._task.labels is None or row is None:
+            return []
+        label = self._name(row)
+        named = label.casefold() in _LABEL_NAMES or row.text_a.strip().casefold() in _TEXT_NAMES
+        if not named or self.counts[label] > 1:
+            return []
+        shown = "\t".join(part for part in (row.text_a, row.text_b, label) if part is not None)
+        return [
+            f"{self._path}: its first line, {shown!r}, looks like a header, but every line of a .txt is a row, so "
+            f"{label!r} became a class: remove that line, or name the file .tsv"
+        ]
+
+    def _name(self, row: Row) -> str:
+        assert row.label is not None
+        return "" if self._task.labels is None else self._task.labels[int(row.label)]
+
+
+def alike(names: Sequence[str]) -> list[list[str]]:
+    """Groups of names that differ only in case, width, white space, or in how a number is written."""
+    groups: dict[str | float, list[str]] = {}
+    for name in names:
+        plain = " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+        try:
+            groups.setdefault(float(plain), []).append(name)
+        except ValueError:
+            groups.setdefault(plain, []).append(name)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _on_classes(path: Path, counts: Mapping[str, int]) -> list[str]:
+    found = [
+        f"{path}: the classes {' and '.join(map(repr, group))} differ only in how they are written: correct the file, "
+        "if they mean the same"
+        for group in alike(list(counts))
+    ]
+    rare = {name: rows for name, rows in counts.items() if rows < RARE}
+    if rare:
+        found.append(f"{path}: rare classes, with fewer than {RARE} rows: {_shown(rare)}")
+    return found
+
+
+def _classes(path: Path, train: Mapping[str, int], dev: Mapping[str, Mapping[str, int]]) -> str:
+    splits = "; ".join(f"{split}: {_shown(counts)}" for split, counts in dev.items())
+    return f"rows of each class in {path.name}: {_shown(train)}; {splits}"
+
+
+def _shown(counts: Mapping[str, int]) -> str:
+    first = sorted(counts.items(), key=lambda item: -item[1])
+    more = f" and {len(first) - _SHOWN_CLASSES} more classes" if len(first) > _SHOWN_CLASSES else ""
+    return ", ".join(f"{name} {rows:,}" for name, rows in first[:_SHOWN_CLASSES]) + more
+
+
+def _key(row: Row) -> int:
+    """Of a row's texts: 64 bits, as large files need little memory so."""
+    return hash((row.text_a, row.text_b))

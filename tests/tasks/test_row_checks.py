@@ -1,0 +1,83 @@
+"""What is said of a task's rows before it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from megatinybert.tasks.read import open_task
+from megatinybert.tasks.row_checks import RowChecks, alike, check_rows
+
+ROWS = [(f"text {i}", "good" if i % 3 else "bad") for i in range(30)]
+
+
+def check(folder: Path, train: list[tuple[str, ...]], dev: list[tuple[str, ...]]) -> RowChecks:
+    for name, rows in (("train", train), ("eval", dev)):
+        (folder / f"{name}.txt").write_text("".join("\t".join(row) + "\n" for row in rows), encoding="utf-8")
+    return check_rows(open_task("custom", str(folder)), skip_bad=False)
+
+
+def other(rows: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    return [(f"another {text}", *rest) for text, *rest in rows]
+
+
+def test_classes_are_told_with_their_counts(tmp_path: Path) -> None:
+    checks = check(tmp_path, ROWS, other(ROWS[:6]))
+    assert checks.facts == ["rows of each class in train.txt: good 20, bad 10; dev: good 4, bad 2"]
+    assert checks.warnings == checks.on_scores == []
+
+
+@pytest.mark.parametrize("header", [("text", "label"), ("comment", "class"), ("文本", "标签"), ("review", "stars")])
+def test_a_header_that_became_a_class_is_told(tmp_path: Path, header: tuple[str, str]) -> None:
+    checks = check(tmp_path, [header, *ROWS], other(ROWS))
+    first, rare = checks.warnings
+    assert "train.txt: its first line" in first and "looks like a header" in first and repr(header[1]) in first
+    assert f"fewer than 5 rows: {header[1]} 1" in rare
+
+
+def test_a_first_row_that_is_no_header(tmp_path: Path) -> None:
+    """Though its class, which other rows have, is called so."""
+    rows = [(text, "label" if label == "good" else label) for text, label in ROWS]
+    assert check(tmp_path, rows[1:], other(rows)).warnings == []
+
+
+def test_classes_that_differ_only_in_how_they_are_written_are_told(tmp_path: Path) -> None:
+    more = [("a", "Good"), ("b", "GOOD")]
+    checks = check(tmp_path, [*ROWS, *more], other(ROWS))
+    spelling, rare = checks.warnings
+    assert all(repr(name) in spelling for name in ("good", "Good", "GOOD")) and "differ only in how" in spelling
+    assert "rare classes, with fewer than 5 rows: " in rare and "Good 1" in rare and "GOOD 1" in rare
+
+
+def test_names_alike() -> None:
+    names = ["0", "1", "1.0", "Good", " good", "bad", "\uff12", "2", "-1", "not good"]
+    assert alike(names) == [["1", "1.0"], ["Good", " good"], ["\uff12", "2"]]
+    assert alike(["a", "b", "not_a"]) == []
+
+
+def test_development_rows_that_were_trained_on_are_told(tmp_path: Path) -> None:
+    copied = check(tmp_path, ROWS, ROWS)
+    assert len(copied.on_scores) == 1 and copied.on_scores[0] in copied.warnings
+    assert copied.on_scores[0].startswith("30 of the 30 rows of eval.txt (100.0%) are also in train.txt")
+    half = check(tmp_path, ROWS, [*ROWS[:5], *other(ROWS[:5])])
+    assert half.on_scores[0].startswith("5 of the 10 rows of eval.txt (50.0%)")
+
+
+def test_a_few_equal_rows_are_a_fact_and_no_warning(tmp_path: Path) -> None:
+    many: list[tuple[str, ...]] = [(f"other {i}", "good" if i % 2 else "bad") for i in range(200)]
+    checks = check(tmp_path, ROWS, [ROWS[0], *many])
+    assert checks.warnings == [] and "1 of the 201 rows of eval.txt (0.5%)" in checks.facts[1]
+
+
+def test_pairs_are_equal_where_both_texts_are(tmp_path: Path) -> None:
+    pairs = [(text, "and", label) for text, label in ROWS]
+    swapped = [(text, "or", label) for text, label in ROWS]
+    assert check(tmp_path, pairs, swapped).on_scores == []
+    assert len(check(tmp_path, pairs, pairs).on_scores) == 1
+
+
+def test_scores_have_no_classes(tmp_path: Path) -> None:
+    scored: list[tuple[str, ...]] = [(f"text {i}", f"{i / 7:.2f}") for i in range(30)]
+    checks = check(tmp_path, scored, scored)
+    assert checks.facts == [] and checks.warnings == checks.on_scores != []
