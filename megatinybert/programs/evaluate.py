@@ -20,7 +20,7 @@ from megatinybert.tasks.predict import logits_of, write_predictions
 from megatinybert.tasks.read import Skipped, read_rows
 from megatinybert.tasks.results import STUDENT, TEACHER, ModelResult, merge_results, results_table
 from megatinybert.tasks.submission import write_submission
-from megatinybert.tracking.figures import save_picture
+from megatinybert.tracking.figures import drawable, save_picture
 
 
 def evaluate(inputs: TaskInputs, teacher: str, student: str, device: torch.device) -> None:
@@ -50,11 +50,13 @@ def evaluate(inputs: TaskInputs, teacher: str, student: str, device: torch.devic
     }
     table = results_table(merge_results(output / "results.json", task.name, results))
     predictions = {name: predictions_of(task, logits[name][first]) for name in models}
+    legend: dict[str, str] = {}
     if task.labels is None:
         image = scatter_figure(predictions, gold[first])
     else:
         counts = {name: count_confusions(values, gold[first], task.classes) for name, values in predictions.items()}
-        image = confusion_figure(counts, task.labels)
+        labels, legend = drawable(task.labels)
+        image = confusion_figure(counts, labels)
     save_picture(image, output / "confusion.png")
     with SummaryWriter(str(output / "stages" / "eval" / "tensorboard")) as writer:
         writer.add_text("results", "\n".join(f"    {line}" for line in table.splitlines()))
@@ -64,6 +66,9 @@ def evaluate(inputs: TaskInputs, teacher: str, student: str, device: torch.devic
                 for metric, value in metrics.items():
                     writer.add_scalar(f"results/{split}_{metric}_{name}", value)
     print(f"{table}\n\nresults: {output / 'results.json'}, {output / 'confusion.png'}")
+    if legend:
+        names = ", ".join(f"{number} {label}" for number, label in legend.items())
+        print(f"confusion.png has numbers for labels that no font of this machine can draw: {names}")
 
 
 def predict(inputs: TaskInputs, student: str, device: torch.device) -> None:
