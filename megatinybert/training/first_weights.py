@@ -119,8 +119,8 @@ def init_projections(objective: TinyBert, name: str) -> None:
     """Give the objective the maps to the teacher's width that a published checkpoint of the student's shape holds.
 
     One map for all points also starts maps for each. Where there are no maps, or they lead to the width of another
-    teacher (which `projections_left_aside` tells), the objective keeps its own. Raises ValueError where the files hold a
-    map for each point and the objective has one for all.
+    teacher (which `projections_left_aside` tells), the objective keeps its own. Raises ValueError where the files hold
+    a map for each point and the objective has one for all.
     """
     role = f"--student.init {name}"
     maps, projections = read_weights(name, role, PROJECTION), list(objective.projections)

@@ -75,11 +75,12 @@ def which_to_use(
     """
     if own is None or projected is None:
         return None
-    better = "through the projection" if projected[1] >= own[1] else "the student's own states, without projection"
+    better = "through the projection" if projected[1] >= own[1] else "of its own states, without projection,"
     measured = f"probe {projected[1]:.3f} through the projection, {own[1]:.3f} without"
     lines = [
         "As first weights for fine-tuning, take the student itself (AutoModel).",
-        f"As sentence vectors, take {better} ({measured}); SentenceTransformer gives those through the projection.",
+        f"As sentence vectors, those {better} are better ({measured}).",
+        "SentenceTransformer gives those through the projection, AutoModel its own states.",
     ]
     if math.isnan(projected[1]) or math.isnan(own[1]):
         lines[1] = "Whether its sentence vectors are of use cannot be said: a probe is not a number."

@@ -123,11 +123,11 @@ def test_what_is_better_is_told() -> None:
     assert which_to_use((0.2, 0.3), None, True) is None and which_to_use(None, None, True) is None
     better = which_to_use((0.2, 0.3), (0.1, 0.6), True)
     assert better is not None
-    assert "take through the projection (probe 0.600 through the projection, 0.300 without)" in better
+    assert "those through the projection are better (probe 0.600 through the projection, 0.300 without)" in better
     assert "index of the teacher's vectors" in better and "train for longer" not in better
     worse = which_to_use((0.6, 0.3), (0.1, 0.2), False)
     assert worse is not None
-    assert "take the student's own states" in worse and "index" not in worse
+    assert "those of its own states, without projection, are better" in worse and "index" not in worse
     assert "than the first weights did (0.600): train for longer" in worse
     unknown = which_to_use((0.6, math.nan), (0.1, 0.2), False)
     assert unknown is not None and "cannot be said" in unknown
