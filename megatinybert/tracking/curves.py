@@ -76,7 +76,7 @@ def draw(rows: Sequence[Row], title: str, solved: bool = False) -> Figure:
         lowest = min([0.0, *_finite(values), *axis.get_ylim()])
         if each.tag == PROJECTED:  # in the panel of the probe
             axis.plot(steps, values, "s-", color="tab:purple", markersize=4, label="through projection")
-            axis.legend(loc="lower right", framealpha=1.0, edgecolor="none")
+            axis.legend(loc="best", framealpha=0.8, edgecolor="none")
             axis.set_ylim(lowest, 1.0)
             continue
         axis.plot(steps, values, "o-", color="tab:green", markersize=4, label="student's own states")

@@ -43,7 +43,9 @@ def drawable(labels: Sequence[str]) -> tuple[list[str], dict[str, str]]:
 @functools.cache
 def _fonts_for(characters: frozenset[str]) -> tuple[tuple[str, ...], frozenset[str]]:
     """(families in the order to try them in, the characters that none of them has)."""
-    files = {font.name: font.fname for font in font_manager.fontManager.ttflist if font.style == "normal"}
+    fonts = [font for font in font_manager.fontManager.ttflist if font.style == "normal"]
+    # matplotlib brings one that has a box for every character there is.
+    files = {font.name: font.fname for font in fonts if not font.name.replace(" ", "").startswith("LastResort")}
     chosen = [name for name in _FONTS if name in files]
     missing = frozenset(characters)
     for name in chosen:

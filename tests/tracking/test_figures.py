@@ -56,9 +56,15 @@ def test_whichever_font_has_the_characters_is_taken(fonts: dict[str, frozenset[s
     assert families() == ["DejaVu Sans"]
 
 
+def test_the_font_of_boxes_is_none(fonts: dict[str, frozenset[str]]) -> None:
+    fonts |= {"DejaVu Sans": LATIN, "Last Resort High-Efficiency": frozenset("".join(LABELS))}
+    assert drawable(LABELS)[1] == {"(1)": "中", "(3)": "文字"} and families(LABELS) == ["DejaVu Sans"]
+
+
 def test_what_is_drawn_here_has_no_boxes() -> None:
     """With the fonts of this machine, whichever they are."""
     labels, legend = drawable(LABELS)
+    assert families(LABELS) and not [name for name in families(LABELS) if name.startswith("Last")]  # which has boxes
     assert (labels[1] == "中") != ("(1)" in legend)
     figure = Figure()
     for place, label in enumerate(labels):
