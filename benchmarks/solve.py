@@ -162,7 +162,7 @@ def sts_b(student: Any, tokenizer: str, file: Path) -> float:
     from scipy.stats import spearmanr
 
     from megatinybert.corpus.tokenizer import load_tokenizer
-    from megatinybert.programs.embed import read_texts, unit_vectors
+    from megatinybert.programs.embed import mean_vectors, read_texts
     from megatinybert.runtime.progress_bar import progress_bar
 
     reader = load_tokenizer(tokenizer)
@@ -171,10 +171,10 @@ def sts_b(student: Any, tokenizer: str, file: Path) -> float:
     student.eval()
     with progress_bar(None, "text", disable=True) as bar:
         first, second = (
-            unit_vectors(student, read_texts([row[column] for row in rows], reader), student.device, bar)
+            mean_vectors(student, read_texts([row[column] for row in rows], reader), student.device, bar)
             for column in ("sentence1", "sentence2")
         )
-    similarity = (first * second).sum(dim=1)
+    similarity = torch.nn.functional.cosine_similarity(first, second)
     return float(spearmanr(similarity.numpy(), [float(row["score"]) for row in rows]).statistic)
 
 

@@ -210,8 +210,8 @@ class RunConfig(Section):
     )
     log_interval: Count = Field(10, description="steps between logged metrics")
     save_interval: Count = Field(500, description="steps between checkpoints; also at the last step")
-    held_out_interval: Count = Field(
-        250, description="steps between held-out measurements; also at step 0 and the last"
+    held_out_interval: Count | None = Field(
+        None, description="steps between held-out measurements; also at both ends (null: 250, or a quarter of the run)"
     )
     keep_checkpoints: Count = Field(2, description="number of newest checkpoints to keep")
     resume: Text = Field(

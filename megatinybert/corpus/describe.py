@@ -12,6 +12,7 @@ from megatinybert.corpus.left_out import LEFT_OUT
 from megatinybert.corpus.manifest import Manifest, share_of_unknown
 from megatinybert.corpus.shards import TokenShard
 from megatinybert.corpus.sources import KINDS
+from megatinybert.runtime.counts import counted
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
@@ -59,7 +60,7 @@ def manifest_facts(manifest: Manifest) -> str:
     options = ", ".join(f"{name} {value}" for name, value in sorted(manifest.options.items()))
     lines = [
         f"tokenizer  {manifest.tokenizer_name} ({manifest.vocab_size:,} ids, fingerprint {fingerprint})",
-        f"sources    {len(manifest.sources):,} files, {text / 1e6:,.1f} MB of text, {_encodings(manifest)}",
+        f"sources    {counted(len(manifest.sources), 'file')}, {text / 1e6:,.1f} MB of text, {_encodings(manifest)}",
         f"options    {options}",
         f"made by    {', '.join([manifest.created_by, *manifest.engines])}",
     ]
@@ -73,8 +74,8 @@ def build_summary(report: BuildReport, names: OptionNames) -> str:
     if not report.was_whole:
         seconds = max(report.seconds, 1e-9)
         lines.append(
-            f"{report.text_bytes / 1e6:,.1f} MB of text in {seconds:,.1f} s with {report.workers} "
-            f"worker{'s' * (report.workers > 1)}: {report.text_bytes / seconds / 1e6:.1f} MB/s, "
+            f"{report.text_bytes / 1e6:,.1f} MB of text in {seconds:,.1f} s with "
+            f"{counted(report.workers, 'worker')}: {report.text_bytes / seconds / 1e6:.1f} MB/s, "
             f"{report.tokens / seconds:,.0f} tokens/s"
         )
     lines += _remarks(manifest, names)
@@ -89,7 +90,9 @@ def _remarks(manifest: Manifest, names: OptionNames) -> list[str]:
     if fraction and not manifest.totals[VALIDATION]["documents"]:
         documents = manifest.totals[TRAIN]["documents"]
         option = names["validation_fraction"]
-        remarks.append(f"validation: none of {documents:,} documents was chosen; raise {option} ({fraction}) for some")
+        remarks.append(
+            f"validation: none of {counted(documents, 'document')} was chosen; raise {option} ({fraction}) for some"
+        )
     if manifest.left_out_records:
         share = 100 * manifest.left_out_records / manifest.records
         remarks.append(

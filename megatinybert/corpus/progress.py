@@ -28,6 +28,7 @@ from megatinybert.corpus.manifest import (
 )
 from megatinybert.corpus.sources import DataError, Source
 from megatinybert.corpus.writer import OpenShard, ShardWriter, publish
+from megatinybert.runtime.counts import counted
 from megatinybert.runtime.differences import refuse_differences
 from megatinybert.runtime.files import write_atomically
 
@@ -187,9 +188,11 @@ class Collector:
         if not any(entry.split == TRAIN for entry in self._finished) and not self._writers[TRAIN].state().tokens:
             everything = self._writers[VALIDATION].state().documents
             raise DataError(
-                f"all {everything:,} documents fell to the validation split: lower {self._names['validation_fraction']}"
+                f"all text, {counted(everything, 'document')}, fell to the validation split: lower "
+                f"{self._names['validation_fraction']}"
                 if everything
-                else f"no text in the input ({len(self._sources):,} files, {self._empty:,} empty documents)"
+                else f"no text in the input ({counted(len(self._sources), 'file')}, "
+                f"{counted(self._empty, 'empty document')})"
             )
         for writer in self._writers.values():
             writer.finish()

@@ -30,6 +30,11 @@ class Objective(nn.Module):
     terms: list[Term]
     teacher_layers: int
 
+    @property
+    def last_projection(self) -> nn.Linear | None:
+        """What takes the student's last hidden states to the teacher's, where the objective learns such a map."""
+        return None
+
     def forward(self, student: Features, teacher: Features | None, batch: dict[str, Tensor]) -> list[Tensor]:
         """Unweighted scalars (float32), one for each of `terms`.
 

@@ -56,6 +56,12 @@ class TinyBert(Objective):
             nn.init.zeros_(projection.bias)
         self.projections = nn.ModuleList(linears)
 
+    @property
+    def last_projection(self) -> nn.Linear | None:
+        last = self.projections[-1] if self.points and self.points[-1] else None  # not of the embeddings alone
+        assert last is None or isinstance(last, nn.Linear)
+        return last
+
     def forward(self, student: Features, teacher: Features | None, batch: dict[str, Tensor]) -> list[Tensor]:
         assert teacher is not None
         losses, mask_BS = [], padding_mask(batch)

@@ -35,6 +35,7 @@ from megatinybert.training.first_weights import OBJECTIVE_FILE, trained_position
 from megatinybert.training.held_out import beside_losses, held_out
 from megatinybert.training.model_card import Provenance, write_card
 from megatinybert.training.run import Ready, check_machine, check_settings, facts_of, get_ready, run_stage
+from megatinybert.training.schedule import held_out_interval
 from megatinybert.training.solve.calibration import CUT, ROWS, Calibration
 from megatinybert.training.solve.first import solve_first_weights
 from megatinybert.training.solve.record import write_record
@@ -138,7 +139,7 @@ class GeneralStudent:
         trained = trained_positions(config.student.init, reached, shape.max_position_embeddings)
         output = Path(config.run.output_dir)
         export_objective(trainees.only, output / OBJECTIVE_FILE, config.objective, trained, world)
-        export_student(trainees.only, self.path, self.tokenizer, world)
+        export_student(trainees.only, self.path, self.tokenizer, world, sentence_length=trained)
         if world.is_main:
             write_card(output, Provenance(config, self.teacher, shape, self.steps, self.windows))
 
@@ -172,7 +173,7 @@ def _describe(
 
     pictures = None
     if models.maps and teacher:
-        interval = drawing_interval(config.monitor, config.run.held_out_interval, max_steps)
+        interval = drawing_interval(config.monitor, held_out_interval(config.run, max_steps), max_steps)
         pictures = AttentionPictures(models.maps, teacher, rows, tokenizer, world, interval)
     product = GeneralStudent(
         config, trainee, models.teacher_config, tokenizer, models.positions, windows.samples, max_steps
@@ -189,7 +190,7 @@ def _describe(
         max_steps=max_steps,
         decides=facts_of_data(config, windows),
         measure=measure,
-        measured=beside_losses(teacher),
+        measured=beside_losses(teacher, trainee.objective),
         product=product,
         pictures=pictures,
         about=_about(config, models, windows, held_out_windows, max_steps),

@@ -1,4 +1,4 @@
-"""Texts as unit vectors: the mean of an encoder's last hidden states."""
+"""Texts as vectors: the mean of an encoder's last hidden states."""
 
 from __future__ import annotations
 
@@ -27,11 +27,16 @@ _BATCH_TOKENS = 4096  # of a forward pass, padding included
 
 @dataclass(frozen=True)
 class Embedded:
-    """vectors: by model, float32 (N, D) on the CPU, of length 1. seconds: to compute them. dtype: of the models."""
+    """means: by model, float32 (N, D) on the CPU. seconds: to compute them. dtype: of the models."""
 
-    vectors: list[Tensor]
+    means: list[Tensor]
     seconds: list[float]
     dtype: str
+
+    @property
+    def vectors(self) -> list[Tensor]:
+        """By model, float32 (N, D), of length 1."""
+        return [normalize(means_ND, dim=-1) for means_ND in self.means]
 
 
 def embed(models: Sequence[str], tokenizer: str, texts: Sequence[str]) -> Embedded:
@@ -48,13 +53,13 @@ def embed(models: Sequence[str], tokenizer: str, texts: Sequence[str]) -> Embedd
     length = min(LENGTH, *(encoder.config.max_position_embeddings for encoder in encoders))
     reader = load_tokenizer(tokenizer)
     rows = read_texts(texts, reader, length)
-    vectors, seconds = [], []
+    means, seconds = [], []
     with progress_bar(len(encoders) * len(rows), "text", desc="embedding", leave=False) as bar:
         for encoder in encoders:
             began = time.perf_counter()
-            vectors.append(unit_vectors(encoder.to(device, dtype).eval(), rows, device, bar))  # type: ignore[arg-type]
+            means.append(mean_vectors(encoder.to(device, dtype).eval(), rows, device, bar))  # type: ignore[arg-type]
             seconds.append(time.perf_counter() - began)
-    return Embedded(vectors, seconds, str(dtype).removeprefix("torch."))
+    return Embedded(means, seconds, str(dtype).removeprefix("torch."))
 
 
 def read_texts(texts: Sequence[str], tokenizer: Tokenizer, length: int = LENGTH) -> EncodedRows:
@@ -64,7 +69,7 @@ def read_texts(texts: Sequence[str], tokenizer: Tokenizer, length: int = LENGTH)
 
 
 @torch.inference_mode()
-def unit_vectors(encoder: BertModel, rows: EncodedRows, device: torch.device, bar: tqdm) -> Tensor:
+def mean_vectors(encoder: BertModel, rows: EncodedRows, device: torch.device, bar: tqdm) -> Tensor:
     """float32 (N, D) on the CPU. encoder: in eval mode on `device`, its attention that of `capture`."""
     result_ND = torch.empty(len(rows), encoder.config.hidden_size)
     for ids in rows.by_length(_BATCH_TOKENS):
@@ -72,4 +77,4 @@ def unit_vectors(encoder: BertModel, rows: EncodedRows, device: torch.device, ba
         states_BSD = encoder(**batch).last_hidden_state
         result_ND[ids] = mean_pool(states_BSD, batch.get("attention_mask")).cpu()
         bar.update(len(ids))
-    return normalize(result_ND, dim=-1)
+    return result_ND

@@ -18,7 +18,7 @@ from megatinybert.training.compile_choice import settle_choices
 from megatinybert.training.disk import nearest_existing
 from megatinybert.training.engine import build_engine
 from megatinybert.training.run import STUDENT, Ready
-from megatinybert.training.schedule import learning_rate
+from megatinybert.training.schedule import held_out_interval, learning_rate
 from megatinybert.training.stage import Stage
 from megatinybert.training.step import micro_batches_ahead, train_step
 
@@ -104,7 +104,7 @@ def estimate(ready: Ready, ranks: int, alone: World, seconds: float = 10.0) -> E
 def _occasions(ready: Ready, trainees: Trainees, ranks: int, alone: World) -> list[Occasion]:
     """Measurements and pictures, each made once; both are made before the first step of a new run, too."""
     stage, new = ready.stage, ready.start.first_step == 0
-    times = _times(stage.config.run.held_out_interval, ready) + new
+    times = _times(held_out_interval(stage.config.run, stage.max_steps), ready) + new
     seconds = seconds_of(lambda: stage.measure(trainees, alone), alone.device)
     occasions = [Occasion("held-out measurement", seconds / ranks, times)]
     pictures = stage.pictures

@@ -24,7 +24,7 @@ from megatinybert.tasks.read import read_rows
 from megatinybert.tasks.results import STUDENT, TEACHER, ModelResult, merge_results, results_table
 from megatinybert.tasks.skipped import Skipped
 from megatinybert.tasks.submission import write_submission
-from megatinybert.tracking.figures import save_picture
+from megatinybert.tracking.figures import drawable, save_picture
 
 
 def evaluate(
@@ -60,11 +60,13 @@ def evaluate(
     constant = {split: constant_scores(task, labels) for split, labels in gold.items()}
     merged = merge_results(output / "results.json", task.name, results, constant, about_rows)
     table = results_table(merged)
+    legend: dict[str, str] = {}
     if task.labels is None:
         image = scatter_figure(predictions, gold[first])
     else:
         counts = {name: count_confusions(values, gold[first], task.classes) for name, values in predictions.items()}
-        image = confusion_figure(counts, task.labels)
+        labels, legend = drawable(task.labels)
+        image = confusion_figure(counts, labels)
     save_picture(image, output / "confusion.png")
     with SummaryWriter(str(output / "stages" / "eval" / "tensorboard")) as writer:
         writer.add_text("results", "\n".join(f"    {line}" for line in table.splitlines()))
@@ -76,6 +78,9 @@ def evaluate(
     if Path(student) == output / "student":
         write_card(inputs, merged)
     print(f"{table}\n\nresults: {output / 'results.json'}, {output / 'confusion.png'}")
+    if legend:
+        names = ", ".join(f"{number} {label}" for number, label in legend.items())
+        print(f"confusion.png has numbers for labels that no font of this machine can draw: {names}")
 
 
 def predict(inputs: TaskInputs, student: str, device: torch.device) -> None:

@@ -18,6 +18,7 @@ from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Finding, Findings
 from megatinybert.tracking.attention_maps import MapChoice, choose_maps
 from megatinybert.training.checks import check_mlm, check_positions, check_sizes, check_tokenizer, check_weight_files
+from megatinybert.training.first_weights import projections_left_aside
 from megatinybert.training.solve.first import check_solvable
 from megatinybert.training.trainee import Trainee, build_mlm_trainee, build_trainee
 
@@ -98,6 +99,8 @@ def _build_trainee(config: GeneralConfig, teacher: BertConfig, findings: Finding
     trainee = findings.attempt("student", build_trainee, config, teacher)
     if trainee and wanted.init == "solved":
         findings.attempt("student", check_solvable, trainee)
+    left_aside = projections_left_aside(trainee.objective, wanted.init) if trainee else None
+    findings.add(*([Finding("warn", "projections", left_aside)] if left_aside else []))
     if trainee:
         findings.add(*check_sizes(config, teacher, trainee.student))
         layers = resolve_layer_map(config.objective.layer_map, shape.num_hidden_layers, teacher.num_hidden_layers)

@@ -20,13 +20,14 @@ from megatinybert.programs.search import shared_by
 from megatinybert.runtime.files import write_atomically
 from megatinybert.tracking import curves
 from megatinybert.tracking.figures import save_picture
-from megatinybert.tracking.measurements import ACCURACY, PROBE
+from megatinybert.tracking.measurements import ACCURACY, PROBE, PROJECTED
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 BATCH, LENGTH = 16, 128  # of the speed measurement: sentences, tokens
 WARM_UP_RUNS = 2
+FIRST_PAGE = "http://localhost:6006/#custom_scalars&_smoothingWeight=0"  # of TensorBoard, where its charts are ordered
 
 
 def read_run(folder: Path) -> tuple[dict[str, Any], list[curves.Row]]:
@@ -67,14 +68,19 @@ def report_run(folder: Path) -> str:
     config, rows = read_run(folder)
     report = make_report(config, rows, folder)
     save(report, rows, folder)
-    return f"{table(report)}\n\nLoss curves: {folder / 'loss.png'}\nTensorBoard: {tensorboard_command(folder)}"
+    return (
+        f"{table(report)}\n\nLoss curves: {folder / 'loss.png'}\nTensorBoard: {tensorboard_command(folder)}\n"
+        f"             then open {FIRST_PAGE}"
+    )
 
 
 def make_report(config: Mapping[str, Any], rows: Sequence[curves.Row], folder: Path) -> Report:
     """Measure the models of the run in `folder` on this CPU. config, rows: as `read_run` gives them."""
     import torch
 
+    from megatinybert.models.layer_map import resolve_layer_map
     from megatinybert.training.model_card import logged_time
+    from megatinybert.training.sentence_vectors import which_to_use
     from megatinybert.training.solve.record import read_record
 
     learnt_from = None if config.get("objective", {}).get("name") == "mlm" else config["teacher"]["model"]
@@ -86,7 +92,14 @@ def make_report(config: Mapping[str, Any], rows: Sequence[curves.Row], folder: P
     seconds, timed = logged_time(rows, tokens_per_step)
 
     def pair(tag: str) -> tuple[float, float] | None:
-        return (first[tag], last[tag]) if tag in first else None
+        return (first[tag], last[tag]) if tag in first and tag in last else None
+
+    to_last_layer = False
+    if teacher:
+        layers = resolve_layer_map(
+            config.get("objective", {}).get("layer_map", "uniform"), student.layers, teacher.layers
+        )
+        to_last_layer = layers[-1] == teacher.layers - 1
 
     return Report(
         steps=int(last["step"]),
@@ -104,6 +117,8 @@ def make_report(config: Mapping[str, Any], rows: Sequence[curves.Row], folder: P
         solving=read_record(folder) if is_solved else None,
         training_seconds=seconds if timed == last["step"] else None,
         shared_top=shared_by(folder),
+        projected_probe=pair(PROJECTED),
+        advice=which_to_use(pair(PROBE), pair(PROJECTED), to_last_layer),
     )
 
 

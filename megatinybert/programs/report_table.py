@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from megatinybert.programs.search import TOP
+from megatinybert.programs.found import TOP
+from megatinybert.runtime.counts import counted
 from megatinybert.runtime.text_table import format_table
-from megatinybert.tracking.measurements import ACCURACY, BESIDE_LOSSES, PROBE
+from megatinybert.tracking.measurements import ACCURACY, BESIDE_LOSSES, PROBE, PROJECTED
 
 if TYPE_CHECKING:
     from megatinybert.training.solve.record import SolvingRecord
@@ -41,6 +42,8 @@ class Report:
     """The numbers of a run. Pairs are (at the first step, at the last).
 
     teacher, speed_up, probe: None of masked-language modelling, which has no teacher; accuracy: of that alone.
+    projected_probe: of the student's states after the projection, where the objective learns one. advice: which of the
+    two to use for what.
     is_solved: whether the student's first weights were solved, so that the first values are what solving gave; solving:
     its record, where the run left one. training_seconds: spent on steps, where all are logged. shared_top: share of the
     teacher's TOP nearest passages that the student finds, where megatinybert.search was run.
@@ -61,22 +64,30 @@ class Report:
     solving: SolvingRecord | None = None
     training_seconds: float | None = None
     shared_top: float | None = None
+    projected_probe: tuple[float, float] | None = None
+    advice: str | None = None
+
+    @property
+    def beside(self) -> dict[str, tuple[float, float]]:
+        """By tag, what is measured beside the losses."""
+        pairs = {PROBE: self.probe, PROJECTED: self.projected_probe, ACCURACY: self.accuracy}
+        return {tag: pair for tag, pair in pairs.items() if pair}
 
 
 def table(report: Report) -> str:
     """The report as text for a terminal."""
-    beside = [BESIDE_LOSSES[tag] for tag, pair in ((PROBE, report.probe), (ACCURACY, report.accuracy)) if pair]
     turns = ", the two models in turn" if report.teacher else ""
     solved = report.is_solved and report.teacher
     rows = _rows_of_solved(report, solved) if solved else _rows(report)
-    trained = f"Trained for {report.steps:,} steps on {report.tokens / 1e6:,.2f} M tokens."
+    trained = f"Trained for {counted(report.steps, 'step')} on {report.tokens / 1e6:,.2f} M tokens."
     lines = [
         format_table(rows, right_aligned=range(1, len(rows[0]) - 1)),
         "",
         _what_each_gave(report) if solved else trained,
         f"CPU time: median of {TIMED_RUNS} float32 runs of {report.speed_batch} sentences of "
-        f"{report.speed_length} tokens on {report.speed_threads} threads{turns}.",
-        *(f"{each.chart.capitalize()}: {each.meaning}." for each in beside),
+        f"{report.speed_length} tokens on {counted(report.speed_threads, 'thread')}{turns}.",
+        *(f"{BESIDE_LOSSES[tag].row.capitalize()}: {BESIDE_LOSSES[tag].meaning}." for tag in report.beside),
+        *([report.advice] if report.advice else []),
     ]
     return "\n".join(lines)
 
@@ -126,10 +137,8 @@ def _changes(report: Report, start: str) -> list[tuple[str, str, str, str]]:
         (f"loss: {name}", f"{before:#.4g}", f"{after:#.4g}", f"{_ratio(after, before):.3f} of {start}")
         for name, (before, after) in report.held_out.items()
     ]
-    for tag, pair in ((PROBE, report.probe), (ACCURACY, report.accuracy)):
-        if pair:
-            before, after = pair
-            changes.append((BESIDE_LOSSES[tag].chart, f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f}"))
+    for tag, (before, after) in report.beside.items():
+        changes.append((BESIDE_LOSSES[tag].row, f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f}"))
     return changes
 
 
@@ -143,7 +152,7 @@ def _what_each_gave(report: Report) -> str:
     brought = f"these to {after:#.4g} and {probe[1]:.3f}" if probe else f"it to {after:#.4g}"
     return (
         f"{what_solving_gave(report.solving, total, probe[0] if probe else None)}.\n"
-        f"Training, {report.steps:,} steps on {report.tokens / 1e6:,.2f} M tokens{spent}, brought {brought}."
+        f"Training, {counted(report.steps, 'step')} on {report.tokens / 1e6:,.2f} M tokens{spent}, brought {brought}."
     )
 
 

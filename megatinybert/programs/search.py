@@ -9,12 +9,13 @@ import itertools
 import json
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from megatinybert.programs.found import TOP, Answer, Hit, Search
+from megatinybert.runtime.counts import counted
 from megatinybert.runtime.files import file_sha256, write_atomically
 from megatinybert.runtime.findings import Findings, refusal
 
@@ -22,54 +23,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FILE = "questions.json"  # in the run's output folder
-TOP, SHOWN_PASSAGES, SHOWN_QUESTIONS = 10, 3, 3
+SHOWN_PASSAGES, SHOWN_QUESTIONS = 3, 3
 LEAST_WORDS, MOST_WORDS = 20, 40  # of a passage; one paragraph alone may be longer
 _COLUMN, _LINES = 54, 2  # characters of a line and lines of a passage as it is shown
-
-
-class Hit(NamedTuple):
-    """passage: its number among those that were searched. cosine: with the question."""
-
-    passage: int
-    cosine: float
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What was found for a question: the TOP passages by each model, the nearest first."""
-
-    question: str
-    teacher: list[Hit]
-    student: list[Hit]
-
-    @property
-    def shared(self) -> float:
-        """Share of the passages that the teacher found which the student found, too."""
-        theirs, ours = ({hit.passage for hit in hits} for hits in (self.teacher, self.student))
-        return len(theirs & ours) / len(theirs)
-
-
-@dataclass(frozen=True)
-class Search:
-    """of: passages in the whole text. dtype, threads: by which both models ran. seconds: of each to embed it all."""
-
-    passages: list[str]
-    of: int
-    answers: list[Answer]
-    dtype: str
-    threads: int
-    teacher_seconds: float
-    student_seconds: float
-
-    @property
-    def shared(self) -> float:
-        """Mean over the questions."""
-        return sum(answer.shared for answer in self.answers) / len(self.answers)
-
-    @property
-    def by_chance(self) -> float:
-        """What `shared` would be if the student chose at random."""
-        return TOP / len(self.passages)
 
 
 def search_run(run: Path, text: Path, shown: Sequence[str], questions: Path | None, most: int) -> str:
@@ -125,8 +81,8 @@ def read_passages(file: Path) -> list[str]:
     passages = cut_passages(_read("--text", file))
     if len(passages) < TOP:
         raise ValueError(
-            f"--text {file} holds {len(passages)} passages of at least {LEAST_WORDS} words, and the nearest {TOP} are "
-            "compared: name a longer text"
+            f"--text {file} holds {counted(len(passages), 'passage')} of at least {LEAST_WORDS} words, and "
+            f"the nearest {TOP} are compared: name a longer text"
         )
     return passages
 
@@ -159,13 +115,21 @@ def even_sample(passages: Sequence[str], most: int) -> list[str]:
 def search(teacher: str, student: Path, passages: list[str], of: int, questions: list[str]) -> Search:
     """Ask all questions. teacher: folder or hub name. Raises ValueError where a model cannot be loaded."""
     import torch
+    from torch.nn.functional import normalize
 
     from megatinybert.programs.embed import embed
+    from megatinybert.training.sentence_vectors import read_projection
 
     found = embed([teacher, str(student)], str(student), [*passages, *questions])
+    theirs, ours = found.vectors
+    asks = [(theirs, theirs), (ours, ours)]  # (vectors of the questions, of the passages)
+    projection = read_projection(student)
+    if projection:
+        projected = normalize(projection(found.means[1]), dim=-1)
+        asks += [(projected, projected), (projected, theirs)]
     answers = []
     for number, question in enumerate(questions, start=len(passages)):
-        hits = [_nearest(vectors_ND[: len(passages)] @ vectors_ND[number]) for vectors_ND in found.vectors]
+        hits = [_nearest(index_ND[: len(passages)] @ asked_ND[number]) for asked_ND, index_ND in asks]
         answers.append(Answer(question, *hits))
     return Search(passages, of, answers, found.dtype, torch.get_num_threads(), *found.seconds)
 
@@ -188,6 +152,8 @@ def as_record(found: Search, text: Path, student: str) -> dict[str, Any]:
         "passages_in_text": found.of,
         "top": TOP,
         "shared": found.shared,
+        "shared_through_projection": found.shared_projected,
+        "shared_on_teachers_index": found.shared_on_index,
         "by_chance": found.by_chance,
         "student_sha256": student,
         "dtype": found.dtype,
@@ -233,16 +199,22 @@ def show(found: Search, count: int) -> str:
             for number, (left, right) in enumerate(itertools.zip_longest(*cells, fillvalue="")):
                 lines.append(f"  {rank if number == 0 else ' '} {left:<{_COLUMN + 3}} {right}".rstrip())
         lines.append("")
-    asked = f"{len(found.answers)} questions" if len(found.answers) > 1 else "1 question"
+    through = []
+    if found.shared_projected is not None and found.shared_on_index is not None:
+        through = [
+            f"Through its projection to the teacher's width it finds {100 * found.shared_projected:.0f} %; so its "
+            f"questions can search an index of the teacher's vectors, and find {100 * found.shared_on_index:.0f} %."
+        ]
     return "\n".join(
         [
             *lines,
             f"* both found it among their first {SHOWN_PASSAGES}.",
             f"Of the teacher's {TOP} nearest passages, the student finds {100 * found.shared:.0f} % among its own "
-            f"{TOP} (mean over {asked}; by chance {100 * found.by_chance:.2g} %).",
+            f"{TOP} (mean over {counted(len(found.answers), 'question')}; by chance {100 * found.by_chance:.2g} %).",
+            *through,
             f"Searched {len(found.passages):,} of the {found.of:,} passages of the text.",
             f"Embedding took the teacher {found.teacher_seconds:.1f} s and the student {found.student_seconds:.1f} s, "
-            f"in {found.dtype} on {found.threads} {'thread' if found.threads == 1 else 'threads'}.",
+            f"in {found.dtype} on {counted(found.threads, 'thread')}.",
         ]
     )
 

@@ -65,7 +65,7 @@ def _draw_counts(axis: Axes, counts_CC: np.ndarray, labels: Sequence[str]) -> No
     share_CC = counts_CC / np.maximum(counts_CC.sum(axis=1, keepdims=True), 1)
     axis.imshow(share_CC, vmin=0, vmax=1, cmap="Blues")
     # A $ in a label is a character, and no mathematics.
-    fonts: dict[str, Any] = {"fontsize": 8, "fontfamily": families(), "parse_math": False}
+    fonts: dict[str, Any] = {"fontsize": 8, "fontfamily": families(labels), "parse_math": False}
     places = range(0, len(labels), math.ceil(len(labels) / _TICKS))
     shown = [_shortened(labels[place]) for place in places]
     axis.set_xticks(places, shown, rotation=90 if max(map(len, shown)) > 3 else 0, **fonts)

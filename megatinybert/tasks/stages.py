@@ -30,8 +30,9 @@ from megatinybert.tasks.model_folder import ModelFolder
 from megatinybert.tasks.rows import BucketedRows, EncodedRows
 from megatinybert.tasks.stage_options import SECTIONS, stage_folder, steps_of, training_of
 from megatinybert.tracking.attention_maps import AttentionPictures, choose_maps, drawing_interval
-from megatinybert.training.first_weights import Lesson, give_first_weights
-from megatinybert.training.held_out import PROBE, beside_losses, held_out
+from megatinybert.training.first_weights import Lesson, give_first_weights, projections_left_aside
+from megatinybert.training.held_out import beside_losses, held_out
+from megatinybert.training.schedule import held_out_interval
 from megatinybert.training.solve.calibration import ROWS, Calibration
 from megatinybert.training.solve.first import SOLVED, solve_first_weights
 from megatinybert.training.solve.head import solve_head
@@ -55,6 +56,9 @@ def layers(inputs: TaskInputs, teacher_folder: str, rows: EncodedRows, world: Wo
     """Stage "one": the student learns the layers of the fine-tuned teacher."""
     config = inputs.config
     student, objective = first_student(inputs, teacher_folder)
+    left_aside = projections_left_aside(objective, config.student.init)
+    if left_aside:
+        world.say(f"warning: {left_aside}")
     trainee = Trainee(student, objective)
     dtype = teacher_dtype(config.teacher.dtype, world.device)
     teacher = load_teacher(teacher_folder, objective.teacher_layers, dtype, world.device)
@@ -87,7 +91,7 @@ def layers(inputs: TaskInputs, teacher_folder: str, rows: EncodedRows, world: Wo
         data,
         {"objective": config.objective.model_dump(mode="json"), **_solved(inputs)},
         measure,
-        [PROBE],
+        beside_losses(teacher, objective),
         pictures=pictures,
         solve=solve if config.student.init == SOLVED else None,
     )
@@ -129,7 +133,9 @@ def masked_lm(inputs: TaskInputs, rows: EncodedRows) -> Stage:
     def measure(trainees: Trainees, world: World) -> dict[str, float]:
         return held_out(trainees, None, some, trainees.only.train_micro_batch_size_per_gpu(), world)
 
-    return _stage("mlm", "mlm", Trainee(model, Mlm()), None, inputs, rows, data, {}, measure, beside_losses(None))
+    trainee = Trainee(model, Mlm())
+    measured = beside_losses(None, trainee.objective)
+    return _stage("mlm", "mlm", trainee, None, inputs, rows, data, {}, measure, measured)
 
 
 def first_student(inputs: TaskInputs, teacher_folder: str) -> tuple[BertModel, TinyBert]:
@@ -200,7 +206,7 @@ def _stage(
     max_steps = steps_of(options, len(rows), int(rows.lengths.sum()))
     folder = stage_folder(inputs.output, name)
     training = training_of(config, section, folder, max_steps)
-    interval = drawing_interval(config.monitor, training.run.held_out_interval, max_steps)
+    interval = drawing_interval(config.monitor, held_out_interval(training.run, max_steps), max_steps)
     student = trainee.student.config
     return Stage(
         name=f"stage {name}",

@@ -62,7 +62,7 @@ def draw(maps: LayerMaps, heads: Sequence[int], tokens: Sequence[str], step: int
 
 def _label(axes: Axes, tokens: Sequence[str], queries: bool, keys: bool) -> None:
     # A $ is a token like others, and no mathematics.
-    fonts: dict[str, Any] = {"fontsize": 6, "fontfamily": families(), "parse_math": False}
+    fonts: dict[str, Any] = {"fontsize": 6, "fontfamily": families(tokens), "parse_math": False}
     places = range(len(tokens))
     axes.set_xticks([])
     axes.set_yticks([])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,7 +21,7 @@ from megatinybert.runtime.dist import World
 from megatinybert.runtime.trainees import Trainees
 from megatinybert.samples.batches import HeldOutData, as_tensors
 from megatinybert.tracking.attention_figure import LayerMaps, draw
-from megatinybert.tracking.figures import render
+from megatinybert.tracking.figures import drawable, render
 from megatinybert.tracking.measurements import tag_prefix
 
 DEFAULT_HEADS = 4
@@ -89,7 +89,10 @@ def drawing_interval(monitor: MonitorConfig, held_out_interval: int, max_steps: 
 
 
 class AttentionPictures:
-    """Draws what was chosen, of the first held-out window, every `interval` steps. tokenizer: folder or hub name."""
+    """Draws what was chosen, of the first held-out window, every `interval` steps. tokenizer: folder or hub name.
+
+    legend: Markdown, the tokens that stand in the pictures as their place; "" where all can be drawn.
+    """
 
     def __init__(
         self, chosen: MapChoice, teacher: Teacher, data: HeldOutData, tokenizer: str, world: World, interval: int
@@ -99,7 +102,9 @@ class AttentionPictures:
         self._window = as_tensors(data.batch(np.array([0])), world.device)
         names = load_tokenizer(tokenizer)
         ids = self._window["input_ids"][0].tolist()
-        self._tokens = [names.id_to_token(token) or str(token) for token in ids]
+        tokens = [names.id_to_token(token) or str(token) for token in ids]
+        self._tokens, legend = drawable(tokens)
+        self.legend = legend_text(legend)
 
     def of(self, trainees: Trainees, step: int) -> dict[str, np.ndarray]:
         """{tag: image, uint8 (height, width, 3)} of every student and chosen layer. Collective; empty but on rank 0."""
@@ -113,6 +118,14 @@ class AttentionPictures:
             for name, layers in maps.items()
             for layer in layers
         }
+
+
+def legend_text(legend: Mapping[str, str]) -> str:
+    """Markdown. legend: what stands for labels that cannot be drawn."""
+    if not legend:
+        return ""
+    lines = "\n".join(f"- {number} {label}" for number, label in legend.items())
+    return f"No font of this machine has these characters; with fonts-noto-cjk they are drawn.\n\n{lines}"
 
 
 @torch.no_grad()

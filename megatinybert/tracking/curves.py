@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from megatinybert.tracking.measurements import BESIDE_LOSSES
+from megatinybert.tracking.measurements import BESIDE_LOSSES, PROJECTED
 
 Row = dict[str, float]  # of one line of metrics.jsonl, what is kept
 _MOST_POINTS = 2000  # of a curve: more are chosen from evenly, for they take seconds to draw and are not seen
@@ -40,7 +40,7 @@ def loss_names(rows: Sequence[Row]) -> list[str]:
     """Names of the losses in the metrics, "total" first: total, attention, hidden, ..."""
     parts = [tag.partition("/") for row in (rows[0], rows[-1]) for tag in row]
     names = dict.fromkeys(name for kind, _, name in parts if kind in ("loss", "held_out"))
-    others = {"total", *(each.chart for each in BESIDE_LOSSES.values())}
+    others = {"total", *(tag.removeprefix("held_out/") for tag in BESIDE_LOSSES)}
     return ["total", *(name for name in names if name not in others)]
 
 
@@ -59,7 +59,7 @@ def draw(rows: Sequence[Row], title: str, solved: bool = False) -> Figure:
     """
     names = loss_names(rows)
     beside = {each: curve for each in BESIDE_LOSSES.values() if (curve := _curve(rows, each.tag))[0]}
-    panels = [*names[1:], *(each.chart for each in beside)]
+    panels = [*names[1:], *dict.fromkeys(each.chart for each in beside)]
     right = math.ceil(len(panels) / 2)
     cells = panels + ["."] * (2 * right - len(panels))
     figure = Figure(figsize=(5.0 + 3.2 * right, 6.0), dpi=120, layout="constrained")
@@ -73,8 +73,14 @@ def draw(rows: Sequence[Row], title: str, solved: bool = False) -> Figure:
     axes["total"].legend(loc="upper right", framealpha=1.0, edgecolor="none")  # it may lie upon a line
     for each, (steps, values) in beside.items():
         axis = axes[each.chart]
-        axis.plot(steps, values, "o-", color="tab:green", markersize=4)
-        axis.set(title=each.chart, ylabel=each.unit, ylim=(min([0.0, *_finite(values)]), 1.0))
+        lowest = min([0.0, *_finite(values), *axis.get_ylim()])
+        if each.tag == PROJECTED:  # in the panel of the probe
+            axis.plot(steps, values, "s-", color="tab:purple", markersize=4, label="through projection")
+            axis.legend(loc="best", framealpha=0.8, edgecolor="none")
+            axis.set_ylim(lowest, 1.0)
+            continue
+        axis.plot(steps, values, "o-", color="tab:green", markersize=4, label="student's own states")
+        axis.set(title=each.chart, ylabel=each.unit, ylim=(lowest, 1.0))
         if solved:
             _mark_solved(axis, (steps, values))
     for axis in axes.values():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 TRAINING = "training"  # the TensorBoard run of all that is not compared in one chart
 PROBE, ACCURACY = "held_out/probe", "held_out/accuracy"
+PROJECTED = "held_out/probe_through_projection"
 
 LOSSES, LAYERS = "losses in training and held out, measurements", "loss of each layer"
 _SPEED, _OPTIMIZER, _DATA = "speed", "optimizer", "data and memory"
@@ -48,6 +49,11 @@ class Measurement:
     written: str = ""
     per_trainee: bool = False
     logged_by: str = EVERY
+
+    @property
+    def row(self) -> str:
+        """Its name in a table."""
+        return self.tag.rpartition("/")[2].replace("_", " ")
 
 
 # {term: what it is, who logs it}.
@@ -186,6 +192,17 @@ MEASUREMENTS: tuple[Measurement, ...] = (
         logged_by=TEACHER,
     ),
     Measurement(
+        PROJECTED,
+        "rank correlation",
+        "probe of the student's states after the objective's projection to the teacher's width",
+        LOSSES,
+        "probe",
+        run="through_projection",
+        written=PROBE,
+        per_trainee=True,
+        logged_by=TEACHER,
+    ),
+    Measurement(
         ACCURACY,
         "share of the masked tokens",
         "share of the held-out text's masked tokens that the model finds",
@@ -203,7 +220,7 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     _metric("score", "", "mean of the task's metrics on the development rows; that of the first file selects"),
 )
 # What may be measured on held-out text beside the losses, by tag.
-BESIDE_LOSSES = {each.tag: each for each in MEASUREMENTS if each.tag in (PROBE, ACCURACY)}
+BESIDE_LOSSES = {each.tag: each for each in MEASUREMENTS if each.tag in (PROBE, PROJECTED, ACCURACY)}
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from megatinybert.objectives.base import Term
+from megatinybert.runtime.counts import counted
 from megatinybert.runtime.dist import World
 from megatinybert.tracking.flops import StepWork
 from megatinybert.tracking.measurements import CATEGORIES, LAYERS, LOSSES, MEASUREMENTS, place_of, tag_prefix
@@ -48,8 +49,7 @@ def _tags(trainees: Mapping[str, Sequence[Term]], measured: Sequence[str]) -> li
 
 def hardware_text(work: StepWork, world: World) -> str:
     """Markdown: what the utilisation is a share of."""
-    ranks = "1 rank" if world.size == 1 else f"{world.size} ranks"
-    lines = [f"- {ranks} on {world.device.type}"]
+    lines = [f"- {counted(world.size, 'rank')} on {world.device.type}"]
     lines += [f"- {name}: the peak of a rank is {part.peak}" for name, part in work.parts.items()]
     return "\n".join(lines)
 

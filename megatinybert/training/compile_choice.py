@@ -15,6 +15,7 @@ from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.config.schema import TrainingConfig
 from megatinybert.models.compiled import compiler_problem, keeping_random_state
 from megatinybert.models.load import Teacher
+from megatinybert.runtime.counts import counted
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.stopwatch import seconds_of
 from megatinybert.training.choices import COMPILE, Choice, Choices, choose_implementations, settled
@@ -77,7 +78,7 @@ def choose_compilation(
     for repeats in (0, _REPEATS):
         plain = _of_main(_seconds_of_pass(trial, work.teacher, work.batch, settings, repeats), world)
         if plain * work.passes < _WORTH_SECONDS and work.teacher.quantize == "none":
-            return Choice("never", f"a run of about {max(plain * work.passes / 60, 1):.0f} minutes")
+            return Choice("never", f"a run of about {counted(max(round(plain * work.passes / 60), 1), 'minute')}")
     world.say("compiling both models, to see whether it pays: a minute or two the first time")
     teacher, shape = Teacher(work.teacher.model), work.batch["input_ids"].shape
     failure, seconds = "", 0.0

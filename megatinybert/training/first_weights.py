@@ -119,8 +119,8 @@ def init_projections(objective: TinyBert, name: str) -> None:
     """Give the objective the maps to the teacher's width that a published checkpoint of the student's shape holds.
 
     One map for all points also starts maps for each. Where there are no maps, or they lead to the width of another
-    teacher, the objective keeps its own. Raises ValueError where the files hold a map for each point and the objective
-    has one for all.
+    teacher (which `projections_left_aside` tells), the objective keeps its own. Raises ValueError where the files hold
+    a map for each point and the objective has one for all.
     """
     role = f"--student.init {name}"
     maps, projections = read_weights(name, role, PROJECTION), list(objective.projections)
@@ -140,3 +140,17 @@ def init_projections(objective: TinyBert, name: str) -> None:
         )
     for projection, source in zip(projections, sources, strict=False):  # one for all is read once
         projection.load_state_dict({key: maps[f"{source}.{key}"] for key in ("weight", "bias")})
+
+
+def projections_left_aside(objective: Objective, init: str) -> str | None:
+    """What to say where the maps of the checkpoint --student.init `init` lead to another width than the teacher's."""
+    if init in ("random", "solved", "teacher") or is_run(Path(init)) or not isinstance(objective, TinyBert):
+        return None
+    role, projections = f"--student.init {init}", list(objective.projections)
+    widths = {len(weight) for key, weight in read_weights(init, role, PROJECTION).items() if key.endswith(".weight")}
+    if not widths or not projections or projections[0].out_features in widths:
+        return None
+    return (
+        f"{role}: its projections lead to a teacher of width {', '.join(map(str, sorted(widths)))}, this one is "
+        f"{projections[0].out_features} wide: they are left aside, and new ones start at random"
+    )

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import deepspeed
 import numpy as np
 import torch
 from scipy.stats import spearmanr
-from torch import Tensor
+from torch import Tensor, nn
 
 from megatinybert.models.capture import Features, padding_mask
 from megatinybert.models.load import Teacher
-from megatinybert.objectives.base import Term, by_group
+from megatinybert.objectives.base import Objective, Term, by_group
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.trainees import Trainees
 from megatinybert.samples.batches import HeldOutData, as_tensors
 from megatinybert.samples.masking import IGNORED
-from megatinybert.tracking.measurements import ACCURACY, PROBE, tag_prefix
+from megatinybert.tracking.measurements import ACCURACY, PROBE, PROJECTED, tag_prefix
 
 
-def beside_losses(teacher: Teacher | None) -> list[str]:
+def beside_losses(teacher: Teacher | None, objective: Objective) -> list[str]:
     """The tags of `held_out` beside the losses."""
-    return [PROBE] if teacher else [ACCURACY]
+    if teacher is None:
+        return [ACCURACY]
+    return [PROBE, PROJECTED] if objective.last_projection else [PROBE]
 
 
 def held_out(
@@ -29,8 +32,9 @@ def held_out(
 ) -> dict[str, float]:
     """Measure every student on the held-out rows: {tag: value}, with the trainee's name before it if there are several.
 
-    Tags: held_out/total and held_out/GROUP for each group of terms; held_out/probe where there is a teacher, else, of
-    masked rows, held_out/accuracy, the share of the masked tokens that the student finds.
+    Tags: held_out/total and held_out/GROUP for each group of terms; held_out/probe where there is a teacher, and
+    held_out/probe_through_projection where the objective learns a map to its last states; else, of masked rows,
+    held_out/accuracy, the share of the masked tokens that the student finds.
     """
     measured = _scalars_of_each(trainees, teacher, data, micro_batch, world)
     return {
@@ -56,7 +60,9 @@ def _scalars_of_each(
             features = teacher.features(batch) if teacher else None
             for name, engine in trainees.items():
                 _, values, student = engine(batch, features)
-                other = others.setdefault(name, _Vectors(count, student, features) if features else _Guesses(values))
+                projection = engine.module.objective.last_projection
+                new = _Vectors(count, student, features, projection) if features else _Guesses(values)
+                other = others.setdefault(name, new)
                 if counted:
                     losses[name].add(values, _weight(batch))
                     other.add(rows, batch, student, features)
@@ -96,9 +102,13 @@ def _weight(batch: dict[str, Tensor]) -> Tensor | int:
 
 
 class _Vectors:
-    """A vector of each row by student and teacher; a rank fills in its share."""
+    """A vector of each row by student and teacher; a rank fills in its share.
 
-    def __init__(self, count: int, student: Features, teacher: Features) -> None:
+    projection: takes the student's to the teacher's width; it commutes with the mean over positions.
+    """
+
+    def __init__(self, count: int, student: Features, teacher: Features, projection: nn.Linear | None) -> None:
+        self.projection = projection
         self.student_ND, self.teacher_NE = (
             states[-1].new_zeros(count, states[-1].shape[-1], dtype=torch.float64)
             for states in (student.hidden_states, teacher.hidden_states)
@@ -111,7 +121,13 @@ class _Vectors:
         self.teacher_NE[index] = mean_pool(teacher.hidden_states[-1], mask_BS).double()
 
     def scalars(self, world: World) -> dict[str, float]:
-        return {PROBE: probe(world.sum(self.student_ND), world.sum(self.teacher_NE))}
+        student_ND, teacher_NE = world.sum(self.student_ND), world.sum(self.teacher_NE)
+        found = {PROBE: probe(student_ND, teacher_NE)}
+        if self.projection is not None:
+            with deepspeed.zero.GatheredParameters(list(self.projection.parameters())):
+                projected_NE = student_ND @ self.projection.weight.double().T + self.projection.bias.double()
+            found[PROJECTED] = probe(projected_NE, teacher_NE)
+        return found
 
 
 class _Guesses:

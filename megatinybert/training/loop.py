@@ -25,7 +25,7 @@ from megatinybert.tracking.tensorboard_layout import hardware_text, layout
 from megatinybert.training import checkpoint
 from megatinybert.training.checkpoint import Best
 from megatinybert.training.engine import arithmetic_dtype
-from megatinybert.training.schedule import learning_rate
+from megatinybert.training.schedule import held_out_interval, learning_rate
 from megatinybert.training.stage import Facts, Stage
 from megatinybert.training.step import StepResult, loss_scale, micro_batches_ahead, train_step
 
@@ -76,10 +76,15 @@ def fit(run: Run, monitor: Monitor | None) -> None:
         terms = {name: engine.module.objective.terms for name, engine in trainees.items()}
         monitor.layout(layout(terms, stage.measured))
         monitor.text("hardware", hardware_text(work, world))
+        if pictures and pictures.legend:
+            monitor.text("labels of the maps", pictures.legend)
+            world.say(
+                "attention maps: no font of this machine has all characters of the text: their tokens are numbered"
+            )
     if run.first_step == 0:
         _write(monitor, 0, stage.measure(trainees, world))
         _draw(run, monitor, 0)
-    steps = range(run.first_step, max_steps)
+    steps, held_out_every = range(run.first_step, max_steps), held_out_interval(every, max_steps)
     ahead = micro_batches_ahead(stage.data, steps, every.global_batch, stage.micro_batch, world)
     clock = time.perf_counter()
     for step, batches in zip(steps, ahead, strict=True):
@@ -89,7 +94,7 @@ def fit(run: Run, monitor: Monitor | None) -> None:
         pending.append((done, result))
         if monitor:
             monitor.advance()
-        measure = last or done % every.held_out_interval == 0
+        measure = last or done % held_out_every == 0
         store = last or done % every.save_interval == 0
         draw = pictures is not None and (last or done % pictures.interval == 0)
         if not (measure or store or draw or done == 1 or done % every.log_interval == 0):

@@ -12,19 +12,22 @@ from typing import Any
 
 import torch
 import yaml
-from huggingface_hub import ModelCard, ModelCardData
+from huggingface_hub import ModelCard
 from transformers import BertConfig, BertModel, PreTrainedConfig
 
 from megatinybert.config.general import DataConfig, GeneralConfig
 from megatinybert.models.initialize import STUDENT_FOLDER
 from megatinybert.models.layer_map import resolve_layer_map
 from megatinybert.models.load import size_of
+from megatinybert.runtime.counts import counted
 from megatinybert.runtime.files import write_atomically
 from megatinybert.runtime.stopwatch import duration
 from megatinybert.tracking import curves
 from megatinybert.tracking.curves import Row
 from megatinybert.tracking.figures import save_picture
-from megatinybert.tracking.measurements import ACCURACY, BESIDE_LOSSES, PROBE
+from megatinybert.tracking.measurements import ACCURACY, BESIDE_LOSSES, PROBE, PROJECTED
+from megatinybert.training.front_matter import front_matter, shown_name
+from megatinybert.training.sentence_vectors import read_projection, which_to_use
 from megatinybert.training.solve.record import SolvingRecord, read_record, what_solving_gave
 
 PICTURE = "loss.png"
@@ -33,36 +36,39 @@ _TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
 
 @dataclass(frozen=True)
 class _Words:
-    """What a card says of an objective. role: after "BERT". losses: what they compare. beside: the tag of what is
-    measured beside them. loader: of Transformers. call: a line of Python.
+    """What a card says of an objective. pipeline: what the hub lists it under. role: after "BERT". losses: what they
+    compare. beside: the tags of what is measured beside them. loader: of Transformers. call: a line of Python.
     """
 
+    pipeline: str
     tags: list[str]
     role: str
     about: str
     losses: str
-    beside: str
+    beside: list[str]
     loader: str
     call: str
 
 
 _WORDS = {
     "distillation": _Words(
+        pipeline="feature-extraction",
         tags=["distillation", "bert", "tinybert", "megatinybert"],
         role=" student",
         about="MegaTinyBERT distilled this encoder from its teacher on text without labels (general distillation). "
         "It is not trained for any task yet: fine-tune it, or distil it further on a task. Its pooler is untrained.",
         losses="The losses compare student and teacher.",
-        beside=PROBE,
+        beside=[PROBE, PROJECTED],
         loader="AutoModel",
         call='hidden_states = model(**tokenizer("A sentence.", return_tensors="pt")).last_hidden_state',
     ),
     "mlm": _Words(
+        pipeline="fill-mask",
         tags=["fill-mask", "bert", "megatinybert"],
         role="",
         about="MegaTinyBERT trained this model by masked-language modelling: it predicts masked tokens of a text.",
         losses="The loss is the cross-entropy of the masked tokens.",
-        beside=ACCURACY,
+        beside=[ACCURACY],
         loader="AutoModelForMaskedLM",
         call='logits = model(**tokenizer(f"A {tokenizer.mask_token}.", return_tensors="pt")).logits',
     ),
@@ -102,7 +108,8 @@ def write_card(output: Path, run: Provenance) -> None:
             shapes = [(each.num_hidden_layers, each.hidden_size) for each in (run.student, run.teacher) if each]
             save_picture(curves.draw(rows, curves.run_title(*shapes), _is_solved(run)), folder / PICTURE)
     with _no_failure("the student has no model card"):
-        card = model_card(run, rows, environment, picture=(folder / PICTURE).is_file(), solving=solving)
+        projected = read_projection(folder) is not None
+        card = model_card(run, rows, environment, (folder / PICTURE).is_file(), solving, projected)
         write_atomically(folder / "README.md", card)
 
 
@@ -112,27 +119,29 @@ def model_card(
     environment: Mapping[str, Any],
     picture: bool,
     solving: SolvingRecord | None = None,
+    projected: bool = False,
 ) -> str:
     """The text of README.md. rows: metrics, as far as there are any; environment: of config.yaml; solving: what
-    solved.json holds, where the student was solved.
+    solved.json holds, where the student was solved; projected: whether the folder is a model of sentence-transformers
+    with a projection.
     """
     words, made_of = _words(run), _made_of(run)
-    beside = BESIDE_LOSSES[words.beside]
-    # What was loaded, but from no folder, is a name on the hub.
-    base = made_of if made_of and not Path(made_of).exists() else None
     measured = [row for row in rows if "held_out/total" in row]
+    beside = [BESIDE_LOSSES[tag] for tag in words.beside if measured and tag in measured[-1]]
     tags = {f"loss: {name}": f"held_out/{name}" for name in curves.loss_names(measured)} if measured else {}
     card = ModelCard.from_template(
-        ModelCardData(library_name="transformers", tags=words.tags, base_model=base),
+        front_matter(made_of, words.pipeline, [*words.tags, *(["sentence-transformers"] if projected else [])]),
         template_path=str(_TEMPLATE),
         words=words,
         student=run.student,
-        made_of=made_of,
+        made_of=shown_name(made_of) if made_of else None,
         picture=PICTURE if picture else None,
         facts=_facts(run, rows, environment),
         measured=[*measured[:1], *measured[1:][-1:]],
-        tags=tags | {beside.chart: beside.tag},
+        tags=tags | {each.row: each.tag for each in beside},
         beside=beside,
+        projected=projected,
+        advice=_advice(run, measured) if projected else None,
         solved=_on_solving(solving, measured[0]) if _is_solved(run) and measured and measured[0]["step"] == 0 else None,
     )
     return f"{card}\n"
@@ -151,6 +160,20 @@ def logged_time(rows: Sequence[Row], tokens_per_step: int) -> tuple[float, int]:
             done = int(row["step"] - before["step"])
             seconds, steps = seconds + done * tokens_per_step / speed, steps + done
     return seconds, steps
+
+
+def _advice(run: Provenance, measured: Sequence[Row]) -> str | None:
+    """Which of the student's sentence vectors to use for what."""
+    teacher = run.teacher
+    if not measured or teacher is None:
+        return None
+    own, projected = (
+        (measured[0][tag], measured[-1][tag]) if tag in measured[0] and tag in measured[-1] else None
+        for tag in (PROBE, PROJECTED)
+    )
+    count = teacher.num_hidden_layers
+    layers = resolve_layer_map(run.config.objective.layer_map, run.student.num_hidden_layers, count)
+    return which_to_use(own, projected, layers[-1] == count - 1)
 
 
 def _is_solved(run: Provenance) -> bool:
@@ -179,7 +202,7 @@ def _facts_of_distillation(run: Provenance, teacher: BertConfig) -> dict[str, st
     layers = resolve_layer_map(objective.layer_map, run.student.num_hidden_layers, teacher.num_hidden_layers)
     return {
         "student": _sizes(run.student),
-        "teacher": f"{run.config.teacher.model}: {_sizes(teacher)}",
+        "teacher": f"{shown_name(str(run.config.teacher.model))}: {_sizes(teacher)}",
         "objective": f"{objective.name}: weight {objective.attention_weight:g} of the attention scores, "
         f"{objective.hidden_weight:g} of the hidden states, {objective.embedding_weight:g} of the embeddings",
         "layer map": f"teacher layers {', '.join(map(str, layers))} of 0 to {teacher.num_hidden_layers - 1}",
@@ -189,7 +212,7 @@ def _facts_of_distillation(run: Provenance, teacher: BertConfig) -> dict[str, st
 
 def _facts_of_mlm(run: Provenance) -> dict[str, str]:
     mlm = run.config.mlm
-    head = f"the masked-LM head alone; the encoder is that of {run.config.student.init}, unchanged"
+    head = f"the masked-LM head alone; the encoder is that of {shown_name(run.config.student.init)}, unchanged"
     return {
         "model": _sizes(run.student),
         "objective": f"mlm: {100 * mlm.probability:g} % of the tokens to be found",
@@ -203,10 +226,10 @@ def _facts(run: Provenance, rows: Sequence[Row], environment: Mapping[str, Any])
     seconds, timed = logged_time(rows, batch * length)
     own = _facts_of_distillation(run, run.teacher) if run.teacher else _facts_of_mlm(run)
     facts = own | {
-        "first weights": config.student.init,
+        "first weights": shown_name(config.student.init),
         "data": f"{_corpora(config.data)}: {run.windows:,} windows of {length} tokens, {run.windows * length:,} in all",
-        "training": f"{run.steps:,} steps of {batch:,} windows: {run.steps * batch * length:,} tokens seen, "
-        f"{run.steps * batch / run.windows:.2f} passes over the data",
+        "training": f"{counted(run.steps, 'step')} of {counted(batch, 'window')}: "
+        f"{run.steps * batch * length:,} tokens seen, {run.steps * batch / run.windows:.2f} passes over the data",
         "optimizer": f"{config.optimizer.name}, learning rate up to {config.optimizer.learning_rate:g}",
     }
     if timed:
@@ -214,7 +237,7 @@ def _facts(run: Provenance, rows: Sequence[Row], environment: Mapping[str, Any])
         facts["training time"] = f"{duration(seconds)}{part} (without start-up, measurements and checkpoints)"
     if environment:
         ranks = environment["world_size"]
-        facts["hardware"] = f"{'1 rank' if ranks == 1 else f'{ranks} ranks, each'} on {environment['hardware']}"
+        facts["hardware"] = f"{counted(ranks, 'rank')}{', each' if ranks > 1 else ''} on {environment['hardware']}"
         names = ("megatinybert", "torch", "deepspeed", "transformers")
         commit = f" (commit {environment['git']})" if environment["git"] else ""
         facts["software"] = ", ".join(
@@ -224,7 +247,7 @@ def _facts(run: Provenance, rows: Sequence[Row], environment: Mapping[str, Any])
 
 
 def _corpora(data: DataConfig) -> str:
-    names = data.shards or data.text or []
+    names = [shown_name(name) for name in data.shards or data.text or []]
     if data.mixture:
         names = [f"{name} (weight {weight:g})" for name, weight in zip(names, data.mixture, strict=True)]
     return ", ".join(names)
@@ -235,7 +258,8 @@ def _sizes(model: PreTrainedConfig) -> str:
     with torch.device("meta"):  # counts weights without making them
         size = size_of(BertModel(model, add_pooling_layer=False))
     return (
-        f"{model.num_hidden_layers} layers, width {model.hidden_size}, {model.num_attention_heads} heads, "
+        f"{counted(model.num_hidden_layers, 'layer')}, width {model.hidden_size}, "
+        f"{counted(model.num_attention_heads, 'head')}, "
         f"{size.parameters:,} parameters without pooler ({size.bytes / 1e6:,.1f} MB in float32)"
     )
 

@@ -1,10 +1,12 @@
-"""The learning rate, a function of the step."""
+"""The learning rate, a function of the step, and how often a run is measured."""
 
 from __future__ import annotations
 
 import math
 
-from megatinybert.config.schema import OptimizerConfig, ScheduleConfig
+from megatinybert.config.schema import OptimizerConfig, RunConfig, ScheduleConfig
+
+_HELD_OUT_INTERVAL = 250
 
 
 def warmup_steps(schedule: ScheduleConfig, max_steps: int) -> int:
@@ -28,3 +30,8 @@ def learning_rate(optimizer: OptimizerConfig, schedule: ScheduleConfig, step: in
         return peak
     share = (step - warmup) / max(max_steps - warmup, 1)
     return peak * (1 - share if schedule.type == "linear" else 0.5 * (1 + math.cos(math.pi * share)))
+
+
+def held_out_interval(run: RunConfig, max_steps: int) -> int:
+    """Steps between held-out measurements: so few by default that a short run has some between its ends."""
+    return run.held_out_interval or min(_HELD_OUT_INTERVAL, max(max_steps // 4, 2))

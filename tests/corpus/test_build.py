@@ -356,7 +356,7 @@ def test_corpora_too_small_for_their_fraction(build: Build, tmp_path: Path) -> N
     with pytest.raises(DataError, match="no text in the input"):
         build(tmp_path / "a.txt", output="none")
     (tmp_path / "a.txt").write_text("a bird\n")
-    with pytest.raises(DataError, match=r"all 1 documents fell.*--validation-fraction"):
+    with pytest.raises(DataError, match=r"all text, 1 document, fell.*--validation-fraction"):
         build(tmp_path / "a.txt", output="all", validation_fraction=0.999999)
 
 

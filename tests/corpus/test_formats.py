@@ -210,4 +210,4 @@ def test_the_command_helps_with_an_encoding(tmp_path: Path, tokenizer: Path) -> 
     assert read_manifest(tmp_path / "out").options["encoding"] == "gb18030"
     inspect = [sys.executable, str(REPOSITORY / "data_prep" / "inspect_shards.py"), str(tmp_path / "out")]
     shown = subprocess.run(inspect, capture_output=True, text=True, check=True).stdout
-    assert "1 files" in shown and "of text, gb18030\n" in shown and "encoding gb18030" in shown
+    assert "1 file, " in shown and "of text, gb18030\n" in shown and "encoding gb18030" in shown

@@ -19,7 +19,9 @@ STEP_TAGS = {
     *("windows/epoch", "windows/padding_share", "memory/peak_bytes"),
     *(["memory/resident_bytes"] if Path("/proc/self/statm").exists() else []),
 }
-HELD_OUT_TAGS = {f"held_out/{name}" for name in ("total", "attention", "hidden", "embedding", "probe")}
+HELD_OUT_TAGS = {f"held_out/{name}" for name in ("total", "attention", "hidden", "embedding", "probe")} | {
+    "held_out/probe_through_projection"
+}
 
 
 def assert_scalars_are_whole(run_dir: Path) -> None:

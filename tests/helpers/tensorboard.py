@@ -27,6 +27,7 @@ def scalars(run_dir: Path) -> dict[str, list[tuple[int, float]]]:
         kind, _, which = run.partition("_")
         for tag in events.Tags()["scalars"]:
             of_run = {"training": tag, "held": tag.replace("loss/", "held_out/"), "layer": f"{tag}_{which}"}
+            of_run["through"] = f"{tag}_through_projection"
             name = of_run.get(kind, f"time/{which}")
             found[name] = [(event.step, event.value) for event in events.Scalars(tag)]
     return found

@@ -24,6 +24,9 @@ from megatinybert.models.configuration import read_bert_config
 from megatinybert.models.load import load_encoder
 from megatinybert.models.published import has_classifier, load_classifier
 from megatinybert.objectives.tinybert import TinyBert
+from megatinybert.programs.open_models import _build_trainee
+from megatinybert.runtime.findings import Findings
+from megatinybert.training.first_weights import projections_left_aside
 from megatinybert.training.trainee import build_trainee
 from tests.helpers.intruder import Intruder
 from tests.helpers.published_layout import write_published
@@ -227,11 +230,23 @@ def test_projections_for_each_layer_do_not_become_one(tmp_path: Path) -> None:
         trainee_from(tmp_path, **{"objective.projection": "shared"})
 
 
-def test_projections_to_another_teachers_width_are_left_alone(tmp_path: Path) -> None:
+def test_projections_to_another_teachers_width_are_left_aside_and_told(tmp_path: Path) -> None:
     weights = write_published(tmp_path / "published", "v2", teacher_width=36)
     student, objective = trainee_from(tmp_path)
     assert torch.equal(student.state_dict()["embeddings.LayerNorm.weight"], weights["bert.embeddings.LayerNorm.weight"])
     assert [tuple(projection.weight.shape) for projection in objective.projections] == [(24, 12)]
+    init = str(tmp_path / "published")
+    text = projections_left_aside(objective, init)
+    assert text is not None and f"--student.init {init}: its projections lead to a teacher of width 36" in text
+    assert "this one is 24 wide: they are left aside" in text
+
+    config = load_config(recipe(tmp_path, **{"student.config": init, "student.init": init}))
+    findings = Findings()
+    assert _build_trainee(config, read_bert_config(str(tmp_path / "teacher"), "--teacher.model"), findings)
+    assert findings.texts("warn") == [text]
+    write_published(tmp_path / "published", "v2", teacher_width=24)
+    assert projections_left_aside(objective, init) is None
+    assert projections_left_aside(objective, "solved") is None
 
 
 def test_a_missing_projection_is_named(tmp_path: Path) -> None:

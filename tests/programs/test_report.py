@@ -16,6 +16,7 @@ from megatinybert.report import main
 from megatinybert.runtime.files import file_sha256
 from megatinybert.training.solve.record import SolvingRecord, write_record
 from tests.helpers.metric_rows import ROWS, training
+from tests.helpers.toys import REPOSITORY
 
 
 def _save_bert(folder: Path, layers: int, hidden_size: int) -> int:
@@ -73,13 +74,37 @@ def test_command_line_writes_the_table_the_json_and_the_picture(run: Path, capsy
     assert ["layers", "x", "width", "4", "x", "32", "2", "x", "16"] in lines
     assert ["loss:", "total", "32.00", "4.000", "0.125", "of", "the", "start"] in lines
     assert ["probe", "0.250", "0.750", "+0.500"] in lines
-    assert lines[-1][0] == "TensorBoard:" and lines[-1][-2:] == ["--logdir", str(run / "tensorboard")]
+    assert lines[-2][0] == "TensorBoard:" and lines[-2][-2:] == ["--logdir", str(run / "tensorboard")]
+    assert lines[-1] == ["then", "open", report.FIRST_PAGE]
 
     numbers = json.loads((run / "report.json").read_text())
     assert numbers["held_out"]["total"] == [32.0, 4.0] and numbers["student"]["layers"] == 2
     height, width, _ = matplotlib.image.imread(run / "loss.png").shape
     assert width > height > 500
     assert not list(run.glob(".*"))  # no temporary file is left
+
+
+def test_the_page_that_the_command_opens_is_the_one_that_the_docs_show() -> None:
+    assert f"<{report.FIRST_PAGE}>" in (REPOSITORY / "docs" / "monitor.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("layer_map", "searchable"), [("uniform", True), ([0, 1], False)])
+def test_the_probe_through_the_projection_and_which_vectors_to_use_are_told(
+    run: Path, capsys: pytest.CaptureFixture[str], layer_map: object, searchable: bool
+) -> None:
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    (run / "config.yaml").write_text(yaml.safe_dump(config | {"objective": {"layer_map": layer_map}}))
+    projected = {"held_out/probe_through_projection": 0.5}, {"held_out/probe_through_projection": 0.875}
+    _write_metrics(run, [ROWS[0] | projected[0], *ROWS[1:-1], ROWS[-1] | projected[1]])
+    assert main([str(run)]) == 0
+    printed = capsys.readouterr().out
+    lines = [line.split() for line in printed.splitlines()]
+    assert ["probe", "through", "projection", "0.500", "0.875", "+0.375"] in lines
+    assert ["probe", "0.250", "0.750", "+0.500"] in lines and "loss: probe" not in printed
+    assert "those through the projection are better (probe 0.875 through the projection, 0.750 without)" in printed
+    assert ("An index of the teacher's vectors" in printed) == searchable
+    numbers = json.loads((run / "report.json").read_text())
+    assert numbers["projected_probe"] == [0.5, 0.875] and numbers["advice"] in printed
 
 
 def _solve(run: Path) -> None:

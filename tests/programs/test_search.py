@@ -15,6 +15,7 @@ from megatinybert.programs import search
 from megatinybert.programs.embed import embed
 from megatinybert.programs.search import Answer, Hit, cut_passages, even_sample
 from megatinybert.search import main
+from megatinybert.training.sentence_vectors import Projection, write_modules
 from tests.helpers.toys import WORDS, write_teacher
 
 QUESTIONS = [f"w{3 * number} w{3 * number + 1} w{number}?" for number in range(6)]
@@ -99,6 +100,7 @@ def test_nearest_passages_and_overlap_are_those_of_a_literal_computation(folder:
             tops.append({hit.passage for hit in hits})
         shares.append(len(tops[0] & tops[1]) / 10)
     assert found.shared == pytest.approx(sum(shares) / 6) and 0 < found.shared < 1
+    assert found.shared_projected is None and found.shared_on_index is None
     assert found.by_chance == 0.25
 
     options = [str(run), "--text", str(folder / "text.txt"), "--questions", str(folder / "questions.txt")]
@@ -109,6 +111,37 @@ def test_nearest_passages_and_overlap_are_those_of_a_literal_computation(folder:
     assert [each["shared"] for each in record["questions"]] == shares
     assert record["questions"][0]["teacher"][0]["passage"] == passages[found.answers[0].teacher[0].passage]
     assert search.shared_by(run) == found.shared
+
+
+def test_through_its_projection_a_student_searches_the_teachers_index(folder: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(folder / "run", tmp_path / "run")
+    generator = torch.Generator().manual_seed(0)
+    projection = Projection(torch.randn(24, 12, generator=generator), torch.randn(24, generator=generator))
+    write_modules(run / "student", projection, 16)
+    passages = even_sample(cut_passages((folder / "text.txt").read_text()), 40)
+    found = search.search(str(folder / "teacher"), run / "student", passages, 60, QUESTIONS)
+    means = embed([str(folder / "teacher"), str(run / "student")], str(run / "student"), [*passages, *QUESTIONS]).means
+    theirs, ours = means[0], means[1] @ projection.weight_ED.T + projection.bias_E
+    for index, hits_of, shared in (
+        (ours, lambda answer: answer.projected, found.shared_projected),
+        (theirs, lambda answer: answer.on_index, found.shared_on_index),
+    ):
+        shares = []
+        for number, answer in enumerate(found.answers, start=40):
+            cosines = torch.nn.functional.cosine_similarity(index[:40], ours[number])
+            nearest = cosines.argsort(descending=True)[:10].tolist()
+            assert [hit.passage for hit in hits_of(answer)] == nearest
+            shares.append(len({hit.passage for hit in answer.teacher} & set(nearest)) / 10)
+        assert shared == pytest.approx(sum(shares) / 6)
+    assert found.shared_projected is not None and found.shared_on_index is not None
+    last = search.show(found, 1).splitlines()[-3]
+    assert last.startswith(
+        f"Through its projection to the teacher's width it finds {100 * found.shared_projected:.0f} %"
+    )
+    assert last.endswith(f"index of the teacher's vectors, and find {100 * found.shared_on_index:.0f} %.")
+    record = search.as_record(found, folder / "text.txt", "")
+    assert record["shared_through_projection"] == found.shared_projected
+    assert record["shared_on_teachers_index"] == found.shared_on_index
 
 
 def test_a_student_that_is_its_teacher_finds_the_same(folder: Path, tmp_path: Path) -> None:

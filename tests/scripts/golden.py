@@ -32,10 +32,11 @@ def golden_options(inputs: Path, run_dir: Path, **overrides: object) -> list[str
 
 
 def losses(run_dir: Path) -> list[dict[str, float]]:
-    """The step and the loss terms of every logged step; without the probe, whose ranks jump."""
+    """The step and the loss terms of every logged step; without the probes, whose ranks jump."""
     wanted = ("step", "loss/", "loss_per_layer/", "held_out/")
     rows = metrics(run_dir)
-    return [{tag: row[tag] for tag in row if tag.startswith(wanted) and tag != "held_out/probe"} for row in rows]
+    probes = ("held_out/probe", "held_out/probe_through_projection")
+    return [{tag: row[tag] for tag in row if tag.startswith(wanted) and tag not in probes} for row in rows]
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from megatinybert.tracking.curves import Row, draw, loss_names, read_metrics
 from megatinybert.tracking.figures import save_picture
+from megatinybert.tracking.measurements import PROJECTED
 from tests.helpers.metric_rows import ROWS, held_out, training
 
 
@@ -36,6 +37,18 @@ def test_what_solving_gave_is_marked_at_step_0_of_each_held_out_curve() -> None:
     assert len(unmarked.get_lines()) == 2  # there is no place for the mark
     resumed_elsewhere = draw(ROWS[1:], "title", solved=True).axes[0]
     assert len(resumed_elsewhere.get_lines()) == 2
+
+
+def test_both_probes_are_in_one_panel() -> None:
+    rows: list[Row] = [row | {PROJECTED: 0.9} if "held_out/probe" in row else row for row in ROWS]
+    axes = {axis.get_title(): axis for axis in draw(rows, "title", solved=True).axes}
+    assert set(axes) == {"loss: total", "loss: attention", "loss: hidden", "probe"}
+    own, projected = (line for line in axes["probe"].get_lines() if len(line.get_xdata()) == 3)
+    assert list(own.get_ydata()) == [0.25, 0.5, 0.75] and list(projected.get_ydata()) == [0.9] * 3
+    assert projected.get_label() == "through projection"
+    assert axes["probe"].get_ylim() == (0.0, 1.0)
+    below = [row | {PROJECTED: -0.5} if "held_out/probe" in row else row for row in ROWS]
+    assert {axis.get_title(): axis for axis in draw(below, "").axes}["probe"].get_ylim() == (-0.5, 1.0)
 
 
 def test_a_loss_that_hardly_changed_is_drawn_on_a_linear_axis() -> None:

@@ -26,7 +26,7 @@ from megatinybert.training.engine import DeepSpeedEngine, build_engine
 from megatinybert.training.export import export_objective, export_student, full_weights
 from megatinybert.training.step import rank_micro_batches, train_step
 from megatinybert.training.trainee import build_trainee
-from tests.helpers.toys import environment, recipe, write_student_shape
+from tests.helpers.toys import REPOSITORY, environment, recipe, write_student_shape
 from tests.scripts.golden import STEPS, golden_options
 
 BATCH = {"input_ids": torch.arange(2, 66).reshape(4, 16), "token_type_ids": torch.arange(64).reshape(4, 16) % 2}
@@ -81,7 +81,7 @@ def test_the_folder_holds_a_student_and_nothing_of_ours(golden_run: Path) -> Non
     assert not report["missing_keys"] and not report["unexpected_keys"]
     assert model.config.architectures == ["BertModel"] and model.config.num_hidden_layers == 2
     assert "megatinybert_capture" not in (golden_run / "student" / "config.json").read_text()
-    files = {path.name for path in (golden_run / "student").iterdir()}
+    files = {str(path.relative_to(golden_run / "student")) for path in (golden_run / "student").rglob("*.*")}
     assert files == {
         "README.md",
         "config.json",
@@ -89,7 +89,26 @@ def test_the_folder_holds_a_student_and_nothing_of_ours(golden_run: Path) -> Non
         "model.safetensors",
         "tokenizer.json",
         "tokenizer_config.json",
+        "modules.json",
+        "sentence_bert_config.json",
+        "1_Pooling/config.json",
+        "2_Dense/config.json",
+        "2_Dense/model.safetensors",
     }
+
+
+def test_the_folder_says_nothing_of_this_machine(golden_run: Path, toy_inputs: Path) -> None:
+    """It can be published: no path of ours, and no word on how the tokenizer was found."""
+    files = [path for path in (golden_run / "student").rglob("*") if path.is_file()]
+    assert len(files) == 11
+    for file in files:
+        content = file.read_bytes()
+        for folder in (golden_run, toy_inputs, REPOSITORY, Path.home()):
+            assert str(folder).encode() not in content, (file, folder)
+    tokenizer = json.loads((golden_run / "student" / "tokenizer_config.json").read_text())
+    assert tokenizer.keys() & {"is_local", "local_files_only", "name_or_path", "_name_or_path"} == set()
+    assert tokenizer["tokenizer_class"] == "BertTokenizer" and tokenizer["do_lower_case"] is True
+    assert json.loads((golden_run / "student" / "config.json").read_text()).get("_name_or_path", "") == ""
 
 
 def test_the_student_is_the_trained_one(world: World, toy_inputs: Path, golden_run: Path) -> None:

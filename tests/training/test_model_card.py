@@ -17,6 +17,7 @@ from transformers import BertModel
 from megatinybert.config.load import load_config
 from megatinybert.tracking import curves
 from megatinybert.tracking.curves import Row
+from megatinybert.tracking.measurements import PROBE, PROJECTED
 from megatinybert.training import model_card as card
 from megatinybert.training.model_card import Provenance, logged_time, model_card, write_card
 from megatinybert.training.solve.record import SolvingRecord
@@ -63,9 +64,9 @@ def test_a_finished_runs_card(golden_run: Path) -> None:
     config = yaml.safe_load((golden_run / "config.yaml").read_text())
     student = BertModel.from_pretrained(golden_run / "student", add_pooling_layer=False)
     assert f"{sum(p.numel() for p in student.parameters()):,} parameters" in facts["student"]
-    assert facts["teacher"].startswith(f"{config['teacher']['model']}: 4 layers, width 24, 4 heads")
+    assert facts["teacher"].startswith("teacher: 4 layers, width 24, 4 heads")  # the folder's name, not its path
     assert (facts["layer map"], facts["projection"]) == ("teacher layers 1, 3 of 0 to 3", "shared")
-    assert config["data"]["shards"][0] in facts["data"]
+    assert facts["data"].startswith(f"{Path(config['data']['shards'][0]).name}: ")
     assert facts["training"].startswith(f"{STEPS} steps of 48 windows: {STEPS * 48 * 16:,} tokens seen")
     assert re.fullmatch(r"[\d.]+ (s|minutes) \(without start-up, .*\)", facts["training time"])
     assert f"torch {torch.__version__.partition('+')[0]}" in facts["software"]
@@ -76,21 +77,28 @@ def test_a_finished_runs_card(golden_run: Path) -> None:
     assert front(text)["library_name"] == "transformers" and "base_model" not in front(text)  # the teacher is a folder
     height, width, _ = matplotlib.image.imread(golden_run / "student" / "loss.png").shape
     assert "](loss.png)" in text and width > height > 500
+    probe, projected = ([row[tag] for row in measured] for tag in (PROBE, PROJECTED))
+    assert f"| probe through projection | {projected[0]:#.4g} | {projected[-1]:#.4g} |" in text
+    assert f"probe {projected[-1]:.3f} through the projection, {probe[-1]:.3f} without" in text
+    assert "sentence-transformers" in front(text)["tags"] and front(text)["pipeline_tag"] == "feature-extraction"
     for name in ("README.md", "loss.png"):
         assert (golden_run / "student" / name).stat().st_mode & 0o444 == 0o444
 
 
 def test_the_python_of_the_card_works(golden_run: Path) -> None:
-    (block,) = re.findall(r"```python\n(.*?)```", (golden_run / "student" / "README.md").read_text(), re.S)
+    block, sentences = re.findall(r"```python\n(.*?)```", (golden_run / "student" / "README.md").read_text(), re.S)
     names: dict[str, Any] = {}
     exec(block.replace("path/to/student", str(golden_run / "student")), names)
     assert names["hidden_states"].shape[-1] == 12
+    # tests/training/test_sentence_vectors.py runs it, where sentence-transformers is installed.
+    assert sentences.startswith("from sentence_transformers import SentenceTransformer\n")
 
 
 def test_a_teacher_of_the_hub_is_the_base_model() -> None:
     text = model_card(run_of(), ROWS, ENVIRONMENT, picture=True)
     assert front(text) == {
         "library_name": "transformers",
+        "pipeline_tag": "feature-extraction",
         "tags": ["distillation", "bert", "tinybert", "megatinybert"],
         "base_model": "google-bert/bert-base-uncased",
     }

@@ -1,0 +1,94 @@
+"""A student's folder as a model of sentence-transformers: the mean of its states, then its projection.
+
+What belongs to that stands in files and folders of its own beside the student's, which Transformers does not read. Read
+by sentence-transformers 3 to 6.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+_MODULES = {"Transformer": "", "Pooling": "1_Pooling", "Dense": "2_Dense"}
+_DENSE = Path("2_Dense") / "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Projection:
+    """The map from the student's width D to the teacher's E that training learnt, in float32."""
+
+    weight_ED: Tensor
+    bias_E: Tensor
+
+    def __call__(self, vectors_ND: Tensor) -> Tensor:
+        """(N, D) -> (N, E). It is linear, so the mean of projected states is the projected mean."""
+        return vectors_ND @ self.weight_ED.T + self.bias_E
+
+
+def write_modules(folder: Path, projection: Projection, length: int) -> None:
+    """Write beside the student in `folder` what makes it a model of sentence-transformers. length: tokens, at most."""
+    wide, narrow = projection.weight_ED.shape
+    modules = [
+        {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for number, (kind, path) in enumerate(_MODULES.items())
+    ]
+    pooling = {"word_embedding_dimension": narrow, "pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False}
+    dense = {
+        "in_features": narrow,
+        "out_features": wide,
+        "bias": True,
+        "activation_function": "torch.nn.modules.linear.Identity",
+    }
+    for name, content in {
+        "modules.json": modules,
+        "sentence_bert_config.json": {"max_seq_length": length, "do_lower_case": False},  # the tokenizer's affair
+        "1_Pooling/config.json": pooling,
+        "2_Dense/config.json": dense,
+    }.items():
+        file = folder / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    weights = {"linear.weight": projection.weight_ED.contiguous(), "linear.bias": projection.bias_E.contiguous()}
+    save_file(weights, folder / _DENSE, metadata={"format": "pt"})
+
+
+def read_projection(student: Path) -> Projection | None:
+    """The projection that `write_modules` wrote into a student's folder; None where it has none."""
+    if not (student / _DENSE).is_file():
+        return None
+    weights = load_file(student / _DENSE)
+    return Projection(weights["linear.weight"], weights["linear.bias"])
+
+
+def which_to_use(
+    own: tuple[float, float] | None, projected: tuple[float, float] | None, to_last_layer: bool
+) -> str | None:
+    """For which uses the student's states are better, and for which those after its projection; None without both.
+
+    own, projected: the two probes, at the first step and at the last. to_last_layer: whether the student's last layer
+    learns from the teacher's last.
+    """
+    if own is None or projected is None:
+        return None
+    better = "through the projection" if projected[1] >= own[1] else "of its own states, without projection,"
+    measured = f"probe {projected[1]:.3f} through the projection, {own[1]:.3f} without"
+    lines = [
+        "As first weights for fine-tuning, take the student itself (AutoModel).",
+        f"As sentence vectors, those {better} are better ({measured}).",
+        "SentenceTransformer gives those through the projection, AutoModel its own states.",
+    ]
+    if math.isnan(projected[1]) or math.isnan(own[1]):
+        lines[1] = "Whether its sentence vectors are of use cannot be said: a probe is not a number."
+    elif max(own[1], projected[1]) <= max(own[0], projected[0]):
+        lines.append(
+            "Neither finds similar texts better than the first weights did "
+            f"({max(own[0], projected[0]):.3f}): train for longer, on more text."
+        )
+    if to_last_layer:
+        lines.append("An index of the teacher's vectors can be searched through the projection only.")
+    return "\n".join(lines)
