@@ -13,10 +13,10 @@ from torch import Tensor
 
 from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.config.schema import TrainingConfig
-from megatinybert.models.compiled import compiler_problem, keeping_random_state
+from megatinybert.models.compiled import compiler_problem, keeping_random_state, remove_unfinished_builds
 from megatinybert.models.load import Teacher
 from megatinybert.runtime.dist import World
-from megatinybert.runtime.stopwatch import seconds_of
+from megatinybert.runtime.stopwatch import duration, seconds_of
 from megatinybert.training.choices import COMPILE, Choice, Choices, choose_implementations, settled
 from megatinybert.training.engine import trial_of, try_batch
 from megatinybert.training.resume import Start
@@ -43,6 +43,9 @@ def settle_choices(stage: Stage, start: Start, settings: DeepSpeedSettings, rank
         config, settings, Work(stage.trainee, stage.teacher, batch, passes), world, start.recorded
     )
     if choice.by == "always" and stage.teacher:
+        if COMPILE in settled(config, start.recorded):  # else they have been compiled just now
+            mend_cache(world)
+            world.say("compiling both models: a minute or two the first time")
         stage.trainee.compile_passes(batch["input_ids"].shape)
         stage.teacher.compile_passes(batch["input_ids"].shape)
     return dataclasses.replace(choices, compilation=choice)
@@ -73,11 +76,13 @@ def choose_compilation(
     if problem or work.teacher is None:
         return Choice("never", problem or "batches of masked tokens differ in shape")
     trial = trial_of(work.trainee, settings)
+    world.say("timing a pass, to see whether to compile")
     # The first pass is slower than those to come, so a run that is short by it is short.
     for repeats in (0, _REPEATS):
         plain = _of_main(_seconds_of_pass(trial, work.teacher, work.batch, settings, repeats), world)
         if plain * work.passes < _WORTH_SECONDS and work.teacher.quantize == "none":
-            return Choice("never", f"a run of about {max(plain * work.passes / 60, 1):.0f} minutes")
+            return Choice("never", f"a run of about {duration(plain * work.passes)}")
+    mend_cache(world)
     world.say("compiling both models, to see whether it pays: a minute or two the first time")
     teacher, shape = Teacher(work.teacher.model), work.batch["input_ids"].shape
     failure, seconds = "", 0.0
@@ -93,6 +98,13 @@ def choose_compilation(
     compiled = _of_main(seconds, world)
     text = f"measured: {1e3 * plain:.0f} ms a pass as written, {1e3 * compiled:.0f} ms compiled"
     return Choice("always" if compiled < _MARGIN * plain else "never", text)
+
+
+def mend_cache(world: World) -> None:
+    """Remove what an interrupted run has left unfinished in torch.compile's cache. All ranks call it."""
+    removed = world.count(remove_unfinished_builds() > 0)  # which is a barrier: none compiles while another removes
+    if removed:
+        world.say("torch.compile's cache held unfinished files of an interrupted run; they are removed")
 
 
 def _seconds_of_pass(
