@@ -103,7 +103,7 @@ def compiler_problem(stage: int, device: torch.device) -> str | None:
 
 
 def remove_unfinished_builds() -> int:
-    """Remove what a killed process has left of a C++ build in inductor's cache of this machine: how many files.
+    """Remove what a killed process has left of C++ builds in inductor's cache of this machine: how many files.
 
     Inductor loads a library that is there, whole or not, and so fails in every later run. It builds in a folder beside
     the library, which goes once the library is whole; while it builds, it holds a lock. Nothing is removed while any
@@ -114,15 +114,15 @@ def remove_unfinished_builds() -> int:
     from torch._inductor.runtime.cache_dir_utils import cache_dir
 
     cache, ending = Path(cache_dir()), f"_{_BUILD_TEMP_DIR}"
-    unfinished = [file for file in cache.rglob("*.so") if file.stat().st_size == 0]
     folders = list(cache.rglob(f"*{ending}"))
+    unfinished = {file for file in cache.rglob("*.so") if not file.stat().st_size}
     for folder in folders:
         name = folder.name.removesuffix(ending)
-        unfinished += [file for file in folder.parent.glob(f"{name}.*") if file.suffix in _BUILT]
+        unfinished |= {file for file in folder.parent.glob(f"{name}.*") if file.suffix in _BUILT}
     if not unfinished or any(map(_is_held, Path(get_lock_dir()).glob("*.lock"))):
         return 0
     for file in unfinished:
-        file.unlink(missing_ok=True)  # another rank removes them, too
+        file.unlink()
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
     return len(unfinished)

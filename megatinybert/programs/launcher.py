@@ -100,7 +100,8 @@ class _Front:
             # Not by print, which a second signal may not interrupt.
             os.write(2, f"\nstopping after this step{again}\n".encode())
         for rank in ranks:
-            rank.terminate()
+            with contextlib.suppress(psutil.Error):  # ended meanwhile, by a second signal perhaps
+                rank.terminate()
         if not ranks:
             self._signal_group(signal.SIGKILL)
 

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
@@ -146,6 +147,8 @@ def start() -> World:
     from deepspeed.utils import groups, logger
 
     logger.setLevel(logging.WARNING)
+    # DeepSpeed calls collectives by names that torch wants replaced; nobody who runs this can.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed.c10d_logger")
     if device.type == "cpu":
         # DeepSpeed would compile a shared-memory collective here, which takes a C++ compiler and a minute; gloo serves.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False

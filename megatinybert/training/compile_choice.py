@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -102,7 +103,8 @@ def choose_compilation(
 
 def mend_cache(world: World) -> None:
     """Remove what an interrupted run has left unfinished in torch.compile's cache. All ranks call it."""
-    removed = world.count(remove_unfinished_builds() > 0)  # which is a barrier: none compiles while another removes
+    first_here = os.environ.get("LOCAL_RANK", "0") == "0"
+    removed = world.count(first_here and remove_unfinished_builds() > 0)  # a barrier: none compiles before
     if removed:
         world.say("torch.compile's cache held unfinished files of an interrupted run; they are removed")
 

@@ -118,6 +118,8 @@ def run_stage(stage: Stage | None, findings: Findings, world: World) -> None:
     """
     facts = facts_of(stage, world) if stage else {}
     made = findings.attempt("output folder", stage.product.is_made, facts) if stage else None
+    if made is False:
+        world.say("trying the first batch")
     ready = get_ready(stage, facts, world, findings) if stage and made is False else None
     world.refuse(findings.texts("fail"))
     assert stage  # without failures there is one

@@ -95,5 +95,5 @@ def test_the_launcher_is_told_the_visible_gpus(gpus: list[str]) -> None:
 @pytest.mark.parametrize("visible", ["2,3", "-1", "", "GPU-1234"])
 def test_without_gpus_the_processor_is_used(visible: str, gpus: list[str]) -> None:
     plan = plan_launch({"CUDA_VISIBLE_DEVICES": visible, "DEEPSPEED_ARGS": "-q --num_accelerators 2 --master_port 1"})
-    assert plan.options == "-q --num_accelerators 2 --master_port 1".split()
+    assert plan.options == ["-q", "--num_accelerators", "2", "--master_port", "1"]
     assert "CUDA_VISIBLE_DEVICES" not in plan.environment and plan.environment["DS_ACCELERATOR"] == "cpu"

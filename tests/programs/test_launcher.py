@@ -1,4 +1,4 @@
-"""Signals to the process that starts the launcher, which here is a stand-in: two processes above a rank, as DeepSpeed's."""
+"""Signals to the process that starts the launcher, here a stand-in: two processes above a rank, as DeepSpeed has."""
 
 from __future__ import annotations
 
