@@ -77,7 +77,6 @@ def fit(run: Run, monitor: Monitor | None) -> None:
         monitor.layout(layout(terms, stage.measured))
         monitor.text("hardware", hardware_text(work, world))
     if run.first_step == 0:
-        world.say("measuring the student before its first step")
         _write(monitor, 0, stage.measure(trainees, world))
         _draw(run, monitor, 0)
     steps = range(run.first_step, max_steps)

@@ -184,6 +184,8 @@ def _begin(ready: Ready, choices: Choices, findings: Findings, world: World) -> 
         f"steps: {first_step:,} done of {stage.max_steps:,}, global batch {batch}, micro batch {stage.micro_batch}",
         f"kernels: {choices}",
     ]
+    if first_step == 0:
+        lines.append("measuring the student before its first step")
     world.say("\n".join([*findings.warnings, *stage.about, *lines]))
     monitor = Monitor(stage.output, first_step, stage.max_steps, stage.name)
     if stage.recipe:
