@@ -1,4 +1,5 @@
-# Every target sets up .venv by itself when it is missing or older than the files that describe it.
+# Every target sets up .venv by itself when it is missing or older than the files that describe it. What only tests and
+# lint need (torchao among it, which warns whoever imports transformers) is added by their targets.
 #
 # PYTHON  the interpreter that .venv is made from
 # TORCH   what pip is asked for first: torch's pin, with any option of pip that chooses another build of it
@@ -8,7 +9,9 @@ TORCH ?= $(shell grep '^torch==' requirements.txt)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 STAMP := .venv/.setup-complete
-REQUIREMENTS := requirements.txt tests/requirements.txt tests/requirements-no-deps.txt
+TEST_STAMP := .venv/.test-setup-complete
+REQUIREMENTS := requirements.txt launch/requirements-teacher.txt
+TEST_REQUIREMENTS := tests/requirements.txt tests/requirements-no-deps.txt
 
 .PHONY: setup quickstart lint unit test test-slow clean
 .DELETE_ON_ERROR:
@@ -24,26 +27,32 @@ $(STAMP): $(REQUIREMENTS) pyproject.toml
 	            "make $(or $(MAKECMDGOALS),setup) PYTHON=python3.11" >&2; exit 1; }; \
 	    $(PYTHON) -m venv --clear .venv; }
 	$(PIP) install $(TORCH)
-	$(PIP) install -r requirements.txt -r tests/requirements.txt 'setuptools>=77'
-	$(PIP) install --no-deps -r tests/requirements-no-deps.txt
+	$(PIP) install -r requirements.txt 'setuptools>=77'
+	$(PIP) install --no-deps -r launch/requirements-teacher.txt
 	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# With requirements.txt, so that nothing of it gets another version.
+$(TEST_STAMP): $(STAMP) $(TEST_REQUIREMENTS)
+	$(PIP) install -r requirements.txt -r tests/requirements.txt
+	$(PIP) install --no-deps -r tests/requirements-no-deps.txt
 	@touch $@
 
 quickstart: $(STAMP)
 	sh launch/quickstart.sh
 
-lint: $(STAMP)
+lint: $(TEST_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy megatinybert
 
 # Two processes, for most tests use one core.
-unit: $(STAMP)
+unit: $(TEST_STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test: lint unit
 
-test-slow: $(STAMP)
+test-slow: $(TEST_STAMP)
 	$(BIN)/python -m pytest -m 'slow or multinode'
 
 # Keeps .venv, data and runs.

@@ -25,11 +25,10 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from tqdm import tqdm
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also where the package is not installed
 
 from megatinybert.runtime.files import write_atomically
+from megatinybert.runtime.progress_bar import progress_bar
 from megatinybert.runtime.workers import usable_cores
 
 Document = tuple[str, ...]  # its paragraphs, one line each
@@ -257,7 +256,7 @@ def collect(sources: Sequence[Source], maximum_bytes: int, workers: int) -> dict
     found: dict[str, list[Document]] = {}
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         results = iter(pool.map(read_documents, files, chunksize=16))
-        progress = tqdm(desc="reading", total=len(files), unit=" files", disable=None)  # none in a log file
+        progress = progress_bar(len(files), " files", desc="reading")
         for source in sources:
             documents = [clean_document([source.description])]
             for _ in source.files:

@@ -8,12 +8,12 @@
 # Needs no network. What is already there is not made again; an interrupted run continues where it was.
 # Options go to the trainer. Environment:
 #   QUICKSTART_DIR   folder of everything that is written (default runs/quickstart in the repository)
-#   DEEPSPEED_ARGS   options of the DeepSpeed launcher (default: one process, warnings only)
+#   DEEPSPEED_ARGS   options of the DeepSpeed launcher (default: one process)
 set -eu
 cd -- "$(dirname -- "$0")/.."
 folder=${QUICKSTART_DIR:-runs/quickstart}
 export HF_HUB_OFFLINE=1
-export DEEPSPEED_ARGS="${DEEPSPEED_ARGS:---num_accelerators 1 --log_level warning}"
+export DEEPSPEED_ARGS="${DEEPSPEED_ARGS:---num_accelerators 1}"
 if [ -x .venv/bin/python ]; then
     PATH="$PWD/.venv/bin:$PATH"
 fi

@@ -1,4 +1,5 @@
-# Read by general.sh and task.sh: chooses Python, accelerator and launcher, and starts the file that reads it ($0) by them.
+# Read by general.sh and task.sh: chooses Python and accelerator, and runs the file that reads it ($0) by them. That then
+# starts the launcher, megatinybert/programs/launcher.py.
 # Environment: HOSTFILE, DEEPSPEED_ARGS; see there.
 
 here=$(dirname -- "$0")
@@ -17,11 +18,7 @@ fi
 python=$(dirname -- "$(command -v deepspeed)")/python
 [ -x "$python" ] || python=python3
 
-if [ -n "${LOCAL_RANK-}" ]; then # one rank, started by `deepspeed --no_python`
-    exec "$python" "$0" "$@"
+if [ -z "${LOCAL_RANK-}" ]; then # else one rank, started by `deepspeed --no_python`
+    export MEGATINYBERT_LAUNCH=1 # Python reads the options first, and then starts the launcher
 fi
-for argument; do
-    case $argument in --help | -h | --print-config) exec "$python" "$0" "$@" ;; esac
-done
-# DEEPSPEED_ARGS is split into words on purpose.
-exec deepspeed ${HOSTFILE:+--hostfile "$HOSTFILE"} ${DEEPSPEED_ARGS-} "$0" "$@"
+exec "$python" "$0" "$@"

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import filelock
 import torch
 from torch import Tensor, nn
 from torch._functorch import config as functorch
@@ -28,6 +29,8 @@ from megatinybert.models.capture import Features, run_captured
 # As without torch.compile, a backward pass is in the precision that the forward pass had in each place. By default it
 # would be traced under the autocast around the call, in 16 bits also where the score loss had left autocast.
 _BACKWARD = functools.partial(functorch.patch, backward_pass_autocast="off")
+
+_BUILT = {".so", ".o", ".gch", ".pch"}  # what g++ writes, a precompiled header too
 
 Run = Callable[[dict[str, Tensor]], Features]
 Terms = Callable[[Features, Features | None, dict[str, Tensor]], list[Tensor]]
@@ -97,6 +100,40 @@ def compiler_problem(stage: int, device: torch.device) -> str | None:
     except InvalidCxxCompiler:
         found = None
     return None if found else "there is no C++ compiler; install g++"
+
+
+def remove_unfinished_builds() -> int:
+    """Remove what a killed process has left of C++ builds in inductor's cache of this machine: how many files.
+
+    Inductor loads a library that is there, whole or not, and so fails in every later run. It builds in a folder beside
+    the library, which goes once the library is whole; while it builds, it holds a lock. Nothing is removed while any
+    process does.
+    """
+    from torch._inductor.codecache import get_lock_dir
+    from torch._inductor.cpp_builder import _BUILD_TEMP_DIR
+    from torch._inductor.runtime.cache_dir_utils import cache_dir
+
+    cache, ending = Path(cache_dir()), f"_{_BUILD_TEMP_DIR}"
+    folders = list(cache.rglob(f"*{ending}"))
+    unfinished = {file for file in cache.rglob("*.so") if not file.stat().st_size}
+    for folder in folders:
+        name = folder.name.removesuffix(ending)
+        unfinished |= {file for file in folder.parent.glob(f"{name}.*") if file.suffix in _BUILT}
+    if not unfinished or any(map(_is_held, Path(get_lock_dir()).glob("*.lock"))):
+        return 0
+    for file in unfinished:
+        file.unlink()
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+    return len(unfinished)
+
+
+def _is_held(lock: Path) -> bool:
+    try:
+        with filelock.FileLock(lock, timeout=0):
+            return False
+    except filelock.Timeout:
+        return True
 
 
 def _triton_problem(device: torch.device) -> str | None:

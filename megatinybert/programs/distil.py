@@ -49,6 +49,7 @@ def distil(config: GeneralConfig, world: World) -> None:
     Raises ValueError listing whatever does not fit together, before the first step; `loop.NonFiniteLoss` later.
     """
     findings = Findings()
+    world.say("opening teacher, student and data")
     run_stage(open_stage(config, world, findings), findings, world)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pkgutil
+import signal
 import socket
 import sys
 import traceback
@@ -11,16 +12,32 @@ from collections.abc import Callable
 from typing import Any
 
 from megatinybert.config.schema import ConfigError
+from megatinybert.programs.launcher import STARTS, STOPPED, launch
 from megatinybert.runtime.findings import refusal
 from megatinybert.runtime.versions import check_versions
 
 
 def run_program(read: Callable[[list[str]], Any], work: str) -> None:
-    """Read the command line and do the work. Exit code 2 for a user's mistake, 1 for a run that had to stop.
+    """Read the command line and do the work, or start the launcher that starts the ranks that do it.
+
+    Exit code 2 for a user's mistake, 1 for a run that had to stop, launcher.STOPPED for one that was told to.
 
     read: arguments to configuration; it answers --help and --print-config. work: where the function of (configuration,
     World) is, as an import path, so that nothing heavy is imported before the command line is read.
     """
+    # Until the training loop has its own answer to it, what a scheduler sends is as Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        _run(read, work)
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the launcher sends it to all ranks once the first has ended
+        _tell_once_per_machine("stopped; the same command continues")
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(STOPPED)  # peers and threads may wait for this rank
+
+
+def _run(read: Callable[[list[str]], Any], work: str) -> None:
     try:
         config = read(sys.argv[1:])
     except ConfigError as error:
@@ -31,6 +48,9 @@ def run_program(read: Callable[[list[str]], Any], work: str) -> None:
     if unusable:
         _tell_once_per_machine(f"error: {refusal(unusable)}")
         sys.exit(2)
+
+    if os.environ.pop(STARTS, ""):
+        sys.exit(launch(sys.argv))
 
     from megatinybert.runtime import dist
 

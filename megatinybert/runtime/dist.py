@@ -5,9 +5,9 @@ from __future__ import annotations
 import datetime
 import logging
 import os
-import socket
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ import torch.distributed
 from torch import Tensor
 
 from megatinybert.runtime.findings import refusal
+from megatinybert.runtime.rendezvous import free_port, lone_task
 
 # A collective that has waited this long has lost a peer. DeepSpeed's own default would wait for 30 minutes.
 TIMEOUT = datetime.timedelta(minutes=10)
@@ -129,33 +130,36 @@ def choose_accelerator() -> torch.device:
 def start() -> World:
     """Join the process group that the launcher describes, or make one of this process alone.
 
-    Raises ValueError where some other launcher started several processes: each would take itself for the whole run.
+    Raises ValueError where some other launcher started several processes, each of which would take itself for the whole
+    run, and where the port is taken.
     """
     device = choose_accelerator()
     share_threads()
     if "RANK" not in os.environ:
-        for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE"):
-            if int(os.environ.get(name, "1")) > 1:
-                raise ValueError(
-                    f"{name} is {os.environ[name]}, but RANK is not set: start one deepspeed launcher on each machine, "
-                    "and let it start the processes (docs/cluster.md)"
-                )
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        alone = lone_task(os.environ)
+        if alone:
+            raise ValueError(alone)
         os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
-        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
 
     import deepspeed
     import deepspeed.ops
     from deepspeed.utils import groups, logger
 
     logger.setLevel(logging.WARNING)
+    # DeepSpeed calls collectives by names that torch wants replaced; nobody who runs this can.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed.c10d_logger")
     if device.type == "cpu":
         # DeepSpeed would compile a shared-memory collective here, which takes a C++ compiler and a minute; gloo serves.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     backend = "nccl" if device.type == "cuda" else "gloo"
-    deepspeed.init_distributed(dist_backend=backend, timeout=TIMEOUT, verbose=False)
+    try:
+        deepspeed.init_distributed(dist_backend=backend, timeout=TIMEOUT, verbose=False)
+    except torch.distributed.DistNetworkError as error:
+        if "EADDRINUSE" not in str(error):
+            raise
+        taken = os.environ["MASTER_PORT"]
+        raise ValueError(f"port {taken} is taken, by another run perhaps: give the launcher --master_port") from error
     # ZeRO's collectives run in a group that DeepSpeed makes without the timeout above, unless it finds one here.
     groups._WORLD_GROUP = torch.distributed.new_group(timeout=TIMEOUT)
     return World(torch.distributed.get_rank(), torch.distributed.get_world_size(), device)

@@ -8,9 +8,24 @@ from typing import Any
 from tqdm import tqdm
 
 
+class _Lines:
+    """Standard error for a bar that nobody sees redrawn: a log file gets a line of its own for each state."""
+
+    def write(self, text: str) -> None:
+        line = text.strip()  # of the carriage return before it, and of the blanks that cover an earlier state
+        if line:
+            print(line, file=sys.stderr)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
 def progress_bar(total: int | None, unit: str, **settings: Any) -> tqdm:
     """A bar on stderr: redrawn every half second on a terminal, else a line every half minute.
 
     total: how many units there are, where that is known. settings: others of tqdm's.
     """
-    return tqdm(total=total, unit=unit, mininterval=0.5 if sys.stderr.isatty() else 30, **settings)
+    if sys.stderr.isatty():
+        return tqdm(total=total, unit=unit, mininterval=0.5, **settings)
+    # Every update looks at the clock: tqdm would by itself wait for as many units as the last half minute had.
+    return tqdm(total=total, unit=unit, mininterval=30, file=_Lines(), **{"miniters": 1, **settings})

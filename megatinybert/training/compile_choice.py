@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,11 +14,10 @@ from torch import Tensor
 
 from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.config.schema import TrainingConfig
-from megatinybert.models.compiled import compiler_problem, keeping_random_state
+from megatinybert.models.compiled import compiler_problem, keeping_random_state, remove_unfinished_builds
 from megatinybert.models.load import Teacher
-from megatinybert.runtime.counts import counted
 from megatinybert.runtime.dist import World
-from megatinybert.runtime.stopwatch import seconds_of
+from megatinybert.runtime.stopwatch import duration, seconds_of
 from megatinybert.training.choices import COMPILE, Choice, Choices, choose_implementations, settled
 from megatinybert.training.engine import trial_of, try_batch
 from megatinybert.training.resume import Start
@@ -44,6 +44,9 @@ def settle_choices(stage: Stage, start: Start, settings: DeepSpeedSettings, rank
         config, settings, Work(stage.trainee, stage.teacher, batch, passes), world, start.recorded
     )
     if choice.by == "always" and stage.teacher:
+        if COMPILE in settled(config, start.recorded):  # else they have been compiled just now
+            mend_cache(world)
+            world.say("compiling both models: a minute or two the first time")
         stage.trainee.compile_passes(batch["input_ids"].shape)
         stage.teacher.compile_passes(batch["input_ids"].shape)
     return dataclasses.replace(choices, compilation=choice)
@@ -74,11 +77,13 @@ def choose_compilation(
     if problem or work.teacher is None:
         return Choice("never", problem or "batches of masked tokens differ in shape")
     trial = trial_of(work.trainee, settings)
+    world.say("timing a pass, to see whether to compile")
     # The first pass is slower than those to come, so a run that is short by it is short.
     for repeats in (0, _REPEATS):
         plain = _of_main(_seconds_of_pass(trial, work.teacher, work.batch, settings, repeats), world)
         if plain * work.passes < _WORTH_SECONDS and work.teacher.quantize == "none":
-            return Choice("never", f"a run of about {counted(max(round(plain * work.passes / 60), 1), 'minute')}")
+            return Choice("never", f"a run of about {duration(plain * work.passes)}")
+    mend_cache(world)
     world.say("compiling both models, to see whether it pays: a minute or two the first time")
     teacher, shape = Teacher(work.teacher.model), work.batch["input_ids"].shape
     failure, seconds = "", 0.0
@@ -94,6 +99,14 @@ def choose_compilation(
     compiled = _of_main(seconds, world)
     text = f"measured: {1e3 * plain:.0f} ms a pass as written, {1e3 * compiled:.0f} ms compiled"
     return Choice("always" if compiled < _MARGIN * plain else "never", text)
+
+
+def mend_cache(world: World) -> None:
+    """Remove what an interrupted run has left unfinished in torch.compile's cache. All ranks call it."""
+    first_here = os.environ.get("LOCAL_RANK", "0") == "0"
+    removed = world.count(first_here and remove_unfinished_builds() > 0)  # a barrier: none compiles before
+    if removed:
+        world.say("torch.compile's cache held unfinished files of an interrupted run; they are removed")
 
 
 def _seconds_of_pass(

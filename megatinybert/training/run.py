@@ -118,6 +118,8 @@ def run_stage(stage: Stage | None, findings: Findings, world: World) -> None:
     """
     facts = facts_of(stage, world) if stage else {}
     made = findings.attempt("output folder", stage.product.is_made, facts) if stage else None
+    if made is False:
+        world.say("trying the first batch")
     ready = get_ready(stage, facts, world, findings) if stage and made is False else None
     world.refuse(findings.texts("fail"))
     assert stage  # without failures there is one
@@ -182,6 +184,8 @@ def _begin(ready: Ready, choices: Choices, findings: Findings, world: World) -> 
         f"steps: {first_step:,} done of {stage.max_steps:,}, global batch {batch}, micro batch {stage.micro_batch}",
         f"kernels: {choices}",
     ]
+    if first_step == 0:
+        lines.append("measuring the student before its first step")
     world.say("\n".join([*findings.warnings, *stage.about, *lines]))
     monitor = Monitor(stage.output, first_step, stage.max_steps, stage.name)
     if stage.recipe:

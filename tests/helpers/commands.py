@@ -30,6 +30,11 @@ from tests.helpers.toys import REPOSITORY
 
 TOOLS = ("sh", "bash", "cat", "dirname", "head", "mkdir", "sed")
 NOTED = ("deepspeed", "make", "python", "python3", "tensorboard")
+# Python starts the launcher where launch/start.sh asks for it; how, tests/programs/test_launch_options.py looks at.
+LAUNCHED = (
+    'if [ -n "${MEGATINYBERT_LAUNCH-}" ]; then\n'
+    'exec deepspeed ${HOSTFILE:+--hostfile "$HOSTFILE"} ${DEEPSPEED_ARGS-} "$@"\nfi'
+)
 NOTE = 'printf "%s\\0" "${0##*/}" $# "$@" >> calls'
 PROGRAM_FOLDERS = ("benchmarks", "data_prep", "launch", "megatinybert")
 
@@ -49,7 +54,7 @@ def write_noting_tools(folder: Path) -> None:
     for name in TOOLS:
         (folder / name).symlink_to(shutil.which(name) or name)
     for name in NOTED:
-        write_tool(folder / name, NOTE)
+        write_tool(folder / name, f"{LAUNCHED}\n{NOTE}" if name == "python" else NOTE)
     write_tool(folder / "scontrol", "echo node-1; echo node-2")
     write_tool(folder / "srun", 'shift 2; for SLURM_NODEID in 0 1; do export SLURM_NODEID; "$@"; done')
 

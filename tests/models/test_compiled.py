@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import filelock
 import pytest
 import torch
 
@@ -133,11 +135,47 @@ def test_a_compiled_run_is_continued_bit_for_bit(toy_inputs: Path, golden_run: P
     assert metrics(whole)[-1]["held_out/total"] == pytest.approx(metrics(golden_run)[-1]["held_out/total"], rel=0.1)
 
 
+def test_unfinished_builds_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a kill leaves them: a library cut short beside the folder that it was built in, and an empty one."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    (tmp_path / "ab" / "cut.main_CxxBuild").mkdir(parents=True)
+    (tmp_path / "locks").mkdir()
+    for name in ("cut.main.so", "cut.main.cpp", "whole.main.so"):
+        (tmp_path / "ab" / name).write_text("x")
+    (tmp_path / "ab" / "empty.main.so").touch()
+    with filelock.FileLock(tmp_path / "locks" / "other.lock"):  # another run compiles
+        assert compiled.remove_unfinished_builds() == 0
+    assert compiled.remove_unfinished_builds() == 2
+    assert sorted(file.name for file in (tmp_path / "ab").iterdir()) == ["cut.main.cpp", "whole.main.so"]
+    assert compiled.remove_unfinished_builds() == 0
+
+
+@needs_compiler
+@pytest.mark.slow
+def test_a_library_that_a_kill_cut_short_is_built_again(toy_inputs: Path, tmp_path: Path) -> None:
+    cache, options = tmp_path / "cache", {"run.compile": "always", "run.max_steps": 1}
+    first = run_general(
+        recipe(toy_inputs, **options, **{"run.output_dir": tmp_path / "a"}), TORCHINDUCTOR_CACHE_DIR=str(cache)
+    )
+    assert first.returncode == 0, first.stderr
+    libraries = list(cache.rglob("*.so"))
+    assert libraries
+    for library in libraries:
+        library.write_bytes(b"")
+    again = run_general(
+        recipe(toy_inputs, **options, **{"run.output_dir": tmp_path / "b"}), TORCHINDUCTOR_CACHE_DIR=str(cache)
+    )
+    assert again.returncode == 0, again.stderr
+    assert "unfinished files of an interrupted run" in again.stderr
+    assert metrics(tmp_path / "a")[-1]["loss/total"] == metrics(tmp_path / "b")[-1]["loss/total"]
+
+
 def test_a_short_run_is_not_compiled_and_nothing_is_changed_by_the_measurement(toy_inputs: Path) -> None:
     work, options = work_of(toy_inputs, passes=10)
     weights = {name: weight.clone() for name, weight in work.trainee.named_parameters()}
     state = torch.get_rng_state()
-    assert choose_compilation(*options, work, ALONE, {}) == Choice("never", "a run of about 1 minutes")
+    choice = choose_compilation(*options, work, ALONE, {})
+    assert choice.by == "never" and re.fullmatch(r"a run of about [\d.]+ s", choice.reason)
     assert torch.equal(torch.get_rng_state(), state)
     for name, weight in work.trainee.named_parameters():
         assert weight.grad is None and torch.equal(weight, weights[name])

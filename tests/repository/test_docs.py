@@ -153,15 +153,16 @@ def is_for_several_machines(block: CodeBlock) -> bool:
 
 def read_commands(block: CodeBlock, folder: Path, noting: Path) -> None:
     hosts(folder / "hosts")
-    shell(["sh", "-e", "-c", block.text], folder, str(noting), SLURM_JOB_NODELIST="node-[1-2]")
+    shell(["sh", "-e", "-c", block.text], folder, str(noting), SLURM_JOB_NODELIST="node-[1-2]", SLURM_JOB_ID="7")
     calls = noted_calls(folder)
     for call in calls:
         check_call(call)
     if not is_for_several_machines(block):
         return
-    assert dict(runner.fetch_hostfile(str(folder / "hosts"))) == {"node-1": 8, "node-2": 8}
     launches = [read_launch(call) for call in calls]
-    assert launches and all((each.hostfile, each.user_script) == ("hosts", "launch/general.sh") for each in launches)
+    hostfile = "hosts-7" if "srun" in block.text else "hosts"
+    assert dict(runner.fetch_hostfile(str(folder / hostfile))) == {"node-1": 8, "node-2": 8}
+    assert launches and all((each.hostfile, each.user_script) == (hostfile, "launch/general.sh") for each in launches)
     if any(launch.no_ssh for launch in launches):
         assert [(launch.node_rank, launch.master_addr) for launch in launches] == [(0, "node-1"), (1, "node-1")]
 

@@ -12,6 +12,8 @@ import pytest
 
 from tests.helpers.toys import REPOSITORY
 
+GIVEN = "--quiet --master_port 1"
+
 
 @pytest.fixture(params=["general.sh", "task.sh"])
 def script(request: pytest.FixtureRequest) -> Path:
@@ -26,19 +28,36 @@ def fake_tools(tmp_path: Path) -> Path:
     deepspeed = folder / "deepspeed"
     deepspeed.write_text('#!/bin/sh\nfor a; do echo "argument $a"; done; echo "accelerator ${DS_ACCELERATOR-unset}"\n')
     deepspeed.chmod(0o755)
+    # Another Python than the launcher's would lack the packages; the launcher is found on PATH.
     (folder / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
     (folder / "python").chmod(0o755)
     return folder
 
 
 def launch(shell: str, script: Path, tools: Path, *arguments: str, **environment: str) -> list[str]:
-    clean = {
-        k: v for k, v in os.environ.items() if k not in ("DS_ACCELERATOR", "LOCAL_RANK", "HOSTFILE", "DEEPSPEED_ARGS")
-    }
+    outside = ("DS_ACCELERATOR", "LOCAL_RANK", "HOSTFILE", "DEEPSPEED_ARGS", "CUDA_VISIBLE_DEVICES")
+    clean = {k: v for k, v in os.environ.items() if k not in outside}
     variables = {**clean, **environment, "PATH": f"{tools}:{clean['PATH']}"}
     command = [shell, str(script), *arguments]
     done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
     return (done.stdout + done.stderr).splitlines()
+
+
+def needed(script: Path) -> list[str]:
+    """A command line without mistakes."""
+    if script.name == "task.sh":
+        return [
+            "eval",
+            "--task.name",
+            "sst-2",
+            "--task.data_dir",
+            "data",
+            "--teacher.model",
+            "a b",
+            "--student.config",
+            "4L-312",
+        ]
+    return ["--data.shards", "data", "--teacher.model", "a b"]
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])
@@ -53,23 +72,37 @@ def test_python_syntax(tmp_path: Path, script: Path) -> None:
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])
 def test_hands_itself_to_the_launcher(shell: str, script: Path, fake_tools: Path) -> None:
-    lines = launch(shell, script, fake_tools, "all", "--run.output_dir", "a b", DS_ACCELERATOR="cpu")
-    arguments = [str(script), "all", "--run.output_dir", "a b"]
-    assert lines == [*(f"argument {argument}" for argument in arguments), "accelerator cpu"]
+    lines = launch(shell, script, fake_tools, *needed(script), DS_ACCELERATOR="cpu", DEEPSPEED_ARGS=GIVEN)
+    options = GIVEN.split()
+    arguments = [*options, str(script), *needed(script)]
+    assert lines[:-1] == [f"argument {argument}" for argument in arguments] + ["accelerator cpu"]
+    assert lines[-1] == f"starting: deepspeed {GIVEN}"
 
 
-def test_launcher_options_come_from_the_environment(script: Path, fake_tools: Path) -> None:
-    lines = launch("sh", script, fake_tools, HOSTFILE="my hosts", DEEPSPEED_ARGS="--num_nodes 2  --master_port 1")
-    options = ["--hostfile", "my hosts", "--num_nodes", "2", "--master_port", "1"]
-    assert lines[:-1] == [f"argument {option}" for option in [*options, str(script)]]
+def test_launcher_options_come_from_the_environment(tmp_path: Path, script: Path, fake_tools: Path) -> None:
+    hosts = tmp_path / "my hosts"
+    hosts.write_text("localhost slots=1\n")
+    arguments = "-q --num_nodes 2  --master_port 1"
+    lines = launch("sh", script, fake_tools, *needed(script), HOSTFILE=str(hosts), DEEPSPEED_ARGS=arguments)
+    options = ["--hostfile", str(hosts), "-q", "--num_nodes", "2", "--master_port", "1"]
+    assert lines[:-2] == [f"argument {option}" for option in [*options, str(script), *needed(script)]]
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_a_mistake_is_told_before_the_launcher_starts(shell: str, script: Path, fake_tools: Path) -> None:
+    lines = launch(shell, script, fake_tools, *needed(script), "--run.sed", "1")
+    assert lines[0] == "error: 1 problem in the configuration:" and "did you mean --run.seed?" in lines[1]
+    assert len(lines) == 2
+    [line] = launch(shell, script, fake_tools, *needed(script), HOSTFILE="no_hosts")
+    assert line == "error: the hostfile no_hosts is not there"
 
 
 @pytest.mark.parametrize(("gpus", "accelerator"), [("exit 0", "unset"), ("exit 9", "cpu")])
 def test_accelerator_follows_nvidia_smi(gpus: str, accelerator: str, script: Path, fake_tools: Path) -> None:
     (fake_tools / "nvidia-smi").write_text(f"#!/bin/sh\n{gpus}\n")
     (fake_tools / "nvidia-smi").chmod(0o755)
-    assert launch("sh", script, fake_tools)[-1] == f"accelerator {accelerator}"
-    assert launch("sh", script, fake_tools, DS_ACCELERATOR="cuda")[-1] == "accelerator cuda"
+    assert launch("sh", script, fake_tools, *needed(script))[-2] == f"accelerator {accelerator}"
+    assert launch("sh", script, fake_tools, *needed(script), DS_ACCELERATOR="cuda")[-2] == "accelerator cuda"
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])

@@ -1,0 +1,141 @@
+"""What the DeepSpeed launcher is given: options, port, devices, environment."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from megatinybert.runtime.rendezvous import free_port, lone_task
+
+DEFAULT_HOSTFILE = Path("/job/hostfile")  # where DeepSpeed looks by itself
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
+# A machine that falls silent would else leave pdsh waiting on ssh for ever.
+_KEEP_ALIVE = "-o ServerAliveInterval=15 -o ServerAliveCountMax=4"
+
+
+@dataclass(frozen=True)
+class Launch:
+    """options: of the launcher. environment: of it and so of the ranks. remote: it starts ranks on other machines."""
+
+    options: list[str]
+    environment: dict[str, str]
+    remote: bool
+
+
+def plan_launch(environment: Mapping[str, str]) -> Launch:
+    """What a person asked for by HOSTFILE and DEEPSPEED_ARGS, and what they left open.
+
+    Left open are the launcher's own messages (off), the port of a run on one machine (a free one), and the GPUs where
+    CUDA_VISIBLE_DEVICES names them in a way that the launcher cannot read. Raises ValueError.
+    """
+    own = dict(environment)
+    options = shlex.split(own.get("DEEPSPEED_ARGS", ""))
+    if own.get("HOSTFILE"):
+        options = ["--hostfile", own["HOSTFILE"], *options]
+    asked = _read(options)
+    alone = "" if asked.no_ssh else lone_task(own)
+    if alone:
+        raise ValueError(alone)
+    hosts = _hosts(Path(asked.hostfile)) if asked.hostfile else _hosts(DEFAULT_HOSTFILE, may_lack=True)
+    several = hosts > 1 and asked.num_nodes != 1
+    remote = (several or asked.force_multi) and not asked.no_ssh
+    chosen = []
+    if not asked.quiet and asked.log_level is None:
+        # At "error" a mistake of the user's ends with the whole command line.
+        chosen += ["--log_level", "critical"]
+    if not several and asked.master_port is None:
+        chosen += ["--master_port", str(free_port())]
+    if not hosts:
+        devices, options = _devices(own, asked, options)
+        chosen += devices
+    if remote and "ServerAliveInterval" not in own.get("PDSH_SSH_ARGS_APPEND", ""):
+        own["PDSH_SSH_ARGS_APPEND"] = f"{own.get('PDSH_SSH_ARGS_APPEND', '')} {_KEEP_ALIVE}".strip()
+    return Launch([*chosen, *options], own, remote)
+
+
+def choose_gpus(visible: str, uuids: Sequence[str]) -> list[int]:
+    """The numbers of the GPUs that CUDA_VISIBLE_DEVICES names. uuids: of this machine's, in the order of the bus.
+
+    As for CUDA, what cannot be a number, such as -1, hides all from there on; what is merely not there is refused.
+    """
+    chosen = []
+    for name in map(str.strip, visible.split(",")):
+        if name in ("", "-1", "NoDevFiles"):
+            break
+        if name.startswith("MIG-"):
+            raise ValueError(
+                f"{_VISIBLE}={visible}: the DeepSpeed launcher knows whole GPUs only. On a part of one, run a single "
+                "process without it: python -m megatinybert.general (or megatinybert.task) with the same options"
+            )
+        found = [number for number, uuid in enumerate(uuids) if name == str(number) or _names(name, uuid)]
+        if len(found) != 1:
+            there = ", ".join(f"{number} ({uuid})" for number, uuid in enumerate(uuids))
+            raise ValueError(f"{_VISIBLE}={visible}: no GPU {name} here; there are: {there}")
+        chosen += found
+    return chosen
+
+
+def _names(name: str, uuid: str) -> bool:
+    return name.startswith("GPU-") and uuid.startswith(name)
+
+
+def _devices(own: dict[str, str], asked: argparse.Namespace, options: list[str]) -> tuple[list[str], list[str]]:
+    """Options that choose the GPUs of CUDA_VISIBLE_DEVICES, which the launcher would misread, and those left over."""
+    visible = own.get(_VISIBLE)
+    if visible is None or asked.include or asked.exclude:
+        return [], options
+    uuids = [] if own.get("DS_ACCELERATOR") == "cpu" else _gpu_uuids()
+    chosen = choose_gpus(visible, uuids) if uuids else []
+    del own[_VISIBLE]
+    if not chosen:
+        own["DS_ACCELERATOR"] = "cpu"
+        return [], options
+    if "GPU-" in visible:
+        own["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # the order that they were looked up in
+    if asked.num_gpus is not None:
+        if asked.num_gpus > len(chosen):
+            raise ValueError(f"--num_accelerators {asked.num_gpus}, but {_VISIBLE}={visible} has {len(chosen)}")
+        chosen = chosen[: asked.num_gpus]
+        counts = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        counts.add_argument("--num_gpus", "--num_accelerators")
+        _, options = counts.parse_known_args(options)
+    return ["--include", f"localhost:{','.join(map(str, chosen))}"], options
+
+
+def _gpu_uuids() -> list[str]:
+    command = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
+    try:
+        listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return []
+    return listed.split()
+
+
+def _read(options: list[str]) -> argparse.Namespace:
+    """Those of the launcher's options that decide the others."""
+    parser = argparse.ArgumentParser(prog="DEEPSPEED_ARGS", add_help=False, allow_abbrev=False)
+    parser.add_argument("--hostfile", "-H")
+    parser.add_argument("--include", "-i")
+    parser.add_argument("--exclude", "-e")
+    parser.add_argument("--num_gpus", "--num_accelerators", type=int)
+    parser.add_argument("--num_nodes", type=int)
+    parser.add_argument("--master_port")
+    parser.add_argument("--log_level")
+    parser.add_argument("--quiet", "-q", action="store_true")
+    parser.add_argument("--no_ssh", action="store_true")
+    parser.add_argument("--force_multi", action="store_true")
+    return parser.parse_known_args(options)[0]
+
+
+def _hosts(hostfile: Path, may_lack: bool = False) -> int:
+    """How many machines a hostfile names. Raises ValueError where it is missing: the launcher would train without."""
+    if not hostfile.is_file():
+        if may_lack:
+            return 0
+        raise ValueError(f"the hostfile {hostfile} is not there")
+    lines = (line.split("#")[0].strip() for line in hostfile.read_text(encoding="utf-8").splitlines())
+    return sum(map(bool, lines))

@@ -1,0 +1,155 @@
+"""Starts the ranks of a run by the DeepSpeed launcher, and ends them.
+
+The launcher is two processes: `deepspeed` starts `deepspeed.launcher.launch`, which starts the ranks. Neither passes a
+signal on in a way that leaves a rank time to save. So both run in a process group of their own, out of the terminal's
+reach, and this process tells the ranks themselves to stop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from types import FrameType
+
+import psutil  # type: ignore[import-untyped]
+
+from megatinybert.programs.launch_options import Launch, plan_launch
+
+# Exit codes beside 0 to 2. STOPPED (EX_TEMPFAIL of sysexits.h): stopped early, the same command continues.
+STOPPED, ENDED_AT_ONCE = 75, 130
+STARTS = "MEGATINYBERT_LAUNCH"  # set by launch/start.sh: this process is to start the launcher
+_FORESEEN = {0, 1, 2, STOPPED, ENDED_AT_ONCE}
+_RANKS = "deepspeed.launcher.launch"
+_TOLD = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1}
+_SECONDS_TO_SAVE = 60.0  # of ranks whose launcher has died
+
+
+def launch(command: Sequence[str]) -> int:
+    """Run `command`, a script that the launcher takes and its arguments, on all ranks: the exit code.
+
+    It is that of the first rank that fails, STOPPED where a signal stopped the run and the same command continues it,
+    and ENDED_AT_ONCE where a second Ctrl-C ended it. The environment: HOSTFILE, DEEPSPEED_ARGS, CUDA_VISIBLE_DEVICES.
+    """
+    try:
+        plan = plan_launch(dict(os.environ))
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    deepspeed = shutil.which("deepspeed")
+    if deepspeed is None:
+        print("error: deepspeed is not on PATH; run: make setup", file=sys.stderr)
+        return 2
+    print(f"starting: deepspeed {' '.join(plan.options)}", file=sys.stderr, flush=True)
+    # A warning in time for Slurm's SIGUSR1 would end the launcher, which does not know it; ranks set a handler.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    process = subprocess.Popen(
+        [deepspeed, *plan.options, *command],
+        env=plan.environment,
+        stdin=subprocess.DEVNULL,  # a process group that is not the terminal's would be stopped by a read
+        process_group=0,
+    )
+    return _Front(process, plan).wait()
+
+
+class _Front:
+    """The process that a person or a scheduler sends signals to. process: the launcher, first of its group."""
+
+    def __init__(self, process: subprocess.Popen[bytes], plan: Launch) -> None:
+        self._process, self._plan = process, plan
+        self._told = self._before_ranks = self._killed = False
+        for number in _TOLD:
+            # `nohup` has SIGHUP ignored, which is to stay.
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self._stop)
+        signal.signal(signal.SIGTSTP, self._pause)
+
+    def wait(self) -> int:
+        """Wait for the launcher, and see that no rank is left: the exit code of `launch`."""
+        code = self._process.wait()
+        if self._end_those_left() and code == 0:
+            code = 1  # a launcher that is killed says 0
+        if self._killed:
+            return ENDED_AT_ONCE
+        if self._before_ranks:
+            print("stopped before the run began; the same command starts it", file=sys.stderr)
+            return STOPPED
+        if code not in _FORESEEN:
+            print(f"error: a process of the run {_ending(code)}; what it said is above", file=sys.stderr)
+        return code if code >= 0 else 1
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        """Tell the ranks to save and to stop; at a second Ctrl-C end them."""
+        if number == signal.SIGINT and self._told:
+            self._killed = True
+            self._signal_group(signal.SIGKILL)
+            return
+        first, self._told = not self._told, True
+        if self._plan.remote:
+            self._process.terminate()  # which ends the launcher of each machine
+            return
+        ranks = self._ranks()
+        self._before_ranks = not ranks
+        if first and ranks:
+            again = "; Ctrl-C again ends it at once" if number == signal.SIGINT else ""
+            # Not by print, which a second signal may not interrupt.
+            os.write(2, f"\nstopping after this step{again}\n".encode())
+        for rank in ranks:
+            with contextlib.suppress(psutil.Error):  # ended meanwhile, by a second signal perhaps
+                rank.terminate()
+        if not ranks:
+            self._signal_group(signal.SIGKILL)
+
+    def _pause(self, number: int, frame: FrameType | None) -> None:
+        """Ctrl-Z."""
+        self._signal_group(signal.SIGSTOP)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        self._signal_group(signal.SIGCONT)  # when this process is continued
+
+    def _ranks(self) -> list[psutil.Process]:
+        try:
+            below = psutil.Process(self._process.pid).children()
+            return [rank for each in below if _RANKS in each.cmdline() for rank in each.children()]
+        except psutil.Error:  # it has ended meanwhile
+            return []
+
+    def _signal_group(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
+
+    def _end_those_left(self) -> bool:
+        """End the group, asking first: whether there was anyone left once its first process had ended."""
+        left = bool(self._members())
+        if left:
+            self._signal_group(signal.SIGTERM)
+            until = time.monotonic() + _SECONDS_TO_SAVE
+            while self._members() and time.monotonic() < until:
+                time.sleep(0.2)
+            self._signal_group(signal.SIGKILL)
+        return left
+
+    def _members(self) -> list[int]:
+        """The processes of the group, without those that have ended and that nobody has asked for their exit code."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if os.getpgid(process.pid) == self._process.pid and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process.pid)
+            except (psutil.Error, OSError):  # it has ended meanwhile, or is not ours
+                continue
+        return found
+
+
+def _ending(code: int) -> str:
+    """code: of a process, as the launcher hands it on: of one that a signal ended, 256 less its number."""
+    number = -code if code < 0 else 256 - code
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        return f"ended with exit code {code}"
+    return f"was ended by {name}" + (", which the kernel sends where memory runs out" if name == "SIGKILL" else "")

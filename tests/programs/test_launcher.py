@@ -1,0 +1,107 @@
+"""Signals to the process that starts the launcher, here a stand-in: two processes above a rank, as DeepSpeed has."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from megatinybert.programs.launcher import ENDED_AT_ONCE, STOPPED
+from tests.helpers.processes import left_behind, wait_until
+from tests.helpers.toys import REPOSITORY, environment
+
+RUNNER = """#!{python}
+import subprocess, sys
+code = subprocess.Popen([sys.executable, sys.argv[-1] + "/launch.py", "deepspeed.launcher.launch", sys.argv[-1]]).wait()
+sys.exit(max(code, 0))  # 0 of one that was killed
+"""
+LAUNCH = """
+import signal, subprocess, sys
+folder = sys.argv[-1]
+rank = subprocess.Popen([sys.executable, folder + "/rank.py", folder])
+signal.signal(signal.SIGTERM, lambda *_: (rank.kill(), open(folder + "/lost", "w"), sys.exit(1)))
+sys.exit(rank.wait() % 256)
+"""
+RANK = """
+import os, pathlib, signal, sys, time
+folder, stopped = pathlib.Path(sys.argv[-1]), []
+signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
+(folder / "launcher").write_text(str(os.getppid()))
+(folder / "ready").touch()
+while not stopped or (folder / "stubborn").exists():
+    time.sleep(0.02)
+(folder / "saved").touch()
+sys.exit(75)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "deepspeed").write_text(RUNNER.format(python=sys.executable))
+    (tmp_path / "deepspeed").chmod(0o755)
+    (tmp_path / "launch.py").write_text(LAUNCH)
+    (tmp_path / "rank.py").write_text(RANK)
+    return tmp_path
+
+
+def start(folder: Path) -> subprocess.Popen[str]:
+    """What starts the launcher, once its rank is there."""
+    program = "import sys; from megatinybert.programs.launcher import launch; sys.exit(launch(sys.argv[1:]))"
+    variables = environment(PATH=f"{folder}:{os.environ['PATH']}", CUDA_VISIBLE_DEVICES="")
+    command = [sys.executable, "-c", program, str(folder)]
+    front = subprocess.Popen(command, cwd=REPOSITORY, env=variables, stderr=subprocess.PIPE, text=True)
+    wait_until((folder / "ready").exists, [front])
+    return front
+
+
+def ended(front: subprocess.Popen[str], folder: Path) -> tuple[int, list[str]]:
+    """(exit code, what was said after the start); nobody is left."""
+    try:
+        said = front.communicate(timeout=60)[1]
+        assert left_behind(folder) == []
+    finally:
+        for process in left_behind(folder):
+            process.kill()
+    return front.returncode, [line for line in said.splitlines()[1:] if line]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
+def test_a_signal_reaches_the_ranks_and_their_exit_code_comes_through(number: signal.Signals, folder: Path) -> None:
+    front = start(folder)
+    front.send_signal(number)
+    again = "; Ctrl-C again ends it at once" if number == signal.SIGINT else ""
+    assert ended(front, folder) == (STOPPED, [f"stopping after this step{again}"])
+    assert (folder / "saved").exists() and not (folder / "lost").exists()
+
+
+def test_a_second_ctrl_c_ends_all_at_once(folder: Path) -> None:
+    (folder / "stubborn").touch()
+    front = start(folder)
+    front.send_signal(signal.SIGINT)
+    assert front.stderr is not None
+    while "stopping" not in front.stderr.readline():
+        pass
+    front.send_signal(signal.SIGINT)
+    assert ended(front, folder) == (ENDED_AT_ONCE, [])
+
+
+def test_ranks_whose_launcher_was_killed_are_ended(folder: Path) -> None:
+    front = start(folder)
+    os.kill(int((folder / "launcher").read_text()), signal.SIGKILL)
+    assert ended(front, folder) == (1, [])
+    assert (folder / "saved").exists()
+
+
+def test_a_killed_rank_is_told(folder: Path) -> None:
+    front = start(folder)
+    [rank] = [process for process in left_behind(folder) if "rank.py" in process.cmdline()[1]]
+    rank.kill()
+    code, said = ended(front, folder)
+    assert code == 247 and said == [
+        "error: a process of the run was ended by SIGKILL, which the kernel sends where memory runs out; "
+        "what it said is above"
+    ]

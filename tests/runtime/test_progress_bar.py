@@ -1,0 +1,33 @@
+"""The progress bar of a log file."""
+
+from __future__ import annotations
+
+import pytest
+from tqdm import tqdm
+
+from megatinybert.runtime.progress_bar import progress_bar
+
+
+def test_a_log_file_gets_a_line_every_half_minute(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(tqdm, "monitor_interval", 0)
+    bar = progress_bar(200, "step", desc="distil")
+    monkeypatch.setattr(bar, "_time", lambda: now[0])
+    bar.start_t = bar.last_print_t = 0.0
+    for second in range(1, 101):
+        now[0] = float(second)
+        bar.update()
+    bar.close()
+    text = capsys.readouterr().err
+    assert "\r" not in text
+    lines = text.splitlines()
+    assert [line.split("|")[-1].split()[0] for line in lines] == ["0/200", "30/200", "60/200", "90/200", "100/200"]
+    assert all(line.startswith("distil: ") and line == line.strip() for line in lines)
+
+
+def test_a_bar_that_does_not_stay_leaves_no_blank_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress_bar(2, "row", leave=False) as bar:
+        bar.update(2)
+    assert all(capsys.readouterr().err.splitlines())
