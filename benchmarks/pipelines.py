@@ -236,7 +236,7 @@ class _Clock:
     began: float
 
     def encode_blocks(
-        self, blocks: Iterable[Block], settings: EncodeSettings, workers: int
+        self, blocks: Iterable[Block], settings: EncodeSettings, workers: int, shared: None = None
     ) -> Iterator[tuple[Block, EncodedBlock]]:
         # One worker is this process itself: nothing to wait for.
         barrier = multiprocessing.get_context("spawn").Barrier(workers + 1) if workers > 1 else None
