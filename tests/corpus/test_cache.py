@@ -123,9 +123,7 @@ def test_records_that_cannot_be_read_may_be_left_out(place: Path, shards: Callab
     Path("a.jsonl").write_text("\n".join(records))
     with pytest.raises(ValueError, match=r"a\.jsonl, line 4: the value of 'text' is null"):
         shards("--data.text", "a.jsonl")
-    with pytest.raises(
-        ValueError, match=r"2 of 5 records so far cannot be read, more than --data\.skip_bad_records 0\.1"
-    ):
+    with pytest.raises(ValueError, match=r"2 of 5 records .* more than --data\.skip_bad_records 0\.1"):
         shards("--data.text", "a.jsonl", "--data.skip_bad_records", "0.1")
     (folder,) = shards("--data.text", "a.jsonl", "--data.skip_bad_records", "0.5")
     listed = [json.loads(line) for line in (Path(folder) / "left_out.jsonl").read_text().splitlines()]
