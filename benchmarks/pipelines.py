@@ -40,6 +40,7 @@ from megatinybert.corpus import build, fast_engine
 from megatinybert.corpus.blocks import Block, ReadSettings, read_blocks
 from megatinybert.corpus.documents import split_documents
 from megatinybert.corpus.encode import EncodedBlock, Encoder, EncodeSettings
+from megatinybert.corpus.reference_engine import Engine
 from megatinybert.corpus.sources import find_sources
 from megatinybert.corpus.tokenizer import load_tokenizer, special_ids, tokenizer_from_json
 from megatinybert.runtime.workers import in_order
@@ -254,7 +255,7 @@ class _ReadyFirst:
     clock: Clock
 
     def encode_blocks(
-        self, blocks: Iterable[Block], settings: EncodeSettings, workers: int, shared: None = None
+        self, blocks: Iterable[Block], settings: EncodeSettings, workers: int, shared: None, opened: Engine | None
     ) -> Iterator[tuple[Block, EncodedBlock]]:
         # One worker is this process itself: nothing to wait for.
         barrier = multiprocessing.get_context("spawn").Barrier(workers + 1) if workers > 1 else None

@@ -183,7 +183,8 @@ def _write(
     ) as collector:
         blocks = _not_yet_done(read_blocks(sources, reading), start, sources, bar, options)
         shared = [path.resolve() for path in (options.output, *(source.path for source in sources))]
-        for block, encoded in encode_blocks(blocks, encoding, workers, shared if options.ray else None):
+        by_ray = shared if options.ray else None
+        for block, encoded in encode_blocks(blocks, encoding, workers, by_ray, engine.opened):
             collector.take(block, encoded)
             bar.show(block, sum(len(documents.tokens) for documents in encoded.documents.values()))
         for source in sources:

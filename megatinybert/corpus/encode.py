@@ -18,6 +18,7 @@ from megatinybert.corpus.documents import LeftOut, split_documents
 from megatinybert.corpus.duplicates import document_hashes
 from megatinybert.corpus.engines import EngineName, open_engine
 from megatinybert.corpus.fast_engine import EngineUnavailable
+from megatinybert.corpus.reference_engine import Engine
 from megatinybert.corpus.vocabulary import scripts_of
 from megatinybert.runtime.ray_workers import in_order_by_ray
 from megatinybert.runtime.workers import in_order
@@ -88,9 +89,10 @@ class EncodedBlock:
 class Encoder:
     """Encodes blocks. Deterministic: a block becomes the same ids in any process."""
 
-    def __init__(self, settings: EncodeSettings) -> None:
+    def __init__(self, settings: EncodeSettings, opened: Engine | None = None) -> None:
+        """opened: the engine of the settings, where it is open already."""
         self._settings = settings
-        self._engine = open_engine(settings.tokenizer_json, settings.engine)
+        self._engine = opened or open_engine(settings.tokenizer_json, settings.engine)
 
     def encode(self, block: Block) -> EncodedBlock:
         """Decode, part and tokenize a block. Raises DataError naming file and line, and EngineDifference where the
@@ -155,23 +157,28 @@ class Encoder:
 
 
 def encode_blocks(
-    blocks: Iterable[Block], settings: EncodeSettings, workers: int, shared: Sequence[Path] | None = None
+    blocks: Iterable[Block],
+    settings: EncodeSettings,
+    workers: int,
+    shared: Sequence[Path] | None = None,
+    opened: Engine | None = None,
 ) -> Iterator[tuple[Block, EncodedBlock]]:
     """Encode blocks in order: in this process with one worker, else in a pool with few blocks under way.
 
     shared: where given, workers of the Ray cluster that was joined do it, and have to see these files and folders.
+    opened: the engine of the settings, which takes 0.3 s to open; used where this process encodes.
     Raises DataError naming file and line, RuntimeError where a worker was killed, and ValueError where a worker of Ray
     does not see a file or cannot use the engine.
     """
     option = settings.names["workers"]
     if shared is None:
-        yield from in_order(partial(_encoder, settings), blocks, workers, option)
+        yield from in_order(partial(_encoder, settings, opened if workers == 1 else None), blocks, workers, option)
     else:
         yield from in_order_by_ray(partial(_encoder_of_ray, settings, shared), blocks, workers, option)
 
 
-def _encoder(settings: EncodeSettings) -> Callable[[Block], EncodedBlock]:
-    return Encoder(settings).encode
+def _encoder(settings: EncodeSettings, opened: Engine | None = None) -> Callable[[Block], EncodedBlock]:
+    return Encoder(settings, opened).encode
 
 
 def _encoder_of_ray(settings: EncodeSettings, shared: Sequence[Path]) -> Callable[[Block], EncodedBlock]:

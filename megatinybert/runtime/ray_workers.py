@@ -7,8 +7,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, TypeVar
 
+import megatinybert
 from megatinybert.runtime.workers import TASKS_AHEAD, usable_cores
 
 T = TypeVar("T")
@@ -31,9 +33,12 @@ def ray_cluster(address: str, workers: int, option: str, option_of_workers: str)
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_IGNORE_UNHANDLED_ERRORS": "1"}  # which are raised here
     import ray
 
-    start: dict[str, Any] = {"include_dashboard": False, "num_cpus": workers or usable_cores()}
+    # The workers get this package from here: it need not be installed there, and is the same.
+    settings: dict[str, Any] = {"runtime_env": {"py_modules": [str(Path(megatinybert.__file__).parent)]}}
+    if address == HERE:
+        settings |= {"include_dashboard": False, "num_cpus": workers or usable_cores()}
     try:
-        ray.init(address, logging_level="error", log_to_driver=False, **(start if address == HERE else {}))
+        ray.init(address, logging_level="error", log_to_driver=False, **settings)
     except Exception as error:  # of Ray's own, or bare
         problem = "Ray does not start on this machine" if address == HERE else "no Ray cluster answers there"
         raise ValueError(f"{option} {address}: {problem} ({error})") from error
@@ -59,7 +64,8 @@ def in_order_by_ray(
     from ray.exceptions import RayError, RayTaskError
 
     worker = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=_RETRIES)(_Worker)
-    actors = [worker.remote(make) for _ in range(workers)]
+    kept = ray.put(make)  # as long as this function runs: a worker that is started again needs it again
+    actors = [worker.remote(kept) for _ in range(workers)]
     # What each worker has to do, with opening as its first tasks: it gets others only when it is there, so that none
     # waits for a machine that is slow to come.
     busy = {actor.open.remote(): actor for actor in actors for _ in range(TASKS_AHEAD)}

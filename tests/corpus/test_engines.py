@@ -124,6 +124,18 @@ def compare_texts(kind: str, texts: list[str]) -> int:
 
 
 @needs_nanotoken
+def test_one_worker_opens_and_proves_the_engine_once(
+    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proofs = []
+    prove = FastEngine._prove
+    monkeypatch.setattr(FastEngine, "_prove", lambda engine, texts: (proofs.append(len(texts)), prove(engine, texts)))
+    (tmp_path / "a.txt").write_text(as_text(documents(20)))
+    build(tmp_path / "a.txt", tokenizer_engine="fast")
+    assert len(proofs) == 1
+
+
+@needs_nanotoken
 def test_engines_workers_and_interruptions_change_no_byte(build: Build, tmp_path: Path, tokenizer: Path) -> None:
     texts = documents(300, 1) + [["[SEP] a [MASK]ed bird", "déjà vu 😀 我们的世界 " + "b" * 120]] * 3
     (tmp_path / "a.txt").write_text(as_text(texts) + "river " * 20_000 + "\n", encoding="utf-8")

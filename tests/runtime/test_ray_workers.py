@@ -18,6 +18,7 @@ from megatinybert.corpus.sources import DataError
 from megatinybert.runtime import ray_workers
 from megatinybert.runtime.ray_workers import in_order_by_ray, ray_cluster
 from tests.helpers.texts import as_text, contents, documents, start, wait_for_progress
+from tests.helpers.toys import REPOSITORY
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason=f"Ray is not installed: {ray_workers.INSTALL}")
 MINUTES = 300.0  # on a busy machine Ray takes one to start
@@ -29,14 +30,17 @@ def test_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
         ray_cluster("auto", 2, "--ray", "--workers").__enter__()
 
 
-def doubling(fails_at: int, killed_at: int) -> Callable[[int], int]:
+def doubling(fails_at: int, killed_at: int, killed: Path | None = None, ballast: bytes = b"") -> Callable[[int], int]:
+    """killed: says that a worker was killed once, which is enough."""
     if fails_at < 0:
         raise DataError("of the start")
 
     def work(task: int) -> int:
         if task == fails_at:
             raise DataError(f"task {task}")
-        if task == killed_at:
+        if task == killed_at and not (killed and killed.exists()):
+            if killed:
+                killed.touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return 2 * task
 
@@ -44,7 +48,8 @@ def doubling(fails_at: int, killed_at: int) -> Callable[[int], int]:
 
 
 @needs_ray
-def test_order_and_errors(tmp_path: Path, tokenizer: Path) -> None:
+def test_order_and_errors(tmp_path: Path, tokenizer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))  # for workers to find `doubling`
     with ray_cluster("local", 2, "--ray", "--workers") as workers:
         assert workers == 2
         done = in_order_by_ray(partial(doubling, 99, 99), range(30), workers, "--workers")
@@ -52,6 +57,10 @@ def test_order_and_errors(tmp_path: Path, tokenizer: Path) -> None:
         for fails_at, message in ((7, "^task 7$"), (-1, "^of the start$")):
             with pytest.raises(DataError, match=message):
                 list(in_order_by_ray(partial(doubling, fails_at, 99), range(30), workers, "--workers"))
+        # What a worker is made with is larger than what Ray keeps with the worker, as a real tokenizer is.
+        once = partial(doubling, 99, 3, tmp_path / "killed", bytes(1_000_000))
+        done = in_order_by_ray(once, range(30), workers, "--workers")
+        assert list(done) == [(task, 2 * task) for task in range(30)] and (tmp_path / "killed").exists()
         with pytest.raises(RuntimeError, match="use fewer --workers"):
             list(in_order_by_ray(partial(doubling, 99, 3), range(30), workers, "--workers"))
 
