@@ -7,7 +7,8 @@ which nothing that reads it and writes can beat. megatron: Megatron-LM's way, by
 of its own package: the workers of a pool encode document by document, and their parent, which holds the documents,
 appends each to one indexed dataset. Where no other is named, the tokenizers library's Rust code does the tokenizing.
 
-The clock of each begins when all of its worker processes stand ready with their tokenizer.
+The clock of each begins when all of its worker processes stand ready with their tokenizer. It counts wall seconds, and
+CPU seconds, user and system, of all processes of a way, which other jobs on the same cores change little.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from typing import Any, Literal
 from unittest import mock
 
 import numpy as np
+import psutil  # type: ignore[import-untyped]
 from tokenizers import Tokenizer
 
 from megatinybert.config.flat import OptionNames
@@ -38,6 +40,7 @@ from megatinybert.corpus import build, fast_engine
 from megatinybert.corpus.blocks import Block, ReadSettings, read_blocks
 from megatinybert.corpus.documents import split_documents
 from megatinybert.corpus.encode import EncodedBlock, Encoder, EncodeSettings
+from megatinybert.corpus.reference_engine import Engine
 from megatinybert.corpus.sources import find_sources
 from megatinybert.corpus.tokenizer import load_tokenizer, special_ids, tokenizer_from_json
 from megatinybert.runtime.workers import in_order
@@ -66,10 +69,29 @@ class Text:
 
 @dataclass(frozen=True)
 class Done:
-    """tokens: ids of the text, without the [SEP] that ends a document. seconds: of the clock, see above."""
+    """tokens: ids of the text, without the [SEP] that ends a document. seconds, cpu_seconds: by the clock above."""
 
     tokens: int
     seconds: float
+    cpu_seconds: float
+
+
+class Clock:
+    """Runs from when it is made."""
+
+    def __init__(self) -> None:
+        self._cpu, self._began = _cpu_seconds(), time.perf_counter()
+
+    def done(self, tokens: int) -> Done:
+        """Call it while worker processes still live, or have been waited for."""
+        return Done(tokens, time.perf_counter() - self._began, _cpu_seconds() - self._cpu)
+
+
+def _cpu_seconds() -> float:
+    """Of this process and of all that it started, so far."""
+    me = psutil.Process()
+    times = [process.cpu_times() for process in (me, *me.children(recursive=True))]
+    return float(sum(each.user + each.system + each.children_user + each.children_system for each in times))
 
 
 Way = Callable[[Text, int, Path], Done]
@@ -114,31 +136,29 @@ def floor(text: Text, workers: int, folder: Path) -> Done:
     tokenizer = load_tokenizer(text.tokenizer).to_str()
     batches = range(len(_in_batches(text.documents())))
     with _ready(workers, partial(_prepare_floor, tokenizer, text)) as pool:
-        began = time.perf_counter()
-        tokens = sum(pool.imap_unordered(_encode_batch, batches))
-        return Done(tokens, time.perf_counter() - began)
+        clock = Clock()
+        return clock.done(sum(pool.imap_unordered(_encode_batch, batches)))
 
 
 def fast_floor(text: Text, workers: int, folder: Path) -> Done:
     tokenizer = load_tokenizer(text.tokenizer).to_str()
     batches = range(len(_in_batches(text.documents(), _FAST_CHARACTERS)))
     with _ready(workers, partial(_prepare_fast, tokenizer, text)) as pool:
-        began = time.perf_counter()
-        tokens = sum(pool.imap_unordered(_encode_fast_batch, batches))
-        return Done(tokens, time.perf_counter() - began)
+        clock = Clock()
+        return clock.done(sum(pool.imap_unordered(_encode_fast_batch, batches)))
 
 
 def copy(text: Text, workers: int, folder: Path) -> Done:
     """Gives no tokens. In one process, whatever `workers` says."""
-    began = time.perf_counter()
+    clock = Clock()
     shutil.copyfile(text.file, folder / "copy")
     with (folder / "copy").open("rb") as file:
         os.fsync(file.fileno())
-    return Done(0, time.perf_counter() - began)
+    return clock.done(0)
 
 
 def product(text: Text, workers: int, folder: Path, engine: Literal["auto", "tokenizers", "fast"] = "auto") -> Done:
-    clock = _Clock()
+    stand_in = _ReadyFirst()
     options = BuildOptions(
         input=[str(text.file)],
         tokenizer=text.tokenizer,
@@ -146,11 +166,10 @@ def product(text: Text, workers: int, folder: Path, engine: Literal["auto", "tok
         workers=workers,
         tokenizer_engine=engine,
     )
-    with mock.patch.object(build, "encode_blocks", clock.encode_blocks):
+    with mock.patch.object(build, "encode_blocks", stand_in.encode_blocks):
         report = build.build_corpus(options)
-    seconds = time.perf_counter() - clock.began
     totals = report.manifest.totals.values()
-    return Done(sum(split["tokens"] - split["documents"] for split in totals), seconds)
+    return stand_in.clock.done(sum(split["tokens"] - split["documents"] for split in totals))
 
 
 def megatron(text: Text, workers: int, folder: Path) -> Done:
@@ -162,13 +181,13 @@ def megatron(text: Text, workers: int, folder: Path) -> Done:
     builder = IndexedDatasetBuilder(get_bin_path(str(folder / "megatron")), dtype=np.uint16)
     tokens = 0
     with _ready(workers, partial(_prepare_tokenizer, tokenizer.to_str())) as pool:
-        began = time.perf_counter()
+        clock = Clock()
         for ids in pool.imap(_encode_document, documents, _CHUNK):
             tokens += len(ids)
             ids.append(ends_with)
             builder.add_document(ids, [len(ids)])
         builder.finalize(get_idx_path(str(folder / "megatron")))
-        return Done(tokens, time.perf_counter() - began)
+        return clock.done(tokens)
 
 
 def _in_batches(documents: list[str], characters: int = _BATCH_CHARACTERS) -> list[list[str]]:
@@ -230,13 +249,13 @@ def _prepare_and_wait(prepare: Callable[[], None], barrier: Barrier) -> None:
     barrier.wait(_READY_SECONDS)
 
 
-class _Clock:
+class _ReadyFirst:
     """Stands in for the product's `encode_blocks`: the same, but blocks are read only when all workers are ready."""
 
-    began: float
+    clock: Clock
 
     def encode_blocks(
-        self, blocks: Iterable[Block], settings: EncodeSettings, workers: int
+        self, blocks: Iterable[Block], settings: EncodeSettings, workers: int, shared: None, opened: Engine | None
     ) -> Iterator[tuple[Block, EncodedBlock]]:
         # One worker is this process itself: nothing to wait for.
         barrier = multiprocessing.get_context("spawn").Barrier(workers + 1) if workers > 1 else None
@@ -245,7 +264,7 @@ class _Clock:
             if barrier:
                 yield from [None] * workers  # a worker is started for each
                 barrier.wait(_READY_SECONDS)
-            self.began = time.perf_counter()
+            self.clock = Clock()
             yield from blocks
 
         for block, encoded in in_order(partial(_ready_encoder, settings, barrier), tasks(), workers, "--workers"):

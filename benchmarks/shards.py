@@ -29,6 +29,7 @@ from megatinybert.runtime.workers import usable_cores
 
 # What imports torch is imported where it is needed: worker processes import this file.
 
+_TICK = 0.01  # seconds: CPU time is counted in these
 _MADE_WORDS = 400_000  # of the text that is made, before it is repeated
 
 
@@ -91,13 +92,16 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         rows = []
         for workers in options.workers:
             seconds: dict[str, list[float]] = {way: [] for way in compared}
+            cpu_seconds: dict[str, list[float]] = {way: [] for way in compared}
             with on_cores(workers):
                 for way in turns(list(compared), options.repeats):
                     with tempfile.TemporaryDirectory(dir=name) as folder:
                         done = compared[way](text, workers, Path(folder))
                     seconds[way].append(done.seconds)
+                    cpu_seconds[way].append(done.cpu_seconds)
                     tokens[way] = done.tokens
             median = {way: Times(times).median for way, times in seconds.items()}
+            cpu = {way: max(Times(times).median, _TICK) for way, times in cpu_seconds.items()}
             row = {
                 "workers": workers,
                 "product_over_floor": median["floor"] / median["product"],
@@ -105,9 +109,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
                 "tokens_per_second": {way: tokens[way] / each for way, each in median.items()},
                 "spread": {way: Times(times).spread for way, times in seconds.items()},
                 "seconds": seconds,
+                "cpu_seconds": cpu_seconds,
+                "megabytes_per_cpu_second": {way: size / 1e6 / each for way, each in cpu.items()},
             }
             if "megatron" in median:
                 row["product_over_megatron"] = median["megatron"] / median["product"]
+                row["product_over_megatron_by_cpu"] = cpu["megatron"] / cpu["product"]
             rows.append(row)
     return {
         "environment": about,
@@ -165,18 +172,20 @@ def table(results: dict[str, Any]) -> str:
         f"- text ({results['text']}): {results['text_bytes'] / 1e6:.1f} MB, {results['documents']:,} documents, "
         f"{tokens:,} tokens, {results['text_bytes'] / tokens:.1f} bytes a token",
         "",
-        "| workers | | MB/s | tokens/s | spread |",
-        "|---|---|---|---|---|",
+        "| workers | | MB/s | tokens/s | spread | MB per CPU second |",
+        "|---|---|---|---|---|---|",
     ]
     for row in results["rows"]:
         for way, speed in row["megabytes_per_second"].items():
             rate, spread = row["tokens_per_second"][way], row["spread"][way]
-            lines.append(f"| {row['workers']} | {way} | {speed:.2f} | {rate:,.0f} | {spread:.0%} |")
+            by_cpu = row["megabytes_per_cpu_second"][way]
+            lines.append(f"| {row['workers']} | {way} | {speed:.2f} | {rate:,.0f} | {spread:.0%} | {by_cpu:.2f} |")
     lines.append("")
     for row in results["rows"]:
         text = f"- {row['workers']} workers: product over floor {row['product_over_floor']:.2f}"
         if "product_over_megatron" in row:
             text += f", product over megatron {row['product_over_megatron']:.2f}"
+            text += f" ({row['product_over_megatron_by_cpu']:.2f} by CPU seconds)"
         lines.append(text)
     for way, package in (("megatron", "megatron-core"), ("nanotoken", "nanotoken")):
         if way not in results["tokens"]:

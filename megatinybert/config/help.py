@@ -40,9 +40,11 @@ def takes_list(option: Mapping[str, Any]) -> bool:
     return any(choice.get("type") == "array" for choice in (option, *option.get("anyOf", ())))
 
 
-def is_flag(option: Mapping[str, Any]) -> bool:
-    """Whether the JSON schema `option` is true or false, so that its name alone says true."""
-    return option.get("type") == "boolean"
+def value_alone(option: Mapping[str, Any]) -> bool | str | None:
+    """What the name of an option alone says, by its JSON schema: true where it is true or false, or what its field has
+    as "alone" in `json_schema_extra`; None where it needs a value.
+    """
+    return True if option.get("type") == "boolean" else option.get("alone")
 
 
 def help_text(usage: str, options: Options, schema: type[BaseModel]) -> str:

@@ -13,7 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from megatinybert.config.general import GeneralConfig
-from megatinybert.config.help import Options, allowed, canonical, help_text, is_flag, options_of, show, takes_list
+from megatinybert.config.help import Options, allowed, canonical, help_text, options_of, show, takes_list, value_alone
 from megatinybert.config.recipe import Given, flatten, label, read_recipe
 from megatinybert.config.schema import ConfigError, ProgramConfig, TrainingConfig, nearest, split_batch
 
@@ -118,7 +118,6 @@ def _read_arguments(
     recipe: str | None = None
     print_config = False
     several = {name for name, option in options.items() if takes_list(option)}
-    flags = {name for name, option in options.items() if is_flag(option)}
     rest = list(argv)
     while rest:
         argument = rest.pop(0)
@@ -129,8 +128,8 @@ def _read_arguments(
             problems.append(f"{argument} (command line): not an option, nor a value of the one before it")
         elif argument == "--print-config":
             print_config = True
-        elif alone and name in flags:
-            overrides[name] = Given(True, "command line")
+        elif alone and name in options and (value := value_alone(options[name])) is not None:
+            overrides[name] = Given(value, "command line")
         elif alone:
             problems.append(f"{argument} (command line): a value is missing after it")
         else:

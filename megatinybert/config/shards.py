@@ -51,6 +51,12 @@ class BuildOptions(FlatOptions):
         description="library that tokenizes, which changes no byte; fast: nanotoken, checked against tokenizers; "
         "auto: fast if it is installed and supports the tokenizer",
     )
+    ray: Text | None = Field(
+        None,
+        description="address of a Ray cluster whose workers tokenize, or auto; without a value: Ray on this machine "
+        "(null: local processes)",
+        json_schema_extra={"alone": "local"},
+    )
     resume: bool = Field(False, description="continue an unfinished build")
 
 
@@ -59,7 +65,7 @@ usage:
   python data_prep/build_shards.py --input FILE_OR_FOLDER ... --tokenizer NAME_OR_FOLDER --output FOLDER [...]
 
 Turns text files into token shards (Megatron-LM's .bin/.idx files and a manifest). --input takes all words up to the
-next option; --resume and --drop-duplicates need no value. A recipe is a YAML file of any of the options below
+next option; --resume, --ray and --drop-duplicates need no value. A recipe is a YAML file of any of the options below
 (shard_tokens: 1000000); those on the command line are applied over it, and VALUE null goes back to the default.
 Relative paths are relative to the working directory.
 

@@ -23,19 +23,30 @@ def read_rows(path: Path, column: str, block_bytes: int, option: str) -> Iterato
     try:
         read = False
         with pa.memory_map(str(path)) as file:  # a batch is not copied, however large it is
+            size = file.size()
             for texts, share in _batches(path, file, column, option):
                 for first in range(0, len(texts), _MOST_ROWS):
-                    for data, ends, nulls in cut(
-                        texts[first : first + _MOST_ROWS].cast(pa.large_string()), block_bytes
-                    ):
+                    _refuse_shorter(path, size)
+                    pieces = cut(texts[first : first + _MOST_ROWS].cast(pa.large_string()), block_bytes)
+                    for data, ends, nulls in pieces:
                         read = True
                         yield Rows(data, ends, nulls, share)
+                        _refuse_shorter(path, size)  # the next piece is still in the map
         if not read:
             yield no_rows()
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:  # of the disk, not of the content
             raise
         raise DataError(f"{path}: damaged Arrow file, or of a kind that pyarrow cannot read ({error})") from error
+
+
+def _refuse_shorter(path: Path, size: int) -> None:
+    """Raise DataError where the file is shorter than `size` bytes, its size when it was mapped: reading a map beyond
+    the end of its file kills the process (SIGBUS).
+    """
+    now = path.stat().st_size
+    if now < size:
+        raise DataError(f"{path}: cut short from {size:,} to {now:,} bytes while it was read")
 
 
 def _batches(path: Path, file: pa.MemoryMappedFile, column: str, option: str) -> Iterator[tuple[pa.Array, float]]:
@@ -47,6 +58,7 @@ def _batches(path: Path, file: pa.MemoryMappedFile, column: str, option: str) ->
     check_column(path, column, reader.schema, option)
     if in_any_order:
         for number in range(reader.num_record_batches):
+            _refuse_shorter(path, size)
             yield reader.get_batch(number).column(column), (number + 1) / reader.num_record_batches
     else:
         for batch in reader:

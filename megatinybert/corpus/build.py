@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -32,6 +33,7 @@ from megatinybert.corpus.sources import Source, check_unchanged, find_sources
 from megatinybert.corpus.tokenizer import load_tokenizer, special_ids, tokenizer_fingerprint
 from megatinybert.corpus.vocabulary import unknown_id, warnings
 from megatinybert.runtime.files import file_lock, write_atomically
+from megatinybert.runtime.ray_workers import ray_cluster
 from megatinybert.runtime.workers import usable_cores
 
 BLOCK_BYTES = 1 << 20
@@ -77,10 +79,9 @@ def build_corpus(
         options=shaping(options, block_bytes),
         sources=[(source.name, source.size) for source in sources],
     )
-    workers = options.workers or usable_cores()
     options.output.mkdir(parents=True, exist_ok=True)
     busy = f"{options.names['output']} {options.output}: another build is writing to this folder"
-    with file_lock(options.output / _LOCK, busy, wait=False):
+    with _workers(options) as workers, file_lock(options.output / _LOCK, busy, wait=False):
         start = open_output(options.output, plan, options.resume, {_LOCK}, options.names)
         if isinstance(start, Manifest):
             return BuildReport(start, left_out, True, workers, 0, 0, 0.0)
@@ -92,6 +93,13 @@ def build_corpus(
             done = _write_checked(write, engine, options, start, bar)
         manifest = _finish(options, start.plan, done, tokenizer)
         return BuildReport(manifest, left_out, False, workers, bar.text_bytes, bar.tokens, time.monotonic() - began)
+
+
+def _workers(options: BuildOptions) -> AbstractContextManager[int]:
+    """The number of workers, within the Ray cluster where one is asked for."""
+    if options.ray is None:
+        return nullcontext(options.workers or usable_cores())
+    return ray_cluster(options.ray, options.workers, options.names["ray"], options.names["workers"])
 
 
 def shaping(options: BuildOptions, block_bytes: int = BLOCK_BYTES) -> dict[str, bool | str | int | float]:
@@ -174,7 +182,9 @@ def _write(
         options.output, sources, start, dtype, special.sep, commit_seconds, engine.version, rules
     ) as collector:
         blocks = _not_yet_done(read_blocks(sources, reading), start, sources, bar, options)
-        for block, encoded in encode_blocks(blocks, encoding, workers):
+        shared = [path.resolve() for path in (options.output, *(source.path for source in sources))]
+        by_ray = shared if options.ray else None
+        for block, encoded in encode_blocks(blocks, encoding, workers, by_ray, engine.opened):
             collector.take(block, encoded)
             bar.show(block, sum(len(documents.tokens) for documents in encoded.documents.values()))
         for source in sources:

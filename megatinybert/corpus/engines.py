@@ -16,11 +16,14 @@ EngineName = Literal["tokenizers", "fast"]
 
 
 class EngineChoice(NamedTuple):
-    """version: package and version. reason: why "auto" does not take the fast engine, for people."""
+    """version: package and version. reason: why "auto" does not take the fast engine, for people. opened: the engine,
+    where it had to be opened to choose it.
+    """
 
     name: EngineName
     version: str
     reason: str | None
+    opened: Engine | None = None
 
 
 def open_engine(tokenizer_json: str, name: EngineName) -> Engine:
@@ -39,12 +42,12 @@ def choose_engine(tokenizer: Tokenizer, asked: Asked) -> EngineChoice:
     if asked == "tokenizers":
         return slow_choice(None)
     try:
-        open_engine(tokenizer.to_str(), "fast")
+        engine = open_engine(tokenizer.to_str(), "fast")
     except (EngineUnavailable, EngineDifference) as error:
         if asked == "fast":
             raise
         return slow_choice(str(error))
-    return EngineChoice("fast", FastEngine.version(), None)
+    return EngineChoice("fast", FastEngine.version(), None, engine)
 
 
 def auto_engine(tokenizer: Tokenizer) -> Engine:

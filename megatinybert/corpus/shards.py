@@ -8,6 +8,7 @@ how many sequences end with it.
 
 from __future__ import annotations
 
+import mmap
 import os
 import resource
 import struct
@@ -25,7 +26,7 @@ _MAGIC = b"MMIDIDX\x00\x00"
 _HEADER = struct.Struct("<9sQBQQ")
 _DTYPES = {1: np.uint8, 2: np.int8, 3: np.int16, 4: np.int32, 5: np.int64, 8: np.uint16}
 _CODES = {np.dtype(kind): code for code, kind in _DTYPES.items()}
-_CHUNK = 1 << 20
+_CHUNK = 1 << 18
 _MOST_FILES = 1 << 15
 
 
@@ -268,3 +269,5 @@ def _raise_limit_of_files() -> int:
 def _chunks(array: np.ndarray) -> Iterator[np.ndarray]:
     for start in range(0, len(array), _CHUNK):
         yield array[start : start + _CHUNK]
+        if isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+            array.base.madvise(mmap.MADV_DONTNEED)  # what has been read of a map counts as memory of the process

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 R = TypeVar("R")
 
-_TASKS_AHEAD = 2  # tasks under way per worker
+TASKS_AHEAD = 2  # tasks under way per worker
 
 
 def usable_cores() -> int:
@@ -41,7 +41,7 @@ def in_order(
     try:
         for task in tasks:
             under_way.append((task, _submit(pool, task)))
-            if len(under_way) >= _TASKS_AHEAD * workers:
+            if len(under_way) >= TASKS_AHEAD * workers:
                 first, future = under_way.popleft()
                 yield first, future.result()
         while under_way:

@@ -50,6 +50,11 @@ def test_shards_compares_ways_that_give_the_same_tokens(
         median = np.median(row["seconds"][way])
         assert row["tokens_per_second"][way] == pytest.approx(expected / median)
         assert row["megabytes_per_second"][way] == pytest.approx(results["text_bytes"] / 1e6 / median)
+        cpu_seconds = max(np.median(row["cpu_seconds"][way]), 0.01)
+        assert row["megabytes_per_cpu_second"][way] == pytest.approx(results["text_bytes"] / 1e6 / cpu_seconds)
+        # One core: no more CPU seconds than wall seconds, but for ticks of the clock and how workers end.
+        assert cpu_seconds < 1.1 * median + 0.1
+    assert row["megabytes_per_cpu_second"]["floor"] < row["megabytes_per_cpu_second"]["cp"]
     speed = row["megabytes_per_second"]
     assert row["product_over_floor"] == pytest.approx(speed["product"] / speed["floor"])
     if MEGATRON:

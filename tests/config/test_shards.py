@@ -30,6 +30,7 @@ VALUES: dict[str, tuple[list[str], Any]] = {
     "skip-bad-records": (["0.5"], 0.5),
     "drop-duplicates": ([], True),
     "tokenizer-engine": (["tokenizers"], "tokenizers"),
+    "ray": ([], "local"),
     "resume": ([], True),
 }
 
@@ -54,6 +55,7 @@ def test_every_option_has_its_name_and_may_have_underscores() -> None:
 
 def test_defaults() -> None:
     options = load()
+    assert options.ray is None and load("--ray", "auto").ray == load("--ray=auto").ray == "auto"
     assert options.shard_tokens == 100_000_000 and options.validation_fraction == 0.01
     assert (options.workers, options.encoding, options.invalid_utf8, options.resume) == (0, "utf-8", "error", False)
 

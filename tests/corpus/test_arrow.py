@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -67,6 +68,17 @@ def test_a_stream_cut_between_two_batches_is_not_whole(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:cut])
     with pytest.raises(DataError, match=r"a\.arrow: damaged Arrow file.*cut short"):
         read(path)
+
+
+@pytest.mark.parametrize("in_any_order", [True, False])
+def test_a_file_cut_short_while_it_is_read_is_refused(tmp_path: Path, in_any_order: bool) -> None:
+    """Without a check the process is killed: SIGBUS."""
+    path = write(tmp_path / "a.arrow", pa.array([f"{number:01000d}" for number in range(9000)]), in_any_order)
+    rows = read_rows(path, "text", 100_000, "--text-key")
+    next(rows)
+    os.truncate(path, 4096)
+    with pytest.raises(DataError, match=r"a\.arrow: cut short from 9,\d+,\d+ to 4,096 bytes while it was read"):
+        next(rows)
 
 
 @pytest.mark.parametrize("in_any_order", [True, False])

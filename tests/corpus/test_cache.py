@@ -119,6 +119,21 @@ def test_other_formats_and_keys(place: Path, shards: Callable[..., list[str]]) -
         shards("--data.text", "pages.jsonl.gz")
 
 
+def test_records_that_cannot_be_read_may_be_left_out(place: Path, shards: Callable[..., list[str]]) -> None:
+    records = [json.dumps({"text": " ".join(WORDS[:20])})] * 3 + ['{"text": null}', "no JSON"]
+    Path("a.jsonl").write_text("\n".join(records))
+    with pytest.raises(ValueError, match=r"a\.jsonl, line 4: the value of 'text' is null"):
+        shards("--data.text", "a.jsonl")
+    with pytest.raises(ValueError, match=r"2 of 5 records .* more than --data\.skip_bad_records 0\.1"):
+        shards("--data.text", "a.jsonl", "--data.skip_bad_records", "0.1")
+    (folder,) = shards("--data.text", "a.jsonl", "--data.skip_bad_records", "0.5")
+    listed = [json.loads(line) for line in (Path(folder) / "left_out.jsonl").read_text().splitlines()]
+    assert [(entry["file"], entry["line"]) for entry in listed] == [("a.jsonl", 4), ("a.jsonl", 5)]
+    manifest = read_manifest(Path(folder))
+    assert (manifest.records, manifest.left_out_records) == (5, 2)
+    assert shards("--data.text", "a.jsonl", "--data.skip_bad_records", "0.5") == [folder]
+
+
 def test_mistakes_are_told_in_the_options_of_a_run(place: Path, shards: Callable[..., list[str]]) -> None:
     Path("data/bad.txt").write_bytes(b"w1 w2\n\nw3 \xb5\xff w4\n")
     Path("table.csv").write_text("w1\n")

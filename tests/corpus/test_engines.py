@@ -105,10 +105,12 @@ def compare(kind: str, random_texts: int, adversarial: int, seed: int) -> None:
     draw = random.Random(seed)
     texts = [random_text(draw) for _ in range(random_texts)] + [adversarial_text(draw) for _ in range(adversarial)]
     assert sum(map(len, texts)) > 20 * len(texts) and sum(not text.isascii() for text in texts) > len(texts) / 2
-    compare_texts(kind, texts)
+    unknown = compare_texts(kind, texts)
+    assert unknown < sum(map(len, texts)) / 4, "most of the texts are in the vocabulary"
 
 
-def compare_texts(kind: str, texts: list[str]) -> None:
+def compare_texts(kind: str, texts: list[str]) -> int:
+    """How many ids are [UNK]."""
     tokenizer_json = bert_tokenizer(kind).to_str()
     fast, reference = (open_engine(tokenizer_json, name) for name in ("fast", "tokenizers"))
     unknown = 0
@@ -118,7 +120,19 @@ def compare_texts(kind: str, texts: list[str]) -> None:
         np.testing.assert_array_equal(counts, expected_counts)
         np.testing.assert_array_equal(ids, expected)
         unknown += int((expected == 1).sum())
-    assert unknown < sum(map(len, texts)) / 4, "most of the texts are in the vocabulary"
+    return unknown
+
+
+@needs_nanotoken
+def test_one_worker_opens_and_proves_the_engine_once(
+    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proofs = []
+    prove = FastEngine._prove
+    monkeypatch.setattr(FastEngine, "_prove", lambda engine, texts: (proofs.append(len(texts)), prove(engine, texts)))
+    (tmp_path / "a.txt").write_text(as_text(documents(20)))
+    build(tmp_path / "a.txt", tokenizer_engine="fast")
+    assert len(proofs) == 1
 
 
 @needs_nanotoken

@@ -90,12 +90,12 @@ def stored(folder: Path, tokenizer: Path, split: str = "train") -> list[list[str
     ]
 
 
-def wait_for_progress(process: subprocess.Popen[str], folder: Path, blocks: int) -> int:
-    for _ in range(30_000):
+def wait_for_progress(process: subprocess.Popen[str], folder: Path, blocks: int, seconds: float = 60.0) -> int:
+    for _ in range(int(seconds / 0.002)):
         assert process.poll() is None, "the build ended before it could be killed"
         if (folder / "progress.json").exists():
             done: int = json.loads((folder / "progress.json").read_text())["blocks"]
             if done >= blocks:
                 return done
         time.sleep(0.002)
-    raise AssertionError("no progress within a minute")
+    raise AssertionError(f"no progress within {seconds:g} s")
