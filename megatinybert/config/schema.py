@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal, Protocol, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
@@ -129,33 +129,6 @@ class StudentConfig(Section):
         raise ValueError(f"neither a shipped shape ({', '.join(shipped_students())}) nor an existing folder; {hint}")
 
 
-class TransferConfig(Section):
-    """What the student learns of the teacher's layers."""
-
-    attention_weight: NonNegative = Field(1.0, description="weight of the attention-score term (0: off)")
-    hidden_weight: NonNegative = Field(1.0, description="weight of the hidden-state term (0: off)")
-    embedding_weight: NonNegative = Field(1.0, description="weight of the embedding term (0: off)")
-    layer_map: Literal["uniform", "top", "bottom"] | Annotated[list[Index], Field(min_length=1)] = Field(
-        "uniform", description="teacher layer of each student layer; a list ascends and counts from 0"
-    )
-    projection: Literal["shared", "per-layer"] = Field(
-        "shared", description="one linear map from student to teacher width for all layers, or one each"
-    )
-    normalize: Literal["reference", "valid"] = Field(
-        "reference",
-        description="means over all positions, as in TinyBERT's code (reference), or unpadded ones (valid)",
-    )
-
-    @model_validator(mode="after")
-    def _some_term(self) -> TransferConfig:
-        if self.attention_weight == self.hidden_weight == self.embedding_weight == 0:
-            raise ValueError(
-                "--objective.attention_weight, --objective.hidden_weight and --objective.embedding_weight"
-                " are all 0, which leaves nothing to learn; give at least one a weight above 0"
-            )
-        return self
-
-
 class UpdateConfig(Section):
     """The optimizer; biases and LayerNorm weights are not decayed."""
 
@@ -174,11 +147,19 @@ class UpdateConfig(Section):
 
 
 class _LearningRate(Section):
-    learning_rate: Positive = Field(1e-4, description="peak learning rate")
+    learning_rate: Positive | None = Field(
+        None, description="peak learning rate (null: 1e-3, and less in long runs and for wide students)"
+    )
 
 
-class OptimizerConfig(UpdateConfig, _LearningRate):
+class OpenOptimizerConfig(UpdateConfig, _LearningRate):
     """The optimizer; biases and LayerNorm weights are not decayed."""
+
+
+class OptimizerConfig(OpenOptimizerConfig):
+    """The same with nothing left open."""
+
+    learning_rate: Positive = Field(1e-4, description="peak learning rate")
 
 
 class ScheduleConfig(Section):
@@ -191,13 +172,18 @@ class ScheduleConfig(Section):
     warmup_steps: Index | None = Field(None, description="warm-up steps, instead of warmup_fraction")
 
 
-class RunConfig(Section):
+class OpenRunConfig(Section):
     """Length, batch, randomness, and what is written when."""
 
     output_dir: Text = Field("runs/general", description="folder for checkpoints, metrics and the exported student")
     max_steps: Count | None = Field(None, description="optimizer steps, instead of epochs")
-    epochs: Positive = Field(3.0, description="passes over the training windows")
-    global_batch: Count = Field(256, description="windows per optimizer step, over all ranks")
+    epochs: Positive | None = Field(
+        None, description="passes over the training windows (null: 3, and up to 10 of little text)"
+    )
+    global_batch: Count | None = Field(
+        None,
+        description="windows per optimizer step, over all ranks (null: a power of two, 16 to 256, by the run's length)",
+    )
     micro_batch: Count | None = Field(
         None,
         description="windows per forward pass on one rank (null: largest that divides evenly,"
@@ -220,9 +206,17 @@ class RunConfig(Section):
     )
 
     @model_validator(mode="after")
-    def _whole_micro_batches(self) -> RunConfig:
-        split_batch(self.global_batch, self.micro_batch, world_size=1)
+    def _whole_micro_batches(self) -> Self:
+        if self.global_batch is not None:
+            split_batch(self.global_batch, self.micro_batch, world_size=1)
         return self
+
+
+class RunConfig(OpenRunConfig):
+    """The same with nothing left open."""
+
+    epochs: Positive = Field(3.0, description="passes over the training windows")
+    global_batch: Count = Field(256, description="windows per optimizer step, over all ranks")
 
 
 class MonitorConfig(Section):

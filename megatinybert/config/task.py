@@ -24,12 +24,12 @@ from megatinybert.config.schema import (
     StudentConfig,
     TeacherConfig,
     Text,
-    TransferConfig,
     UpdateConfig,
     Whole,
     replaced,
     split_batch,
 )
+from megatinybert.config.transfer import TransferConfig
 
 ACTIONS = ("teacher", "augment", "one", "two", "eval", "predict", "all")
 

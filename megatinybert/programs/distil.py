@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import transformers
 from transformers import BertConfig
 
 from megatinybert.config.deepspeed import DeepSpeedSettings
-from megatinybert.config.general import DataConfig, GeneralConfig
+from megatinybert.config.general import DataConfig, GeneralConfig, SettledConfig
 from megatinybert.corpus.cache import shard_text
 from megatinybert.corpus.shards import open_corpus
 from megatinybert.models.initialize import STUDENT_FOLDER
@@ -29,12 +28,13 @@ from megatinybert.samples.position_skips import Skipping, Skips
 from megatinybert.samples.short_rows import ShortRows
 from megatinybert.tracking.attention_maps import AttentionPictures, drawing_interval
 from megatinybert.training.checkpoint import Best
-from megatinybert.training.checks import check_corpus, check_text, check_token_ids
+from megatinybert.training.checks import check_corpus, check_text, check_token_ids, tokens_of
 from megatinybert.training.export import export_objective, export_student
 from megatinybert.training.first_weights import OBJECTIVE_FILE, trained_positions
 from megatinybert.training.held_out import beside_losses, held_out
 from megatinybert.training.model_card import Provenance, write_card
 from megatinybert.training.run import Ready, check_machine, check_settings, facts_of, get_ready, run_stage
+from megatinybert.training.size import Size, check_size, draft, settle
 from megatinybert.training.solve.calibration import CUT, ROWS, Calibration
 from megatinybert.training.solve.first import solve_first_weights
 from megatinybert.training.solve.record import write_record
@@ -59,21 +59,27 @@ def open_stage(config: GeneralConfig, world: World, findings: Findings) -> Stage
     check_machine(Path(config.run.output_dir), world, findings)
     taught, wanted = config.objective.name != "mlm", config.teacher
     dtype = teacher_dtype(wanted.dtype, world.device, wanted.quantize) if taught else None
-    settings = check_settings(config, dtype, wanted.quantize, world, findings)
+    early = Findings()  # of what the batch does not decide; whatever forbids the run is told before text is read
+    check_settings(draft(config, world.size), dtype, wanted.quantize, world, early)
+    findings.add(*(finding for finding in early.all if early.failed))
     tokenizer = findings.attempt("tokenizer", tokenizer_name, config) or ""
     models = (taught_models if taught else untaught_models)(config, tokenizer, world, findings)
     # Last, since to make shards of text may take long; called by all ranks, whatever they have found.
     sources = findings.attempt("text", _with_shards, config, tokenizer, world, findings)
     text = _open_data(config, sources, models, findings)
-    if not (settings and models.reader and models.trainee and text and (models.teacher or not taught)):
+    width = models.trainee.student.config.hidden_size if models.trainee else 0
+    size = settle(config, text[0].samples, width, world.size) if text else None
+    settled = size.config if size else draft(config, world.size)
+    settings = check_settings(settled, dtype, wanted.quantize, world, findings)  # called by all ranks
+    if not (settings and models.reader and models.trainee and text and size and (models.teacher or not taught)):
         return None
     windows, held_out_windows = text
-    max_steps = config.run.max_steps or math.ceil(config.run.epochs * windows.samples / config.run.global_batch)
-    findings.add(*check_corpus(config, windows, held_out_windows, max_steps))
+    findings.add(*check_corpus(settled, windows, held_out_windows, size.steps))
+    findings.add(*check_size(size, windows.samples, tokens_of(windows), width, world.size))
     data = _skipping(config, windows, models, findings)
     if data is None:
         return None
-    return _describe(config, settings, models, models.reader, tokenizer, text, data, max_steps, world)
+    return _describe(size, settings, models, models.reader, tokenizer, text, data, world)
 
 
 def look(config: GeneralConfig, world: World, findings: Findings) -> Ready | None:
@@ -116,7 +122,7 @@ class GeneralStudent:
     windows: of one epoch. steps: of the run.
     """
 
-    config: GeneralConfig
+    config: SettledConfig
     trainee: Trainee
     teacher: BertConfig | None
     tokenizer: str
@@ -144,17 +150,17 @@ class GeneralStudent:
 
 
 def _describe(
-    config: GeneralConfig,
+    size: Size,
     settings: DeepSpeedSettings,
     models: Models,
     reader: Reader,
     tokenizer: str,
     text: tuple[Samples, HeldOut],
     data: TrainingData,
-    max_steps: int,
     world: World,
 ) -> Stage:
     """data: the windows as they are trained on, before any of their tokens are masked."""
+    config, max_steps = size.config, size.steps
     windows, held_out_windows = text
     teacher, trainee = models.teacher, models.trainee
     assert trainee is not None
@@ -192,7 +198,7 @@ def _describe(
         measured=beside_losses(teacher),
         product=product,
         pictures=pictures,
-        about=_about(config, models, windows, held_out_windows, max_steps),
+        about=_about(size, models, windows, held_out_windows),
         recipe=config,
         solve=solve,
     )
@@ -215,8 +221,9 @@ def _solver(config: GeneralConfig, trainee: Trainee, teacher: Teacher, data: Tra
     return solve
 
 
-def _about(config: GeneralConfig, models: Models, windows: Samples, held_out: HeldOut, max_steps: int) -> list[str]:
+def _about(size: Size, models: Models, windows: Samples, held_out: HeldOut) -> list[str]:
     """What runs, for the person who started it."""
+    config = size.config
     lines = []
     if models.teacher and models.teacher_config and models.trainee:
         dtype = str(models.teacher.model.dtype).removeprefix("torch.")
@@ -224,13 +231,14 @@ def _about(config: GeneralConfig, models: Models, windows: Samples, held_out: He
             dtype += f", products in {models.teacher.quantize}"
         depth = f"{models.trainee.objective.teacher_layers} of {models.teacher_config.num_hidden_layers} layers"
         lines = [f"teacher {config.teacher.model}: {depth} in {dtype}"]
-    drawn = max_steps * config.run.global_batch
+    drawn = size.steps * config.run.global_batch
     mixture = windows.lines(drawn) if isinstance(windows, Mixture) else []
     return [
         *lines,
         f"data: {windows.samples:,} windows of {config.data.sequence_length} tokens; held out: "
         f"{len(held_out.sample_ids):,} windows ({held_out.origin})",
         *(f"data: {line}" for line in mixture),
+        *(f"by default: {reason}" for reason in size.reasons),
     ]
 
 
