@@ -44,7 +44,7 @@ def _no_truth_value(value: object) -> object:
 
 
 def list_of_one(value: object) -> object:
-    return [value] if isinstance(value, str) else value
+    return [value] if isinstance(value, str) or type(value) in (int, float) else value
 
 
 Text = Annotated[str, Field(min_length=1)]
@@ -52,6 +52,7 @@ Names = Annotated[list[Text], Field(min_length=1), BeforeValidator(list_of_one)]
 Whole = Annotated[int, BeforeValidator(_no_truth_value)]
 Count = Annotated[int, Field(ge=1), BeforeValidator(_no_truth_value)]
 Index = Annotated[int, Field(ge=0), BeforeValidator(_no_truth_value)]
+Seed = Annotated[int, Field(ge=0, lt=2**63), BeforeValidator(_no_truth_value)]
 Positive = Annotated[float, Field(gt=0), BeforeValidator(_no_truth_value)]
 NonNegative = Annotated[float, Field(ge=0), BeforeValidator(_no_truth_value)]
 Fraction = Annotated[float, Field(ge=0, le=1), BeforeValidator(_no_truth_value)]
@@ -189,7 +190,7 @@ class OpenRunConfig(Section):
         description="windows per forward pass on one rank (null: largest that divides evenly,"
         f" up to {LARGEST_AUTOMATIC_MICRO_BATCH})",
     )
-    seed: Index = Field(0, description="seed of weights, order and dropout")
+    seed: Seed = Field(0, description="seed of weights, order and dropout")
     compile: Literal["auto", "always", "never"] = Field(
         "auto",
         description="torch.compile; auto: in runs of 15 minutes or more, if a short measurement finds it faster",
@@ -222,10 +223,10 @@ class RunConfig(OpenRunConfig):
 class MonitorConfig(Section):
     """The attention maps of student and teacher in TensorBoard."""
 
-    attention_layers: Annotated[list[Index], Field(min_length=1)] | None = Field(
+    attention_layers: Annotated[list[Index], Field(min_length=1), BeforeValidator(list_of_one)] | None = Field(
         None, description="student layers, from 0 (null: all)"
     )
-    attention_heads: Annotated[list[Index], Field(min_length=1)] | None = Field(
+    attention_heads: Annotated[list[Index], Field(min_length=1), BeforeValidator(list_of_one)] | None = Field(
         None, description="heads, from 0 (null: the first 4)"
     )
     attention_interval: Index | None = Field(

@@ -21,6 +21,7 @@ from megatinybert.config.schema import (
     ProgramConfig,
     ScheduleConfig,
     Section,
+    Seed,
     StudentConfig,
     TeacherConfig,
     Text,
@@ -154,7 +155,7 @@ class TaskRunConfig(Section):
     """Randomness, and what is written when and where."""
 
     output_dir: Text = Field("runs/task", description="folder for models, results and the stages' metrics")
-    seed: Index = Field(0, description="seed of weights, order, dropout and augmentation")
+    seed: Seed = Field(0, description="seed of weights, order, dropout and augmentation")
     log_interval: Count = Field(10, description="steps between logged metrics")
     save_interval: Count = Field(500, description="steps between checkpoints; also at a stage's last step")
     held_out_interval: Count | None = Field(

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from megatinybert.config.schema import Index, NonNegative, Section
+from megatinybert.config.schema import Index, NonNegative, Section, list_of_one
+
+
+def _one_layer(value: object) -> object:
+    return list_of_one(value) if str(value).isdecimal() else value
 
 
 class TransferConfig(Section):
@@ -15,9 +19,9 @@ class TransferConfig(Section):
     attention_weight: NonNegative = Field(1.0, description="weight of the attention-score term (0: off)")
     hidden_weight: NonNegative = Field(1.0, description="weight of the hidden-state term (0: off)")
     embedding_weight: NonNegative = Field(1.0, description="weight of the embedding term (0: off)")
-    layer_map: Literal["uniform", "top", "bottom"] | Annotated[list[Index], Field(min_length=1)] = Field(
-        "uniform", description="teacher layer of each student layer; a list ascends and counts from 0"
-    )
+    layer_map: Annotated[
+        Literal["uniform", "top", "bottom"] | Annotated[list[Index], Field(min_length=1)], BeforeValidator(_one_layer)
+    ] = Field("uniform", description="teacher layer of each student layer; a list ascends and counts from 0")
     projection: Literal["shared", "per-layer"] = Field(
         "shared", description="one linear map from student to teacher width for all layers, or one each"
     )

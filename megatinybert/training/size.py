@@ -15,6 +15,7 @@ import yaml
 
 from megatinybert.config.general import GeneralConfig, SettledConfig
 from megatinybert.runtime.findings import Finding
+from megatinybert.training.checkpoint import read_state
 from megatinybert.training.resume import find_checkpoint
 
 PASSES, MOST_PASSES = 3, 10
@@ -75,6 +76,18 @@ def check_size(size: Size, windows: int, tokens: int, width: int, ranks: int) ->
         text = f"{tokens:,} tokens are little text: give {_LEAST_TOKENS:,} or more, about 1 MB of English"
         findings.append(Finding("warn", "text", text))
     return findings
+
+
+def check_steps_done(config: SettledConfig, steps: int) -> None:
+    """Raise ValueError where the run that is continued has more steps behind it than it is to have."""
+    checkpoint, _ = find_checkpoint(config.run)
+    done = read_state(checkpoint)[0] if checkpoint else 0
+    if done > steps:
+        option = f"--run.max_steps {steps}" if config.run.max_steps else f"--run.epochs {config.run.epochs:g}"
+        raise ValueError(
+            f"{option}: {checkpoint} has {done:,} steps behind it, more than {steps:,}: give the run as many, or name "
+            "another --run.output_dir"
+        )
 
 
 def _by_size(config: GeneralConfig, windows: int, width: int, ranks: int, began: Mapping[str, float]) -> Size:

@@ -218,7 +218,8 @@ def test_a_float32_student_on_a_gpu_with_16_bits(
     settings = load_ds_config(name, load_config(recipe(toy_inputs)), 1)
     (finding,) = checks.check_precision(settings, None, torch.device("cuda"))
     assert finding.level == level and (level == "ok" or "such as zero1-autocast" in finding.text)
-    assert levels(checks.check_precision(settings, None, CPU)) == ["ok"]
+    (finding,) = checks.check_precision(settings, None, CPU)
+    assert finding.level == level and (level == "ok" or "up to half as long" in finding.text)
 
 
 def test_positions(toy_inputs: Path, tmp_path: Path) -> None:

@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from megatinybert.config.general import GeneralConfig
 from megatinybert.config.load import load_config
-from megatinybert.training.size import check_size, draft, settle
+from megatinybert.runtime.dist import World
+from megatinybert.runtime.trainees import Trainees
+from megatinybert.training.checkpoint import save
+from megatinybert.training.size import check_size, check_steps_done, draft, settle
 from tests.helpers.messages import assert_says
 
 
@@ -82,3 +86,18 @@ def test_too_little_text_is_told(tmp_path: Path) -> None:
     short, little = (finding.text for finding in check_size(size, 20, 2_560, 312, 1) if finding.level == "warn")
     assert_says(short, "13 steps", "add text")
     assert_says(little, "2,560 tokens", "200,000")
+
+
+def test_a_run_that_is_continued_goes_on_as_it_began(tmp_path: Path) -> None:
+    """Also one of an earlier version, whose defaults were others."""
+    save(tmp_path / "checkpoints", Trainees({}), 12, {}, World(0, 1, torch.device("cpu")), keep=1)
+    (tmp_path / "config.yaml").write_text(
+        "run: {epochs: 4.0, global_batch: 256}\noptimizer: {learning_rate: 0.0001}\nenvironment: {git: abc}\n"
+    )
+    size = settle(given(tmp_path), 17_000, 312, 1)
+    assert (size.config.run.epochs, size.config.run.global_batch, size.steps) == (4, 256, 266)
+    assert size.config.optimizer.learning_rate == 1e-4 and "as the run began" in size.reasons[0]
+    assert settle(given(tmp_path, "--run.epochs", "2"), 17_000, 312, 1).steps == 133
+    check_steps_done(size.config, 12)
+    with pytest.raises(ValueError, match=r"--run\.max_steps 5: .*step-00000012 has 12 steps behind it, more than 5"):
+        check_steps_done(settle(given(tmp_path, "--run.max_steps", "5"), 17_000, 312, 1).config, 5)
