@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from megatinybert.config.codec import Encoding
+from megatinybert.config.monitor import MonitorConfig
 from megatinybert.config.removed import REMOVED
 from megatinybert.config.schema import (
     FIRST_WEIGHTS,
@@ -16,7 +17,6 @@ from megatinybert.config.schema import (
     Fraction,
     FractionAboveZero,
     FractionBelowOne,
-    MonitorConfig,
     Names,
     OpenOptimizerConfig,
     OpenRunConfig,

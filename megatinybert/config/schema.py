@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Protocol, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from megatinybert.config.removed import Fixed
 
@@ -43,6 +43,12 @@ def _no_truth_value(value: object) -> object:
     return str(value) if isinstance(value, bool) else value
 
 
+def _fits_64_bits(value: int) -> int:
+    if value >= 2**63:
+        raise ValueError(f"must be below 2^63, {2**63:,}")
+    return value
+
+
 def list_of_one(value: object) -> object:
     return [value] if isinstance(value, str) or type(value) in (int, float) else value
 
@@ -52,7 +58,7 @@ Names = Annotated[list[Text], Field(min_length=1), BeforeValidator(list_of_one)]
 Whole = Annotated[int, BeforeValidator(_no_truth_value)]
 Count = Annotated[int, Field(ge=1), BeforeValidator(_no_truth_value)]
 Index = Annotated[int, Field(ge=0), BeforeValidator(_no_truth_value)]
-Seed = Annotated[int, Field(ge=0, lt=2**63), BeforeValidator(_no_truth_value)]
+Seed = Annotated[Index, AfterValidator(_fits_64_bits)]
 Positive = Annotated[float, Field(gt=0), BeforeValidator(_no_truth_value)]
 NonNegative = Annotated[float, Field(ge=0), BeforeValidator(_no_truth_value)]
 Fraction = Annotated[float, Field(ge=0, le=1), BeforeValidator(_no_truth_value)]
@@ -218,22 +224,6 @@ class RunConfig(OpenRunConfig):
 
     epochs: Positive = Field(3.0, description="passes over the training windows")
     global_batch: Count = Field(256, description="windows per optimizer step, over all ranks")
-
-
-class MonitorConfig(Section):
-    """The attention maps of student and teacher in TensorBoard."""
-
-    attention_layers: Annotated[list[Index], Field(min_length=1), BeforeValidator(list_of_one)] | None = Field(
-        None, description="student layers, from 0 (null: all)"
-    )
-    attention_heads: Annotated[list[Index], Field(min_length=1), BeforeValidator(list_of_one)] | None = Field(
-        None, description="heads, from 0 (null: the first 4)"
-    )
-    attention_interval: Index | None = Field(
-        None,
-        description="steps between pictures; also at step 0 and the last (null: as held_out_interval, but at most 8;"
-        " 0: no pictures)",
-    )
 
 
 DeepSpeedFile = Annotated[

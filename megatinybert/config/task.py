@@ -8,13 +8,13 @@ from typing import Any, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from megatinybert.config.load import Program
+from megatinybert.config.monitor import MonitorConfig
 from megatinybert.config.schema import (
     FIRST_WEIGHTS,
     Count,
     DeepSpeedFile,
     FractionAboveZero,
     Index,
-    MonitorConfig,
     Names,
     NonNegative,
     Positive,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import BertConfig
 
-from megatinybert.config.schema import MonitorConfig
+from megatinybert.config.monitor import MonitorConfig
 from megatinybert.config.transfer import TransferConfig
 from megatinybert.corpus.tokenizer import load_tokenizer
 from megatinybert.models.capture import Features, padding_mask

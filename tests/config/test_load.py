@@ -279,7 +279,7 @@ def test_batch_that_does_not_divide() -> None:
     expected = r"x 2 ranks; try --run\.global_batch 32 or 64, or --run\.micro_batch 12 or 24"
     with pytest.raises(ConfigError, match=expected):
         resolve_batch(config(48, 16), 2)
-    assert "--run.micro_batch 3 x 1 rank;" in refusal("--run.micro_batch", "3")
+    assert "--run.micro_batch 3 x 1 rank;" in refusal("--run.global_batch", "256", "--run.micro_batch", "3")
 
 
 @pytest.mark.parametrize(
