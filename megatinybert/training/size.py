@@ -26,7 +26,7 @@ STEADY_STEPS, STEADY_WIDTH = 10_000, 384  # up to which the rate stays the same
 
 # Below these a run is said to be short of something. Steps x peak rate bounds how far AdamW can move a weight: 0.3 in
 # the quickstart, 0.009 in 93 steps at 1e-4, which leave a student where it began.
-_LEAST_MOVEMENT, _LEAST_TOKENS = 0.05, 200_000
+_LEAST_MOVEMENT, LEAST_TOKENS = 0.05, 200_000
 
 
 @dataclass(frozen=True)
@@ -67,14 +67,14 @@ def check_size(size: Size, windows: int, tokens: int, width: int, ranks: int) ->
             "--optimizer.learning_rate": better.config.optimizer.learning_rate,
         }
         if better.steps * better.config.optimizer.learning_rate < _LEAST_MOVEMENT:
-            text += f": add text; {_LEAST_TOKENS:,} tokens or more, about 1 MB of English, make a run of some use"
+            text += f": add text; {LEAST_TOKENS:,} tokens or more, about 1 MB of English, make a run of some use"
         else:
             values = " ".join(f"{option} {value:g}" for option, value in advice.items())
             text += f"; {values} (the defaults for this text) make {better.steps:,} steps"
         findings.append(Finding("warn", "size", text))
-    if tokens < _LEAST_TOKENS:
-        text = f"{tokens:,} tokens are little text: give {_LEAST_TOKENS:,} or more, about 1 MB of English"
-        findings.append(Finding("warn", "text", text))
+    if tokens < LEAST_TOKENS:
+        text = f"{tokens:,} tokens are little text: give {LEAST_TOKENS:,} or more, about 1 MB of English"
+        findings.append(Finding("warn", "amount of text", text))
     return findings
 
 
