@@ -29,7 +29,7 @@ from megatinybert.runtime import versions
 from megatinybert.runtime.dist import World, is_raised_by_all
 from megatinybert.runtime.findings import Finding, Findings
 from megatinybert.runtime.trainees import Trainees
-from megatinybert.training import checks, disk, size
+from megatinybert.training import checks, disk
 from megatinybert.training.checkpoint import save
 from megatinybert.training.disk import check_disk, check_output_folder, checkpoint_bytes, size
 from megatinybert.training.engine import build_engine
@@ -81,7 +81,7 @@ def test_a_run_as_it_should_be_has_nothing_to_look_at(
     toy_inputs: Path, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(torch.get_num_threads()))
-    monkeypatch.setattr(size, "LEAST_TOKENS", 1_000)
+    monkeypatch.setattr("megatinybert.training.size.LEAST_TOKENS", 1_000)
     more = {"data.shards": shards, "optimizer.learning_rate": 0.02, "deepspeed": "auto"}
     findings = look(toy_inputs, tmp_path, **more)
     assert {finding.level for finding in findings.all} == {"ok"}, findings.all
