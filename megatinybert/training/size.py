@@ -132,12 +132,11 @@ def _batch(max_steps: int | None, epochs: float, windows: int) -> tuple[int, str
     batch = min(max(2 ** int(math.log2(max(fits, 1))), SMALLEST_BATCH), LARGEST_BATCH)
     if batch == LARGEST_BATCH:
         return batch, f"--run.global_batch {batch}, the largest by default"
-    if max_steps:
-        why = f"for {max_steps:,} steps that are at most {PASSES} passes over {windows:,} windows"
-    else:
-        why = f"for {WANTED_STEPS:,} steps or more of {epochs:g} passes over {windows:,} windows"
-    smallest = ", the smallest by default," if batch > fits else ""
-    return batch, f"--run.global_batch {batch}{smallest} {why}"
+    passes = f"{PASSES if max_steps else epochs:g} passes over {windows:,} windows"
+    why = f"{max_steps:,} steps are at most {passes}" if max_steps else f"{passes} are {WANTED_STEPS:,} steps or more"
+    if batch > fits:
+        return batch, f"--run.global_batch {batch}, the smallest by default; with a smaller one {why}"
+    return batch, f"--run.global_batch {batch}, with which {why}"
 
 
 def _rate(config: GeneralConfig, steps: int, width: int) -> tuple[float, str]:
