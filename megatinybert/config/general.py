@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from megatinybert.config.codec import Encoding
+from megatinybert.config.monitor import MonitorConfig
 from megatinybert.config.removed import REMOVED
 from megatinybert.config.schema import (
     FIRST_WEIGHTS,
@@ -16,8 +17,9 @@ from megatinybert.config.schema import (
     Fraction,
     FractionAboveZero,
     FractionBelowOne,
-    MonitorConfig,
     Names,
+    OpenOptimizerConfig,
+    OpenRunConfig,
     OptimizerConfig,
     Positive,
     ProgramConfig,
@@ -28,11 +30,11 @@ from megatinybert.config.schema import (
     StudentConfig,
     TeacherConfig,
     Text,
-    TransferConfig,
     Whole,
     list_of_one,
     replaced,
 )
+from megatinybert.config.transfer import TransferConfig
 
 # The names of the table in megatinybert/objectives/, which is further up the house.
 OBJECTIVES = ("tinybert", "mlm")
@@ -151,7 +153,7 @@ class MaskedLmConfig(Section):
 
 
 class GeneralConfig(ProgramConfig):
-    """All options of general distillation: a `TrainingConfig`, and what is its own."""
+    """All options of general distillation. What is null of batch, passes and learning rate, `training.size` settles."""
 
     removed = REMOVED
 
@@ -160,9 +162,9 @@ class GeneralConfig(ProgramConfig):
     data: DataConfig
     objective: ObjectiveConfig = Field(ObjectiveConfig(), validate_default=True)
     mlm: MaskedLmConfig = Field(MaskedLmConfig(), validate_default=True)
-    optimizer: OptimizerConfig = OptimizerConfig()
+    optimizer: OpenOptimizerConfig = OpenOptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
-    run: RunConfig = RunConfig()
+    run: OpenRunConfig = OpenRunConfig()
     monitor: MonitorConfig = MonitorConfig()
     deepspeed: DeepSpeedFile = "auto"
 
@@ -218,7 +220,7 @@ class GeneralConfig(ProgramConfig):
 
     @field_validator("run")
     @classmethod
-    def _shapes_to_compile_for(cls, run: RunConfig, info: ValidationInfo) -> RunConfig:
+    def _shapes_to_compile_for(cls, run: OpenRunConfig, info: ValidationInfo) -> OpenRunConfig:
         objective = info.data.get("objective")
         if run.compile == "always" and objective and objective.name == "mlm":
             raise ValueError(
@@ -249,3 +251,10 @@ class GeneralConfig(ProgramConfig):
             if values.get("data.text") is not None:
                 off["data.text"] = "data.shards"
         return off
+
+
+class SettledConfig(GeneralConfig):
+    """The same with nothing left open: a `TrainingConfig`, and what is its own."""
+
+    optimizer: OptimizerConfig = OptimizerConfig()
+    run: RunConfig = RunConfig()

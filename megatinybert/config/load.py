@@ -39,6 +39,21 @@ precision, ZeRO and communication.
 """
 
 
+# What other programs call our options, by the last part of their names.
+ELSEWHERE = {
+    **dict.fromkeys(("batch_size", "train_batch_size", "batch"), "global_batch"),
+    **dict.fromkeys(
+        ("micro_batch_size", "per_device_train_batch_size", "train_micro_batch_size_per_gpu"), "micro_batch"
+    ),
+    **dict.fromkeys(("lr", "rate"), "learning_rate"),
+    **dict.fromkeys(("num_epochs", "num_train_epochs"), "epochs"),
+    **dict.fromkeys(("steps", "num_steps", "train_steps"), "max_steps"),
+    **dict.fromkeys(("max_seq_length", "max_length", "seq_length", "length"), "sequence_length"),
+    **dict.fromkeys(("save_steps", "save_every"), "save_interval"),
+    **dict.fromkeys(("logging_steps", "log_every"), "log_interval"),
+}
+
+
 Schema = TypeVar("Schema", bound=ProgramConfig)
 
 
@@ -76,7 +91,7 @@ def load_options(argv: list[str], program: Program[Schema]) -> Schema:
         if fixed and not fixed.agrees(given.value):
             problems.append(f"{label(name, given)}: fixed at {fixed.value} and no option any more, as {fixed.reason}")
         elif not fixed and name not in options:
-            meant = nearest(name, options)
+            meant = nearest(_here(name), options)
             hint = f"did you mean --{meant}?" if meant else "--help lists all options"
             problems.append(f"{label(name, given)}: no such option; {hint}")
     # On the command line null means "as if the recipe had not set it".
@@ -144,6 +159,12 @@ def _read_arguments(
             elif name not in ("local_rank", "local-rank"):
                 overrides[name] = Given([text, *more] if more else _parse(text), "command line")
     return overrides, recipe, print_config
+
+
+def _here(name: str) -> str:
+    """What an option of other programs is called in this one."""
+    section, dot, last = name.rpartition(".")
+    return section + dot + ELSEWHERE.get(last.replace("-", "_"), last)
 
 
 def _parse(text: str) -> Any:

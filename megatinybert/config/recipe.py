@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import yaml
 
@@ -23,8 +25,22 @@ def label(name: str, given: Given) -> str:
     return f"--{name} {show(given.value)} ({given.source})"
 
 
+_NUMBERS = {
+    "tag:yaml.org,2002:int": r"[-+]?(0|[1-9][0-9_]*|0b[01_]+|0x[0-9a-fA-F_]+)",
+    "tag:yaml.org,2002:float": r"[-+]?([0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)([eE][-+][0-9]+)?|[-+]?\.(inf|Inf|INF)"
+    r"|\.(nan|NaN|NAN)",
+}
+
+
 class _RecipeLoader(yaml.SafeLoader):
-    """YAML in which a repeated key is an error rather than a silent loss of the first."""
+    """YAML in which a repeated key is an error rather than a silent loss of the first, and 0123 and 1:30 are no numbers
+    of base 8 and 60.
+    """
+
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag not in _NUMBERS]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
@@ -33,6 +49,10 @@ class _RecipeLoader(yaml.SafeLoader):
                 problem = f"the key {key!r} is given twice"
                 raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
         return super().construct_mapping(node, deep)
+
+
+for _tag, _pattern in _NUMBERS.items():
+    _RecipeLoader.add_implicit_resolver(_tag, re.compile(f"^({_pattern})$"), list("-+0123456789."))
 
 
 def read_recipe(path: str, options: Options, problems: list[str]) -> dict[str, Given]:
@@ -45,6 +65,11 @@ def read_recipe(path: str, options: Options, problems: list[str]) -> dict[str, G
         return {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         problems.append(f"{where}: not valid YAML: {' '.join(str(error).split())}")
+        return {}
+    try:
+        json.dumps(content, default=str, skipkeys=True)
+    except (ValueError, RecursionError):
+        problems.append(f"{where}: an alias (*NAME) stands inside of what it names (&NAME); write its value instead")
         return {}
     if content is not None and not isinstance(content, dict):
         sections = [name.partition(".")[0] for name in options if "." in name]

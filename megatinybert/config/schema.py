@@ -9,9 +9,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal, Protocol, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from megatinybert.config.removed import Fixed
 
@@ -43,8 +43,14 @@ def _no_truth_value(value: object) -> object:
     return str(value) if isinstance(value, bool) else value
 
 
+def _fits_64_bits(value: int) -> int:
+    if value >= 2**63:
+        raise ValueError(f"must be below 2^63, {2**63:,}")
+    return value
+
+
 def list_of_one(value: object) -> object:
-    return [value] if isinstance(value, str) else value
+    return [value] if isinstance(value, str) or type(value) in (int, float) else value
 
 
 Text = Annotated[str, Field(min_length=1)]
@@ -52,6 +58,7 @@ Names = Annotated[list[Text], Field(min_length=1), BeforeValidator(list_of_one)]
 Whole = Annotated[int, BeforeValidator(_no_truth_value)]
 Count = Annotated[int, Field(ge=1), BeforeValidator(_no_truth_value)]
 Index = Annotated[int, Field(ge=0), BeforeValidator(_no_truth_value)]
+Seed = Annotated[Index, AfterValidator(_fits_64_bits)]
 Positive = Annotated[float, Field(gt=0), BeforeValidator(_no_truth_value)]
 NonNegative = Annotated[float, Field(ge=0), BeforeValidator(_no_truth_value)]
 Fraction = Annotated[float, Field(ge=0, le=1), BeforeValidator(_no_truth_value)]
@@ -129,33 +136,6 @@ class StudentConfig(Section):
         raise ValueError(f"neither a shipped shape ({', '.join(shipped_students())}) nor an existing folder; {hint}")
 
 
-class TransferConfig(Section):
-    """What the student learns of the teacher's layers."""
-
-    attention_weight: NonNegative = Field(1.0, description="weight of the attention-score term (0: off)")
-    hidden_weight: NonNegative = Field(1.0, description="weight of the hidden-state term (0: off)")
-    embedding_weight: NonNegative = Field(1.0, description="weight of the embedding term (0: off)")
-    layer_map: Literal["uniform", "top", "bottom"] | Annotated[list[Index], Field(min_length=1)] = Field(
-        "uniform", description="teacher layer of each student layer; a list ascends and counts from 0"
-    )
-    projection: Literal["shared", "per-layer"] = Field(
-        "shared", description="one linear map from student to teacher width for all layers, or one each"
-    )
-    normalize: Literal["reference", "valid"] = Field(
-        "reference",
-        description="means over all positions, as in TinyBERT's code (reference), or unpadded ones (valid)",
-    )
-
-    @model_validator(mode="after")
-    def _some_term(self) -> TransferConfig:
-        if self.attention_weight == self.hidden_weight == self.embedding_weight == 0:
-            raise ValueError(
-                "--objective.attention_weight, --objective.hidden_weight and --objective.embedding_weight"
-                " are all 0, which leaves nothing to learn; give at least one a weight above 0"
-            )
-        return self
-
-
 class UpdateConfig(Section):
     """The optimizer; biases and LayerNorm weights are not decayed."""
 
@@ -174,11 +154,19 @@ class UpdateConfig(Section):
 
 
 class _LearningRate(Section):
-    learning_rate: Positive = Field(1e-4, description="peak learning rate")
+    learning_rate: Positive | None = Field(
+        None, description="peak learning rate (null: 1e-3, and less in long runs and for wide students)"
+    )
 
 
-class OptimizerConfig(UpdateConfig, _LearningRate):
+class OpenOptimizerConfig(UpdateConfig, _LearningRate):
     """The optimizer; biases and LayerNorm weights are not decayed."""
+
+
+class OptimizerConfig(OpenOptimizerConfig):
+    """The same with nothing left open."""
+
+    learning_rate: Positive = Field(1e-4, description="peak learning rate")
 
 
 class ScheduleConfig(Section):
@@ -191,19 +179,24 @@ class ScheduleConfig(Section):
     warmup_steps: Index | None = Field(None, description="warm-up steps, instead of warmup_fraction")
 
 
-class RunConfig(Section):
+class OpenRunConfig(Section):
     """Length, batch, randomness, and what is written when."""
 
     output_dir: Text = Field("runs/general", description="folder for checkpoints, metrics and the exported student")
     max_steps: Count | None = Field(None, description="optimizer steps, instead of epochs")
-    epochs: Positive = Field(3.0, description="passes over the training windows")
-    global_batch: Count = Field(256, description="windows per optimizer step, over all ranks")
+    epochs: Positive | None = Field(
+        None, description="passes over the training windows (null: 3, and up to 10 of little text)"
+    )
+    global_batch: Count | None = Field(
+        None,
+        description="windows per optimizer step, over all ranks (null: a power of two, 16 to 256, by the run's length)",
+    )
     micro_batch: Count | None = Field(
         None,
         description="windows per forward pass on one rank (null: largest that divides evenly,"
         f" up to {LARGEST_AUTOMATIC_MICRO_BATCH})",
     )
-    seed: Index = Field(0, description="seed of weights, order and dropout")
+    seed: Seed = Field(0, description="seed of weights, order and dropout")
     compile: Literal["auto", "always", "never"] = Field(
         "auto",
         description="torch.compile; auto: in runs of 15 minutes or more, if a short measurement finds it faster",
@@ -220,25 +213,17 @@ class RunConfig(Section):
     )
 
     @model_validator(mode="after")
-    def _whole_micro_batches(self) -> RunConfig:
-        split_batch(self.global_batch, self.micro_batch, world_size=1)
+    def _whole_micro_batches(self) -> Self:
+        if self.global_batch is not None:
+            split_batch(self.global_batch, self.micro_batch, world_size=1)
         return self
 
 
-class MonitorConfig(Section):
-    """The attention maps of student and teacher in TensorBoard."""
+class RunConfig(OpenRunConfig):
+    """The same with nothing left open."""
 
-    attention_layers: Annotated[list[Index], Field(min_length=1)] | None = Field(
-        None, description="student layers, from 0 (null: all)"
-    )
-    attention_heads: Annotated[list[Index], Field(min_length=1)] | None = Field(
-        None, description="heads, from 0 (null: the first 4)"
-    )
-    attention_interval: Index | None = Field(
-        None,
-        description="steps between pictures; also at step 0 and the last (null: as held_out_interval, but at most 8;"
-        " 0: no pictures)",
-    )
+    epochs: Positive = Field(3.0, description="passes over the training windows")
+    global_batch: Count = Field(256, description="windows per optimizer step, over all ranks")
 
 
 DeepSpeedFile = Annotated[

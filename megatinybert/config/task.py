@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from megatinybert.config.load import Program
+from megatinybert.config.monitor import MonitorConfig
 from megatinybert.config.rows import RowOptions, TaskName
 from megatinybert.config.schema import (
     FIRST_WEIGHTS,
@@ -15,22 +16,22 @@ from megatinybert.config.schema import (
     DeepSpeedFile,
     FractionAboveZero,
     Index,
-    MonitorConfig,
     Names,
     NonNegative,
     Positive,
     ProgramConfig,
     ScheduleConfig,
     Section,
+    Seed,
     StudentConfig,
     TeacherConfig,
     Text,
-    TransferConfig,
     UpdateConfig,
     Whole,
     replaced,
     split_batch,
 )
+from megatinybert.config.transfer import TransferConfig
 
 ACTIONS = ("teacher", "augment", "one", "two", "eval", "predict", "all")
 
@@ -158,7 +159,7 @@ class TaskRunConfig(Section):
     """Randomness, and what is written when and where."""
 
     output_dir: Text = Field("runs/task", description="folder for models, results and the stages' metrics")
-    seed: Index = Field(0, description="seed of weights, order, dropout and augmentation")
+    seed: Seed = Field(0, description="seed of weights, order, dropout and augmentation")
     log_interval: Count = Field(10, description="steps between logged metrics")
     save_interval: Count = Field(500, description="steps between checkpoints; also at a stage's last step")
     held_out_interval: Count | None = Field(

@@ -9,20 +9,22 @@ from typing import Any
 
 from transformers import AutoConfig, BertConfig, PreTrainedConfig
 
-from megatinybert.config.schema import STUDENTS_FOLDER
+from megatinybert.config.schema import STUDENTS_FOLDER, nearest
 
 _BERT_KEYS = {"vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "type_vocab_size"}
 
 
 def read_bert_config(name: str, role: str) -> BertConfig:
     """Read the configuration of a BERT folder or hub name. Raises ValueError for another family or a missing folder."""
+    if problem := missing_folder(name):
+        raise ValueError(f"{role} {name}: cannot read a model configuration there: {problem}")
     try:
         config = _read_config(name)
     except (OSError, ValueError) as error:
         published = (Path(name) / "bert_config.json").is_file() and not (Path(name) / "config.json").is_file()
         hint = '. Copy its bert_config.json to config.json and add "model_type": "bert" there' if published else ""
         raise ValueError(
-            f"{role} {name}: cannot read a model configuration there: {first_line(error)}{hint}"
+            f"{role} {name}: cannot read a model configuration there: {_reason(name, error)}{hint}"
         ) from error
     if config.model_type != "bert" or config.is_decoder:
         kind = f"{config.model_type}{' decoder' if getattr(config, 'is_decoder', False) else ''}"
@@ -61,6 +63,26 @@ def _read_config(name: str) -> Any:
     if "model_type" not in settings and settings.keys() >= _BERT_KEYS:  # as TinyBERT's authors write it
         return BertConfig.from_dict(settings)
     return AutoConfig.from_pretrained(name)
+
+
+def missing_folder(name: str) -> str:
+    """What is wrong with a name that can only be a folder's: "" where it is one, or may be a name on the hub."""
+    folder = Path(name).expanduser()
+    written_as_path = name.startswith(("/", ".", "~")) or name.count("/") > 1
+    if folder.exists() or not (written_as_path or ("/" in name and folder.parent.is_dir())):
+        return ""
+    above = next(parent for parent in folder.parents if parent.exists())
+    below = folder.parts[len(above.parts)]
+    meant = nearest(below, [path.name for path in above.iterdir()] if above.is_dir() else [])
+    return "no such folder" + (f"; did you mean {above / meant}?" if meant and meant != below else "")
+
+
+def _reason(name: str, error: Exception) -> str:
+    if Path(name).exists():
+        return first_line(error)
+    meant = nearest(name, ("random", "solved", "teacher"))
+    hint = f"; did you mean {meant}?" if meant else ""
+    return f"no such folder here, nor a model on the hub that could be read ({first_line(error)}){hint}"
 
 
 def first_line(error: Exception) -> str:

@@ -9,9 +9,10 @@ def resolve_layer_map(layer_map: str | Sequence[int], student_layers: int, teach
     """Return the 0-based teacher layer of every student layer, ascending.
 
     "uniform": student layer i learns from teacher layer (i + 1) N / M - 1 (TinyBERT, section 3.1, with N teacher and M
-    student layers); "top": the last M; "bottom": the first M; or the list itself.
+    student layers), rounded where M does not divide N, so that the last layer learns from the last; "top": the last M;
+    "bottom": the first M; or the list itself.
 
-    Raises ValueError where the map does not fit, naming a list that does.
+    Raises ValueError where the map does not fit.
     """
     count, total = student_layers, teacher_layers
     option = f"--objective.layer_map {layer_map}"
@@ -24,16 +25,23 @@ def resolve_layer_map(layer_map: str | Sequence[int], student_layers: int, teach
     if layer_map == "bottom":
         return list(range(count))
     if layer_map == "uniform":
-        if total % count:
-            nearest = [round((i + 1) * total / count) - 1 for i in range(count)]
-            raise ValueError(
-                f"{option}: the teacher's {total} layers are not a multiple of the student's {count}; "
-                f"name the layers yourself, for example --objective.layer_map {nearest}"
-            )
-        return [(i + 1) * total // count - 1 for i in range(count)]
+        return [round((i + 1) * total / count) - 1 for i in range(count)]
     layers = list(layer_map) if not isinstance(layer_map, str) else []
     if len(layers) != count:
         raise ValueError(f"{option} names {len(layers)} teacher layers, but the student has {count}: one for each")
     if layers != sorted(set(layers)) or layers[0] < 0 or layers[-1] >= total:
         raise ValueError(f"{option} must rise strictly within 0 .. {total - 1}, the teacher's layers counted from 0")
     return layers
+
+
+def layers_in_words(layer_map: str | Sequence[int], layers: Sequence[int], teacher_layers: int) -> str:
+    """Which layers learn from which, for people. layers: of `layer_map`, resolved."""
+    text = f"student layers 0 to {len(layers) - 1} learn from layers {', '.join(map(str, layers))} of the teacher's "
+    text += f"{teacher_layers}"
+    if layer_map == "uniform" and teacher_layers % len(layers):
+        words = " ".join(map(str, layers))
+        text += (
+            f", the nearest to uniform, as {teacher_layers} is no multiple of {len(layers)}; others: "
+            f"--objective.layer_map with a list such as {words}"
+        )
+    return text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from transformers import BertConfig
 
-from megatinybert.config.schema import TransferConfig
+from megatinybert.config.transfer import TransferConfig
 from megatinybert.models.capture import Features, padding_mask
 from megatinybert.models.layer_map import resolve_layer_map
 from megatinybert.objectives.base import Objective, Term

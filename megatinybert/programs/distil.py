@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +10,13 @@ import transformers
 from transformers import BertConfig
 
 from megatinybert.config.deepspeed import DeepSpeedSettings
-from megatinybert.config.general import DataConfig, GeneralConfig
-from megatinybert.corpus.cache import shard_text
-from megatinybert.corpus.shards import open_corpus
+from megatinybert.config.general import GeneralConfig, SettledConfig
 from megatinybert.models.initialize import STUDENT_FOLDER
+from megatinybert.models.layer_map import layers_in_words
 from megatinybert.models.load import Teacher, load_teacher, teacher_dtype
+from megatinybert.objectives.tinybert import TinyBert
+from megatinybert.programs.ending import ending
+from megatinybert.programs.open_data import open_data, skipping, with_shards
 from megatinybert.programs.open_models import Models, Reader, taught_models, tokenizer_name, untaught_models
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Findings
@@ -24,21 +24,23 @@ from megatinybert.runtime.trainees import Trainees
 from megatinybert.samples.batches import HeldOutData, TrainingData
 from megatinybert.samples.masking import Masked, MaskedHeldOut, Masking
 from megatinybert.samples.mixture import Mixture
-from megatinybert.samples.open import HeldOut, Samples, data_identity, open_windows
-from megatinybert.samples.position_skips import Skipping, Skips
+from megatinybert.samples.open import HeldOut, Samples, data_identity
 from megatinybert.samples.short_rows import ShortRows
 from megatinybert.tracking.attention_maps import AttentionPictures, drawing_interval
 from megatinybert.training.checkpoint import Best
-from megatinybert.training.checks import check_corpus, check_text, check_token_ids
+from megatinybert.training.checks import check_corpus, tokens_of
 from megatinybert.training.export import export_objective, export_student
 from megatinybert.training.first_weights import OBJECTIVE_FILE, trained_positions
+from megatinybert.training.fits import check_memory
 from megatinybert.training.held_out import beside_losses, held_out
 from megatinybert.training.model_card import Provenance, write_card
-from megatinybert.training.run import Ready, check_machine, check_settings, facts_of, get_ready, run_stage
+from megatinybert.training.run import Ready, check_machine, check_settings, facts_of, get_ready, local_ranks, run_stage
 from megatinybert.training.schedule import held_out_interval
+from megatinybert.training.size import Size, check_size, check_steps_done, draft, settle
 from megatinybert.training.solve.calibration import CUT, ROWS, Calibration
 from megatinybert.training.solve.first import solve_first_weights
 from megatinybert.training.solve.record import write_record
+from megatinybert.training.solve.student import Solution
 from megatinybert.training.stage import Facts, Stage
 from megatinybert.training.trainee import Trainee
 
@@ -51,6 +53,8 @@ def distil(config: GeneralConfig, world: World) -> None:
     findings = Findings()
     world.say("opening teacher, student and data")
     run_stage(open_stage(config, world, findings), findings, world)
+    if world.is_main:
+        print(ending(Path(config.run.output_dir)), flush=True)
 
 
 def open_stage(config: GeneralConfig, world: World, findings: Findings) -> Stage | None:
@@ -61,21 +65,32 @@ def open_stage(config: GeneralConfig, world: World, findings: Findings) -> Stage
     check_machine(Path(config.run.output_dir), world, findings)
     taught, wanted = config.objective.name != "mlm", config.teacher
     dtype = teacher_dtype(wanted.dtype, world.device, wanted.quantize) if taught else None
-    settings = check_settings(config, dtype, wanted.quantize, world, findings)
+    early = Findings()  # of what the batch does not decide; whatever forbids the run is told before text is read
+    check_settings(draft(config, world.size), dtype, wanted.quantize, world, early)
+    findings.add(*(finding for finding in early.all if early.failed))
     tokenizer = findings.attempt("tokenizer", tokenizer_name, config) or ""
     models = (taught_models if taught else untaught_models)(config, tokenizer, world, findings)
     # Last, since to make shards of text may take long; called by all ranks, whatever they have found.
-    sources = findings.attempt("text", _with_shards, config, tokenizer, world, findings)
-    text = _open_data(config, sources, models, findings)
-    if not (settings and models.reader and models.trainee and text and (models.teacher or not taught)):
+    sources = findings.attempt("text", with_shards, config, tokenizer, world, findings)
+    text = open_data(config, sources, models, findings)
+    width = models.trainee.student.config.hidden_size if models.trainee else 0
+    size = settle(config, text[0].samples, width, world.size) if text else None
+    settled = size.config if size else draft(config, world.size)
+    settings = check_settings(settled, dtype, wanted.quantize, world, findings)  # called by all ranks
+    if not (settings and models.reader and models.trainee and text and size and (models.teacher or not taught)):
         return None
     windows, held_out_windows = text
-    max_steps = config.run.max_steps or math.ceil(config.run.epochs * windows.samples / config.run.global_batch)
-    findings.add(*check_corpus(config, windows, held_out_windows, max_steps))
-    data = _skipping(config, windows, models, findings)
+    findings.add(*check_corpus(settled, windows, held_out_windows, size.steps))
+    findings.attempt("output folder", check_steps_done, settled, size.steps)
+    if world.device.type == "cpu":
+        shapes = models.trainee.student.config, models.teacher_config
+        rows, length = settings.raw["train_micro_batch_size_per_gpu"], config.data.sequence_length
+        findings.add(*check_memory(*shapes, rows, local_ranks(world), length))
+    findings.add(*check_size(size, windows.samples, tokens_of(windows), width, world.size))
+    data = skipping(config, windows, models, findings)
     if data is None:
         return None
-    return _describe(config, settings, models, models.reader, tokenizer, text, data, max_steps, world)
+    return _describe(size, settings, models, models.reader, tokenizer, text, data, world)
 
 
 def look(config: GeneralConfig, world: World, findings: Findings) -> Ready | None:
@@ -118,7 +133,7 @@ class GeneralStudent:
     windows: of one epoch. steps: of the run.
     """
 
-    config: GeneralConfig
+    config: SettledConfig
     trainee: Trainee
     teacher: BertConfig | None
     tokenizer: str
@@ -145,23 +160,49 @@ class GeneralStudent:
             write_card(output, Provenance(config, self.teacher, shape, self.steps, self.windows))
 
 
+@dataclass(frozen=True)
+class Solver:
+    """Gives a trainee its first weights by solving, on the first rows of its data."""
+
+    config: GeneralConfig
+    trainee: Trainee
+    teacher: Teacher
+    data: TrainingData
+
+    def __call__(self, world: World) -> None:
+        solution = self.on(self.config.student.solve_tokens, world)
+        world.say(f"student: {solution}")
+        if world.is_main:
+            write_record(Path(self.config.run.output_dir), solution.record)
+
+    def on(self, tokens: int, world: World) -> Solution:
+        """Solve on about so many tokens, and record nothing."""
+        config, taught_by = self.config, self.teacher
+        if taught_by.quantize != "none":  # it is solved from the weights, which have to be there
+            dtype = teacher_dtype(config.teacher.dtype, world.device)
+            depth = self.trainee.objective.teacher_layers
+            taught_by = load_teacher(str(config.teacher.model), depth, dtype, world.device)
+        calibration = Calibration(self.data, tokens, config.data.sequence_length, ROWS, world, CUT)
+        return solve_first_weights(self.trainee, taught_by, calibration, config.run.seed, world)
+
+
 def _describe(
-    config: GeneralConfig,
+    size: Size,
     settings: DeepSpeedSettings,
     models: Models,
     reader: Reader,
     tokenizer: str,
     text: tuple[Samples, HeldOut],
     data: TrainingData,
-    max_steps: int,
     world: World,
 ) -> Stage:
     """data: the windows as they are trained on, before any of their tokens are masked."""
+    config, max_steps = size.config, size.steps
     windows, held_out_windows = text
     teacher, trainee = models.teacher, models.trainee
     assert trainee is not None
     rows: HeldOutData = held_out_windows
-    solve = _solver(config, trainee, teacher, data) if config.student.init == "solved" and teacher else None
+    solve = Solver(config, trainee, teacher, data) if config.student.init == "solved" and teacher else None
     if config.data.short_rows:
         data = ShortRows(data, config.run.seed, config.data.short_rows, config.run.global_batch)
     if teacher is None:
@@ -194,31 +235,16 @@ def _describe(
         measured=beside_losses(teacher, trainee.objective),
         product=product,
         pictures=pictures,
-        about=_about(config, models, windows, held_out_windows, max_steps),
+        about=_about(size, models, windows, held_out_windows),
         recipe=config,
         solve=solve,
+        try_solving=solve.on if solve else None,
     )
 
 
-def _solver(config: GeneralConfig, trainee: Trainee, teacher: Teacher, data: TrainingData) -> Callable[[World], None]:
-    def solve(world: World) -> None:
-        taught_by = teacher
-        if teacher.quantize != "none":  # it is solved from the weights, which have to be there
-            dtype = teacher_dtype(config.teacher.dtype, world.device)
-            depth = trainee.objective.teacher_layers
-            taught_by = load_teacher(str(config.teacher.model), depth, dtype, world.device)
-        tokens, length = config.student.solve_tokens, config.data.sequence_length
-        calibration = Calibration(data, tokens, length, ROWS, world, CUT)
-        solution = solve_first_weights(trainee, taught_by, calibration, config.run.seed, world)
-        world.say(f"student: {solution}")
-        if world.is_main:
-            write_record(Path(config.run.output_dir), solution.record)
-
-    return solve
-
-
-def _about(config: GeneralConfig, models: Models, windows: Samples, held_out: HeldOut, max_steps: int) -> list[str]:
+def _about(size: Size, models: Models, windows: Samples, held_out: HeldOut) -> list[str]:
     """What runs, for the person who started it."""
+    config = size.config
     lines = []
     if models.teacher and models.teacher_config and models.trainee:
         dtype = str(models.teacher.model.dtype).removeprefix("torch.")
@@ -226,53 +252,15 @@ def _about(config: GeneralConfig, models: Models, windows: Samples, held_out: He
             dtype += f", products in {models.teacher.quantize}"
         depth = f"{models.trainee.objective.teacher_layers} of {models.teacher_config.num_hidden_layers} layers"
         lines = [f"teacher {config.teacher.model}: {depth} in {dtype}"]
-    drawn = max_steps * config.run.global_batch
+        if isinstance(models.trainee.objective, TinyBert):
+            total, layers = models.teacher_config.num_hidden_layers, models.trainee.objective.layer_map
+            lines.append(layers_in_words(config.objective.layer_map, layers, total))
+    drawn = size.steps * config.run.global_batch
     mixture = windows.lines(drawn) if isinstance(windows, Mixture) else []
     return [
         *lines,
         f"data: {windows.samples:,} windows of {config.data.sequence_length} tokens; held out: "
         f"{len(held_out.sample_ids):,} windows ({held_out.origin})",
         *(f"data: {line}" for line in mixture),
+        *(f"by default: {reason}" for reason in size.reasons),
     ]
-
-
-def _with_shards(config: GeneralConfig, tokenizer: str, world: World, findings: Findings) -> DataConfig | None:
-    """`config.data` with its text made into shards by rank 0; None where rank 0 has found a failure. Collective."""
-    data = config.data
-    if data.text is None:
-        return data
-    folders = world.first(lambda: None if findings.failed else shard_text(data, tokenizer))
-    for folder in folders or []:
-        if not Path(folder).is_dir():
-            raise ValueError(
-                f"--data.cache {data.cache} is not the same folder for all ranks ({folder} is missing here): name one "
-                "on a file system that all machines share"
-            )
-    return data.model_copy(update={"shards": folders}) if folders else None
-
-
-def _open_data(
-    config: GeneralConfig, sources: DataConfig | None, models: Models, findings: Findings
-) -> tuple[Samples, HeldOut] | None:
-    """sources: `config.data` with shards."""
-    reader, whole, trainee = models.reader, models.whole, models.trainee
-    if not (sources and reader and whole):
-        for path in config.data.shards or []:
-            findings.attempt("shards", open_corpus, path)
-        return None
-    segments = min(whole.type_vocab_size, (trainee.student.config if trainee else whole).type_vocab_size)
-    pairs = config.data.pair_probability if segments > 1 else 0.0
-    seed, special, fingerprint = config.run.seed, reader.special, reader.fingerprint
-    data = findings.attempt("shards", open_windows, sources, seed, special, whole.vocab_size, fingerprint, pairs)
-    sampled = findings.attempt("shards", check_token_ids, data[0]) if data else None
-    findings.add(*([sampled] if sampled else []), *(check_text(sources.shards or []) if data else []))
-    return data
-
-
-def _skipping(config: GeneralConfig, windows: Samples, models: Models, findings: Findings) -> TrainingData | None:
-    """The windows, some with positions that skip ahead where that is asked for; None where there is nowhere to."""
-    share, length = config.data.position_skips, config.data.sequence_length
-    if not share:
-        return windows
-    skips = findings.attempt("positions", Skips, config.run.seed, share, length, models.positions)
-    return Skipping(windows, skips) if skips else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import tempfile
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ from megatinybert.training.step import micro_batches_ahead, train_step
 
 _WARM_UP_STEPS = 2
 _FEWEST_STEPS, _MOST_STEPS = 4, 200
+_SOLVED_TOKENS = 3_584
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ def estimate(ready: Ready, ranks: int, alone: World, seconds: float = 10.0) -> E
         "gradient_accumulation_steps": shown,
     }
     settings = dataclasses.replace(stage.settings, raw=raw)
+    solving = _solving(ready, ranks, alone)
     choices = settle_choices(stage, start, settings, ranks, alone)
     trainees = Trainees({STUDENT: build_engine(stage.trainee, config.optimizer, settings, choices)})
     watch = Stopwatch(alone.device)
@@ -93,12 +96,24 @@ def estimate(ready: Ready, ranks: int, alone: World, seconds: float = 10.0) -> E
     steps = min(max(math.ceil(seconds / sum(cold.values())), _FEWEST_STEPS), _MOST_STEPS)
     parts = train(_WARM_UP_STEPS, steps)
     scaled = {name: value * (1 if name == "optimizer" else accumulation / shown) for name, value in parts.items()}
-    occasions = _occasions(ready, trainees, ranks, alone)
+    occasions = [*solving, *_occasions(ready, trainees, ranks, alone)]
     saving, checkpoint_bytes = _save_once(stage, trainees, alone)
     occasions.append(Occasion("checkpoint", saving, _times(run.save_interval, ready)))
     tokens = run.global_batch * stage.length
     to_do, peak = stage.max_steps - start.first_step, peak_memory(alone.device)
     return Estimate(steps, scaled, to_do, tokens, occasions, checkpoint_bytes, peak)
+
+
+def _solving(ready: Ready, ranks: int, alone: World) -> list[Occasion]:
+    """Solving a student, if the run begins with it: on two small numbers of tokens, from which it grows on a line."""
+    solve, config = ready.stage.try_solving, ready.stage.config
+    if solve is None or ready.start.checkpoint:
+        return []
+    tokens = config.student.solve_tokens // ranks
+    few = [min(_SOLVED_TOKENS, tokens), min(2 * _SOLVED_TOKENS, tokens)]
+    less, more = (seconds_of(functools.partial(solve, count, alone), alone.device) for count in few)
+    slope = max(more - less, 0.0) / (few[1] - few[0]) if few[1] > few[0] else 0.0
+    return [Occasion("solving", more + slope * (tokens - few[1]), 1)]
 
 
 def _occasions(ready: Ready, trainees: Trainees, ranks: int, alone: World) -> list[Occasion]:

@@ -12,13 +12,20 @@ from megatinybert.config.schema import shipped_students
 from megatinybert.corpus.tokenizer import SpecialIds, load_tokenizer, special_ids, tokenizer_fingerprint
 from megatinybert.models.configuration import read_bert_config, student_config
 from megatinybert.models.initialize import model_folder
-from megatinybert.models.layer_map import resolve_layer_map
+from megatinybert.models.layer_map import layers_in_words, resolve_layer_map
 from megatinybert.models.load import Teacher, load_teacher, teacher_dtype
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Finding, Findings
 from megatinybert.tracking.attention_maps import MapChoice, choose_maps
-from megatinybert.training.checks import check_mlm, check_positions, check_sizes, check_tokenizer, check_weight_files
+from megatinybert.training.checks import (
+    check_mlm,
+    check_positions,
+    check_sizes,
+    check_tokenizer,
+    check_weight_files,
+)
 from megatinybert.training.first_weights import projections_left_aside
+from megatinybert.training.fits import check_dropout, check_embeddings
 from megatinybert.training.solve.first import check_solvable
 from megatinybert.training.trainee import Trainee, build_mlm_trainee, build_trainee
 
@@ -59,7 +66,7 @@ def taught_models(config: GeneralConfig, tokenizer: str, world: World, findings:
     if whole is None:  # its own tokenizer is not there either
         own = config.teacher.tokenizer is None
         return Models(None if own else _open_tokenizer(tokenizer, option, None, findings), None, None)
-    trainee = _build_trainee(config, whole, findings)
+    trainee = _build_trainee(config, whole, world, findings)
     teacher = _load_teacher(config, whole, trainee, world, findings)
     reader = _open_tokenizer(tokenizer, option, whole, findings)
     maps = None
@@ -89,7 +96,7 @@ def untaught_models(config: GeneralConfig, tokenizer: str, world: World, finding
     return Models(reader, trainee, shape)
 
 
-def _build_trainee(config: GeneralConfig, teacher: BertConfig, findings: Findings) -> Trainee | None:
+def _build_trainee(config: GeneralConfig, teacher: BertConfig, world: World, findings: Findings) -> Trainee | None:
     wanted = config.student
     dropout = (wanted.hidden_dropout, wanted.attention_dropout)
     shape = findings.attempt("student", student_config, wanted.config, teacher, *dropout)
@@ -101,10 +108,11 @@ def _build_trainee(config: GeneralConfig, teacher: BertConfig, findings: Finding
         findings.attempt("student", check_solvable, trainee)
     left_aside = projections_left_aside(trainee.objective, wanted.init) if trainee else None
     findings.add(*([Finding("warn", "projections", left_aside)] if left_aside else []))
+    findings.add(*check_dropout(wanted, world.device))
     if trainee:
         findings.add(*check_sizes(config, teacher, trainee.student))
         layers = resolve_layer_map(config.objective.layer_map, shape.num_hidden_layers, teacher.num_hidden_layers)
-        text = f"student layers 0 .. {len(layers) - 1} learn from {layers} of the teacher's {teacher.num_hidden_layers}"
+        text = layers_in_words(config.objective.layer_map, layers, teacher.num_hidden_layers)
         findings.add(Finding("ok", "layer map", text))
     return trainee
 
@@ -117,7 +125,10 @@ def _load_teacher(
     layers = trainee.objective.teacher_layers if trainee else teacher.num_hidden_layers
     quantize = config.teacher.quantize
     dtype = teacher_dtype(config.teacher.dtype, world.device, quantize)
-    return findings.attempt("teacher", load_teacher, config.teacher.model, layers, dtype, world.device, quantize)
+    loaded = findings.attempt("teacher", load_teacher, config.teacher.model, layers, dtype, world.device, quantize)
+    if loaded:
+        findings.attempt("teacher", check_embeddings, loaded, config.teacher.model)
+    return loaded
 
 
 def tokenizer_name(config: GeneralConfig) -> str:

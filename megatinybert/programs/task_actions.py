@@ -240,6 +240,7 @@ def _check_teacher(inputs: TaskInputs, world: World) -> None:
     if not is_better(value, constant):
         text = (
             f"the teacher {name} reaches {shown} on {split}, and the same answer to every row {constant:.4f}: "
-            "a student learns nothing of it. Fine-tune it longer (--finetune.epochs) or choose another"
+            "a student learns nothing of it. Fine-tune it longer (--finetune.epochs, with another --run.output_dir or "
+            "without its folder teacher), or choose another"
         )
         _refuse(text, inputs, world)

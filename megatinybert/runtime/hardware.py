@@ -41,6 +41,16 @@ _TABLE: list[tuple[str, dict[str, float]]] = [
 _NAMES = {torch.float16: "fp16", torch.bfloat16: "bf16", torch.float32: "fp32"}
 
 
+def available_memory() -> int | None:
+    """Bytes of this machine that are free, or can be made so; None where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        values = dict(line.split(":", 1) for line in lines)
+        return 1024 * (int(values["MemAvailable"].split()[0]) + int(values["SwapFree"].split()[0]))
+    except (OSError, KeyError, ValueError):
+        return None
+
+
 def computes_bfloat16(device: torch.device) -> bool:
     """Whether the device has instructions for bfloat16; elsewhere it is slower than float32."""
     if device.type == "cuda":

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from transformers import BertConfig
 
-from megatinybert.config.schema import MonitorConfig, TransferConfig
+from megatinybert.config.monitor import MonitorConfig
+from megatinybert.config.transfer import TransferConfig
 from megatinybert.corpus.tokenizer import load_tokenizer
 from megatinybert.models.capture import Features, padding_mask
 from megatinybert.models.layer_map import resolve_layer_map

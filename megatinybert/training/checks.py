@@ -11,7 +11,7 @@ from deepspeed.accelerator import get_accelerator
 from transformers import BertConfig, BertModel, PreTrainedConfig, PreTrainedModel
 
 from megatinybert.config.deepspeed import DeepSpeedSettings
-from megatinybert.config.general import GeneralConfig
+from megatinybert.config.general import GeneralConfig, SettledConfig
 from megatinybert.config.schema import TrainingConfig
 from megatinybert.corpus.manifest import read_manifest, share_of_unknown
 from megatinybert.corpus.tokenizer import SpecialIds
@@ -79,6 +79,12 @@ def check_precision(settings: DeepSpeedSettings, teacher: torch.dtype | None, de
         text = (
             f"--deepspeed {settings.path} computes the student in float32, in which this GPU is many times slower than "
             "in 16 bits: take one that keeps its weights in float32 and computes in bfloat16, such as zero1-autocast"
+        )
+        findings.append(Finding("warn", "precision", text))
+    if asked and device.type == "cpu" and computes_natively(torch.bfloat16, device):
+        text = (
+            f"--deepspeed {settings.path} computes the student in float32; this CPU has instructions for bfloat16, in "
+            "which a step takes up to half as long: auto takes it, with weights in float32"
         )
         findings.append(Finding("warn", "precision", text))
     why = f" ({settings.reason})" if settings.reason else ""
@@ -197,9 +203,9 @@ def check_text(folders: Sequence[str]) -> list[Finding]:
     return findings or ([Finding("ok", "text", f"tokens that are [UNK]: {', '.join(shares)}")] if shares else [])
 
 
-def check_corpus(config: GeneralConfig, samples: Samples, held_out: HeldOut, max_steps: int) -> list[Finding]:
+def check_corpus(config: SettledConfig, samples: Samples, held_out: HeldOut, max_steps: int) -> list[Finding]:
     """Whether there is text enough for the run, and some that it never sees."""
-    tokens = sum(len(windows.stream) for windows in corpora_of(samples))
+    tokens = tokens_of(samples)
     passes = largest_passes(samples, max_steps * config.run.global_batch)
     text = f"{tokens:,} tokens, {samples.samples:,} windows of {config.data.sequence_length} tokens"
     findings = [Finding("ok", "corpus", text)]
@@ -239,6 +245,10 @@ def check_schedule(config: TrainingConfig, max_steps: int) -> Finding:
 
 def corpora_of(samples: Samples) -> list[Windows]:
     return samples.corpora if isinstance(samples, Mixture) else [samples]
+
+
+def tokens_of(samples: Samples) -> int:
+    return sum(len(windows.stream) for windows in corpora_of(samples))
 
 
 def largest_passes(samples: Samples, drawn: int) -> float:

@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AutoTokenizer, BertTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from megatinybert.config.schema import TransferConfig
+from megatinybert.config.transfer import TransferConfig
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.files import publish_file, publish_folder
 from megatinybert.training.sentence_vectors import Projection, write_modules

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from torch import Tensor
 from transformers import BertConfig, BertModel
 
-from megatinybert.config.schema import TransferConfig
+from megatinybert.config.transfer import TransferConfig
 from megatinybert.models.initialize import STUDENT_FOLDER, init_from_folder, init_from_teacher, is_run
 from megatinybert.models.layer_map import resolve_layer_map
 from megatinybert.models.load import load_encoder

@@ -15,7 +15,7 @@ import yaml
 from huggingface_hub import ModelCard
 from transformers import BertConfig, BertModel, PreTrainedConfig
 
-from megatinybert.config.general import DataConfig, GeneralConfig
+from megatinybert.config.general import DataConfig, SettledConfig
 from megatinybert.models.initialize import STUDENT_FOLDER
 from megatinybert.models.layer_map import resolve_layer_map
 from megatinybert.models.load import size_of
@@ -81,7 +81,7 @@ class Provenance:
     all; windows: those of one epoch.
     """
 
-    config: GeneralConfig
+    config: SettledConfig
     teacher: BertConfig | None
     student: PreTrainedConfig
     steps: int

@@ -8,6 +8,7 @@ from megatinybert.config.deepspeed import REPOSITORY, DeepSpeedSettings, load_ds
 from megatinybert.config.schema import TrainingConfig
 from megatinybert.runtime.dist import World
 from megatinybert.training.checkpoint import read_state
+from megatinybert.training.deepspeed_blocks import check_blocks
 from megatinybert.training.resume import find_checkpoint
 
 _ENDINGS = {"fp32": "", "bf16-autocast": "-autocast"}  # of the files that auto takes, by precision
@@ -21,7 +22,9 @@ def settle_settings(config: TrainingConfig, ranks: int, native: bool, world: Wor
     Raises ConfigError for a file that cannot be used.
     """
     if config.deepspeed != "auto":
-        return load_ds_config(config.deepspeed, config, ranks)
+        settings = load_ds_config(config.deepspeed, config, ranks)
+        check_blocks(settings.path, settings.raw)
+        return settings
     lacking = world.count(not native)
     precision = "fp32" if lacking else "bf16-autocast"
     reason = _reason(native, lacking, world)

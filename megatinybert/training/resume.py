@@ -9,7 +9,7 @@ from typing import Any
 
 from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.config.removed import REMOVED
-from megatinybert.config.schema import RunConfig, TrainingConfig
+from megatinybert.config.schema import OpenRunConfig, TrainingConfig
 from megatinybert.models.load import Teacher, fingerprint_of
 from megatinybert.runtime.dist import World
 from megatinybert.training import checkpoint
@@ -61,7 +61,7 @@ class Start:
     recorded: Facts = field(default_factory=dict)
 
 
-def find_checkpoint(run: RunConfig) -> tuple[Path | None, list[str]]:
+def find_checkpoint(run: OpenRunConfig) -> tuple[Path | None, list[str]]:
     """(the checkpoint that --run.resume means, None where there is no whole one; what is wrong with others)."""
     if run.resume in ("auto", "never"):
         return checkpoint.newest(Path(run.output_dir) / "checkpoints")

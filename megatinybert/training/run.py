@@ -44,11 +44,15 @@ from megatinybert.training.step import rank_micro_batches
 STUDENT = "student"  # the name of the one trainee
 
 
+def local_ranks(world: World) -> int:
+    """Of this machine."""
+    return int(os.environ.get("LOCAL_SIZE", world.size))  # which the launcher sets
+
+
 def check_machine(output: Path, world: World, findings: Findings) -> None:
     """Whether this machine and the output folder are fit for a run."""
-    local_ranks = int(os.environ.get("LOCAL_SIZE", world.size))  # which the launcher sets
     folder = check_output_folder(output)
-    findings.add(*check_versions(), check_threads(local_ranks, world.device), *([folder] if folder else []))
+    findings.add(*check_versions(), check_threads(local_ranks(world), world.device), *([folder] if folder else []))
 
 
 def check_settings(

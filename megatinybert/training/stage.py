@@ -43,7 +43,8 @@ class Stage:
     they are, the same on all ranks, which all call it; measured: its tags beside the losses. best: the tag whose best
     weights are kept; None: the last count. pictures: attention maps to draw. about: lines for the person who starts
     it. recipe: what config.yaml in the output folder is to hold; None: none is written. solve: gives the trainee its
-    first weights, at the beginning of a new run; every rank calls it.
+    first weights, at the beginning of a new run; every rank calls it. try_solving: the same on so
+    many tokens, for a trial.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Stage:
     about: Sequence[str] = ()
     recipe: ProgramConfig | None = None
     solve: Callable[[World], None] | None = None
+    try_solving: Callable[[int, World], object] | None = None
 
     @property
     def output(self) -> Path:

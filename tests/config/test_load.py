@@ -39,7 +39,7 @@ def test_command_line_alone_is_enough() -> None:
     assert loaded.teacher.model == "bert"
     assert loaded.data.shards == ["shards"]
     assert loaded.student.config == "4L-312"
-    assert loaded.run.max_steps is None and loaded.run.epochs == 3
+    assert loaded.run.max_steps is None and loaded.run.epochs is None  # by the size of the run
     assert loaded.schedule.warmup_fraction == 0.1 and loaded.schedule.warmup_steps is None
     assert loaded.deepspeed == "auto"
 
@@ -280,7 +280,7 @@ def test_batch_that_does_not_divide() -> None:
     expected = r"x 2 ranks; try --run\.global_batch 32 or 64, or --run\.micro_batch 12 or 24"
     with pytest.raises(ConfigError, match=expected):
         resolve_batch(config(48, 16), 2)
-    assert "--run.micro_batch 3 x 1 rank;" in refusal("--run.micro_batch", "3")
+    assert "--run.micro_batch 3 x 1 rank;" in refusal("--run.global_batch", "256", "--run.micro_batch", "3")
 
 
 @pytest.mark.parametrize(
@@ -333,3 +333,39 @@ def test_program_prints_the_problems_without_traceback() -> None:
 def test_config_yaml_of_a_run_is_a_recipe(tmp_path: Path) -> None:
     written = dump_yaml(load_config(REQUIRED)) + "environment:\n  python: 3.11.7\n"
     assert load_config(["--config", write(tmp_path, written)]) == load_config(REQUIRED)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "meant"), [("run.batch_size", "run.global_batch"), ("lr", "optimizer.learning_rate")]
+)
+def test_names_that_other_programs_use(wrong: str, meant: str) -> None:
+    with pytest.raises(ConfigError, match=f"--{wrong} 1 .*did you mean --{meant}?"):
+        load_config([*REQUIRED, f"--{wrong}", "1"])
+
+
+def test_one_value_is_a_list_of_one(tmp_path: Path) -> None:
+    recipe = write(tmp_path, "objective: {layer_map: 1}\nmonitor: {attention_layers: 1, attention_heads: 0}")
+    loaded = load_config([*REQUIRED, "--config", recipe])
+    assert (loaded.objective.layer_map, loaded.monitor.attention_layers) == ([1], [1])
+    assert load_config([*REQUIRED, "--objective.layer_map", "1", "--monitor.attention_heads", "1"]).monitor == (
+        load_config([*REQUIRED, "--monitor.attention_heads", "[1]"]).monitor
+    )
+
+
+def test_numbers_of_base_8_and_60_are_none(tmp_path: Path) -> None:
+    loaded = load_config([*REQUIRED, "--config", write(tmp_path, "run: {seed: 0123}\noptimizer: {eps: 1.5e-7}")])
+    assert (loaded.run.seed, loaded.optimizer.eps) == (123, 1.5e-7)
+    for value in ("1:30", "1:30.5"):
+        with pytest.raises(ConfigError, match=rf"--run.seed {value} \(recipe"):
+            load_config([*REQUIRED, "--config", write(tmp_path, f"run: {{seed: {value}}}")])
+
+
+def test_a_seed_too_large_for_torch() -> None:
+    with pytest.raises(ConfigError, match="--run.seed 18446744073709551616"):
+        load_config([*REQUIRED, "--run.seed", "18446744073709551616"])
+
+
+@pytest.mark.parametrize("text", ["run: &a {seed: 1, more: *a}", "data: {shards: &b [x, *b]}"])
+def test_an_alias_within_what_it_names(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match="an alias"):
+        load_config([*REQUIRED, "--config", write(tmp_path, text)])

@@ -26,6 +26,7 @@ from megatinybert.config import load
 from megatinybert.config.deepspeed import find_ds_config, load_ds_config
 from megatinybert.config.load import GeneralConfig, dump_yaml
 from megatinybert.config.schema import ProgramConfig
+from megatinybert.training.size import draft
 from tests.helpers.toys import REPOSITORY
 
 TOOLS = ("sh", "bash", "cat", "dirname", "head", "mkdir", "sed")
@@ -154,7 +155,7 @@ def _check_run(config: ProgramConfig, ranks: int) -> None:
     file = "zero1" if config.deepspeed == "auto" else config.deepspeed
     find_ds_config(file)
     if isinstance(config, GeneralConfig):
-        load_ds_config(file, config, ranks)
+        load_ds_config(file, draft(config, ranks), ranks)
     output = Path(config.run.output_dir)
     assert not output.is_absolute(), output
     output.mkdir(parents=True, exist_ok=True)

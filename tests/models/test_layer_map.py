@@ -1,6 +1,9 @@
+import shlex
+
 import pytest
 
-from megatinybert.models.layer_map import resolve_layer_map
+from megatinybert.config.load import load_config
+from megatinybert.models.layer_map import layers_in_words, resolve_layer_map
 
 
 @pytest.mark.parametrize(
@@ -18,21 +21,21 @@ def test_maps(layer_map: str | list[int], student: int, teacher: int, expected: 
     assert resolve_layer_map(layer_map, student, teacher) == expected
 
 
-def test_a_fraction_is_refused_with_a_list_that_works() -> None:
-    with pytest.raises(ValueError, match=r"6 layers are not a multiple .* --objective.layer_map \[1, 2, 3, 5\]"):
-        resolve_layer_map("uniform", 4, 6)
-    assert resolve_layer_map([1, 2, 3, 5], 4, 6) == [1, 2, 3, 5]
+def test_where_layers_do_not_divide_the_nearest_are_taken_and_told() -> None:
+    assert resolve_layer_map("uniform", 4, 6) == [1, 2, 3, 5]
+    told = layers_in_words("uniform", [1, 2, 3, 5], 6)
+    assert "learn from layers 1, 2, 3, 5 of the teacher's 6" in told and "6 is no multiple of 4" in told
+    words = told.rsplit("such as ", 1)[1]
+    given = load_config(["--teacher.model", "t", "--data.shards", "s", "--objective.layer_map", *shlex.split(words)])
+    assert given.objective.layer_map == [1, 2, 3, 5]  # as pasted into a shell
+    assert "multiple" not in layers_in_words("uniform", [1, 3], 4) + layers_in_words([0, 1, 2, 3], [0, 1, 2, 3], 6)
 
 
-@pytest.mark.parametrize("layers", [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12])
-def test_the_suggested_list_is_always_valid(layers: int) -> None:
+@pytest.mark.parametrize("layers", range(1, 49))
+def test_a_uniform_map_is_always_valid(layers: int) -> None:
     for student in range(1, layers + 1):
-        try:
-            chosen = resolve_layer_map("uniform", student, layers)
-        except ValueError as error:
-            suggestion = str(error).rsplit("layer_map ", 1)[1]
-            chosen = resolve_layer_map([int(n) for n in suggestion.strip("[]").split(",")], student, layers)
-        assert chosen[-1] == layers - 1
+        chosen = resolve_layer_map("uniform", student, layers)
+        assert resolve_layer_map(chosen, student, layers) == chosen and chosen[-1] == layers - 1
 
 
 @pytest.mark.parametrize("bad", [[0, 1], [0, 1, 2, 12], [3, 2, 1, 0], [1, 1, 2, 3], [-1, 0, 1, 2]])

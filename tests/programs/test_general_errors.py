@@ -65,12 +65,37 @@ def test_a_teacher_with_a_missing_layer_is_refused(toy_inputs: Path, tmp_path: P
     )
 
 
-def test_a_fraction_of_layers_is_refused_with_a_list_that_fits(toy_inputs: Path, tmp_path: Path) -> None:
-    shape = write_student_shape(tmp_path / "shape", layers=3)
-    message = refusal(toy_inputs, tmp_path, {"student.config": shape})
-    assert_says(message, "--objective.layer_map uniform", "4 layers", "3", "--objective.layer_map [0, 2, 3]")
-    accepted = load_config(recipe(toy_inputs, **{"student.config": shape, "objective.layer_map": "[0, 2, 3]"}))
-    assert accepted.objective.layer_map == [0, 2, 3]
+def test_a_number_of_layers_that_does_not_fit_is_refused(toy_inputs: Path, tmp_path: Path) -> None:
+    message = refusal(toy_inputs, tmp_path, {"objective.layer_map": "1"})
+    assert_says(message, "--objective.layer_map [1] names 1 teacher layers, but the student has 2")
+
+
+@pytest.mark.parametrize("typed", ["{there}/shpe", "{there}/nothing/at/all"])
+def test_a_folder_that_is_missing_is_called_so(typed: str, toy_inputs: Path, tmp_path: Path) -> None:
+    write_student_shape(tmp_path / "shape")
+    message = refusal(toy_inputs, tmp_path, {"student.init": typed.format(there=tmp_path)})
+    assert_says(message, "--student.init", "no such folder")
+    assert "Repo id" not in message and (f"did you mean {tmp_path / 'shape'}?" in message) == typed.endswith("shpe")
+
+
+def test_a_rare_token_without_a_finite_embedding_is_found_before_the_run(toy_inputs: Path, tmp_path: Path) -> None:
+    folder = write_teacher(tmp_path / "teacher")
+    model = BertModel(BertConfig.from_pretrained(folder))
+    model.embeddings.word_embeddings.weight.data[77] = torch.nan
+    model.save_pretrained(folder)
+    message = refusal(toy_inputs, tmp_path, {"teacher.model": folder})
+    assert_says(message, f"--teacher.model {folder}", "embeddings of token 77 are not finite")
+
+
+def test_a_micro_batch_beyond_the_memory_is_refused_with_numbers(toy_inputs: Path, tmp_path: Path) -> None:
+    message = refusal(toy_inputs, tmp_path, {"run.micro_batch": 10**9, "run.global_batch": "null"})
+    assert_says(message, "a micro batch of 1,000,000,000 rows of 16 tokens", "are free", "lower --run.micro_batch, to ")
+
+
+def test_a_cache_that_cannot_be_made_is_named(toy_inputs: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("w1 w2\n")
+    overrides = {"data.shards": "null", "data.text": tmp_path / "file", "data.cache": tmp_path / "file" / "cache"}
+    assert_says(refusal(toy_inputs, tmp_path, overrides), f"--data.cache {tmp_path / 'file' / 'cache'} cannot be made")
 
 
 def test_another_number_of_heads_is_refused_with_advice(toy_inputs: Path, tmp_path: Path) -> None:

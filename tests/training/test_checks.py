@@ -81,7 +81,9 @@ def test_a_run_as_it_should_be_has_nothing_to_look_at(
     toy_inputs: Path, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(torch.get_num_threads()))
-    findings = look(toy_inputs, tmp_path, **{"data.shards": shards})
+    monkeypatch.setattr("megatinybert.training.size.LEAST_TOKENS", 1_000)
+    more = {"data.shards": shards, "optimizer.learning_rate": 0.02, "deepspeed": "auto"}
+    findings = look(toy_inputs, tmp_path, **more)
     assert {finding.level for finding in findings.all} == {"ok"}, findings.all
     assert not (tmp_path / "run").exists()
 
@@ -95,6 +97,7 @@ def test_all_failures_are_told_together(toy_inputs: Path, tmp_path: Path) -> Non
         "student.config": shape,
         "data.shards": tmp_path / "nothing",
         "data.held_out_windows": 4,
+        "objective.layer_map": "[0, 1]",
         "deepspeed": tmp_path / "ds.json",
         "run.output_dir": tmp_path / "run",
         "run.global_batch": 12,
@@ -109,7 +112,7 @@ def test_all_failures_are_told_together(toy_inputs: Path, tmp_path: Path) -> Non
         "--run.global_batch 12",
         "zero_optimisation",
         "the 12 positions of --student.config",
-        "--objective.layer_map uniform",
+        "--objective.layer_map [0, 1] names 2",
         "2 heads",
         f"{tmp_path / 'nothing'} is neither",
         "is a file, not a folder",
@@ -218,7 +221,8 @@ def test_a_float32_student_on_a_gpu_with_16_bits(
     settings = load_ds_config(name, load_config(recipe(toy_inputs)), 1)
     (finding,) = checks.check_precision(settings, None, torch.device("cuda"))
     assert finding.level == level and (level == "ok" or "such as zero1-autocast" in finding.text)
-    assert levels(checks.check_precision(settings, None, CPU)) == ["ok"]
+    (finding,) = checks.check_precision(settings, None, CPU)
+    assert finding.level == level and (level == "ok" or "up to half as long" in finding.text)
 
 
 def test_positions(toy_inputs: Path, tmp_path: Path) -> None:

@@ -1,0 +1,57 @@
+"""Whether models and machine go together, before any of it is run."""
+
+from __future__ import annotations
+
+import torch
+from transformers import PreTrainedConfig
+
+from megatinybert.config.schema import StudentConfig
+from megatinybert.models.load import Teacher
+from megatinybert.runtime.findings import Finding
+from megatinybert.runtime.hardware import available_memory
+from megatinybert.training.disk import size
+
+
+def check_dropout(student: StudentConfig, device: torch.device) -> list[Finding]:
+    """Whether dropout keeps a CPU from its fast attention."""
+    if device.type != "cpu" or not student.attention_dropout:
+        return []
+    text = (
+        f"--student.attention_dropout {student.attention_dropout:g} makes the student's attention several times slower "
+        "on a CPU, which has no fast kernel with dropout: 0 is faster"
+    )
+    return [Finding("warn", "dropout", text)]
+
+
+def check_memory(
+    student: PreTrainedConfig, teacher: PreTrainedConfig | None, rows: int, ranks: int, length: int
+) -> list[Finding]:
+    """Whether a micro batch can fit into this machine's memory at all; on a CPU the kernel would end the run unasked.
+
+    rows: of a micro batch. ranks: of this machine. The estimate is low: of each layer of the student, what backward
+    needs of products and norms (10 D + 2 I values a token), and what the loss holds of both models (4 E), in 16 bits.
+    """
+    free = available_memory()
+    width = (teacher or student).hidden_size
+    of_token = student.num_hidden_layers * (10 * student.hidden_size + 2 * student.intermediate_size + 4 * width)
+    needed = 2 * ranks * rows * length * of_token
+    if free is None or needed < free:
+        return []
+    fits = max(int(rows * free / needed) // 2, 1)
+    text = (
+        f"a micro batch of {rows:,} rows of {length} tokens on {ranks} rank(s) needs {size(needed)} at the least, and "
+        f"{size(free)} are free: lower --run.micro_batch, to {fits} or less"
+    )
+    return [Finding("fail", "memory", text)]
+
+
+def check_embeddings(teacher: Teacher, name: str) -> None:
+    """Raise ValueError where a row of the teacher's embeddings is not finite: a rare token would spoil the student."""
+    words = teacher.model.base_model.embeddings.word_embeddings.weight
+    bad = torch.nonzero(~torch.isfinite(words).all(dim=1)).flatten().tolist()
+    if bad:
+        shown = ", ".join(map(str, bad[:4])) + (f" and {len(bad) - 4:,} more" if len(bad) > 4 else "")
+        raise ValueError(
+            f"--teacher.model {name}: its embeddings of token {shown} are not finite (NaN or infinite), and a text "
+            "with such a token makes the loss so: repair the model, or take another"
+        )

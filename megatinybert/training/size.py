@@ -1,0 +1,186 @@
+"""Batch, passes and learning rate where nobody says: by how much text there is.
+
+An update of AdamW moves a weight by about the learning rate, whatever the batch. So little text is given many updates
+of small batches at a high rate, and much text large batches at a rate that falls with the number of updates.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from megatinybert.config.general import GeneralConfig, SettledConfig
+from megatinybert.runtime.findings import Finding
+from megatinybert.training.checkpoint import read_state
+from megatinybert.training.resume import find_checkpoint
+
+PASSES, MOST_PASSES = 3, 10
+SMALLEST_BATCH, LARGEST_BATCH = 16, 256
+WANTED_STEPS, FEWEST_STEPS = 1_000, 300  # for which the batch is made smaller; and more passes are made
+RATE, RATE_OF_MLM = 1e-3, 1e-4
+STEADY_STEPS, STEADY_WIDTH = 10_000, 384  # up to which the rate stays the same
+
+# Below these a run is said to be short of something. Steps x peak rate bounds how far AdamW can move a weight: 0.3 in
+# the quickstart, 0.009 in 93 steps at 1e-4, which leave a student where it began.
+_LEAST_MOVEMENT, LEAST_TOKENS = 0.05, 200_000
+
+
+@dataclass(frozen=True)
+class Size:
+    """config: with nothing left open. steps: of the whole run. reasons: a line for each value that was left open."""
+
+    config: SettledConfig
+    steps: int
+    reasons: list[str]
+
+
+def draft(config: GeneralConfig, ranks: int) -> SettledConfig:
+    """The configuration before the text is open, to check everything else with."""
+    batch = config.run.global_batch or _whole(LARGEST_BATCH, config, ranks)
+    return _settled(config, batch, config.run.epochs or PASSES, config.optimizer.learning_rate or RATE)
+
+
+def settle(config: GeneralConfig, windows: int, width: int, ranks: int) -> Size:
+    """What is null in `config` by the size of the run; of a run that is continued, as it began.
+
+    windows: of one pass. width: of the student. ranks: by which the batch can be divided.
+    """
+    return _by_size(config, windows, width, ranks, _as_it_began(config))
+
+
+def check_size(size: Size, windows: int, tokens: int, width: int, ranks: int) -> list[Finding]:
+    """Whether a run is long enough to teach a student anything. tokens: of the training text; the rest as above."""
+    config, steps = size.config, size.steps
+    findings = [Finding("ok", "size", reason) for reason in size.reasons]
+    rate, init = config.optimizer.learning_rate, config.student.init
+    fresh = init in ("random", "solved", "teacher") and config.optimizer.name == "adamw"
+    if fresh and steps * rate < _LEAST_MOVEMENT:
+        text = f"{steps:,} steps at a learning rate of up to {rate:g} are too few to teach a student much"
+        better = _by_size(_left_open(config), windows, width, ranks, {})
+        advice = {
+            "--run.epochs": better.config.run.epochs,
+            "--run.global_batch": better.config.run.global_batch,
+            "--optimizer.learning_rate": better.config.optimizer.learning_rate,
+        }
+        if better.steps * better.config.optimizer.learning_rate < _LEAST_MOVEMENT:
+            text += f": add text; {LEAST_TOKENS:,} tokens or more, about 1 MB of English, make a run of some use"
+        else:
+            values = " ".join(f"{option} {value:g}" for option, value in advice.items())
+            text += f"; {values} (the defaults for this text) make {better.steps:,} steps"
+        findings.append(Finding("warn", "size", text))
+    if tokens < LEAST_TOKENS:
+        text = f"{tokens:,} tokens are little text: give {LEAST_TOKENS:,} or more, about 1 MB of English"
+        findings.append(Finding("warn", "amount of text", text))
+    return findings
+
+
+def check_steps_done(config: SettledConfig, steps: int) -> None:
+    """Raise ValueError where the run that is continued has more steps behind it than it is to have."""
+    checkpoint, _ = find_checkpoint(config.run)
+    done = read_state(checkpoint)[0] if checkpoint else 0
+    if done > steps:
+        option = f"--run.max_steps {steps}" if config.run.max_steps else f"--run.epochs {config.run.epochs:g}"
+        raise ValueError(
+            f"{option}: {checkpoint} has {done:,} steps behind it, more than {steps:,}: give the run as many, or name "
+            "another --run.output_dir"
+        )
+
+
+def _by_size(config: GeneralConfig, windows: int, width: int, ranks: int, began: Mapping[str, float]) -> Size:
+    """began: what the run began with, by option."""
+    run, reasons = config.run, []
+    epochs = run.epochs or began.get("run.epochs")
+    if epochs is None:
+        epochs, why = _passes(windows, run.global_batch)
+        reasons += [why] if run.max_steps is None else []
+    batch = run.global_batch or began.get("run.global_batch")
+    if batch is None:
+        small, why = _batch(run.max_steps, epochs, windows)
+        batch = _whole(small, config, ranks)
+        reasons.append(why if batch == small else f"{why}; raised to {batch} to be shared by {ranks} rank(s)")
+    steps = run.max_steps or math.ceil(epochs * windows / batch)
+    rate = config.optimizer.learning_rate or began.get("optimizer.learning_rate")
+    if rate is None:
+        rate, why = _rate(config, steps, width)
+        reasons.append(why)
+    if began:
+        values = ", ".join(f"--{name} {value:g}" for name, value in began.items())
+        reasons.append(f"as the run began: {values}")
+    return Size(_settled(config, int(batch), epochs, rate), steps, reasons)
+
+
+def _passes(windows: int, batch: int | None) -> tuple[int, str]:
+    smallest = batch or SMALLEST_BATCH
+    needed = math.ceil(FEWEST_STEPS * smallest / windows)
+    passes = min(max(needed, PASSES), MOST_PASSES)
+    if passes == PASSES:
+        return passes, f"--run.epochs {passes}"
+    steps = math.ceil(passes * windows / smallest)
+    return (
+        passes,
+        f"--run.epochs {passes}, since {PASSES} of so little text would be under {FEWEST_STEPS} steps ({steps})",
+    )
+
+
+def _batch(max_steps: int | None, epochs: float, windows: int) -> tuple[int, str]:
+    """The largest power of two that leaves steps enough, or with a given number of steps passes few enough."""
+    fits = windows * PASSES / max_steps if max_steps else windows * epochs / WANTED_STEPS
+    batch = min(max(2 ** int(math.log2(max(fits, 1))), SMALLEST_BATCH), LARGEST_BATCH)
+    if batch == LARGEST_BATCH:
+        return batch, f"--run.global_batch {batch}, the largest by default"
+    passes = f"{PASSES if max_steps else epochs:g} passes over {windows:,} windows"
+    why = f"{max_steps:,} steps are at most {passes}" if max_steps else f"{passes} are {WANTED_STEPS:,} steps or more"
+    if batch > fits:
+        return batch, f"--run.global_batch {batch}, the smallest by default; with a smaller one {why}"
+    return batch, f"--run.global_batch {batch}, with which {why}"
+
+
+def _rate(config: GeneralConfig, steps: int, width: int) -> tuple[float, str]:
+    if config.objective.name == "mlm":
+        return RATE_OF_MLM, f"--optimizer.learning_rate {RATE_OF_MLM:g}, as for every run of the objective mlm"
+    for_steps, for_width = math.sqrt(max(steps / STEADY_STEPS, 1)), max(width / STEADY_WIDTH, 1)
+    rate = float(f"{RATE / for_steps / for_width:.2g}")
+    why = [f"the root of {steps:,} / {STEADY_STEPS:,} steps"] if for_steps > 1 else []
+    why += [f"{width} / {STEADY_WIDTH} of width"] if for_width > 1 else []
+    divided = f", {RATE:g} divided by {' and by '.join(why)}" if why else f", for up to {STEADY_STEPS:,} steps"
+    return rate, f"--optimizer.learning_rate {rate:g}{divided}"
+
+
+def _whole(batch: int, config: GeneralConfig, ranks: int) -> int:
+    """The batch, or a little more, in whole micro batches for every rank."""
+    unit = ranks * (config.run.micro_batch or 1)
+    return math.ceil(batch / unit) * unit
+
+
+def _left_open(config: GeneralConfig) -> GeneralConfig:
+    values = config.model_dump()
+    values["run"] |= {"max_steps": None, "epochs": None, "global_batch": None}
+    values["optimizer"] |= {"learning_rate": None}
+    return GeneralConfig.model_validate(values)
+
+
+def _as_it_began(config: GeneralConfig) -> Mapping[str, float]:
+    """What the recipe of the run that is continued says of values that are null here; {} of a new run."""
+    checkpoint, _ = find_checkpoint(config.run)
+    recipe = checkpoint.parent.parent / "config.yaml" if checkpoint else Path()
+    if not recipe.is_file():
+        return {}
+    said = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+    open_ones = {
+        "run.epochs": config.run.epochs if config.run.max_steps is None else config.run.max_steps,
+        "run.global_batch": config.run.global_batch,
+        "optimizer.learning_rate": config.optimizer.learning_rate,
+    }
+    found = {name: said.get(name.split(".")[0], {}).get(name.split(".")[1]) for name in open_ones}
+    return {name: found[name] for name, value in open_ones.items() if value is None and found[name] is not None}
+
+
+def _settled(config: GeneralConfig, batch: int, epochs: float, rate: float) -> SettledConfig:
+    values = config.model_dump()
+    values["run"] |= {"global_batch": batch, "epochs": epochs}
+    values["optimizer"] |= {"learning_rate": rate}
+    return SettledConfig.model_validate(values)

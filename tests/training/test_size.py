@@ -1,0 +1,103 @@
+"""Batch, passes and learning rate by the size of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from megatinybert.config.general import GeneralConfig
+from megatinybert.config.load import load_config
+from megatinybert.runtime.dist import World
+from megatinybert.runtime.trainees import Trainees
+from megatinybert.training.checkpoint import save
+from megatinybert.training.size import check_size, check_steps_done, draft, settle
+from tests.helpers.messages import assert_says
+
+
+def given(tmp_path: Path, *options: str) -> GeneralConfig:
+    return load_config(["--teacher.model", "t", "--data.shards", "s", "--run.output_dir", str(tmp_path), *options])
+
+
+@pytest.mark.parametrize(
+    ("windows", "width", "passes", "batch", "steps", "rate"),
+    [
+        (170, 312, 10, 16, 107, 1e-3),  # 0.1 MB of English
+        (1_000, 312, 5, 16, 313, 1e-3),
+        (1_700, 312, 3, 16, 319, 1e-3),  # 1 MB
+        (17_000, 312, 3, 32, 1_594, 1e-3),  # 10 MB
+        (170_000, 312, 3, 256, 1_993, 1e-3),  # 100 MB
+        (17_000_000, 312, 3, 256, 199_219, 2.2e-4),  # 10 GB
+        (17_000_000, 768, 3, 256, 199_219, 1.1e-4),
+    ],
+)
+def test_what_is_left_open_follows_the_text(
+    tmp_path: Path, windows: int, width: int, passes: int, batch: int, steps: int, rate: float
+) -> None:
+    size = settle(given(tmp_path), windows, width, 1)
+    run = size.config.run
+    assert (run.epochs, run.global_batch, size.steps) == (passes, batch, steps)
+    assert size.config.optimizer.learning_rate == rate
+    assert len(size.reasons) == 3 and not [f for f in check_size(size, windows, 10**6, width, 1) if f.level != "ok"]
+
+
+def test_what_is_given_stays(tmp_path: Path) -> None:
+    options = ("--run.epochs", "2", "--run.global_batch", "48", "--optimizer.learning_rate", "3e-5")
+    size = settle(given(tmp_path, *options), 4_800, 312, 1)
+    assert (size.config.run.epochs, size.config.run.global_batch, size.steps) == (2, 48, 200)
+    assert size.config.optimizer.learning_rate == 3e-5 and size.reasons == []
+
+
+def test_steps_that_are_given_decide_the_batch_by_the_passes(tmp_path: Path) -> None:
+    def batch(steps: int, windows: int) -> int:
+        size = settle(given(tmp_path, "--run.max_steps", str(steps)), windows, 312, 1)
+        assert size.steps == steps
+        return size.config.run.global_batch
+
+    assert (batch(300, 1_700), batch(300, 17_000), batch(300, 170_000)) == (16, 128, 256)
+
+
+def test_the_batch_is_shared_by_all_ranks_in_whole_micro_batches(tmp_path: Path) -> None:
+    config = given(tmp_path, "--run.micro_batch", "5")
+    size = settle(config, 1_700, 312, 3)
+    assert size.config.run.global_batch == 30 and draft(config, 3).run.global_batch == 270
+    assert "raised to 30 to be shared by 3 rank(s)" in " ".join(size.reasons)
+
+
+def test_masked_language_modelling_keeps_its_rate(tmp_path: Path) -> None:
+    mlm = ("--objective.name", "mlm", "--teacher.tokenizer", "t", "--teacher.model", "null")
+    assert settle(given(tmp_path, *mlm), 17_000, 312, 1).config.optimizer.learning_rate == 1e-4
+
+
+def test_a_run_too_short_to_teach_anything_is_told_with_better_numbers(tmp_path: Path) -> None:
+    present = ("--run.epochs", "3", "--run.global_batch", "256", "--optimizer.learning_rate", "1e-4")
+    size = settle(given(tmp_path, *present), 7_900, 312, 1)
+    (warning,) = check_size(size, 7_900, 10**6, 312, 1)
+    assert warning.level == "warn"
+    advice = "--run.epochs 3 --run.global_batch 16 --optimizer.learning_rate 0.001"
+    assert_says(warning.text, "93 steps", "0.0001", advice, "1,482 steps")
+    better = settle(given(tmp_path, *advice.split()), 7_900, 312, 1)
+    assert check_size(better, 7_900, 10**6, 312, 1) == []
+
+
+def test_too_little_text_is_told(tmp_path: Path) -> None:
+    size = settle(given(tmp_path), 20, 312, 1)
+    short, little = (finding.text for finding in check_size(size, 20, 2_560, 312, 1) if finding.level == "warn")
+    assert_says(short, "13 steps", "add text")
+    assert_says(little, "2,560 tokens", "200,000")
+
+
+def test_a_run_that_is_continued_goes_on_as_it_began(tmp_path: Path) -> None:
+    """Also one of an earlier version, whose defaults were others."""
+    save(tmp_path / "checkpoints", Trainees({}), 12, {}, World(0, 1, torch.device("cpu")), keep=1)
+    (tmp_path / "config.yaml").write_text(
+        "run: {epochs: 4.0, global_batch: 256}\noptimizer: {learning_rate: 0.0001}\nenvironment: {git: abc}\n"
+    )
+    size = settle(given(tmp_path), 17_000, 312, 1)
+    assert (size.config.run.epochs, size.config.run.global_batch, size.steps) == (4, 256, 266)
+    assert size.config.optimizer.learning_rate == 1e-4 and "as the run began" in size.reasons[0]
+    assert settle(given(tmp_path, "--run.epochs", "2"), 17_000, 312, 1).steps == 133
+    check_steps_done(size.config, 12)
+    with pytest.raises(ValueError, match=r"--run\.max_steps 5: .*step-00000012 has 12 steps behind it, more than 5"):
+        check_steps_done(settle(given(tmp_path, "--run.max_steps", "5"), 17_000, 312, 1).config, 5)
