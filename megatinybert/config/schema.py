@@ -214,6 +214,7 @@ class RunConfig(Section):
         250, description="steps between held-out measurements; also at step 0 and the last"
     )
     keep_checkpoints: Count = Field(2, description="number of newest checkpoints to keep")
+    keep_every: Count | None = Field(None, description="keep also the checkpoints of steps that are multiples of this")
     resume: Text = Field(
         "auto",
         description="auto (newest intact checkpoint of output_dir, or a new run), never, or a checkpoint folder",

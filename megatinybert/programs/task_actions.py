@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,7 @@ from megatinybert.tasks.metrics import compute_metrics
 from megatinybert.tasks.predict import logits_of
 from megatinybert.tasks.read import TASK_NAMES
 from megatinybert.tasks.stages import answers, finetuning, first_student, has_stage_one, layers, masked_lm
+from megatinybert.training.lock import run_lock
 from megatinybert.training.record import write_config
 from megatinybert.training.run import run_stage
 from megatinybert.training.stage import Stage
@@ -50,8 +52,10 @@ def run_task(asked: tuple[str, TaskConfig], world: World) -> None:
     if world.is_main:
         recipe = config.model_copy(update={"predict": PredictConfig()})  # which no later action should find in it
         write_config(inputs.output, recipe, inputs.settings["two"], None, world)
-    for part in _ALL if action == "all" else [action]:
-        _ACTIONS[part](inputs, world)
+    reads = action in ("eval", "predict")  # beside a run in training
+    with contextlib.nullcontext() if reads else run_lock(inputs.output, world):
+        for part in _ALL if action == "all" else [action]:
+            _ACTIONS[part](inputs, world)
 
 
 def _train(world: World, describe: Callable[[], Stage]) -> None:

@@ -8,6 +8,7 @@ import hashlib
 import os
 import shutil
 import sys
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,6 +67,15 @@ def file_sha256(path: Path) -> str:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def file_crc32(path: Path) -> str:
+    """CRC-32 of a file's bytes, in hex: it tells accidental damage, at more than twice the speed of sha256."""
+    value = 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            value = zlib.crc32(chunk, value)
+    return f"{value:08x}"
 
 
 @contextlib.contextmanager

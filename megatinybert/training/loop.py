@@ -112,7 +112,8 @@ def fit(run: Run, monitor: Monitor | None) -> None:
         if draw:
             _draw(run, monitor, done)
         if store:
-            checkpoint.save(stage.checkpoints, trainees, done, dict(run.facts), world, every.keep_checkpoints)
+            facts, keep = dict(run.facts), every.keep_checkpoints
+            checkpoint.save(stage.checkpoints, trainees, done, facts, world, keep, every.keep_every)
         clock = time.perf_counter()
 
 

@@ -34,10 +34,11 @@ from megatinybert.training.compile_choice import settle_choices
 from megatinybert.training.disk import check_disk, check_output_folder
 from megatinybert.training.engine import build_engine, dry_batch
 from megatinybert.training.export import export_student
+from megatinybert.training.lock import run_lock
 from megatinybert.training.loop import Run, fit
 from megatinybert.training.precision import settle_settings
 from megatinybert.training.record import write_config
-from megatinybert.training.resume import Start, starting_point, training_facts
+from megatinybert.training.resume import Start, starting_point, take_over, training_facts
 from megatinybert.training.stage import Facts, Stage
 from megatinybert.training.step import rank_micro_batches
 
@@ -96,7 +97,7 @@ def get_ready(stage: Stage, facts: Facts, world: World, findings: Findings) -> R
         findings.add(check_disk(config, parameters, settings))
     findings.add(check_schedule(config, stage.max_steps))
     fits = not findings.failed
-    start = findings.attempt("output folder", starting_point, config, facts)
+    start = findings.attempt("output folder", starting_point, config, facts, world)
     recorded = start.recorded if start else {}
     if start and settings.overruled and start.first_step < stage.max_steps:
         findings.add(Finding("warn", "precision", settings.overruled))
@@ -126,15 +127,25 @@ def run_stage(stage: Stage | None, findings: Findings, world: World) -> None:
         return
     assert ready
     check_shared(stage.output, world)
-    if stage.solve and ready.start.checkpoint is None:
+    with run_lock(stage.output, world):
+        _train(ready, findings, world)
+
+
+def _train(ready: Ready, findings: Findings, world: World) -> None:
+    """Train, or resume training, to the product. The output folder is locked."""
+    stage, start, facts = ready.stage, ready.start, ready.facts
+    aside = world.first(lambda: take_over(start, stage.config.run))
+    if aside:
+        findings.add(Finding("warn", "checkpoints", aside))
+    if stage.solve and start.checkpoint is None:
         stage.solve(world)
-    choices = settle_choices(ready.stage, ready.start, stage.settings, world.size, world)
+    choices = settle_choices(stage, start, stage.settings, world.size, world)
     trainees = Trainees({STUDENT: build_engine(stage.trainee, stage.config.optimizer, stage.settings, choices)})
-    if ready.start.checkpoint:
-        checkpoint.load(ready.start.checkpoint, trainees)
-    best = _keeper_of_the_best(stage, trainees, ready.start, world)
+    if start.checkpoint:
+        checkpoint.load(start.checkpoint, trainees)
+    best = _keeper_of_the_best(stage, trainees, start, world)
     monitor = _begin(ready, choices, findings, world) if world.is_main else None
-    run = Run(stage, trainees, {**facts, **choices.facts}, ready.start.first_step, best, world)
+    run = Run(stage, trainees, {**facts, **choices.facts}, start.first_step, best, world)
     try:
         fit(run, monitor)
     finally:

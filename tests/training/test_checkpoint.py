@@ -165,3 +165,80 @@ def test_what_is_forgotten_counts_no_more(tmp_path: Path) -> None:
     assert weights.best.state() is None and not (tmp_path / "best").exists()
     assert Weights(tmp_path / "best").run([0.2]).best.state() == (1, 0.2)
     Weights(tmp_path / "nothing").best.forget()
+
+
+class Saved:
+    """In place of an engine: a checkpoint of it is one file of its step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def save_checkpoint(self, folder: str, tag: str, save_latest: bool) -> None:
+        (Path(folder) / tag).mkdir()
+        (Path(folder) / tag / "state.pt").write_bytes(self.step.to_bytes(4, "big") * 2048)
+
+
+ALONE = World(0, 1, torch.device("cpu"))
+
+
+def save(folder: Path, step: int, keep: int = 2, every: int | None = None) -> Path:
+    trainees: Any = {"student": Saved(step)}
+    checkpoint.save(folder, trainees, step, {"run.seed": 0}, ALONE, keep, every)
+    return folder / f"step-{step:08d}"
+
+
+def steps_in(folder: Path) -> list[int]:
+    return sorted(int(path.name[5:]) for path in folder.glob("step-*"))
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+def test_damaged_checkpoints_of_higher_steps_never_cost_a_new_one(keep: int, tmp_path: Path) -> None:
+    for step in (8, 10):
+        file = save(tmp_path, step, keep=2) / "student" / "state.pt"
+        file.write_bytes(file.read_bytes()[:-100])
+    for step in (2, 4, 6):
+        assert save(tmp_path, step, keep).exists()
+    assert steps_in(tmp_path) == [*(2, 4, 6)[-keep:], 8, 10]
+    assert checkpoint.newest(tmp_path)[0] == tmp_path / "step-00000006"
+
+
+def test_zeros_of_the_same_size_are_damage(tmp_path: Path) -> None:
+    older, newer = save(tmp_path, 1), save(tmp_path, 2)
+    with (newer / "student" / "state.pt").open("r+b") as file:
+        file.seek(2048)
+        file.write(bytes(4096))
+    found, passed_over = checkpoint.newest(tmp_path)
+    assert found == older
+    assert (
+        "step-00000002 is not whole (student/state.pt has other content than was written: its CRC-32" in passed_over[0]
+    )
+    assert checkpoint.newest(tmp_path, checksums=False)[0] == newer  # the quick look, which runs do not continue by
+
+
+def test_a_changed_record_is_damage(tmp_path: Path) -> None:
+    path = save(tmp_path, 2)
+    assert checkpoint.damage(path) is None and checkpoint.read_state(path) == (2, {"run.seed": 0})
+    record = path / "state.json"
+    record.write_text(record.read_text().replace('"step": 2', '"step": 3'))
+    assert checkpoint.damage(path) == "state.json cannot be read: it has other content than was written"
+
+
+def test_later_checkpoints_are_set_aside_with_the_metrics(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints"
+    for step in (4, 8, 12):
+        save(folder, step, keep=3)
+    (tmp_path / "metrics.jsonl").write_text('{"step": 12}\n')
+    assert checkpoint.set_aside(tmp_path, 12) is None and steps_in(folder) == [4, 8, 12]
+    said = checkpoint.set_aside(tmp_path, 4)
+    assert said and "step-00000008, step-00000012" in said and str(tmp_path / "set-aside-1") in said
+    assert steps_in(folder) == [4] and steps_in(tmp_path / "set-aside-1" / "checkpoints") == [8, 12]
+    assert (tmp_path / "set-aside-1" / "metrics.jsonl").read_text() == '{"step": 12}\n'
+    assert checkpoint.damage(tmp_path / "set-aside-1" / "checkpoints" / "step-00000012") is None
+    save(folder, 8)
+    assert "set-aside-2" in str(checkpoint.set_aside(tmp_path, 4))
+
+
+def test_multiples_of_keep_every_stay(tmp_path: Path) -> None:
+    for step in range(2, 15, 2):
+        save(tmp_path, step, keep=2, every=6)
+    assert steps_in(tmp_path) == [6, 12, 14]

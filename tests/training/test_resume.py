@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import signal
@@ -15,9 +16,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from megatinybert.config.load import load_config
+from megatinybert.config.schema import RunConfig
 from megatinybert.programs.distil import distil
 from megatinybert.runtime.dist import World
 from megatinybert.training import checkpoint
+from megatinybert.training.resume import Start, newest_of, take_over
 from tests.helpers.collectives import all_say_the_same
 from tests.helpers.golden_scalars import assert_scalars_are_whole
 from tests.helpers.processes import GENERAL, exit_codes, kill_at_step, left_behind, start, start_ranks
@@ -162,13 +165,45 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(
     shutil.copytree(golden_run, folder)
     shutil.rmtree(folder / "student")
     damaged = next((folder / LAST / "student").glob("*optim_states.pt"))
-    damaged.write_bytes(damaged.read_bytes()[:-1])
+    damaged.write_bytes(damaged.read_bytes()[:-4096] + bytes(4096))  # of the same size
     distil(load_config(golden_options(toy_inputs, folder)), world)
     said = capfd.readouterr().err
     warning = next(line for line in said.splitlines() if line.startswith("warning:") and LAST in line)
-    assert damaged.name in warning and "bytes" in warning
+    assert damaged.name in warning and "other content than was written" in warning
     assert f"steps: 15 done of {STEPS}" in said
+    aside = folder / "set-aside-1"  # what is above the step that the run continues from
+    assert f"its later checkpoints (step-{STEPS:08d}) and metrics are set aside in {aside}" in said
+    assert [row["step"] for row in metrics(aside)] == list(range(STEPS + 1))
+    assert checkpoint.newest(aside / "checkpoints")[0] is None
     assert_same_end(folder, golden_run)
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_is_not_begun_anew(
+    toy_inputs: Path, golden_run: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(golden_run, tmp_path / "run")
+    for file in (folder / "checkpoints").rglob("*optim_states.pt"):
+        file.write_bytes(file.read_bytes()[:-100])
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match="holds checkpoints, but no whole one") as caught:
+        distil(load_config(golden_options(toy_inputs, folder)), World(0, 1, torch.device("cpu")))
+    assert "step-00000015 is not whole" in str(caught.value) and "step-00000020 is not whole" in str(caught.value)
+    assert f"to start anew, remove {folder / 'checkpoints'} or choose another --run.output_dir" in str(caught.value)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_branch_sets_aside_what_another_wrote_there_and_notices_one_that_writes_meanwhile(
+    golden_run: Path, tmp_path: Path
+) -> None:
+    folder, copy = tmp_path / "run", tmp_path / "copy"
+    shutil.copytree(golden_run / "checkpoints", folder / "checkpoints")
+    (folder / "checkpoints" / "step-00000015").rename(copy)
+    run = RunConfig(output_dir=str(folder), resume=str(copy))
+    start = Start(copy, [], 15, {}, newest_of(run))
+    with pytest.raises(ValueError, match="another run has just written there"):
+        take_over(dataclasses.replace(start, newest=None), run)
+    assert "set-aside-1" in str(take_over(start, run))
+    assert list((folder / "checkpoints").iterdir()) == []
 
 
 def test_a_finished_run_started_again_does_no_step(
@@ -224,6 +259,7 @@ def test_another_kind_of_run_is_not_continued(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("torch.distributed.all_gather_object", all_say_the_same)
+    monkeypatch.setattr(World, "first", lambda world, work: work())
     config = load_config(golden_options(toy_inputs, golden_run, **overrides))
     with pytest.raises(ValueError, match="written by another kind of run") as caught:
         distil(config, World(0, ranks, torch.device("cpu")))
@@ -239,6 +275,7 @@ def test_a_checkpoint_that_recorded_an_option_since_removed_is_continued_where_i
     state = folder / LAST / "state.json"
     content = json.loads(state.read_text())
     assert "data.shuffle_group" not in content["facts"]
+    del content["crc32"]  # which earlier versions did not record either
     for value in (64, 32):
         state.write_text(json.dumps(content | {"facts": content["facts"] | {"data.shuffle_group": value}}))
         if value == 64:
