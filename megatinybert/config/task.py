@@ -10,8 +10,10 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from megatinybert.config.load import Program
 from megatinybert.config.schema import (
     FIRST_WEIGHTS,
+    TIME_LIMIT,
     Count,
     DeepSpeedFile,
+    Duration,
     FractionAboveZero,
     Index,
     MonitorConfig,
@@ -162,6 +164,7 @@ class TaskRunConfig(Section):
         description="steps between measurements on development rows (null: ten per stage); also at step 0 and the last",
     )
     keep_checkpoints: Count = Field(1, description="number of newest checkpoints of a stage to keep")
+    time_limit: Duration | None = Field(None, description=TIME_LIMIT)
 
 
 class PredictConfig(Section):

@@ -39,7 +39,8 @@ from megatinybert.training.stage import Stage
 def run_task(asked: tuple[str, TaskConfig], world: World) -> None:
     """Do what is asked: an action, one of `task_schema.ACTIONS`, by a configuration. Every rank calls it.
 
-    Raises ValueError for what the user can put right, before it costs time where that can be seen; `fit.NonFiniteLoss`.
+    Raises ValueError for what the user can put right, before it costs time where that can be seen;
+    `finite.NonFiniteLoss` and `stop.Stopped`.
     """
     action, config = asked
     findings = Findings()

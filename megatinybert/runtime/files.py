@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import hashlib
 import os
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _CHUNK = 1 << 20  # bytes read at a time
+_HERE, _RENAME_EXCHANGE = -100, 2  # of <fcntl.h>: AT_FDCWD, and of <linux/fs.h>
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -49,15 +51,30 @@ def publish_file(temporary: Path, final: Path) -> None:
 
 
 def publish_folder(temporary: Path, final: Path) -> None:
-    """Give the finished folder `temporary` its name `final`, in place of what stood there."""
+    """Give the finished folder `temporary` its name `final`, in place of what stood there.
+
+    Atomic where the file system can exchange two names, as local ones can. On others, such as NFS, a process killed
+    between two renames leaves what stood there as `.NAME.old`.
+    """
     sync_tree(temporary)
     old = final.with_name(f".{final.name}.old")
     shutil.rmtree(old, ignore_errors=True)
-    if final.exists():
-        os.rename(final, old)
-    os.rename(temporary, final)
+    if final.exists() and _exchange(temporary, final):
+        os.replace(temporary, old)
+    else:
+        if final.exists():
+            os.rename(final, old)
+        os.rename(temporary, final)
     sync_folder(final.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two names at once, by Linux's renameat2; False where that cannot be done."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    if rename is None:
+        return False
+    return rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _RENAME_EXCHANGE) == 0
 
 
 def file_sha256(path: Path) -> str:

@@ -22,10 +22,15 @@ from megatinybert.runtime.differences import refuse_differences
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.files import file_crc32, publish_folder, sync_folder, write_atomically
 from megatinybert.runtime.trainees import Trainees
+from megatinybert.training.checkpoint_files import files_of
 
 _STATE = "state.json"  # of a checkpoint
 _METRICS = "metrics.jsonl"  # of a run
 _BEST = "best.json"  # of the best weights
+
+
+class NotSaved(OSError):
+    """A checkpoint could not be written; all ranks raise it, and earlier ones are as they were."""
 
 
 def save(
@@ -37,22 +42,24 @@ def save(
     keep: int,
     every: int | None = None,
 ) -> None:
-    """Publish the state of `trainees` after `step` steps, and remove earlier checkpoints (`prune`).
+    """Publish the state of `trainees` after `step` steps, and remove earlier ones (`prune`). Every rank calls it.
 
-    facts: what a run that continues from here must have in common with this one (`check_facts`).
+    facts: what a run that continues from here must have in common with this one (`check_facts`). Raises NotSaved.
     """
     final = folder / f"step-{step:08d}"
     temporary = folder / f"{final.name}.tmp"
+    try:
+        world.together(lambda: _empty(temporary) if world.is_main else None)
+        for name, engine in trainees.items():
+            files = files_of(engine)
+            engine.save_checkpoint(str(temporary), tag=name, save_latest=False)
+            world.refuse(files.problems[:1])  # all ranks meet here, with or without problems
+        world.together(lambda: _publish(temporary, final, step, facts) if world.is_main else None)
+    except (ValueError, OSError) as error:
+        if world.is_main:
+            shutil.rmtree(temporary, ignore_errors=True)
+        raise NotSaved(str(error)) from error
     if world.is_main:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-    world.barrier()
-    for name, engine in trainees.items():
-        engine.save_checkpoint(str(temporary), tag=name, save_latest=False)
-    world.barrier()
-    if world.is_main:
-        _write_state(temporary, step, facts)
-        publish_folder(temporary, final)
         prune(folder, final, keep, every)
     world.barrier()
 
@@ -145,8 +152,9 @@ def check_facts(path: Path, facts: dict[str, Any]) -> None:
 
 
 def load(path: Path, trainees: Trainees) -> None:
-    """Restore weights and optimizer state. The files are unpickled by DeepSpeed: load only checkpoints of your own."""
+    """Restore weights and optimizer state. Raises ValueError for files that hold more than such (`CheckpointFiles`)."""
     for name, engine in trainees.items():
+        files_of(engine)
         loaded, _ = engine.load_checkpoint(str(path), tag=name)
         if loaded is None:
             raise ValueError(f"{path}: DeepSpeed found no state of {name} there")
@@ -185,6 +193,16 @@ class Best:
             return None
         state = json.loads(file.read_text(encoding="utf-8"))
         return state["step"], state["value"]
+
+
+def _empty(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+
+
+def _publish(temporary: Path, final: Path, step: int, facts: dict[str, Any]) -> None:
+    _write_state(temporary, step, facts)
+    publish_folder(temporary, final)
 
 
 def _write_state(folder: Path, step: int, facts: dict[str, Any]) -> None:

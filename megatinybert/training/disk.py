@@ -42,6 +42,15 @@ def check_disk(config: TrainingConfig, parameters: int, settings: DeepSpeedSetti
     return Finding("ok", "disk", text)
 
 
+def not_saved(error: Exception, step: int, needed: int, folder: Path) -> str:
+    """What to say of a checkpoint that could not be written. needed: its bytes."""
+    free = shutil.disk_usage(nearest_existing(folder)).free
+    return (
+        f"the checkpoint of step {step:,} is not saved: {error}. It takes about {size(needed)}, and {size(free)} are "
+        f"free on the disk of {folder}. Training goes on, and the next one is tried as usual"
+    )
+
+
 def checkpoint_bytes(parameters: int, settings: DeepSpeedSettings, optimizer: str) -> int:
     """Bytes of a checkpoint of all ranks, but for a few thousand of names and shapes.
 

@@ -10,7 +10,7 @@ from typing import Any
 from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.config.removed import REMOVED
 from megatinybert.config.schema import RunConfig, TrainingConfig
-from megatinybert.models.load import Teacher, fingerprint_of
+from megatinybert.models.load import Teacher, checksum_of, fingerprint_of
 from megatinybert.runtime.dist import World
 from megatinybert.training import checkpoint
 from megatinybert.training.choices import settled
@@ -33,19 +33,29 @@ def training_facts(
             student.intermediate_size,
         ],
         "teacher": teacher.fingerprint if teacher else None,
+        "teacher checksum": teacher.checksum if teacher else None,
         "optimizer.name": config.optimizer.name,
         "ZeRO stage": settings.stage,
         "precision": settings.precision,
     }
     if trainee.frozen:
         facts["frozen weights"] = fingerprint_of(trainee.student.base_model)
+        facts["frozen weights checksum"] = checksum_of(trainee.student.base_model)
     if settings.stage > 0:  # DeepSpeed splits the optimizer's state among the ranks
         facts["world size"] = world.size
     return json.loads(json.dumps(facts))
 
 
 # Facts that older checkpoints do not have. What is continued has its first weights behind it.
-_SINCE = ("student.init", "student.solve_tokens")
+_SINCE = (
+    *("student.init", "student.solve_tokens"),
+    *("corpus checksum", "teacher checksum", "frozen weights checksum", "first weights checksum"),
+)
+
+
+def known_to(recorded: Facts, facts: Facts) -> dict[str, Any]:
+    """Those of `facts` that the version which recorded others knew."""
+    return {name: value for name, value in facts.items() if name in recorded or name not in _SINCE}
 
 
 @dataclass(frozen=True)
@@ -104,8 +114,7 @@ def starting_point(config: TrainingConfig, facts: Facts, world: World) -> Start:
     first_step, recorded = checkpoint.read_state(found)
     choices = {option: choice.by for option, choice in settled(config, recorded).items()}
     fixed = {option: removed.value for option, removed in REMOVED.items() if option in recorded}
-    facts = {name: value for name, value in facts.items() if name in recorded or name not in _SINCE}
-    checkpoint.check_facts(found, {**facts, **choices, **fixed})
+    checkpoint.check_facts(found, {**known_to(recorded, facts), **choices, **fixed})
     return Start(found, passed_over, first_step, recorded, newest)
 
 

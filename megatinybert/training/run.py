@@ -115,7 +115,7 @@ def run_stage(stage: Stage | None, findings: Findings, world: World) -> None:
     """Train, or resume training, unless the product is there and made of the same. Every rank calls it.
 
     stage: None where it could not be opened. findings: of opening it. Raises ValueError on all ranks listing what any
-    of them has found wrong, before the first step; `loop.NonFiniteLoss` later.
+    of them has found wrong, before the first step; `finite.NonFiniteLoss` and `stop.Stopped` later.
     """
     facts = facts_of(stage, world) if stage else {}
     made = findings.attempt("output folder", stage.product.is_made, facts) if stage else None

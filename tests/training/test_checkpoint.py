@@ -16,6 +16,7 @@ import torch
 from megatinybert.runtime.dist import World
 from megatinybert.training import checkpoint
 from megatinybert.training.checkpoint import Best
+from megatinybert.training.checkpoint_files import CheckpointFiles
 from tests.scripts.golden import STEPS
 
 
@@ -174,8 +175,9 @@ class Saved:
         self.step = step
 
     def save_checkpoint(self, folder: str, tag: str, save_latest: bool) -> None:
-        (Path(folder) / tag).mkdir()
-        (Path(folder) / tag / "state.pt").write_bytes(self.step.to_bytes(4, "big") * 2048)
+        files: CheckpointFiles = self.__dict__["checkpoint_engine"]  # which `checkpoint.save` gives it
+        files.makedirs(f"{folder}/{tag}")
+        files.save({"step": torch.full((2048,), self.step)}, f"{folder}/{tag}/state.pt")
 
 
 ALONE = World(0, 1, torch.device("cpu"))
@@ -236,6 +238,28 @@ def test_later_checkpoints_are_set_aside_with_the_metrics(tmp_path: Path) -> Non
     assert checkpoint.damage(tmp_path / "set-aside-1" / "checkpoints" / "step-00000012") is None
     save(folder, 8)
     assert "set-aside-2" in str(checkpoint.set_aside(tmp_path, 4))
+
+
+def test_a_save_that_fails_loses_no_earlier_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    earlier = [save(tmp_path, step) for step in (1, 2)]
+
+    def full(state: object, path: str, **_: object) -> None:
+        Path(path).write_bytes(bytes(100))
+        raise RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 64 vs 0")
+
+    def no_space(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("torch.save", full)
+        with pytest.raises(checkpoint.NotSaved, match=r"state.pt cannot be written: .*unexpected pos"):
+            save(tmp_path, 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "publish_folder", no_space)
+        with pytest.raises(checkpoint.NotSaved, match="No space left"):
+            save(tmp_path, 3)
+    assert steps_in(tmp_path) == [1, 2] and not [path for path in earlier if checkpoint.damage(path)]
+    assert save(tmp_path, 4).exists() and steps_in(tmp_path) == [2, 4]
 
 
 def test_multiples_of_keep_every_stay(tmp_path: Path) -> None:
