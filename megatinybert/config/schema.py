@@ -7,13 +7,13 @@ mistakes are derived from it (load.py).
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from megatinybert.config.duration import TIME_LIMIT, Duration
 from megatinybert.config.removed import Fixed
 
 STUDENTS_FOLDER = Path(__file__).parents[1] / "models" / "students"
@@ -48,26 +48,7 @@ def list_of_one(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-def duration_seconds(text: str) -> float:
-    """Seconds of "3h30m", "90m", "1d", "45s" or a number of seconds. Raises ValueError for others."""
-    match = _DURATION.fullmatch(text)
-    if match is None or not any(match.groups()):
-        raise ValueError(f"{text!r} is no length of time; write 3h30m, 90m or 1d12h, or a number of seconds")
-    days, hours, minutes, seconds = (float(part or 0) for part in match.groups())
-    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
-
-
-def _checked_duration(value: object) -> object:
-    text = str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
-    if isinstance(text, str) and duration_seconds(text) == 0:
-        raise ValueError("must be above 0")
-    return text
-
-
-_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?")
-
 Text = Annotated[str, Field(min_length=1)]
-Duration = Annotated[str, BeforeValidator(_checked_duration)]
 Names = Annotated[list[Text], Field(min_length=1), BeforeValidator(list_of_one)]
 Whole = Annotated[int, BeforeValidator(_no_truth_value)]
 Count = Annotated[int, Field(ge=1), BeforeValidator(_no_truth_value)]
@@ -211,12 +192,6 @@ class ScheduleConfig(Section):
     warmup_steps: Index | None = Field(None, description="warm-up steps, instead of warmup_fraction")
 
 
-TIME_LIMIT = (
-    "time after which the run saves a checkpoint and ends, to be continued, such as 3h30m, or seconds; counted from its"
-    " start"
-)
-
-
 class RunConfig(Section):
     """Length, batch, randomness, and what is written when."""
 
@@ -246,11 +221,6 @@ class RunConfig(Section):
         "auto",
         description="auto (newest intact checkpoint of output_dir, or a new run), never, or a checkpoint folder",
     )
-
-    @property
-    def seconds(self) -> float | None:
-        """The time limit in seconds."""
-        return None if self.time_limit is None else duration_seconds(self.time_limit)
 
     @model_validator(mode="after")
     def _whole_micro_batches(self) -> RunConfig:

@@ -7,13 +7,12 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from megatinybert.config.duration import TIME_LIMIT, Duration
 from megatinybert.config.load import Program
 from megatinybert.config.schema import (
     FIRST_WEIGHTS,
-    TIME_LIMIT,
     Count,
     DeepSpeedFile,
-    Duration,
     FractionAboveZero,
     Index,
     MonitorConfig,

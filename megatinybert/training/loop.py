@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -85,7 +86,7 @@ def fit(run: Run, monitor: Monitor | None) -> None:
     steps, last_saved = range(run.first_step, max_steps), run.first_step
     ahead = micro_batches_ahead(stage.data, steps, every.global_batch, stage.micro_batch, world)
     since = _Since()
-    with listening(stage.product.path.parent, every.seconds, world) as requests:
+    with listening(stage.product.path.parent, every.time_limit, world) as requests:
         for step, batches in zip(steps, ahead, strict=True):
             rate = learning_rate(config.optimizer, config.schedule, step, max_steps)
             result = train_step(trainees, stage.teacher, since.noting(batches), step, every.seed, rate, watch)
@@ -212,14 +213,20 @@ def _read(run: Run, pending: list[tuple[int, dict[str, StepResult]]]) -> dict[st
 
 def _write(monitor: Monitor | None, step: int, scalars: dict[str, float]) -> None:
     if monitor:
-        monitor.log(step, scalars)
+        try:
+            monitor.log(step, scalars)
+        except OSError as error:  # a full disk, perhaps: training is worth more
+            print(f"warning: the metrics of step {step:,} are not written: {error}", file=sys.stderr)
 
 
 def _draw(run: Run, monitor: Monitor | None, step: int) -> None:
     images = run.stage.pictures.of(run.trainees, step) if run.stage.pictures else {}
     if monitor:
-        for tag, image in images.items():
-            monitor.image(tag, step, image)
+        try:
+            for tag, image in images.items():
+                monitor.image(tag, step, image)
+        except OSError as error:
+            print(f"warning: the pictures of step {step:,} are not written: {error}", file=sys.stderr)
 
 
 def step_work(trainees: Trainees, teacher: Teacher | None, world: World) -> StepWork:

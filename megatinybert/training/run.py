@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 
 from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.config.load import resolve_batch
@@ -31,7 +33,7 @@ from megatinybert.training.checkpoint import Best
 from megatinybert.training.checks import check_precision, check_schedule, check_threads
 from megatinybert.training.choices import Choices, check_choices
 from megatinybert.training.compile_choice import settle_choices
-from megatinybert.training.disk import check_disk, check_output_folder
+from megatinybert.training.disk import check_disk, check_output_folder, room
 from megatinybert.training.engine import build_engine, dry_batch
 from megatinybert.training.export import export_student
 from megatinybert.training.lock import run_lock
@@ -150,9 +152,26 @@ def _train(ready: Ready, findings: Findings, world: World) -> None:
         fit(run, monitor)
     finally:
         if monitor:
-            monitor.close()
-    stage.product.make(trainees, best, facts, world)
+            _close(monitor)
+    _make_product(stage, trainees, best, facts, world)
     trainees.destroy()
+
+
+def _close(monitor: Monitor) -> None:
+    try:
+        monitor.close()
+    except OSError as error:  # which is no reason not to leave a student
+        print(f"warning: the last metrics are not written: {error}", file=sys.stderr)
+
+
+def _make_product(stage: Stage, trainees: Trainees, best: Best | None, facts: Facts, world: World) -> None:
+    """Raises OSError where it cannot be written; what stood there is as it was."""
+    try:
+        stage.product.make(trainees, best, facts, world)
+    except (OSError, SafetensorError) as error:
+        needed = size_of(stage.trainee.student).bytes
+        text = f"{stage.product.path} cannot be written: {error}. {room(needed, stage.output)}"
+        raise OSError(f"{text}: free some, and the same command writes it") from error
 
 
 def _try_first_batch(stage: Stage, world: World) -> list[str]:

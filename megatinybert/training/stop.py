@@ -14,6 +14,7 @@ from types import FrameType
 import psutil  # type: ignore[import-untyped]
 import torch
 
+from megatinybert.config.duration import duration_seconds
 from megatinybert.runtime.dist import World
 
 STOP = "STOP"  # the file in the output folder
@@ -79,9 +80,12 @@ class Requests:
 
 
 @contextlib.contextmanager
-def listening(folder: Path, time_limit: float | None, world: World) -> Iterator[Requests]:
-    """Take SIGTERM, SIGUSR1 (Slurm's early warning) and SIGINT as requests inside. See `Requests`."""
-    requests = Requests(folder, time_limit, world)
+def listening(folder: Path, time_limit: str | None, world: World) -> Iterator[Requests]:
+    """Take SIGTERM, SIGUSR1 (Slurm's early warning) and SIGINT as requests inside. See `Requests`.
+
+    time_limit: as in --run.time_limit.
+    """
+    requests = Requests(folder, None if time_limit is None else duration_seconds(time_limit), world)
     if threading.current_thread() is not threading.main_thread():  # which alone can take signals
         yield requests
         return

@@ -12,7 +12,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from megatinybert.config.schema import RunConfig, duration_seconds
 from megatinybert.runtime.dist import World
 from megatinybert.training.stop import Requests, listening
 
@@ -86,21 +85,6 @@ def test_a_run_ends_before_its_time_limit_does(tmp_path: Path, monkeypatch: pyte
     assert 200 - 2 * 40 - 10 < now[0] - began < 200 - 40  # the longest step with all it did still fits in twice
     later = Requests(tmp_path, 200, World(1, 1, torch.device("cpu")))
     assert not later.agreed()  # rank 0 keeps the time
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("3h30m", 12600), ("90m", 5400), ("1d12h", 129600), ("45s", 45), ("600", 600), ("2.5", 2.5)]
-)
-def test_lengths_of_time(text: str, seconds: float) -> None:
-    assert duration_seconds(text) == seconds
-    assert RunConfig(time_limit=text).seconds == seconds
-    assert RunConfig().seconds is None
-
-
-@pytest.mark.parametrize("text", ["", "3 hours", "30m3h", "-5", "0", "1:30:00"])
-def test_no_lengths_of_time(text: str) -> None:
-    with pytest.raises(ValueError):
-        RunConfig(time_limit=text)
 
 
 def test_the_cost_of_asking(tmp_path: Path) -> None:
