@@ -217,10 +217,7 @@ class RunConfig(Section):
     keep_checkpoints: Count = Field(2, description="number of newest checkpoints to keep")
     keep_every: Count | None = Field(None, description="keep also the checkpoints of steps that are multiples of this")
     time_limit: Duration | None = Field(None, description=TIME_LIMIT)
-    resume: Text = Field(
-        "auto",
-        description="auto (newest intact checkpoint of output_dir, or a new run), never, or a checkpoint folder",
-    )
+    resume: Text = Field("auto", description="auto (newest whole checkpoint or a new run), never, or a checkpoint")
 
     @model_validator(mode="after")
     def _whole_micro_batches(self) -> RunConfig:
