@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from megatinybert.config.duration import TIME_LIMIT, Duration
 from megatinybert.config.removed import Fixed
 
 STUDENTS_FOLDER = Path(__file__).parents[1] / "models" / "students"
@@ -207,10 +208,9 @@ class OpenRunConfig(Section):
         None, description="steps between held-out measurements; also at both ends (null: 250, or a quarter of the run)"
     )
     keep_checkpoints: Count = Field(2, description="number of newest checkpoints to keep")
-    resume: Text = Field(
-        "auto",
-        description="auto (newest intact checkpoint of output_dir, or a new run), never, or a checkpoint folder",
-    )
+    keep_every: Count | None = Field(None, description="keep also the checkpoints of steps that are multiples of this")
+    time_limit: Duration | None = Field(None, description=TIME_LIMIT)
+    resume: Text = Field("auto", description="auto (newest whole checkpoint or a new run), never, or a checkpoint")
 
     @model_validator(mode="after")
     def _whole_micro_batches(self) -> Self:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from megatinybert.config.duration import TIME_LIMIT, Duration
 from megatinybert.config.load import Program
 from megatinybert.config.monitor import MonitorConfig
 from megatinybert.config.rows import RowOptions, TaskName
@@ -167,6 +168,7 @@ class TaskRunConfig(Section):
         description="steps between measurements on development rows (null: ten per stage); also at step 0 and the last",
     )
     keep_checkpoints: Count = Field(1, description="number of newest checkpoints of a stage to keep")
+    time_limit: Duration | None = Field(None, description=TIME_LIMIT)
 
 
 class PredictConfig(Section):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import hashlib
+import zlib
 from dataclasses import dataclass
 from pickle import UnpicklingError
 from typing import Any
@@ -28,11 +29,13 @@ UNREADABLE = (OSError, SafetensorError, UnpicklingError, EOFError, RuntimeError)
 class Teacher:
     """A frozen encoder in eval mode. It belongs to no engine, so no checkpoint holds it and nothing trains it."""
 
-    def __init__(self, model: PreTrainedModel, fingerprint: str = "", quantize: Quantize = "none") -> None:
-        """fingerprint: tells these weights from others, so that a run is not continued under another teacher.
+    def __init__(
+        self, model: PreTrainedModel, fingerprint: str = "", quantize: Quantize = "none", checksum: str = ""
+    ) -> None:
+        """fingerprint, checksum: tell these weights from others, so that a run is not continued under another teacher.
         quantize: how `model` is quantized."""
         self.model = model.eval().requires_grad_(False)
-        self.fingerprint, self.quantize = fingerprint, quantize
+        self.fingerprint, self.quantize, self.checksum = fingerprint, quantize, checksum
         self._run: Run = functools.partial(run_captured, self.model)
 
     def compile_passes(self, shape: torch.Size) -> None:
@@ -71,10 +74,10 @@ def load_teacher(
     """
     model = load_encoder(name, f"--teacher.model {name}")
     _cut(model, layers)
-    fingerprint = fingerprint_of(model)
+    fingerprint, checksum = fingerprint_of(model), checksum_of(model)
     model.to(device, dtype)  # type: ignore[arg-type]
     quantize_products(model, quantize)
-    return Teacher(model, fingerprint, quantize)
+    return Teacher(model, fingerprint, quantize, checksum)
 
 
 def fingerprint_of(model: nn.Module) -> str:
@@ -83,6 +86,14 @@ def fingerprint_of(model: nn.Module) -> str:
     for parameter in model.parameters():
         digest.update(parameter.detach().flatten()[:256].numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def checksum_of(model: nn.Module) -> str:
+    """CRC-32 of all of a model's weights, float32 on the CPU, in hex. `fingerprint_of` looks at some of each alone."""
+    value = 0
+    for parameter in model.parameters():
+        value = zlib.crc32(parameter.detach().contiguous().numpy().data, value)
+    return f"{value:08x}"
 
 
 def build_student(config: BertConfig) -> BertModel:

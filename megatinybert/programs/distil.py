@@ -24,7 +24,7 @@ from megatinybert.runtime.trainees import Trainees
 from megatinybert.samples.batches import HeldOutData, TrainingData
 from megatinybert.samples.masking import Masked, MaskedHeldOut, Masking
 from megatinybert.samples.mixture import Mixture
-from megatinybert.samples.open import HeldOut, Samples, data_identity
+from megatinybert.samples.open import HeldOut, Samples, data_checksum, data_identity
 from megatinybert.samples.short_rows import ShortRows
 from megatinybert.tracking.attention_maps import AttentionPictures, drawing_interval
 from megatinybert.training.checkpoint import Best
@@ -48,7 +48,8 @@ from megatinybert.training.trainee import Trainee
 def distil(config: GeneralConfig, world: World) -> None:
     """Run, or continue, the distillation that `config` describes. Every rank calls it.
 
-    Raises ValueError listing whatever does not fit together, before the first step; `loop.NonFiniteLoss` later.
+    Raises ValueError listing whatever does not fit together, before the first step; later
+    `finite.NonFiniteLoss` and `stop.Stopped`.
     """
     findings = Findings()
     world.say("opening teacher, student and data")
@@ -109,6 +110,7 @@ def facts_of_data(config: GeneralConfig, windows: Samples) -> Facts:
     """What decides the result of a general distillation beside what decides that of any run."""
     facts: dict[str, Any] = {
         "corpus": data_identity(windows),
+        "corpus checksum": data_checksum(windows),
         "teacher.quantize": config.teacher.quantize,
         "data.sequence_length": config.data.sequence_length,
         "data.pair_probability": config.data.pair_probability,

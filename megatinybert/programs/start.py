@@ -20,7 +20,8 @@ from megatinybert.runtime.versions import check_versions
 def run_program(read: Callable[[list[str]], Any], work: str) -> None:
     """Read the command line and do the work, or start the launcher that starts the ranks that do it.
 
-    Exit code 2 for a user's mistake, 1 for a run that had to stop, launcher.STOPPED for one that was told to.
+    Exit code 2 for a user's mistake, 1 for a run that had to stop, launcher.STOPPED (75, EX_TEMPFAIL) for one that was
+    stopped early and continues by the same command.
 
     read: arguments to configuration; it answers --help and --print-config. work: where the function of (configuration,
     World) is, as an import path, so that nothing heavy is imported before the command line is read.
@@ -61,16 +62,20 @@ def _run(read: Callable[[list[str]], Any], work: str) -> None:
         sys.exit(2)
 
     from megatinybert.programs.distil import silence_transformers
-    from megatinybert.training.loop import NonFiniteLoss
+    from megatinybert.training.finite import NonFiniteLoss
+    from megatinybert.training.stop import Stopped
 
     silence_transformers()
     try:
         pkgutil.resolve_name(work)(config, world)
-    except (ValueError, OSError, NonFiniteLoss) as error:
+    except (ValueError, OSError, NonFiniteLoss, Stopped) as error:
+        stopped = isinstance(error, Stopped)
+        if stopped:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the launcher sends it to all ranks once the first has ended
         if world.is_main or not dist.is_raised_by_all(error):
             whose = "" if world.is_main else f" on rank {world.rank}"
-            print(f"error{whose}: {error}", file=sys.stderr)
-        code = 1 if isinstance(error, NonFiniteLoss) else 2
+            print(error if stopped else f"error{whose}: {error}", file=sys.stderr)
+        code = STOPPED if stopped else 1 if isinstance(error, NonFiniteLoss) else 2
         if world.size > 1:
             # Ranks end one after the other, and gloo may abort in a process group that a peer has left, which would
             # take the exit code's place.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +33,7 @@ from megatinybert.tasks.predict import logits_of
 from megatinybert.tasks.row_checks import check_rows
 from megatinybert.tasks.rows import EncodedRows
 from megatinybert.tasks.stages import answers, finetuning, first_student, has_stage_one, layers, masked_lm
+from megatinybert.training.lock import run_lock
 from megatinybert.training.record import write_config
 from megatinybert.training.run import run_stage
 from megatinybert.training.stage import Stage
@@ -40,7 +42,8 @@ from megatinybert.training.stage import Stage
 def run_task(asked: tuple[str, TaskConfig], world: World) -> None:
     """Do what is asked: an action, one of `task_schema.ACTIONS`, by a configuration. Every rank calls it.
 
-    Raises ValueError for what the user can put right, before it costs time where that can be seen; `fit.NonFiniteLoss`.
+    Raises ValueError for what the user can put right, before it costs time where that can be seen;
+    `finite.NonFiniteLoss` and `stop.Stopped`.
     """
     action, config = asked
     findings = Findings()
@@ -59,8 +62,10 @@ def run_task(asked: tuple[str, TaskConfig], world: World) -> None:
     actions = _ALL if action == "all" else (action,)
     stages = world.together(lambda: [stage for each in actions for stage in stages_of(each, inputs)])
     plan = Plan(stages, checks.on_scores if checks else ())
-    for part in actions:
-        _ACTIONS[part](inputs, plan, world)
+    reads = action in ("eval", "predict")  # beside a run in training
+    with contextlib.nullcontext() if reads else run_lock(inputs.output, world):
+        for part in actions:
+            _ACTIONS[part](inputs, plan, world)
 
 
 def _train(

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import hashlib
 import os
 import shutil
 import sys
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 _CHUNK = 1 << 20  # bytes read at a time
+_HERE, _RENAME_EXCHANGE = -100, 2  # of <fcntl.h>: AT_FDCWD, and of <linux/fs.h>
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -48,15 +51,30 @@ def publish_file(temporary: Path, final: Path) -> None:
 
 
 def publish_folder(temporary: Path, final: Path) -> None:
-    """Give the finished folder `temporary` its name `final`, in place of what stood there."""
+    """Give the finished folder `temporary` its name `final`, in place of what stood there.
+
+    Atomic where the file system can exchange two names, as local ones can. On others, such as NFS, a process killed
+    between two renames leaves what stood there as `.NAME.old`.
+    """
     sync_tree(temporary)
     old = final.with_name(f".{final.name}.old")
     shutil.rmtree(old, ignore_errors=True)
-    if final.exists():
-        os.rename(final, old)
-    os.rename(temporary, final)
+    if final.exists() and _exchange(temporary, final):
+        os.replace(temporary, old)
+    else:
+        if final.exists():
+            os.rename(final, old)
+        os.rename(temporary, final)
     sync_folder(final.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two names at once, by Linux's renameat2; False where that cannot be done."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    if rename is None:
+        return False
+    return rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _RENAME_EXCHANGE) == 0
 
 
 def file_sha256(path: Path) -> str:
@@ -66,6 +84,15 @@ def file_sha256(path: Path) -> str:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def file_crc32(path: Path) -> str:
+    """CRC-32 of a file's bytes, in hex: it tells accidental damage, at more than twice the speed of sha256."""
+    value = 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            value = zlib.crc32(chunk, value)
+    return f"{value:08x}"
 
 
 @contextlib.contextmanager

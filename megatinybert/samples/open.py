@@ -10,8 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from megatinybert.config.general import DataConfig
-from megatinybert.corpus.shards import Corpus, open_corpus
+from megatinybert.corpus.manifest import MANIFEST, read_manifest
+from megatinybert.corpus.shards import Corpus, idx_path, open_corpus
 from megatinybert.corpus.tokenizer import SpecialIds
+from megatinybert.runtime.files import file_crc32
 from megatinybert.samples.mixture import Mixture, exact_shares, interleave
 from megatinybert.samples.order import Stream, keyed_hash
 from megatinybert.samples.windows import TokenStream, Windows
@@ -109,6 +111,23 @@ def data_identity(samples: Samples) -> str:
         content = [list(map(str, samples.shares)), *map(_shards_of, samples.corpora)]
     else:
         content = _shards_of(samples)
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
+
+def data_checksum(samples: Samples) -> str:
+    """A short hash of the shards' content, by the checksums of their files in the manifest.
+
+    Of a Megatron dataset, which has no manifest, it is of the index alone: the lengths of all sequences.
+    """
+    corpora = samples.corpora if isinstance(samples, Mixture) else [samples]
+    content, manifests = [], {}
+    for prefix in (shard.prefix for windows in corpora for shard in windows.stream.shards):
+        folder = prefix.parent
+        if folder not in manifests:
+            has_one = (folder / MANIFEST).is_file()
+            shards = read_manifest(folder).shards if has_one else []
+            manifests[folder] = {entry.prefix: f"{entry.bin_sha256} {entry.idx_sha256}" for entry in shards}
+        content.append(manifests[folder].get(prefix.name) or file_crc32(idx_path(prefix)))
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 

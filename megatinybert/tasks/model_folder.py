@@ -15,6 +15,7 @@ from megatinybert.runtime.files import publish_folder
 from megatinybert.runtime.trainees import Trainees
 from megatinybert.training.checkpoint import Best
 from megatinybert.training.export import export_student
+from megatinybert.training.resume import known_to
 from megatinybert.training.stage import Facts
 
 _MADE_OF = "stage.json"
@@ -40,7 +41,8 @@ class ModelFolder:
         remedy = (
             f"set these back, remove {self.path} and {self.stage} to rebuild it, or choose another --run.output_dir"
         )
-        refuse_differences(f"{self.path} was made otherwise", before, _made_of(facts), remedy)
+        now = _made_of(known_to(before, facts))
+        refuse_differences(f"{self.path} was made otherwise", before, now, remedy)
         return True
 
     def make(self, trainees: Trainees, best: Best | None, facts: Facts, world: World) -> None:

@@ -13,7 +13,7 @@ from megatinybert.config.schema import Section
 from megatinybert.config.task import StageConfig, TaskConfig
 from megatinybert.models.configuration import read_bert_config
 from megatinybert.models.layer_map import resolve_layer_map
-from megatinybert.models.load import Teacher, build_student, fingerprint_of, load_teacher, teacher_dtype
+from megatinybert.models.load import Teacher, build_student, checksum_of, fingerprint_of, load_teacher, teacher_dtype
 from megatinybert.models.masked_lm import build_mlm_model
 from megatinybert.objectives.label_loss import LabelLoss
 from megatinybert.objectives.mlm import Mlm
@@ -222,6 +222,7 @@ def _stage(
             **decides,
             "rows": rows.identity,
             "first weights": fingerprint_of(trainee),
+            "first weights checksum": checksum_of(trainee),
             "steps": max_steps,
             "student dropout": [student.hidden_dropout_prob, student.attention_probs_dropout_prob],
             **({"steps between measurements": training.run.held_out_interval} if best else {}),

@@ -1,15 +1,18 @@
 """Atomic checkpoints, and the best weights of a run.
 
-A checkpoint is written under a temporary name by all ranks; when all have finished, rank 0 records every file with its
-size in state.json and renames the folder, which publishes it. DeepSpeed's own `latest` file is written before the other
-ranks are done, so it is not used. Layout: checkpoints/step-00000100/{state.json, <trainee>/<DeepSpeed's files>}.
+A checkpoint is written under a temporary name by all ranks; when all have finished, rank 0 records every file with
+size and checksum in state.json and renames the folder, which publishes it. DeepSpeed's own `latest` file is written
+before the other ranks are done, so it is not used. Layout: checkpoints/step-00000100/{state.json, <trainee>/<files of
+DeepSpeed>}.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import shutil
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,67 +20,124 @@ from typing import Any
 
 from megatinybert.runtime.differences import refuse_differences
 from megatinybert.runtime.dist import World
-from megatinybert.runtime.files import publish_folder, write_atomically
+from megatinybert.runtime.files import file_crc32, publish_folder, sync_folder, write_atomically
 from megatinybert.runtime.trainees import Trainees
+from megatinybert.training.checkpoint_files import files_of
 
 _STATE = "state.json"  # of a checkpoint
+_METRICS = "metrics.jsonl"  # of a run
 _BEST = "best.json"  # of the best weights
 
 
-def save(folder: Path, trainees: Trainees, step: int, facts: dict[str, Any], world: World, keep: int) -> None:
-    """Publish the state of `trainees` after `step` steps, and remove all but the newest `keep` checkpoints.
+class NotSaved(OSError):
+    """A checkpoint could not be written; all ranks raise it, and earlier ones are as they were."""
 
-    facts: what a run that continues from here must have in common with this one (`check_facts`).
+
+def save(
+    folder: Path,
+    trainees: Trainees,
+    step: int,
+    facts: dict[str, Any],
+    world: World,
+    keep: int,
+    every: int | None = None,
+) -> None:
+    """Publish the state of `trainees` after `step` steps, and remove earlier ones (`prune`). Every rank calls it.
+
+    facts: what a run that continues from here must have in common with this one (`check_facts`). Raises NotSaved.
     """
     final = folder / f"step-{step:08d}"
     temporary = folder / f"{final.name}.tmp"
+    try:
+        world.together(lambda: _empty(temporary) if world.is_main else None)
+        for name, engine in trainees.items():
+            files = files_of(engine)
+            engine.save_checkpoint(str(temporary), tag=name, save_latest=False)
+            world.refuse(files.problems[:1])  # all ranks meet here, with or without problems
+        world.together(lambda: _publish(temporary, final, step, facts) if world.is_main else None)
+    except (ValueError, OSError) as error:
+        if world.is_main:
+            shutil.rmtree(temporary, ignore_errors=True)
+        raise NotSaved(str(error)) from error
     if world.is_main:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-    world.barrier()
-    for name, engine in trainees.items():
-        engine.save_checkpoint(str(temporary), tag=name, save_latest=False)
-    world.barrier()
-    if world.is_main:
-        files = {str(path.relative_to(temporary)): path.stat().st_size for path in _files(temporary)}
-        state = {"step": step, "facts": facts, "files": files}
-        write_atomically(temporary / _STATE, json.dumps(state, indent=2, sort_keys=True))
-        publish_folder(temporary, final)
-        for old in sorted(_published(folder))[:-keep]:
-            shutil.rmtree(old)
+        prune(folder, final, keep, every)
     world.barrier()
 
 
-def newest(folder: Path) -> tuple[Path | None, list[str]]:
+def prune(folder: Path, newest: Path, keep: int, every: int | None = None) -> None:
+    """Remove undamaged checkpoints but for the newest `keep`, of which `newest`, the one just written, is one, and for
+    those of steps that are multiples of `every`.
+
+    Damaged ones do not count, and stay: a run that passes them over has set them aside, and a person may want them.
+    """
+    whole = [path for path in _published(folder) if path != newest and damage(path, checksums=False) is None]
+    for old in whole[: max(len(whole) - (keep - 1), 0)]:
+        if not every or _number(old) % every:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def newest(folder: Path, checksums: bool = True) -> tuple[Path | None, list[str]]:
     """The newest whole checkpoint of a run, or None; and a line about each newer one that is not whole."""
     passed_over: list[str] = []
-    for path in sorted(_published(folder), reverse=True):
-        problem = damage(path)
+    for path in reversed(_published(folder)):
+        problem = damage(path, checksums)
         if problem is None:
             return path, passed_over
         passed_over.append(f"{path} is not whole ({problem})")
     return None, passed_over
 
 
-def damage(path: Path) -> str | None:
-    """What is wrong with a checkpoint's files, or None where it is whole."""
+def damage(path: Path, checksums: bool = True) -> str | None:
+    """What is wrong with a checkpoint's files, or None where it is whole.
+
+    checksums: read every file, at 1 to 2 GB/s from memory; without, its size is all that is looked at.
+    """
     try:
-        files = json.loads((path / _STATE).read_text(encoding="utf-8"))["files"]
+        files = _read(path)["files"]
     except (OSError, ValueError, KeyError) as error:
         return f"{_STATE} cannot be read: {error}"
-    for name, size in files.items():
+    for name, written in files.items():
+        # Before checksums were written, a file's size was all that was.
+        size, checksum = (written, None) if isinstance(written, int) else (written["bytes"], written["crc32"])
         file = path / name
         if not file.is_file():
             return f"{name} is missing"
         if file.stat().st_size != size:
             return f"{name} has {file.stat().st_size:,} bytes, not {size:,}"
+        try:
+            found = file_crc32(file) if checksums and checksum else checksum
+        except OSError as error:
+            return f"{name} cannot be read: {error}"
+        if found != checksum:
+            return f"{name} has other content than was written: its CRC-32 is {found}, not {checksum}"
     return None
 
 
 def read_state(path: Path) -> tuple[int, dict[str, Any]]:
     """(steps done, facts) of a checkpoint."""
-    state = json.loads((path / _STATE).read_text(encoding="utf-8"))
+    state = _read(path)
     return state["step"], state["facts"]
+
+
+def set_aside(output: Path, step: int) -> str | None:
+    """Move the checkpoints of later steps than `step` out of a run's way, with a copy of its metrics.
+
+    They would be taken for newer ones of the run that continues from `step`. output: the run's folder. Returns what to
+    tell the person, None where there are none.
+    """
+    later = [path for path in _published(output / "checkpoints") if _number(path) > step]
+    if not later:
+        return None
+    aside = next(path for n in itertools.count(1) if not (path := output / f"set-aside-{n}").exists())
+    (aside / "checkpoints").mkdir(parents=True)
+    if (output / _METRICS).exists():
+        shutil.copy2(output / _METRICS, aside / _METRICS)
+    for path in reversed(later):
+        path.rename(aside / "checkpoints" / path.name)
+    sync_folder(aside / "checkpoints")
+    sync_folder(output / "checkpoints")
+    names = ", ".join(path.name for path in later)
+    return f"{output} goes on from step {step:,}: its later checkpoints ({names}) and metrics are set aside in {aside}"
 
 
 def check_facts(path: Path, facts: dict[str, Any]) -> None:
@@ -92,8 +152,9 @@ def check_facts(path: Path, facts: dict[str, Any]) -> None:
 
 
 def load(path: Path, trainees: Trainees) -> None:
-    """Restore weights and optimizer state. The files are unpickled by DeepSpeed: load only checkpoints of your own."""
+    """Restore weights and optimizer state. Raises ValueError for files that hold more than such (`CheckpointFiles`)."""
     for name, engine in trainees.items():
+        files_of(engine)
         loaded, _ = engine.load_checkpoint(str(path), tag=name)
         if loaded is None:
             raise ValueError(f"{path}: DeepSpeed found no state of {name} there")
@@ -134,12 +195,47 @@ class Best:
         return state["step"], state["value"]
 
 
+def _empty(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+
+
+def _publish(temporary: Path, final: Path, step: int, facts: dict[str, Any]) -> None:
+    _write_state(temporary, step, facts)
+    publish_folder(temporary, final)
+
+
+def _write_state(folder: Path, step: int, facts: dict[str, Any]) -> None:
+    """Record a checkpoint's files, each with size and checksum, and the record's own checksum."""
+    files = {
+        str(path.relative_to(folder)): {"bytes": path.stat().st_size, "crc32": file_crc32(path)}
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+    state = {"step": step, "facts": facts, "files": files}
+    state["crc32"] = _crc32_of(state)
+    write_atomically(folder / _STATE, json.dumps(state, indent=2, sort_keys=True))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A checkpoint's record. Raises ValueError where it is damaged."""
+    state: dict[str, Any] = json.loads((path / _STATE).read_text(encoding="utf-8"))
+    if "crc32" in state and state["crc32"] != _crc32_of({k: v for k, v in state.items() if k != "crc32"}):
+        raise ValueError("it has other content than was written")
+    return state
+
+
+def _crc32_of(state: dict[str, Any]) -> str:
+    return f"{zlib.crc32(json.dumps(state, sort_keys=True).encode()):08x}"
+
+
 def _published(folder: Path) -> list[Path]:
-    return [path for path in folder.glob("step-*") if path.is_dir() and path.suffix != ".tmp"]
+    """The checkpoints of a run, oldest first, damaged or not."""
+    return sorted((path for path in folder.glob("step-*") if path.is_dir() and path.name[5:].isdigit()), key=_number)
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+def _number(checkpoint: Path) -> int:
+    return int(checkpoint.name[5:])
 
 
 def _rank(value: float | None) -> float:

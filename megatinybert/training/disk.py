@@ -42,6 +42,20 @@ def check_disk(config: TrainingConfig, parameters: int, settings: DeepSpeedSetti
     return Finding("ok", "disk", text)
 
 
+def not_saved(error: Exception, step: int, needed: int, folder: Path) -> str:
+    """What to say of a checkpoint that could not be written. needed: its bytes."""
+    return (
+        f"the checkpoint of step {step:,} is not saved: {error}. {room(needed, folder)}. Training goes on, and the "
+        "next one is tried as usual"
+    )
+
+
+def room(needed: int, folder: Path) -> str:
+    """needed: bytes of what is to be written to the folder."""
+    free = shutil.disk_usage(nearest_existing(folder)).free
+    return f"It takes about {size(needed)}, and {size(free)} are free on the disk of {folder}"
+
+
 def checkpoint_bytes(parameters: int, settings: DeepSpeedSettings, optimizer: str) -> int:
     """Bytes of a checkpoint of all ranks, but for a few thousand of names and shapes.
 

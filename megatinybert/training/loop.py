@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
+import sys
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from megatinybert.config.schema import TrainingConfig
 from megatinybert.models.capture import padding_mask
 from megatinybert.models.load import Teacher, teacher_dtype
-from megatinybert.objectives.base import Term, by_group
+from megatinybert.objectives.base import by_group
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.hardware import find_peak, memory
 from megatinybert.runtime.stopwatch import Stopwatch
@@ -24,16 +23,13 @@ from megatinybert.tracking.monitor import Monitor
 from megatinybert.tracking.tensorboard_layout import hardware_text, layout
 from megatinybert.training import checkpoint
 from megatinybert.training.checkpoint import Best
+from megatinybert.training.disk import checkpoint_bytes, not_saved
 from megatinybert.training.engine import arithmetic_dtype
+from megatinybert.training.finite import check_gradients, check_losses
 from megatinybert.training.schedule import held_out_interval, learning_rate
 from megatinybert.training.stage import Facts, Stage
 from megatinybert.training.step import StepResult, loss_scale, micro_batches_ahead, train_step
-
-
-class NonFiniteLoss(RuntimeError):
-    """A loss became infinite or NaN; raised by all ranks at the same step, before anything of it is saved."""
-
-    raised_by_all_ranks = True  # see dist.is_raised_by_all
+from megatinybert.training.stop import Stopped, listening
 
 
 @dataclass(frozen=True)
@@ -49,11 +45,13 @@ class Run:
 
 
 @dataclass
-class _Seen:
-    """What this rank has trained on since the last reading: shapes, and shares of padding, of its micro batches."""
+class _Since:
+    """What this rank has done since the last reading: results of steps, and of micro batches shapes and padding."""
 
-    shapes: list[tuple[int, int]]
-    padding: list[Tensor | float]
+    pending: list[tuple[int, dict[str, StepResult]]] = field(default_factory=list)
+    shapes: list[tuple[int, int]] = field(default_factory=list)
+    padding: list[Tensor | float] = field(default_factory=list)
+    began: float = field(default_factory=time.perf_counter)
 
     def noting(self, batches: Iterable[tuple[int, dict[str, Tensor]]]) -> Iterator[tuple[int, dict[str, Tensor]]]:
         for index, batch in batches:
@@ -63,12 +61,64 @@ class _Seen:
             yield index, batch
 
 
+@dataclass(frozen=True)
+class _Due:
+    """What there is to do after a step."""
+
+    stop: bool
+    measure: bool
+    draw: bool
+    store: bool
+    log: bool
+
+    def __bool__(self) -> bool:
+        return self.stop or self.measure or self.draw or self.store or self.log
+
+
 def fit(run: Run, monitor: Monitor | None) -> None:
-    """Train from the first step that is not done to the end. monitor: of rank 0; None on the others."""
-    stage, trainees, world, pictures = run.stage, run.trainees, run.world, run.stage.pictures
+    """Train from the first step that is not done to the end. monitor: of rank 0; None on the others.
+
+    Raises `finite.NonFiniteLoss`, and `stop.Stopped` where the run is asked to end early, on all ranks.
+    """
+    stage, trainees, world = run.stage, run.trainees, run.world
     config, max_steps, every = stage.config, stage.max_steps, stage.config.run
-    pending: list[tuple[int, dict[str, StepResult]]] = []
-    seen, watch = _Seen([], []), Stopwatch(world.device)
+    watch, work = Stopwatch(world.device), _open(run, monitor)
+    steps, last_saved = range(run.first_step, max_steps), run.first_step
+    ahead = micro_batches_ahead(stage.data, steps, every.global_batch, stage.micro_batch, world)
+    since = _Since()
+    with listening(stage.product.path.parent, every.time_limit, world) as requests:
+        for step, batches in zip(steps, ahead, strict=True):
+            rate = learning_rate(config.optimizer, config.schedule, step, max_steps)
+            result = train_step(trainees, stage.teacher, since.noting(batches), step, every.seed, rate, watch)
+            done = step + 1
+            since.pending.append((done, result))
+            if monitor:
+                monitor.advance()
+            due = _due(stage, done, requests.agreed())
+            if not due:
+                continue
+            scalars = _read(run, since.pending)  # waits for the device; all ranks see the same losses
+            scalars |= _pace(run, since, work, watch) | {"optimizer/learning_rate": rate}
+            if due.measure:
+                measurement = stage.measure(trainees, world)
+                scalars |= measurement
+                if run.best:
+                    run.best.consider(done, measurement)
+            _write(monitor, done, scalars)
+            if due.draw:
+                _draw(run, monitor, done)
+            if due.store and _save(run, done, last_saved):
+                last_saved = done
+            if due.stop:
+                if world.is_main:
+                    requests.forget()
+                raise Stopped(_farewell(done, last_saved, every.resume))
+            since = _Since()
+
+
+def _open(run: Run, monitor: Monitor | None) -> StepWork:
+    """Describe the run to the monitor, and measure a new one before its first step: the work of a step."""
+    stage, trainees, world = run.stage, run.trainees, run.world
     work = step_work(trainees, stage.teacher, world)
     if world.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(world.device)  # of what was tried before
@@ -76,49 +126,66 @@ def fit(run: Run, monitor: Monitor | None) -> None:
         terms = {name: engine.module.objective.terms for name, engine in trainees.items()}
         monitor.layout(layout(terms, stage.measured))
         monitor.text("hardware", hardware_text(work, world))
-        if pictures and pictures.legend:
-            monitor.text("labels of the maps", pictures.legend)
+        if stage.pictures and stage.pictures.legend:
+            monitor.text("labels of the maps", stage.pictures.legend)
             world.say(
                 "attention maps: no font of this machine has all characters of the text: their tokens are numbered"
             )
     if run.first_step == 0:
         _write(monitor, 0, stage.measure(trainees, world))
         _draw(run, monitor, 0)
-    steps, held_out_every = range(run.first_step, max_steps), held_out_interval(every, max_steps)
-    ahead = micro_batches_ahead(stage.data, steps, every.global_batch, stage.micro_batch, world)
-    clock = time.perf_counter()
-    for step, batches in zip(steps, ahead, strict=True):
-        rate = learning_rate(config.optimizer, config.schedule, step, max_steps)
-        result = train_step(trainees, stage.teacher, seen.noting(batches), step, every.seed, rate, watch)
-        done, last = step + 1, step + 1 == max_steps
-        pending.append((done, result))
-        if monitor:
-            monitor.advance()
-        measure = last or done % held_out_every == 0
-        store = last or done % every.save_interval == 0
-        draw = pictures is not None and (last or done % pictures.interval == 0)
-        if not (measure or store or draw or done == 1 or done % every.log_interval == 0):
-            continue
-        scalars = _read(run, pending)  # waits for the device; all ranks see the same losses
-        scalars["optimizer/learning_rate"] = rate
-        scalars |= work.speed(seen.shapes, time.perf_counter() - clock)
-        scalars |= {f"time/{part}": value for part, value in watch.read().items()}
-        scalars["windows/epoch"] = done * every.global_batch / stage.data.samples
-        scalars["windows/padding_share"] = sum(map(float, seen.padding)) / len(seen.padding)
-        scalars |= memory(world.device)
-        pending.clear()
-        seen = _Seen([], [])
-        if measure:
-            measurement = stage.measure(trainees, world)
-            scalars |= measurement
-            if run.best:
-                run.best.consider(done, measurement)
-        _write(monitor, done, scalars)
-        if draw:
-            _draw(run, monitor, done)
-        if store:
-            checkpoint.save(stage.checkpoints, trainees, done, dict(run.facts), world, every.keep_checkpoints)
-        clock = time.perf_counter()
+    return work
+
+
+def _due(stage: Stage, done: int, asked: bool) -> _Due:
+    """What there is to do when `done` steps are done. asked: to stop; after the last step there is nothing to stop."""
+    every, last = stage.config.run, done == stage.max_steps
+    stop = asked and not last
+    return _Due(
+        stop=stop,
+        measure=last or done % held_out_interval(every, stage.max_steps) == 0,
+        draw=stage.pictures is not None and (last or done % stage.pictures.interval == 0),
+        store=last or stop or done % every.save_interval == 0,
+        log=done == 1 or done % every.log_interval == 0,
+    )
+
+
+def _pace(run: Run, since: _Since, work: StepWork, watch: Stopwatch) -> dict[str, float]:
+    """Speed, time and memory of the steps since the last reading, and how far in the data they are."""
+    done, _ = since.pending[-1]
+    scalars = work.speed(since.shapes, time.perf_counter() - since.began)
+    scalars |= {f"time/{part}": value for part, value in watch.read().items()}
+    scalars["windows/epoch"] = done * run.stage.config.run.global_batch / run.stage.data.samples
+    scalars["windows/padding_share"] = sum(map(float, since.padding)) / len(since.padding)
+    return scalars | memory(run.world.device)
+
+
+def _save(run: Run, done: int, last_saved: int) -> bool:
+    """Save a checkpoint, or say why it could not be. Every rank calls it."""
+    stage, every = run.stage, run.stage.config.run
+    facts, keep = dict(run.facts), every.keep_checkpoints
+    try:
+        checkpoint.save(stage.checkpoints, run.trainees, done, facts, run.world, keep, every.keep_every)
+    except checkpoint.NotSaved as error:
+        needed = checkpoint_bytes(
+            sum(parameter.numel() for parameter in stage.trainee.parameters()),
+            stage.settings,
+            stage.config.optimizer.name,
+        )
+        run.world.say(f"warning: {not_saved(error, done, needed, stage.output)}; {_newest(last_saved)}")
+        return False
+    return True
+
+
+def _newest(last_saved: int) -> str:
+    return f"the newest checkpoint is of step {last_saved:,}" if last_saved else "there is no checkpoint yet"
+
+
+def _farewell(done: int, last_saved: int, resume: str) -> str:
+    """What a run that ends early says. resume: --run.resume."""
+    command = "the same command" if resume == "auto" else "with --run.resume auto the same command"
+    unsaved = "" if done == last_saved else ", which could not be saved"
+    return f"stopped at step {done:,}{unsaved}; {command} continues from step {last_saved:,}"
 
 
 def padding_share(batch: dict[str, Tensor]) -> Tensor | float:
@@ -133,9 +200,10 @@ def _read(run: Run, pending: list[tuple[int, dict[str, StepResult]]]) -> dict[st
     scalars: dict[str, float] = {}
     for name, engine in run.trainees.items():
         terms = engine.module.objective.terms
-        losses = run.world.mean(torch.stack([result[name].losses for _, result in pending])).tolist()
-        for step, values in zip(steps, losses, strict=True):
-            _refuse_non_finite(step, values, terms, run.stage.config)
+        own = torch.stack([result[name].losses for _, result in pending])
+        losses = run.world.mean(own).tolist()
+        check_losses(run.stage, steps, own, losses, [term.name for term in terms], run.world)
+        check_gradients(run.stage, engine, [(step, result[name]) for step, result in pending], run.world)
         total, *values = losses[-1]
         prefix = tag_prefix(name, run.trainees)
         scalars[f"{prefix}loss/total"] = total
@@ -148,26 +216,22 @@ def _read(run: Run, pending: list[tuple[int, dict[str, StepResult]]]) -> dict[st
     return scalars
 
 
-def _refuse_non_finite(step: int, values: list[float], terms: list[Term], config: TrainingConfig) -> None:
-    bad = [term.name for term, value in zip(terms, values[1:], strict=True) if not math.isfinite(value)]
-    if bad or not math.isfinite(values[0]):
-        rate = "optimizer.learning_rate" if config.section == "run" else f"{config.section}.learning_rate"
-        raise NonFiniteLoss(
-            f"step {step}: the loss is not finite ({', '.join(bad) or 'total'}). The newest checkpoint is from before; "
-            f"a lower --{rate}, a longer warm-up or --optimizer.gradient_clipping usually helps"
-        )
-
-
 def _write(monitor: Monitor | None, step: int, scalars: dict[str, float]) -> None:
     if monitor:
-        monitor.log(step, scalars)
+        try:
+            monitor.log(step, scalars)
+        except OSError as error:  # a full disk, perhaps: training is worth more
+            print(f"warning: the metrics of step {step:,} are not written: {error}", file=sys.stderr)
 
 
 def _draw(run: Run, monitor: Monitor | None, step: int) -> None:
     images = run.stage.pictures.of(run.trainees, step) if run.stage.pictures else {}
     if monitor:
-        for tag, image in images.items():
-            monitor.image(tag, step, image)
+        try:
+            for tag, image in images.items():
+                monitor.image(tag, step, image)
+        except OSError as error:
+            print(f"warning: the pictures of step {step:,} are not written: {error}", file=sys.stderr)
 
 
 def step_work(trainees: Trainees, teacher: Teacher | None, world: World) -> StepWork:

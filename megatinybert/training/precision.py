@@ -29,7 +29,7 @@ def settle_settings(config: TrainingConfig, ranks: int, native: bool, world: Wor
     precision = "fp32" if lacking else "bf16-autocast"
     reason = _reason(native, lacking, world)
     overruled = ""
-    checkpoint, _ = find_checkpoint(config.run)
+    checkpoint, _ = find_checkpoint(config.run, checksums=False)
     recorded = read_state(checkpoint)[1].get("precision") if checkpoint else None
     if recorded in _ENDINGS:  # another one is of a file that was asked for, and refused with the rest that differs
         if recorded != precision:

@@ -10,7 +10,7 @@ from typing import Any
 from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.config.removed import REMOVED
 from megatinybert.config.schema import OpenRunConfig, TrainingConfig
-from megatinybert.models.load import Teacher, fingerprint_of
+from megatinybert.models.load import Teacher, checksum_of, fingerprint_of
 from megatinybert.runtime.dist import World
 from megatinybert.training import checkpoint
 from megatinybert.training.choices import settled
@@ -33,49 +33,69 @@ def training_facts(
             student.intermediate_size,
         ],
         "teacher": teacher.fingerprint if teacher else None,
+        "teacher checksum": teacher.checksum if teacher else None,
         "optimizer.name": config.optimizer.name,
         "ZeRO stage": settings.stage,
         "precision": settings.precision,
     }
     if trainee.frozen:
         facts["frozen weights"] = fingerprint_of(trainee.student.base_model)
+        facts["frozen weights checksum"] = checksum_of(trainee.student.base_model)
     if settings.stage > 0:  # DeepSpeed splits the optimizer's state among the ranks
         facts["world size"] = world.size
     return json.loads(json.dumps(facts))
 
 
 # Facts that older checkpoints do not have. What is continued has its first weights behind it.
-_SINCE = ("student.init", "student.solve_tokens")
+_SINCE = (
+    *("student.init", "student.solve_tokens"),
+    *("corpus checksum", "teacher checksum", "frozen weights checksum", "first weights checksum"),
+)
+
+
+def known_to(recorded: Facts, facts: Facts) -> dict[str, Any]:
+    """Those of `facts` that the version which recorded others knew."""
+    return {name: value for name, value in facts.items() if name in recorded or name not in _SINCE}
 
 
 @dataclass(frozen=True)
 class Start:
     """Where a run begins. checkpoint: to continue from; None: a new run. passed_over: a line about each damaged one.
 
-    first_step: steps that are done already. recorded: the facts of the checkpoint; {} in a new run.
+    first_step: steps that are done already. recorded: the facts of the checkpoint; {} in a new run. newest: the newest
+    checkpoint of the output folder when this was settled.
     """
 
     checkpoint: Path | None
     passed_over: list[str]
     first_step: int = 0
     recorded: Facts = field(default_factory=dict)
+    newest: Path | None = None
 
 
-def find_checkpoint(run: OpenRunConfig) -> tuple[Path | None, list[str]]:
-    """(the checkpoint that --run.resume means, None where there is no whole one; what is wrong with others)."""
+def find_checkpoint(run: OpenRunConfig, checksums: bool = True) -> tuple[Path | None, list[str]]:
+    """(the checkpoint that --run.resume means, None where there is no whole one; what is wrong with others).
+
+    checksums: whether files are read to see that they are whole (`checkpoint.damage`).
+    """
     if run.resume in ("auto", "never"):
-        return checkpoint.newest(Path(run.output_dir) / "checkpoints")
-    problem = checkpoint.damage(Path(run.resume))
+        return checkpoint.newest(checkpoints_of(run), checksums)
+    problem = checkpoint.damage(Path(run.resume), checksums)
     return (None, [problem]) if problem else (Path(run.resume), [])
 
 
-def starting_point(config: TrainingConfig, facts: Facts) -> Start:
-    """Where a run of these facts begins.
+def checkpoints_of(run: OpenRunConfig) -> Path:
+    return Path(run.output_dir) / "checkpoints"
 
-    Raises ValueError where the checkpoint is damaged or of another kind of run, or --run.resume never forbids it.
+
+def starting_point(config: TrainingConfig, facts: Facts, world: World) -> Start:
+    """Where a run of these facts begins. Every rank calls it; rank 0 looks at the files.
+
+    Raises ValueError where the checkpoint is damaged or of another kind of run, where there are checkpoints and none is
+    whole, or where --run.resume never forbids it.
     """
     resume, output = config.run.resume, config.run.output_dir
-    found, passed_over = find_checkpoint(config.run)
+    (found, passed_over), newest = world.first(lambda: (find_checkpoint(config.run), newest_of(config.run)))
     if resume == "never" and (found or passed_over):
         raise ValueError(
             f"--run.resume never, but {output} already holds a run: choose another --run.output_dir, "
@@ -83,11 +103,31 @@ def starting_point(config: TrainingConfig, facts: Facts) -> Start:
         )
     if found is None and resume not in ("auto", "never"):
         raise ValueError(f"--run.resume {resume} is not a whole checkpoint: {passed_over[0]}")
+    if found is None and passed_over:
+        raise ValueError(
+            f"{output} holds checkpoints, but no whole one:\n  " + "\n  ".join(passed_over) + "\n"
+            f"to start anew, remove {checkpoints_of(config.run)} or choose another --run.output_dir; to continue, name "
+            "another checkpoint with --run.resume"
+        )
     if found is None:
-        return Start(None, passed_over)
+        return Start(None, passed_over, newest=newest)
     first_step, recorded = checkpoint.read_state(found)
     choices = {option: choice.by for option, choice in settled(config, recorded).items()}
     fixed = {option: removed.value for option, removed in REMOVED.items() if option in recorded}
-    facts = {name: value for name, value in facts.items() if name in recorded or name not in _SINCE}
-    checkpoint.check_facts(found, {**facts, **choices, **fixed})
-    return Start(found, passed_over, first_step, recorded)
+    checkpoint.check_facts(found, {**known_to(recorded, facts), **choices, **fixed})
+    return Start(found, passed_over, first_step, recorded, newest)
+
+
+def newest_of(run: OpenRunConfig) -> Path | None:
+    """The newest checkpoint of the output folder, whatever --run.resume says, by a quick look."""
+    return checkpoint.newest(checkpoints_of(run), checksums=False)[0]
+
+
+def take_over(start: Start, run: OpenRunConfig) -> str | None:
+    """Set aside what the output folder holds of later steps than the run starts from (`checkpoint.set_aside`).
+
+    One rank calls it, with the folder locked. Raises ValueError where another run has written there meanwhile.
+    """
+    if newest_of(run) != start.newest:
+        raise ValueError(f"--run.output_dir {run.output_dir}: another run has just written there; start again")
+    return checkpoint.set_aside(Path(run.output_dir), start.first_step)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 
 from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.config.load import resolve_batch
@@ -31,13 +33,14 @@ from megatinybert.training.checkpoint import Best
 from megatinybert.training.checks import check_precision, check_schedule, check_threads
 from megatinybert.training.choices import Choices, check_choices
 from megatinybert.training.compile_choice import settle_choices
-from megatinybert.training.disk import check_disk, check_output_folder
+from megatinybert.training.disk import check_disk, check_output_folder, room
 from megatinybert.training.engine import build_engine, dry_batch
 from megatinybert.training.export import export_student
+from megatinybert.training.lock import run_lock
 from megatinybert.training.loop import Run, fit
 from megatinybert.training.precision import settle_settings
 from megatinybert.training.record import write_config
-from megatinybert.training.resume import Start, starting_point, training_facts
+from megatinybert.training.resume import Start, starting_point, take_over, training_facts
 from megatinybert.training.stage import Facts, Stage
 from megatinybert.training.step import rank_micro_batches
 
@@ -100,7 +103,7 @@ def get_ready(stage: Stage, facts: Facts, world: World, findings: Findings) -> R
         findings.add(check_disk(config, parameters, settings))
     findings.add(check_schedule(config, stage.max_steps))
     fits = not findings.failed
-    start = findings.attempt("output folder", starting_point, config, facts)
+    start = findings.attempt("output folder", starting_point, config, facts, world)
     recorded = start.recorded if start else {}
     if start and settings.overruled and start.first_step < stage.max_steps:
         findings.add(Finding("warn", "precision", settings.overruled))
@@ -118,7 +121,7 @@ def run_stage(stage: Stage | None, findings: Findings, world: World) -> None:
     """Train, or resume training, unless the product is there and made of the same. Every rank calls it.
 
     stage: None where it could not be opened. findings: of opening it. Raises ValueError on all ranks listing what any
-    of them has found wrong, before the first step; `loop.NonFiniteLoss` later.
+    of them has found wrong, before the first step; `finite.NonFiniteLoss` and `stop.Stopped` later.
     """
     facts = facts_of(stage, world) if stage else {}
     made = findings.attempt("output folder", stage.product.is_made, facts) if stage else None
@@ -132,22 +135,49 @@ def run_stage(stage: Stage | None, findings: Findings, world: World) -> None:
         return
     assert ready
     check_shared(stage.output, world)
-    if stage.solve and ready.start.checkpoint is None:
+    with run_lock(stage.output, world):
+        _train(ready, findings, world)
+
+
+def _train(ready: Ready, findings: Findings, world: World) -> None:
+    """Train, or resume training, to the product. The output folder is locked."""
+    stage, start, facts = ready.stage, ready.start, ready.facts
+    aside = world.first(lambda: take_over(start, stage.config.run))
+    if aside:
+        findings.add(Finding("warn", "checkpoints", aside))
+    if stage.solve and start.checkpoint is None:
         stage.solve(world)
-    choices = settle_choices(ready.stage, ready.start, stage.settings, world.size, world)
+    choices = settle_choices(stage, start, stage.settings, world.size, world)
     trainees = Trainees({STUDENT: build_engine(stage.trainee, stage.config.optimizer, stage.settings, choices)})
-    if ready.start.checkpoint:
-        checkpoint.load(ready.start.checkpoint, trainees)
-    best = _keeper_of_the_best(stage, trainees, ready.start, world)
+    if start.checkpoint:
+        checkpoint.load(start.checkpoint, trainees)
+    best = _keeper_of_the_best(stage, trainees, start, world)
     monitor = _begin(ready, choices, findings, world) if world.is_main else None
-    run = Run(stage, trainees, {**facts, **choices.facts}, ready.start.first_step, best, world)
+    run = Run(stage, trainees, {**facts, **choices.facts}, start.first_step, best, world)
     try:
         fit(run, monitor)
     finally:
         if monitor:
-            monitor.close()
-    stage.product.make(trainees, best, facts, world)
+            _close(monitor)
+    _make_product(stage, trainees, best, facts, world)
     trainees.destroy()
+
+
+def _close(monitor: Monitor) -> None:
+    try:
+        monitor.close()
+    except OSError as error:  # which is no reason not to leave a student
+        print(f"warning: the last metrics are not written: {error}", file=sys.stderr)
+
+
+def _make_product(stage: Stage, trainees: Trainees, best: Best | None, facts: Facts, world: World) -> None:
+    """Raises OSError where it cannot be written; what stood there is as it was."""
+    try:
+        stage.product.make(trainees, best, facts, world)
+    except (OSError, SafetensorError) as error:
+        needed = size_of(stage.trainee.student).bytes
+        text = f"{stage.product.path} cannot be written: {error}. {room(needed, stage.output)}"
+        raise OSError(f"{text}: free some, and the same command writes it") from error
 
 
 def _try_first_batch(stage: Stage, world: World) -> list[str]:

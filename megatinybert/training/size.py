@@ -80,7 +80,7 @@ def check_size(size: Size, windows: int, tokens: int, width: int, ranks: int) ->
 
 def check_steps_done(config: SettledConfig, steps: int) -> None:
     """Raise ValueError where the run that is continued has more steps behind it than it is to have."""
-    checkpoint, _ = find_checkpoint(config.run)
+    checkpoint, _ = find_checkpoint(config.run, checksums=False)
     done = read_state(checkpoint)[0] if checkpoint else 0
     if done > steps:
         option = f"--run.max_steps {steps}" if config.run.max_steps else f"--run.epochs {config.run.epochs:g}"
@@ -165,7 +165,7 @@ def _left_open(config: GeneralConfig) -> GeneralConfig:
 
 def _as_it_began(config: GeneralConfig) -> Mapping[str, float]:
     """What the recipe of the run that is continued says of values that are null here; {} of a new run."""
-    checkpoint, _ = find_checkpoint(config.run)
+    checkpoint, _ = find_checkpoint(config.run, checksums=False)
     recipe = checkpoint.parent.parent / "config.yaml" if checkpoint else Path()
     if not recipe.is_file():
         return {}

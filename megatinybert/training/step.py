@@ -25,11 +25,13 @@ class StepResult:
     """What one step tells of one trainee, still on the device: reading it is the caller's choice of when to wait.
 
     losses: float32 (1 + T,), the total and the unweighted terms, mean over this rank's micro batches.
-    gradient_norm: of the averaged gradient of all ranks, before clipping.
+    gradient_norm: of the averaged gradient of all ranks, before clipping. applied: whether DeepSpeed updated the
+    weights, the same on all ranks: it skips a step whose gradient is not finite, in most modes.
     """
 
     losses: Tensor
     gradient_norm: Tensor | float
+    applied: bool
 
 
 def train_step(
@@ -69,7 +71,11 @@ def train_step(
             watch.lap("optimizer")
             losses[name].append(values)
     return {
-        name: StepResult(torch.stack(losses[name]).mean(dim=0), norms.get(name, engine.get_global_grad_norm()))
+        name: StepResult(
+            torch.stack(losses[name]).mean(dim=0),
+            norms.get(name, engine.get_global_grad_norm()),
+            engine.was_step_applied(),
+        )
         for name, engine in trainees.items()
     }
 

@@ -1,4 +1,4 @@
-"""The lock that keeps other processes out."""
+"""The lock that keeps other processes out, and folders that are replaced."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from megatinybert.runtime.files import file_lock
+from megatinybert.runtime import files
+from megatinybert.runtime.files import file_lock, publish_folder
 from tests.helpers.toys import REPOSITORY, environment
 
 HOLD = """
@@ -51,3 +52,24 @@ def test_a_killed_process_leaves_the_file_but_not_the_lock(
     with file_lock(tmp_path / "lock", "busy", wait=wait):
         pass
     assert (tmp_path / "lock").exists() == wait and capfd.readouterr().err == ""
+
+
+def new_folder(folder: Path, text: str) -> Path:
+    folder.mkdir()
+    (folder / "file").write_text(text)
+    return folder
+
+
+def test_a_folder_is_replaced_without_a_moment_in_which_there_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    final = tmp_path / "student"
+    publish_folder(new_folder(tmp_path / "first", "1"), final)
+    assert (final / "file").read_text() == "1"
+    with monkeypatch.context() as patch:
+        patch.setattr("os.rename", lambda *_: pytest.fail("what stood there was renamed away"))
+        publish_folder(new_folder(tmp_path / "second", "2"), final)
+    assert (final / "file").read_text() == "2" and [path.name for path in tmp_path.iterdir()] == ["student"]
+    monkeypatch.setattr(files, "_exchange", lambda *_: False)  # as on NFS
+    publish_folder(new_folder(tmp_path / "third", "3"), final)
+    assert (final / "file").read_text() == "3" and [path.name for path in tmp_path.iterdir()] == ["student"]

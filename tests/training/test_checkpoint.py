@@ -16,6 +16,7 @@ import torch
 from megatinybert.runtime.dist import World
 from megatinybert.training import checkpoint
 from megatinybert.training.checkpoint import Best
+from megatinybert.training.checkpoint_files import CheckpointFiles
 from tests.scripts.golden import STEPS
 
 
@@ -165,3 +166,103 @@ def test_what_is_forgotten_counts_no_more(tmp_path: Path) -> None:
     assert weights.best.state() is None and not (tmp_path / "best").exists()
     assert Weights(tmp_path / "best").run([0.2]).best.state() == (1, 0.2)
     Weights(tmp_path / "nothing").best.forget()
+
+
+class Saved:
+    """In place of an engine: a checkpoint of it is one file of its step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def save_checkpoint(self, folder: str, tag: str, save_latest: bool) -> None:
+        files: CheckpointFiles = self.__dict__["checkpoint_engine"]  # which `checkpoint.save` gives it
+        files.makedirs(f"{folder}/{tag}")
+        files.save({"step": torch.full((2048,), self.step)}, f"{folder}/{tag}/state.pt")
+
+
+ALONE = World(0, 1, torch.device("cpu"))
+
+
+def save(folder: Path, step: int, keep: int = 2, every: int | None = None) -> Path:
+    trainees: Any = {"student": Saved(step)}
+    checkpoint.save(folder, trainees, step, {"run.seed": 0}, ALONE, keep, every)
+    return folder / f"step-{step:08d}"
+
+
+def steps_in(folder: Path) -> list[int]:
+    return sorted(int(path.name[5:]) for path in folder.glob("step-*"))
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+def test_damaged_checkpoints_of_higher_steps_never_cost_a_new_one(keep: int, tmp_path: Path) -> None:
+    for step in (8, 10):
+        file = save(tmp_path, step, keep=2) / "student" / "state.pt"
+        file.write_bytes(file.read_bytes()[:-100])
+    for step in (2, 4, 6):
+        assert save(tmp_path, step, keep).exists()
+    assert steps_in(tmp_path) == [*(2, 4, 6)[-keep:], 8, 10]
+    assert checkpoint.newest(tmp_path)[0] == tmp_path / "step-00000006"
+
+
+def test_zeros_of_the_same_size_are_damage(tmp_path: Path) -> None:
+    older, newer = save(tmp_path, 1), save(tmp_path, 2)
+    with (newer / "student" / "state.pt").open("r+b") as file:
+        file.seek(2048)
+        file.write(bytes(4096))
+    found, passed_over = checkpoint.newest(tmp_path)
+    assert found == older
+    assert (
+        "step-00000002 is not whole (student/state.pt has other content than was written: its CRC-32" in passed_over[0]
+    )
+    assert checkpoint.newest(tmp_path, checksums=False)[0] == newer  # the quick look, which runs do not continue by
+
+
+def test_a_changed_record_is_damage(tmp_path: Path) -> None:
+    path = save(tmp_path, 2)
+    assert checkpoint.damage(path) is None and checkpoint.read_state(path) == (2, {"run.seed": 0})
+    record = path / "state.json"
+    record.write_text(record.read_text().replace('"step": 2', '"step": 3'))
+    assert checkpoint.damage(path) == "state.json cannot be read: it has other content than was written"
+
+
+def test_later_checkpoints_are_set_aside_with_the_metrics(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints"
+    for step in (4, 8, 12):
+        save(folder, step, keep=3)
+    (tmp_path / "metrics.jsonl").write_text('{"step": 12}\n')
+    assert checkpoint.set_aside(tmp_path, 12) is None and steps_in(folder) == [4, 8, 12]
+    said = checkpoint.set_aside(tmp_path, 4)
+    assert said and "step-00000008, step-00000012" in said and str(tmp_path / "set-aside-1") in said
+    assert steps_in(folder) == [4] and steps_in(tmp_path / "set-aside-1" / "checkpoints") == [8, 12]
+    assert (tmp_path / "set-aside-1" / "metrics.jsonl").read_text() == '{"step": 12}\n'
+    assert checkpoint.damage(tmp_path / "set-aside-1" / "checkpoints" / "step-00000012") is None
+    save(folder, 8)
+    assert "set-aside-2" in str(checkpoint.set_aside(tmp_path, 4))
+
+
+def test_a_save_that_fails_loses_no_earlier_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    earlier = [save(tmp_path, step) for step in (1, 2)]
+
+    def full(state: object, path: str, **_: object) -> None:
+        Path(path).write_bytes(bytes(100))
+        raise RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 64 vs 0")
+
+    def no_space(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("torch.save", full)
+        with pytest.raises(checkpoint.NotSaved, match=r"state.pt cannot be written: .*unexpected pos"):
+            save(tmp_path, 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "publish_folder", no_space)
+        with pytest.raises(checkpoint.NotSaved, match="No space left"):
+            save(tmp_path, 3)
+    assert steps_in(tmp_path) == [1, 2] and not [path for path in earlier if checkpoint.damage(path)]
+    assert save(tmp_path, 4).exists() and steps_in(tmp_path) == [2, 4]
+
+
+def test_multiples_of_keep_every_stay(tmp_path: Path) -> None:
+    for step in range(2, 15, 2):
+        save(tmp_path, step, keep=2, every=6)
+    assert steps_in(tmp_path) == [6, 12, 14]

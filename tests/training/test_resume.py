@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
+import re
 import shutil
 import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,13 +20,20 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from megatinybert.config.load import load_config
+from megatinybert.config.schema import RunConfig
+from megatinybert.corpus.shards import bin_path
 from megatinybert.programs.distil import distil
 from megatinybert.runtime.dist import World
 from megatinybert.training import checkpoint
+from megatinybert.training.checkpoint_files import CheckpointFiles
+from megatinybert.training.finite import NonFiniteLoss
+from megatinybert.training.resume import Start, newest_of, take_over
+from megatinybert.training.step import StepResult, train_step
+from megatinybert.training.stop import Stopped
 from tests.helpers.collectives import all_say_the_same
 from tests.helpers.golden_scalars import assert_scalars_are_whole
 from tests.helpers.processes import GENERAL, exit_codes, kill_at_step, left_behind, start, start_ranks
-from tests.helpers.toys import metrics, run_general
+from tests.helpers.toys import metrics, recipe, run_general, write_dataset
 from tests.scripts.golden import STEPS, golden_options
 
 LAST = f"checkpoints/step-{STEPS:08d}"
@@ -162,13 +174,102 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(
     shutil.copytree(golden_run, folder)
     shutil.rmtree(folder / "student")
     damaged = next((folder / LAST / "student").glob("*optim_states.pt"))
-    damaged.write_bytes(damaged.read_bytes()[:-1])
+    damaged.write_bytes(damaged.read_bytes()[:-4096] + bytes(4096))  # of the same size
     distil(load_config(golden_options(toy_inputs, folder)), world)
     said = capfd.readouterr().err
     warning = next(line for line in said.splitlines() if line.startswith("warning:") and LAST in line)
-    assert damaged.name in warning and "bytes" in warning
+    assert damaged.name in warning and "other content than was written" in warning
     assert f"steps: 15 done of {STEPS}" in said
+    aside = folder / "set-aside-1"  # what is above the step that the run continues from
+    assert f"its later checkpoints (step-{STEPS:08d}) and metrics are set aside in {aside}" in said
+    assert [row["step"] for row in metrics(aside)] == list(range(STEPS + 1))
+    assert checkpoint.newest(aside / "checkpoints")[0] is None
     assert_same_end(folder, golden_run)
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_is_not_begun_anew(
+    toy_inputs: Path, golden_run: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(golden_run, tmp_path / "run")
+    for file in (folder / "checkpoints").rglob("*optim_states.pt"):
+        file.write_bytes(file.read_bytes()[:-100])
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match="holds checkpoints, but no whole one") as caught:
+        distil(load_config(golden_options(toy_inputs, folder)), World(0, 1, torch.device("cpu")))
+    assert "step-00000015 is not whole" in str(caught.value) and "step-00000020 is not whole" in str(caught.value)
+    assert f"to start anew, remove {folder / 'checkpoints'} or choose another --run.output_dir" in str(caught.value)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_branch_sets_aside_what_another_wrote_there_and_notices_one_that_writes_meanwhile(
+    golden_run: Path, tmp_path: Path
+) -> None:
+    folder, copy = tmp_path / "run", tmp_path / "copy"
+    shutil.copytree(golden_run / "checkpoints", folder / "checkpoints")
+    (folder / "checkpoints" / "step-00000015").rename(copy)
+    run = RunConfig(output_dir=str(folder), resume=str(copy))
+    start = Start(copy, [], 15, {}, newest_of(run))
+    with pytest.raises(ValueError, match="another run has just written there"):
+        take_over(dataclasses.replace(start, newest=None), run)
+    assert "set-aside-1" in str(take_over(start, run))
+    assert list((folder / "checkpoints").iterdir()) == []
+
+
+def test_a_run_that_is_stopped_continues_to_the_same_end(
+    world: World, toy_inputs: Path, golden_run: Path, tmp_path: Path
+) -> None:
+    """By the file STOP after its first step, and by SIGTERM in its eighth."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "STOP").touch()
+    config = load_config(golden_options(toy_inputs, folder))
+    with pytest.raises(Stopped, match=r"^stopped at step 1; the same command continues from step 1$"):
+        distil(config, world)
+    assert not (folder / "STOP").exists() and not (folder / "student").exists()
+
+    def train_and_ask(*arguments: Any) -> dict[str, StepResult]:
+        if arguments[3] == 7:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return train_step(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped, match="stopped at step 8; .* from step 8$"):
+        patch.setattr("megatinybert.training.loop.train_step", train_and_ask)
+        distil(config, world)
+    distil(config, world)
+    assert_same_end(folder, golden_run)
+
+
+def test_a_run_goes_on_when_a_save_fails(
+    world: World, toy_inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write = CheckpointFiles.save
+
+    def save(files: CheckpointFiles, state_dict: Any, path: str) -> None:
+        if "step-00000002" in path:
+            files.problems.append(f"{path} cannot be written: No space left on device")
+        else:
+            write(files, state_dict, path)
+
+    monkeypatch.setattr(CheckpointFiles, "save", save)
+    distil(load_config(recipe(toy_inputs, **{"run.output_dir": tmp_path, "run.save_interval": 1})), world)
+    warning = next(line for line in capfd.readouterr().err.splitlines() if line.startswith("warning: the checkpoint"))
+    for text in ("of step 2 is not saved", "No space left on device", "It takes about", "are free on the disk of"):
+        assert text in warning
+    assert warning.endswith("the newest checkpoint is of step 1")
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["step-00000003", "step-00000004"]
+
+
+def test_a_run_whose_gradient_is_not_finite_stops(world: World, toy_inputs: Path, tmp_path: Path) -> None:
+    """DeepSpeed would skip its steps, each of them, from ZeRO stage 1 on."""
+    diverging = {"optimizer.learning_rate": 1e4, "schedule.warmup_steps": 0, "run.max_steps": 12}
+    more = {"run.output_dir": tmp_path, "run.save_interval": 6, "run.log_interval": 3, "run.held_out_interval": 12}
+    with pytest.raises(NonFiniteLoss, match=r"^step 2: the gradient is not finite. There is no checkpoint yet"):
+        distil(load_config(recipe(toy_inputs, **diverging, **more)), world)
+    report = json.loads((tmp_path / "non_finite.json").read_text())
+    assert report["step"] == 2 and report["not finite"] == ["gradient"]
+    assert report["positions"] == list(range(8, 16)) and len(set(report["samples"])) == 8
+    assert [len(row) for row in report["input_ids"]] == [16] * 8
+    assert not (tmp_path / "student").exists() and not list((tmp_path / "checkpoints").glob("step-*"))
 
 
 def test_a_finished_run_started_again_does_no_step(
@@ -224,6 +325,7 @@ def test_another_kind_of_run_is_not_continued(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("torch.distributed.all_gather_object", all_say_the_same)
+    monkeypatch.setattr(World, "first", lambda world, work: work())
     config = load_config(golden_options(toy_inputs, golden_run, **overrides))
     with pytest.raises(ValueError, match="written by another kind of run") as caught:
         distil(config, World(0, ranks, torch.device("cpu")))
@@ -239,6 +341,7 @@ def test_a_checkpoint_that_recorded_an_option_since_removed_is_continued_where_i
     state = folder / LAST / "state.json"
     content = json.loads(state.read_text())
     assert "data.shuffle_group" not in content["facts"]
+    del content["crc32"]  # which earlier versions did not record either
     for value in (64, 32):
         state.write_text(json.dumps(content | {"facts": content["facts"] | {"data.shuffle_group": value}}))
         if value == 64:
@@ -255,9 +358,22 @@ def test_a_run_is_not_continued_with_another_teacher(toy_inputs: Path, golden_ru
     shutil.copytree(toy_inputs / "teacher", teacher)
     weights = load_file(teacher / "model.safetensors")
     name = "encoder.layer.2.output.dense.weight"
-    save_file({**weights, name: weights[name] * 1.5}, teacher / "model.safetensors", metadata={"format": "pt"})
     options = golden_options(toy_inputs, golden_run, **{"teacher.model": teacher})
-    with pytest.raises(ValueError, match="written by another kind of run:\n  teacher: "):
+    for changed, fact in ((weights[name] * 1.5, "teacher"), (weights[name].clone(), "teacher checksum")):
+        changed[-1, -1] += 1  # which is beyond the first 256 values
+        save_file({**weights, name: changed}, teacher / "model.safetensors", metadata={"format": "pt"})
+        with pytest.raises(ValueError, match=f"written by another kind of run:\n  {fact}: "):
+            distil(load_config(options), World(0, 1, torch.device("cpu")))
+
+
+def test_a_run_is_not_continued_on_other_shards_of_equal_sizes(
+    toy_inputs: Path, golden_run: Path, tmp_path: Path
+) -> None:
+    other = write_dataset(tmp_path / "corpus", seed=1)
+    sizes = [path.stat().st_size for path in (bin_path(other), bin_path(toy_inputs / "corpus"))]
+    assert sizes[0] == sizes[1]
+    options = golden_options(toy_inputs, golden_run, **{"data.shards": other})
+    with pytest.raises(ValueError, match="written by another kind of run:\n  corpus checksum: "):
         distil(load_config(options), World(0, 1, torch.device("cpu")))
 
 
@@ -287,3 +403,56 @@ def test_a_run_killed_before_its_first_checkpoint_begins_anew(
     assert f"steps: 0 done of {STEPS}" in done.stderr
     assert_scalars_are_whole(folder)
     assert_same_end(folder, golden_run)
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_rank_stops_both(toy_inputs: Path, golden_run: Path, tmp_path: Path) -> None:
+    """Rank 1 gets Slurm's early warning; then the same command continues to the end."""
+    options = golden_options(toy_inputs, tmp_path / "run", **{"deepspeed": "zero0", "run.max_steps": 60})
+    ranks = start_ranks(2, GENERAL, options, tmp_path / "stopped")
+    while not (tmp_path / "run" / "checkpoints" / "step-00000005").exists():
+        assert ranks[0].poll() is None, (tmp_path / "stopped" / "rank-0.log").read_text()
+        time.sleep(0.05)
+    ranks[1].send_signal(signal.SIGUSR1)
+    assert exit_codes(ranks) == [75, 75]
+    first, second = ((tmp_path / "stopped" / f"rank-{rank}.log").read_text() for rank in (0, 1))
+    said = re.search(r"^stopped at step (\d+); the same command continues from step \1$", first, re.MULTILINE)
+    assert said and "stopped at" not in second and "Traceback" not in first + second
+    found, _ = checkpoint.newest(tmp_path / "run" / "checkpoints")
+    assert found and found.name == f"step-{int(said[1]):08d}"
+    assert exit_codes(start_ranks(2, GENERAL, options, tmp_path / "resumed")) == [0, 0]
+    assert f"steps: {int(said[1])} done of 60" in (tmp_path / "resumed" / "rank-0.log").read_text()
+
+
+@pytest.mark.slow
+def test_a_full_disk(
+    world: World, toy_inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A small file system is too full for a checkpoint before the second save, and has room again before the third."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("cannot mount a file system here")
+
+    def train(*arguments: Any) -> dict[str, StepResult]:
+        ballast = disk / "ballast"
+        if arguments[3] == 1:
+            ballast.write_bytes(bytes(shutil.disk_usage(disk).free - 60_000))
+        elif arguments[3] == 2:
+            ballast.unlink()
+        return train_step(*arguments)
+
+    monkeypatch.setattr("megatinybert.training.loop.train_step", train)
+    more = {"run.output_dir": disk / "run", "run.save_interval": 1, "run.held_out_interval": 4}
+    try:
+        distil(load_config(recipe(toy_inputs, **more)), world)
+        said = capfd.readouterr().err
+        assert "the checkpoint of step 2 is not saved" in said and said.count("is not saved") == 1
+        assert "the newest checkpoint is of step 1" in said and " are free on the disk of " in said
+        kept = sorted((disk / "run" / "checkpoints").iterdir())
+        assert [path.name for path in kept] == ["step-00000003", "step-00000004"]
+        assert not [path for path in kept if checkpoint.damage(path)]
+        assert (disk / "run" / "student" / "model.safetensors").exists()
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)

@@ -1,0 +1,59 @@
+"""A checkpoint's files, as DeepSpeed reads and writes them: no code of theirs runs, and failed writes are noted."""
+
+from __future__ import annotations
+
+import os
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from deepspeed.runtime.checkpoint_engine import TorchCheckpointEngine
+from deepspeed.runtime.engine import DeepSpeedEngine
+from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
+from deepspeed.runtime.zero.config import ZeroStageEnum
+from deepspeed.utils.tensor_fragment import fragment_address
+
+# What DeepSpeed's files hold beside tensors and plain data. A pickle that names anything else is refused.
+_PLAIN = (DynamicLossScaler, LossScaler, ZeroStageEnum, fragment_address)
+
+
+class CheckpointFiles(TorchCheckpointEngine):
+    """Loads tensors and plain data alone, whoever wrote them; DeepSpeed's own runs whatever a pickle says.
+
+    A write that fails is noted in `problems`, not raised: ranks would wait for each other in vain in the middle of
+    DeepSpeed's collectives.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.zipfile_serialization = True
+        self.problems: list[str] = []
+
+    def makedirs(self, path: str, exist_ok: bool = False) -> None:
+        try:
+            os.makedirs(path, exist_ok=exist_ok)
+        except OSError as error:
+            self.problems.append(str(error))
+
+    def save(self, state_dict: Any, path: str) -> None:
+        try:
+            super().save(state_dict, path)
+        except (OSError, RuntimeError) as error:  # torch's writer tells a full disk as the latter
+            self.problems.append(f"{path} cannot be written: {str(error).splitlines()[0]}")
+
+    def load(self, path: str, map_location: Any = None) -> Any:
+        try:
+            with torch.serialization.safe_globals(list(_PLAIN)):
+                return torch.load(path, map_location=map_location, weights_only=True)
+        except UnpicklingError as error:
+            raise ValueError(
+                f"{path} holds more than tensors and plain data, so it is no file of such a run, and is not read: "
+                "it could run code"
+            ) from error
+
+
+def files_of(engine: DeepSpeedEngine) -> CheckpointFiles:
+    """The engine's reader and writer of files from now on."""
+    files = CheckpointFiles()
+    engine.checkpoint_engine = files
+    return files

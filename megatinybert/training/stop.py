@@ -1,0 +1,97 @@
+"""Early ends of a run: a signal, a file STOP or the time limit, at the same step on all ranks."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+import psutil  # type: ignore[import-untyped]
+import torch
+
+from megatinybert.config.duration import duration_seconds
+from megatinybert.runtime.dist import World
+
+STOP = "STOP"  # the file in the output folder
+_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+_ONE_CTRL_C = 1.0  # seconds in which launchers may pass the same one on a second time
+_LARGEST_RESERVE = 60.0  # seconds of the time limit that are kept for leaving
+
+
+class Stopped(Exception):
+    """The run has ended early, at a step boundary; what it says is for the person. All ranks raise it."""
+
+    raised_by_all_ranks = True  # see dist.is_raised_by_all
+
+
+class Requests:
+    """Requests to stop, of any rank.
+
+    folder: which may hold the file STOP. time_limit: seconds from the start of the process; rank 0 keeps to it.
+    """
+
+    def __init__(self, folder: Path, time_limit: float | None, world: World) -> None:
+        self._file, self._world = folder / STOP, world
+        self._asked = False
+        self._interrupted: float | None = None
+        self._before = torch.zeros((), device=world.device)
+        self._ends = None if time_limit is None else psutil.Process().create_time() + time_limit
+        self._reserve = 0.0 if time_limit is None else min(_LARGEST_RESERVE, time_limit * 0.05)
+        self._boundary, self._longest = time.time(), 0.0
+
+    def agreed(self) -> bool:
+        """Whether all ranks stop here. Every rank calls it after each step.
+
+        With several ranks, what one asks after a step counts after the next: the sum over ranks is then there already,
+        so that the host waits neither for the others nor for the device.
+        """
+        asked = self._asked or (self._world.is_main and (self._out_of_time() or self._file.exists()))
+        if self._world.size == 1:
+            return asked
+        before, self._before = self._before, self._world.sum(torch.full((), float(asked), device=self._world.device))
+        return bool(before)
+
+    def forget(self) -> None:
+        """Remove the file STOP, so that the run can be continued. Rank 0 calls it."""
+        self._file.unlink(missing_ok=True)
+
+    def on_signal(self, number: int, frame: FrameType | None) -> None:
+        """A second SIGINT ends the process at once."""
+        now = time.monotonic()
+        if number == signal.SIGINT:
+            if self._interrupted is None:
+                self._interrupted = now
+                if self._world.is_main:
+                    os.write(2, b"\nstopping after this step, with a checkpoint; Ctrl-C once more ends at once\n")
+            elif now - self._interrupted > _ONE_CTRL_C:
+                os._exit(130)
+        self._asked = True
+
+    def _out_of_time(self) -> bool:
+        """Whether another two steps, with all that was ever done between two, may not fit into the time limit."""
+        now = time.time()
+        self._boundary, self._longest = now, max(self._longest, now - self._boundary)
+        return self._ends is not None and now + 2 * self._longest + self._reserve > self._ends
+
+
+@contextlib.contextmanager
+def listening(folder: Path, time_limit: str | None, world: World) -> Iterator[Requests]:
+    """Take SIGTERM, SIGUSR1 (Slurm's early warning) and SIGINT as requests inside. See `Requests`.
+
+    time_limit: as in --run.time_limit.
+    """
+    requests = Requests(folder, None if time_limit is None else duration_seconds(time_limit), world)
+    if threading.current_thread() is not threading.main_thread():  # which alone can take signals
+        yield requests
+        return
+    before = {number: signal.signal(number, requests.on_signal) for number in _SIGNALS}
+    try:
+        yield requests
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
