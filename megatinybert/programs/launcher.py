@@ -28,6 +28,7 @@ _FORESEEN = {0, 1, 2, STOPPED, ENDED_AT_ONCE}
 _RANKS = "deepspeed.launcher.launch"
 _TOLD = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1}
 _SECONDS_TO_SAVE = 60.0  # of ranks whose launcher has died
+_SECONDS_TO_LEAVE = 10.0  # of what the ranks started themselves, such as workers that tokenize or compile
 
 
 def launch(command: Sequence[str]) -> int:
@@ -72,7 +73,7 @@ class _Front:
     def wait(self) -> int:
         """Wait for the launcher, and see that no rank is left: the exit code of `launch`."""
         code = self._process.wait()
-        if self._end_those_left() and code == 0:
+        if self._end_those_left(code) and code == 0:
             code = 1  # a launcher that is killed says 0
         if self._killed:
             return ENDED_AT_ONCE
@@ -122,16 +123,22 @@ class _Front:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
 
-    def _end_those_left(self) -> bool:
-        """End the group, asking first: whether there was anyone left once its first process had ended."""
-        left = bool(self._members())
+    def _end_those_left(self, code: int) -> bool:
+        """End the group, asking first: whether anyone was left. code: of its first process, which has ended."""
+        left = not self._empty_within(_SECONDS_TO_LEAVE if code == 0 else 0.0)
         if left:
             self._signal_group(signal.SIGTERM)
-            until = time.monotonic() + _SECONDS_TO_SAVE
-            while self._members() and time.monotonic() < until:
-                time.sleep(0.2)
+            self._empty_within(_SECONDS_TO_SAVE)
             self._signal_group(signal.SIGKILL)
         return left
+
+    def _empty_within(self, seconds: float) -> bool:
+        until = time.monotonic() + seconds
+        while left := bool(self._members()):
+            if time.monotonic() >= until:
+                break
+            time.sleep(0.2)
+        return not left
 
     def _members(self) -> list[int]:
         """The processes of the group, without those that have ended and that nobody has asked for their exit code."""

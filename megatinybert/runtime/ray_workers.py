@@ -10,7 +10,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
-import megatinybert
 from megatinybert.runtime.workers import TASKS_AHEAD, usable_cores
 
 T = TypeVar("T")
@@ -34,7 +33,7 @@ def ray_cluster(address: str, workers: int, option: str, option_of_workers: str)
     import ray
 
     # The workers get this package from here: it need not be installed there, and is the same.
-    settings: dict[str, Any] = {"runtime_env": {"py_modules": [str(Path(megatinybert.__file__).parent)]}}
+    settings: dict[str, Any] = {"runtime_env": {"py_modules": [str(Path(__file__).parents[1])]}}
     if address == HERE:
         settings |= {"include_dashboard": False, "num_cpus": workers or usable_cores()}
     try:

@@ -50,8 +50,8 @@ def shown_name(name: str) -> str:
 
 
 def _language(model: str) -> Any:
-    """What the model's own card says, a string or a list; None where there is no card or it does not say."""
+    """What the model's own card says, a string or a list; None where none is on this machine or it does not say."""
     with suppress(OSError, ValueError):
-        file = cached_file(model, "README.md")
+        file = cached_file(model, "README.md", local_files_only=True)
         return ModelCard.load(str(file), ignore_metadata_errors=True).data.language
     return None

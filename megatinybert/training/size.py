@@ -135,7 +135,9 @@ def _batch(max_steps: int | None, epochs: float, windows: int) -> tuple[int, str
     passes = f"{PASSES if max_steps else epochs:g} passes over {windows:,} windows"
     why = f"{max_steps:,} steps are at most {passes}" if max_steps else f"{passes} are {WANTED_STEPS:,} steps or more"
     if batch > fits:
-        return batch, f"--run.global_batch {batch}, the smallest by default; with a smaller one {why}"
+        made = max_steps or math.ceil(epochs * windows / batch)
+        over = f"{made * batch / windows:.3g} passes over {windows:,} windows"
+        return batch, f"--run.global_batch {batch}, the smallest by default: {made:,} steps, {over}"
     return batch, f"--run.global_batch {batch}, with which {why}"
 
 

@@ -25,6 +25,7 @@ from megatinybert.models.load import load_encoder
 from megatinybert.models.published import has_classifier, load_classifier
 from megatinybert.objectives.tinybert import TinyBert
 from megatinybert.programs.open_models import _build_trainee
+from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Findings
 from megatinybert.training.first_weights import projections_left_aside
 from megatinybert.training.trainee import build_trainee
@@ -242,7 +243,12 @@ def test_projections_to_another_teachers_width_are_left_aside_and_told(tmp_path:
 
     config = load_config(recipe(tmp_path, **{"student.config": init, "student.init": init}))
     findings = Findings()
-    assert _build_trainee(config, read_bert_config(str(tmp_path / "teacher"), "--teacher.model"), findings)
+    assert _build_trainee(
+        config,
+        read_bert_config(str(tmp_path / "teacher"), "--teacher.model"),
+        World(0, 1, torch.device("cpu")),
+        findings,
+    )
     assert findings.texts("warn") == [text]
     write_published(tmp_path / "published", "v2", teacher_width=24)
     assert projections_left_aside(objective, init) is None

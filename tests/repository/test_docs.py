@@ -58,6 +58,7 @@ COMMANDS = r"^(?:[A-Z_]+=\S+ )*(?:bash|cd|deepspeed|export|git|make|pip|python3?
 NO_COMMANDS = {
     ("migration.md", "python pregenerate_training_data.py"): "commands of another repository",
     ("migration.md", "bash script/task_train.sh"): "commands of another repository",
+    ("shards.md", "ray start --head"): "needs several machines",
     ("apex.md", 'python -c "import torch; print(torch.version.cuda)"'): "needs a CUDA compiler",
     ("apex.md", "git clone https://github.com/NVIDIA/apex"): "needs the network and a CUDA compiler",
 }

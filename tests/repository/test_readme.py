@@ -29,6 +29,7 @@ GENERAL, MIGRATION, RESUME, TROUBLESHOOT = (
 # Of programs that are not here.
 FOREIGN_OPTIONS = {
     *("--nodes", "--ntasks-per-node", "--gpus-per-node", "--logdir", "--host", "--no-deps", "--section"),
+    *("--signal", "--head", "--address", "--port", "--include-dashboard"),
     *("--no-build-isolation", "--config-settings", "--build-option", "--cpp_ext", "--cuda_ext"),
 }
 # Of the published scripts, by their parsers.
@@ -93,6 +94,7 @@ def known_options() -> set[str]:
         *(REPOSITORY / "data_prep").glob("*.py"),
         *(REPOSITORY / "megatinybert").glob("*.py"),
         *(REPOSITORY / "megatinybert" / "config").glob("*.py"),
+        *(REPOSITORY / "benchmarks").glob("*.py"),
     ]
     texts = [help_text, *(path.read_text() for path in ours)]
     named = [name for program in (GENERAL_PROGRAM, TASK_PROGRAM, SHARDS, AUGMENT) for name in options_of(program)]

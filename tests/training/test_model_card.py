@@ -14,6 +14,7 @@ import yaml
 from huggingface_hub import ModelCard
 from transformers import BertModel
 
+from megatinybert.config.general import SettledConfig
 from megatinybert.config.load import load_config
 from megatinybert.tracking import curves
 from megatinybert.tracking.curves import Row
@@ -42,10 +43,13 @@ def run_of(**overrides: object) -> Provenance:
         "teacher.model": "google-bert/bert-base-uncased",
         "data.shards": "[data/wiki, data/books]",
         "data.sequence_length": 16,
+        "run.epochs": 3,
         "run.global_batch": 8,
+        "optimizer.learning_rate": 1e-4,
         **overrides,
     }
-    config = load_config([part for name, value in options.items() for part in (f"--{name}", str(value))])
+    given = load_config([part for name, value in options.items() for part in (f"--{name}", str(value))])
+    config = SettledConfig.model_validate(given.model_dump())
     return Provenance(config, bert_config(4, 24), bert_config(2, 12), steps=40, windows=100)
 
 

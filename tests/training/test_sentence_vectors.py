@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModel, AutoTokenizer
 
-from megatinybert.config.schema import TransferConfig
+from megatinybert.config.transfer import TransferConfig
 from megatinybert.models.capture import Features
 from megatinybert.objectives.tinybert import TinyBert
 from megatinybert.runtime.dist import World
