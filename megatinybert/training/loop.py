@@ -172,7 +172,7 @@ def _save(run: Run, done: int, last_saved: int) -> bool:
             stage.settings,
             stage.config.optimizer.name,
         )
-        run.world.say(f"warning: {not_saved(error, done, needed, stage.output)}; {_newest(last_saved)}")
+        run.world.say(f"\nwarning: {not_saved(error, done, needed, stage.output)}; {_newest(last_saved)}")
         return False
     return True
 
@@ -221,7 +221,7 @@ def _write(monitor: Monitor | None, step: int, scalars: dict[str, float]) -> Non
         try:
             monitor.log(step, scalars)
         except OSError as error:  # a full disk, perhaps: training is worth more
-            print(f"warning: the metrics of step {step:,} are not written: {error}", file=sys.stderr)
+            print(f"\nwarning: the metrics of step {step:,} are not written: {error}", file=sys.stderr)
 
 
 def _draw(run: Run, monitor: Monitor | None, step: int) -> None:
@@ -231,7 +231,7 @@ def _draw(run: Run, monitor: Monitor | None, step: int) -> None:
             for tag, image in images.items():
                 monitor.image(tag, step, image)
         except OSError as error:
-            print(f"warning: the pictures of step {step:,} are not written: {error}", file=sys.stderr)
+            print(f"\nwarning: the pictures of step {step:,} are not written: {error}", file=sys.stderr)
 
 
 def step_work(trainees: Trainees, teacher: Teacher | None, world: World) -> StepWork:
