@@ -153,7 +153,7 @@ def random_teacher(like: str, folder: Path) -> str:
 
     torch.manual_seed(0)
     BertModel(BertConfig.from_pretrained(like)).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(like).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(like, trust_remote_code=False).save_pretrained(folder)
     return str(folder)
 
 

@@ -104,7 +104,11 @@ class Bench:
         """The whole teacher in float32 on eager attention, one for all steps."""
         if self._eager_teacher is None:
             model: Any = BertModel.from_pretrained(
-                self.job.teacher, add_pooling_layer=False, attn_implementation="eager", dtype=torch.float32
+                self.job.teacher,
+                add_pooling_layer=False,
+                attn_implementation="eager",
+                dtype=torch.float32,
+                trust_remote_code=False,
             )
             self._eager_teacher = model.to(self.world.device).eval().requires_grad_(False)
             _touch(self._eager_teacher)

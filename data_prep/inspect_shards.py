@@ -14,6 +14,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also where the package is not installed
 
+import numpy as np
+
 from megatinybert.corpus.describe import manifest_facts, shard_table, split_table
 from megatinybert.corpus.manifest import Manifest
 from megatinybert.corpus.shards import TokenShard, open_corpus, verify
@@ -79,9 +81,10 @@ def texts(shards: list[TokenShard], count: int, manifest: Manifest | None, name:
     for shard in shards:
         for document in range(min(shard.documents, count)):
             lines.append(f"\n{shard.prefix.name}, document {document}")
-            lines += [
-                tokenizer.decode(ids.tolist(), skip_special_tokens=False) for ids in shard.document_sequences(document)
-            ]
+            for ids in map(np.ndarray.tolist, shard.document_sequences(document)):
+                if bad := [token for token in ids if not 0 <= token < 1 << 32]:
+                    raise ValueError(f"{shard.prefix}: document {document} has token id {bad[0]}, which no token has")
+                lines.append(tokenizer.decode(ids, skip_special_tokens=False))
         count -= min(shard.documents, count)
     return lines
 

@@ -87,7 +87,10 @@ def _find_or_build(config: DataConfig, paths: list[str], tokenizer: str, fingerp
     )
     sources, left_out = find_sources(paths, cache, _NAMES["input"])
     folder = cache / f"{_label(paths)}-{_key(sources, options, fingerprint)}"
-    cache.mkdir(parents=True, exist_ok=True)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"--data.cache {cache}: cannot be made ({error.strerror}); name another folder") from error
     busy = f"data: another run is building {folder}: waiting for it"
     with file_lock(folder.with_name(f"{folder.name}.lock"), busy, wait=True):
         if (folder / MANIFEST).is_file():

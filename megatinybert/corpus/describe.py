@@ -86,7 +86,7 @@ def build_summary(report: BuildReport, names: OptionNames) -> str:
 
 def _remarks(manifest: Manifest, names: OptionNames) -> list[str]:
     remarks = []
-    fraction = manifest.options["validation_fraction"]
+    fraction = manifest.options.get("validation_fraction")
     if fraction and not manifest.totals[VALIDATION]["documents"]:
         documents = manifest.totals[TRAIN]["documents"]
         option = names["validation_fraction"]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 MANIFEST = "manifest.json"
 PROGRESS = "progress.json"
 
+Count = Annotated[int, Field(ge=0, lt=1 << 62)]
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -22,18 +23,18 @@ class Record(BaseModel):
 
 class ShardEntry(Record):
     """One shard. tokens, sequences and documents are counts; sizes are in bytes; checksums are sha256 in
-    hex.
+    hex. prefix: a name in the folder, so it leads nowhere else.
     """
 
     split: Literal["train", "validation"]
-    prefix: str
-    dtype: str
-    tokens: int
-    sequences: int
-    documents: int
-    bin_bytes: int
+    prefix: str = Field(pattern=r"^[^./\x00][^/\x00]*$")
+    dtype: str = Field(pattern="^(u?int(8|16)|int(32|64))$")
+    tokens: Count
+    sequences: Count
+    documents: Count
+    bin_bytes: Count
     bin_sha256: str
-    idx_bytes: int
+    idx_bytes: Count
     idx_sha256: str
 
 

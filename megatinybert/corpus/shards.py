@@ -58,8 +58,13 @@ class TokenShard:
 
     @property
     def tokens(self) -> np.ndarray:
-        """All ids, 1-D, mapped read-only."""
-        return self._files.tokens(self._bin_path, self.dtype, 0, self.n_tokens)
+        """All ids, 1-D, mapped read-only. Raises ValueError where the file has been cut short since it was opened:
+        reading beyond its end would end the process without a word.
+        """
+        tokens = self._files.tokens(self._bin_path, self.dtype, 0, self.n_tokens)
+        if isinstance(mapped := tokens.base, np.memmap) and isinstance(file := mapped.base, mmap.mmap):
+            _check_holds(self._bin_path, file.size(), tokens.nbytes)
+        return tokens
 
     @cached_property
     def _bin_path(self) -> Path:
@@ -82,10 +87,13 @@ class TokenShard:
         return _map(idx_path(self.prefix), np.dtype("<i8"), start, self.documents + 1)
 
     def document_sequences(self, document: int) -> list[np.ndarray]:
-        """The ids of each sequence of one document."""
-        first, last = self.document_indices[document : document + 2]
+        """The ids of each sequence of one document. Raises ValueError where the index points outside the files."""
+        first, last = self.document_indices[document : document + 2].tolist()
         starts = self.sequence_pointers[first:last] // self.dtype.itemsize
-        lengths = self.sequence_lengths[first:last]
+        lengths = self.sequence_lengths[first:last].astype(np.int64)
+        inside = (starts >= 0) & (lengths >= 0) & (lengths <= self.n_tokens) & (starts <= self.n_tokens - lengths)
+        if not 0 <= first <= last <= self.sequences or not inside.all():
+            raise ValueError(f"{idx_path(self.prefix)} is corrupt: document {document} is outside the files")
         return [self.tokens[start : start + length] for start, length in zip(starts, lengths, strict=True)]
 
 
@@ -102,11 +110,10 @@ class Corpus:
 
 
 def open_corpus(path: str | Path, split: str = "train") -> Corpus:
-    """Open a folder of build_shards.py, or a Megatron dataset by its prefix P (P.bin and P.idx; it has only
-    "train").
+    """Open a folder of build_shards.py, or a Megatron dataset by its prefix P (P.bin, P.idx), which has only "train".
 
-    Costs one look at the manifest and at the size of each file. Raises ValueError where the folder is
-    unfinished, a file is missing, or a size is not what the manifest or the index says.
+    Costs one look at the manifest and at the size of each file. Raises ValueError where the folder is unfinished, a
+    file is missing, or a size is not what the manifest or the index says.
     """
     path = Path(path)
     if not path.is_dir():
@@ -125,9 +132,7 @@ def open_corpus(path: str | Path, split: str = "train") -> Corpus:
 
 
 def open_shard(prefix: str | Path) -> TokenShard:
-    """Open one .bin/.idx pair by what its index says. Raises ValueError where the two do not belong
-    together.
-    """
+    """Open one .bin/.idx pair by what its index says. Raises ValueError where the two do not belong together."""
     prefix = Path(prefix)
     for path in (bin_path(prefix), idx_path(prefix)):
         if not path.is_file():
@@ -141,8 +146,10 @@ def open_shard(prefix: str | Path) -> TokenShard:
         if code not in _DTYPES:
             raise ValueError(f"{idx_path(prefix)} says that ids have type code {code}; integers have {sorted(_DTYPES)}")
         dtype = np.dtype(_DTYPES[code]).newbyteorder("<")
-        size, smallest = os.fstat(file.fileno()).st_size, _HEADER.size + 12 * sequences + 8 * indices
-        if indices < 1 or size < smallest:  # Megatron may add a mode per sequence at the end
+        size, smallest = os.fstat(file.fileno()).st_size, _index_size(sequences, indices)
+        if indices < 1:
+            raise ValueError(f"{idx_path(prefix)} has no document index; it needs one at least, a 0")
+        if size < smallest:
             raise ValueError(f"{idx_path(prefix)} is cut short: {size:,} bytes, where its counts need {smallest:,}")
         expected = 0
         if sequences:
@@ -156,12 +163,13 @@ def open_shard(prefix: str | Path) -> TokenShard:
         raise ValueError(
             f"{bin_path(prefix)} has {size:,} bytes, but its index says {expected:,}: one of them is damaged"
         )
+    if size % dtype.itemsize:
+        raise ValueError(f"{bin_path(prefix)} has {size:,} bytes, which are no whole number of {dtype.name}")
     return TokenShard(prefix, dtype, expected // dtype.itemsize, sequences, indices - 1)
 
 
 def write_index(path: Path, dtype: np.dtype, sequence_lengths: np.ndarray, document_ends: np.ndarray) -> None:
-    """Write an index, durably. sequence_lengths: in tokens. document_ends: how many sequences end with each
-    document.
+    """Write an index, durably. sequence_lengths: in tokens. document_ends: how many sequences end with each document.
 
     Both may be memory maps larger than memory.
     """
@@ -182,11 +190,9 @@ def write_index(path: Path, dtype: np.dtype, sequence_lengths: np.ndarray, docum
 
 
 def verify(path: str | Path) -> Iterator[tuple[str, list[str]]]:
-    """Check every file of a folder or of a Megatron prefix: yields (prefix of the shard, what is wrong with
-    it).
+    """Check every file of a folder or of a Megatron prefix: yields (prefix of the shard, what is wrong with it).
 
-    Of a folder every checksum is computed again; a Megatron dataset has none, so its index is checked for
-    sense.
+    Of a folder every checksum is computed again; a Megatron dataset has none, so its index is checked for sense.
     """
     path = Path(path)
     if not path.is_dir():
@@ -231,7 +237,27 @@ def _misfits(folder: Path, entry: ShardEntry) -> list[str]:
             continue
         if size != expected:
             problems.append(f"{path} has {size:,} bytes, but the manifest says {expected:,}")
+    if (needed := entry.tokens * np.dtype(entry.dtype).itemsize) != entry.bin_bytes:
+        problems.append(
+            f"{folder / MANIFEST} is corrupt: the {entry.tokens:,} tokens ({entry.dtype}) of {entry.prefix} take "
+            f"{needed:,} bytes, but {bin_path(prefix).name} has {entry.bin_bytes:,}"
+        )
+    if (needed := _index_size(entry.sequences, entry.documents + 1)) > entry.idx_bytes:
+        problems.append(
+            f"{folder / MANIFEST} is corrupt: the {entry.sequences:,} sequences and {entry.documents:,} documents of "
+            f"{entry.prefix} take {needed:,} bytes, but {idx_path(prefix).name} has {entry.idx_bytes:,}"
+        )
     return problems
+
+
+def _index_size(sequences: int, indices: int) -> int:
+    """Bytes of an index; Megatron may add a mode per sequence at the end."""
+    return _HEADER.size + 12 * sequences + 8 * indices
+
+
+def _check_holds(path: Path, size: int, needed: int) -> None:
+    if size < needed:
+        raise ValueError(f"{path} has {size:,} bytes, where {needed:,} are needed: it was cut short or replaced")
 
 
 def _senseless(shard: TokenShard) -> list[str]:
@@ -249,6 +275,7 @@ def _senseless(shard: TokenShard) -> list[str]:
 def _map(path: Path, dtype: np.dtype, offset: int, count: int) -> np.ndarray:
     if not count:  # an empty file cannot be mapped
         return np.empty(0, dtype=dtype)
+    _check_holds(path, path.stat().st_size, offset + count * dtype.itemsize)
     # As a plain array, of which slices are made in a quarter of the time.
     return np.asarray(np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=(count,)))
 

@@ -58,7 +58,8 @@ def find_sources(inputs: Sequence[str | Path], leave_out: Path, option: str) -> 
             else:
                 sources.append(_source(given, given.name))
         except OSError as error:
-            problems.append(f"{option} {given}: {error.strerror}")
+            within = Path(error.filename or given)  # a folder below `given`, say
+            problems.append(f"{option} {given if within == given else f'{given}: {within}'}: {error.strerror}")
     seen: set[Path] = set()
     for source in sources:
         resolved = source.path.resolve()

@@ -12,6 +12,9 @@ from transformers import AutoConfig, BertConfig, PreTrainedConfig
 from megatinybert.config.schema import STUDENTS_FOLDER, nearest
 
 _BERT_KEYS = {"vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "type_vocab_size"}
+_KERNELS = {"_attn_implementation", "_attn_implementation_internal", "attn_implementation", "_experts_implementation"}
+_KERNELS |= {"_experts_implementation_internal", "experts_implementation", "use_kernels", "kernel_config"}
+_QUANTIZED = {"quantization_config", "compression_config"}
 
 
 def read_bert_config(name: str, role: str) -> BertConfig:
@@ -58,11 +61,35 @@ def student_config(name: str, teacher: BertConfig, hidden_dropout: float, attent
     return config
 
 
-def _read_config(name: str) -> Any:
+def read_settings(name: str) -> dict[str, Any]:
+    """The content of a model's config.json, without what chooses attention kernels: Transformers would fetch and run
+    those that are named as on its hub, and ours are given anyway.
+
+    Raises ValueError where the weights are quantized, which other packages would be loaded for, or where the model has
+    code of its own and is no BERT. OSError and ValueError where there is nothing to read.
+    """
+    if (Path(name) / "adapter_config.json").is_file():  # the library would load the model that it names instead
+        raise ValueError("this is an adapter (adapter_config.json); merge it into its model and name that")
     settings, _ = PreTrainedConfig.get_config_dict(name)
-    if "model_type" not in settings and settings.keys() >= _BERT_KEYS:  # as TinyBERT's authors write it
-        return BertConfig.from_dict(settings)
-    return AutoConfig.from_pretrained(name)
+    kind = settings.get("model_type", "bert")
+    if kind != "bert" and "auto_map" in settings:
+        raise ValueError(f"a {kind} model with code of its own, which is never run; only BERTs can be used")
+    if found := sorted(key for key in _QUANTIZED if settings.get(key)):
+        raise ValueError(f"{found[0]} in its config.json: only weights that are not quantized can be used")
+    return _without_kernels(settings)
+
+
+def _without_kernels(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_kernels(inner) for key, inner in value.items() if key not in _KERNELS}
+    return value
+
+
+def _read_config(name: str) -> Any:
+    settings = read_settings(name)
+    if settings.get("model_type") == "bert" or ("model_type" not in settings and settings.keys() >= _BERT_KEYS):
+        return BertConfig.from_dict(settings, name_or_path=name)  # TinyBERT's authors write no model_type
+    return AutoConfig.from_pretrained(name, trust_remote_code=False)
 
 
 def missing_folder(name: str) -> str:

@@ -18,7 +18,7 @@ from transformers import BertConfig, BertModel, PreTrainedModel
 from megatinybert.config.schema import Quantize
 from megatinybert.models.capture import ATTENTION_NAME, Features, run_captured
 from megatinybert.models.compiled import Run, compiled_run
-from megatinybert.models.configuration import first_line
+from megatinybert.models.configuration import first_line, read_settings
 from megatinybert.models.quantize import quantize_products
 from megatinybert.runtime.hardware import computes_bfloat16
 
@@ -128,13 +128,16 @@ def load_model(kind: type[PreTrainedModel], name: str, option: str, may_lack: st
 
     Raises ValueError where weights are missing, damaged, or pickled together with anything but tensors.
     """
+    config = settings.pop("config", None) or _config(name, option)
     try:
         loaded: Any = kind.from_pretrained(
             name,
+            config=config,
             attn_implementation=ATTENTION_NAME,
             dtype=torch.float32,
             output_loading_info=True,
             weights_only=True,  # other pickles could run code
+            trust_remote_code=False,
             **settings,
         )
     except UNREADABLE as error:
@@ -148,6 +151,13 @@ def load_model(kind: type[PreTrainedModel], name: str, option: str, may_lack: st
         whole = "BERT encoder" if kind is BertModel else kind.__name__
         raise ValueError(f"{option}: the files hold no weights for {shown}: this is not a whole {whole}")
     return model
+
+
+def _config(name: str, option: str) -> BertConfig:
+    try:
+        return BertConfig.from_dict(read_settings(name))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{option}: its configuration cannot be used: {first_line(error)}") from error
 
 
 def _cut(model: BertModel, layers: int) -> None:

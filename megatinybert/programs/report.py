@@ -125,14 +125,13 @@ def make_report(config: Mapping[str, Any], rows: Sequence[curves.Row], folder: P
 def measure_models(teacher: str | None, student: Path) -> tuple[ModelFacts | None, ModelFacts, int]:
     """Load them with plain Transformers and time them on one batch: (teacher, if any, student, tokens a sentence)."""
     import torch
-    from transformers import AutoModel
     from transformers.utils import logging
 
     from megatinybert.runtime.stopwatch import median_seconds
 
     logging.disable_progress_bar()  # of loading weights
     names = [*([teacher] if teacher else []), str(student)]
-    models = [AutoModel.from_pretrained(name, dtype=torch.float32).eval() for name in names]
+    models = [_load_plain(name) for name in names]
     length = min(LENGTH, *(model.config.max_position_embeddings for model in models))
     vocabulary = min(model.config.vocab_size for model in models)
     input_ids = torch.randint(vocabulary, (BATCH, length), generator=torch.Generator().manual_seed(0))
@@ -141,6 +140,19 @@ def measure_models(teacher: str | None, student: Path) -> tuple[ModelFacts | Non
         seconds = median_seconds(passes, torch.device("cpu"), TIMED_RUNS, WARM_UP_RUNS)
     facts = [_model_facts(name, model, 1000 * seconds[name]) for name, model in zip(names, models, strict=True)]
     return facts[0] if teacher else None, facts[-1], length
+
+
+def _load_plain(name: str) -> PreTrainedModel:
+    import torch
+    from transformers import AutoModel
+
+    from megatinybert.models.configuration import read_bert_config
+
+    config = read_bert_config(name, "model")  # drops and refuses what would run code
+    model: PreTrainedModel = AutoModel.from_pretrained(
+        name, config=config, dtype=torch.float32, weights_only=True, trust_remote_code=False
+    )
+    return model.eval()
 
 
 def _model_facts(name: str, model: PreTrainedModel, milliseconds: float) -> ModelFacts:

@@ -19,13 +19,15 @@ def lines_of(path: Path, layout: Layout) -> Iterator[tuple[int, str]]:
     """Numbered lines, from 1, without their ends and the file's byte-order mark.
 
     LF alone ends a line: other separators of Unicode may stand in a text. Raises ValueError, with file and line, where
-    the file is not in its encoding.
+    the file is not in its encoding, or where CR alone ends its lines.
     """
     encoding = _encoding_of(path, layout)
     with path.open(encoding=encoding, errors=MARK, newline="\n") as file:
         for number, text in enumerate(file, 1):
             if number == 1:
                 text = text.removeprefix("\ufeff")
+                if "\r" in text.removesuffix("\n").rstrip("\r") and not text.endswith("\n"):
+                    raise ValueError(f"{path}: its lines end with CR alone; convert it: tr '\\r' '\\n' < {path} > NEW")
             if _MARKED in text:
                 raise _not_valid(path, number, encoding, layout)
             if "\0" in text:

@@ -122,7 +122,7 @@ def _tokenizer(name: str) -> PreTrainedTokenizerBase:
     except (OSError, ValueError):
         if not (Path(name) / "vocab.txt").is_file():
             raise
-        return BertTokenizer.from_pretrained(name)
+        return BertTokenizer.from_pretrained(name, trust_remote_code=False)
 
 
 def _plain(student: PreTrainedModel) -> PreTrainedModel:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,6 +11,7 @@ from torch import nn
 
 from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.config.schema import OptimizerConfig
+from megatinybert.runtime.dist import World
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -49,6 +52,42 @@ def updates_on_cpu(settings: DeepSpeedSettings, device: torch.device) -> bool:
 def is_offloaded(settings: DeepSpeedSettings) -> bool:
     offload = settings.raw.get("zero_optimization", {}).get("offload_optimizer")
     return offload is not None and offload.get("device", "cpu") != "none"
+
+
+def prepare_kernel(config: OptimizerConfig, implementation: str, on_cpu: bool, world: World) -> None:
+    """Make way for DeepSpeed's build of its AdamW kernel, and tell of it. All ranks call it."""
+    if config.name == "sgd" or implementation != "deepspeed":
+        return
+    from deepspeed.git_version_info import installed_ops
+    from torch.utils.cpp_extension import _get_build_directory
+
+    name = "cpu_adam" if on_cpu else "fused_adam"
+    folder = Path(_get_build_directory(name, verbose=False))
+    first_here = os.environ.get("LOCAL_RANK", "0") == "0"
+    removed = world.count(first_here and remove_stale_lock(folder / "lock"))  # a barrier: none builds before
+    if removed:
+        world.say(f"removed {folder / 'lock'}, which a build that was interrupted has left: it would be waited for")
+    if not installed_ops.get(name) and not (folder / f"{name}.so").is_file():
+        world.say("compiling DeepSpeed's optimizer kernel: about a minute the first time")
+
+
+def remove_stale_lock(lock: Path) -> bool:
+    """Remove the lock of a build of a torch extension where no process of this machine has it open: whether it did.
+
+    Torch waits as long as the file is there, and keeps it open while it builds. A kill leaves it.
+    """
+    if not lock.is_file() or not Path("/proc/self/fd").is_dir():  # where it cannot be told
+        return False
+    wanted = lock.stat()
+    for opened in Path("/proc").glob("[0-9]*/fd/*"):
+        try:
+            found = opened.stat()
+        except OSError:  # ended in the meantime, or of another user
+            continue
+        if (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino):
+            return False
+    lock.unlink(missing_ok=True)
+    return True
 
 
 def _deepspeed_adamw(groups: list[dict[str, Any]], constants: dict[str, Any], on_cpu: bool) -> torch.optim.Optimizer:

@@ -38,6 +38,7 @@ from megatinybert.training.engine import build_engine, dry_batch
 from megatinybert.training.export import export_student
 from megatinybert.training.lock import run_lock
 from megatinybert.training.loop import Run, fit
+from megatinybert.training.optimizers import prepare_kernel, updates_on_cpu
 from megatinybert.training.precision import settle_settings
 from megatinybert.training.record import write_config
 from megatinybert.training.resume import Start, starting_point, take_over, training_facts
@@ -148,6 +149,8 @@ def _train(ready: Ready, findings: Findings, world: World) -> None:
     if stage.solve and start.checkpoint is None:
         stage.solve(world)
     choices = settle_choices(stage, start, stage.settings, world.size, world)
+    on_cpu = updates_on_cpu(stage.settings, next(stage.trainee.parameters()).device)
+    prepare_kernel(stage.config.optimizer, choices.optimizer.by, on_cpu, world)
     trainees = Trainees({STUDENT: build_engine(stage.trainee, stage.config.optimizer, stage.settings, choices)})
     if start.checkpoint:
         checkpoint.load(start.checkpoint, trainees)

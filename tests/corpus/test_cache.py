@@ -183,6 +183,13 @@ def test_an_interrupted_build_is_continued(
     assert contents(folder) == contents(whole)
 
 
+def test_a_cache_that_cannot_be_made_is_named(place: Path, shards: Callable[..., list[str]]) -> None:
+    (place / "a.txt").write_text(text(40))
+    (place / "file").touch()
+    with pytest.raises(ValueError, match=r"--data.cache file/cache: cannot be made \(Not a directory\)"):
+        shards("--data.text", "a.txt", "--data.cache", "file/cache")
+
+
 def test_a_damaged_cache_is_named_and_not_trusted(place: Path, shards: Callable[..., list[str]]) -> None:
     (folder,) = shards("--data.text", "data/a.txt")
     (Path(folder) / "train-00000.bin").unlink()

@@ -297,6 +297,9 @@ def test_the_inspection_command(corpus: Path, tmp_path: Path) -> None:
     assert broken.returncode == 1 and "train-00001.idx is corrupt" in broken.stderr
     prefix = run(str(corpus / "train-00000"))
     assert prefix.returncode == 0 and "uint16" in prefix.stdout
+    negative = write_dataset(tmp_path / "negative", np.int16, [[1, -7]], [1])
+    refused = run(str(negative), "--decode", "1", "--tokenizer", manifest.tokenizer_name)
+    assert refused.returncode == 1 and "negative: document 0 has token id -7, which no token has" in refused.stderr
     nameless = run(str(corpus / "train-00000"), "--decode", "1")
     assert nameless.returncode == 1 and nameless.stderr.startswith("error: a Megatron dataset does not say")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,3 +50,17 @@ def test_every_bad_input_is_listed(tmp_path: Path) -> None:
     assert all(line.startswith("--input ") for line in text.splitlines())
     for part in ("gone.txt: no such file", "empty: no .txt", "a.pdf: not a .txt", "a.txt: named twice"):
         assert part in text
+
+
+def test_a_folder_within_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "in" / "locked").mkdir(parents=True)
+    scan = os.scandir
+
+    def refuse(path: str) -> Any:  # chmod holds nobody back who is root
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(ValueError, match=r"--input .*/in: .*/in/locked: Permission denied"):
+        find_sources([tmp_path / "in"], tmp_path / "out", "--input")

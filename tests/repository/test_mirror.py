@@ -15,6 +15,7 @@ WHOLE = {
 }
 # Files of a claim that several modules keep together.
 ACROSS_MODULES = {
+    "corpus/test_hostile.py": "no hostile or damaged file ends a process: shards, manifest, windows",
     "corpus/test_formats.py": "the same text gives the same shards from every format: build, sources, streams, parquet",
     "training/test_devices.py": "no pass of a step waits for the device: capture, objectives, held_out, trainee, loop",
 }

@@ -17,7 +17,15 @@ from torch import Tensor, nn
 
 from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.config.schema import OptimizerConfig
-from megatinybert.training.optimizers import build_optimizer, is_offloaded, parameter_groups, updates_on_cpu
+from megatinybert.runtime.dist import World
+from megatinybert.training.optimizers import (
+    build_optimizer,
+    is_offloaded,
+    parameter_groups,
+    prepare_kernel,
+    remove_stale_lock,
+    updates_on_cpu,
+)
 from tests.helpers.apex_packages import write_nvidia
 from tests.helpers.toys import REPOSITORY, environment
 
@@ -123,3 +131,29 @@ def test_where_the_update_runs(zero: dict[str, Any], offloaded: bool) -> None:
     assert is_offloaded(settings) is offloaded
     assert updates_on_cpu(settings, torch.device("cuda")) is offloaded
     assert updates_on_cpu(settings, torch.device("cpu"))
+
+
+def test_a_lock_that_no_process_holds_is_removed(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    assert not remove_stale_lock(lock)
+    with lock.open("w"):
+        assert not remove_stale_lock(lock), "a build goes on"
+    assert lock.exists()
+    assert remove_stale_lock(lock)
+    assert not lock.exists()
+
+
+def test_a_build_that_was_killed_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
+    (tmp_path / "cpu_adam").mkdir()
+    (tmp_path / "cpu_adam" / "lock").touch()
+    world = World(0, 1, torch.device("cpu"))
+    prepare_kernel(OptimizerConfig(), "torch", True, world)
+    assert capsys.readouterr().err == ""
+    prepare_kernel(OptimizerConfig(), "deepspeed", True, world)
+    said = capsys.readouterr().err
+    assert f"removed {tmp_path / 'cpu_adam' / 'lock'}" in said
+    assert "compiling DeepSpeed's optimizer kernel" in said
+    assert not (tmp_path / "cpu_adam" / "lock").exists()
