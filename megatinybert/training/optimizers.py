@@ -68,7 +68,7 @@ def prepare_kernel(config: OptimizerConfig, implementation: str, on_cpu: bool, w
     if removed:
         world.say(f"removed {folder / 'lock'}, which a build that was interrupted has left: it would be waited for")
     if not installed_ops.get(name) and not (folder / f"{name}.so").is_file():
-        world.say("compiling DeepSpeed's optimizer kernel: about a minute the first time")
+        world.say("compiling DeepSpeed's optimizer kernel: a minute or more the first time")
 
 
 def remove_stale_lock(lock: Path) -> bool:
