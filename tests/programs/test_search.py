@@ -200,7 +200,7 @@ def test_what_cannot_be_searched_is_refused(folder: Path, tmp_path: Path, capsys
     assert "has no teacher to search with" in capsys.readouterr().err
     (run / "config.yaml").write_text(yaml.safe_dump({"teacher": {"model": str(tmp_path / "gone")}}))
     assert main([str(run), *text, *ask]) == 1
-    assert f"{tmp_path / 'gone'}: its weights cannot be read" in capsys.readouterr().err
+    assert f"{tmp_path / 'gone'}: its configuration cannot be used" in capsys.readouterr().err
     (run / "student" / "model.safetensors").unlink()
     assert main([str(run), *text, *ask]) == 1
     assert "is unfinished: it holds no student/" in capsys.readouterr().err
