@@ -37,6 +37,9 @@ def read_run(folder: Path) -> tuple[dict[str, Any], list[curves.Row]]:
     """
     config_file, metrics_file = folder / "config.yaml", folder / "metrics.jsonl"
     again = "Run the same training command again: it continues from the newest checkpoint."
+    results = folder / "results.json"
+    if results.is_file() and not metrics_file.is_file():
+        raise ValueError(f"{folder} is of a task: `launch/task.sh eval` prints its table and wrote {results}")
     for file in (config_file, metrics_file):
         if not file.is_file():
             raise ValueError(f"{folder} is not the output folder of a run: it holds no {file.name}.")

@@ -184,6 +184,11 @@ def _no_metrics(run: Path) -> None:
     (run / "metrics.jsonl").unlink()
 
 
+def _of_a_task(run: Path) -> None:
+    (run / "metrics.jsonl").unlink()
+    (run / "results.json").write_text("{}")
+
+
 def _empty_metrics(run: Path) -> None:
     _write_metrics(run, [])
 
@@ -207,6 +212,7 @@ def _nothing_held_out(run: Path) -> None:
     [
         (_no_student, "is unfinished: it holds no student/"),
         (_no_metrics, "is not the output folder of a run: it holds no metrics.jsonl"),
+        (_of_a_task, "is of a task: `launch/task.sh eval` prints its table"),
         (_empty_metrics, "is unfinished: 0 of 4 steps"),
         (_stopped_early, "is unfinished: 2 of 4 steps are done"),
         (_line_cut_short, "line 5 is cut short"),
