@@ -52,6 +52,11 @@ def shard_text(config: DataConfig, tokenizer: str) -> list[str]:
     Raises ValueError where text or tokenizer are not as they have to be, or the cache is damaged.
     """
     assert config.text is not None
+    try:
+        Path(config.cache).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        text = f"--data.cache {config.cache} cannot be made ({error.strerror}): name a folder for shards"
+        raise ValueError(text) from error
     entries = [_expand(entry) for entry in config.text]
     corpora = entries if config.mixture else [[path for paths in entries for path in paths]]
     try:
@@ -87,10 +92,6 @@ def _find_or_build(config: DataConfig, paths: list[str], tokenizer: str, fingerp
     )
     sources, left_out = find_sources(paths, cache, _NAMES["input"])
     folder = cache / f"{_label(paths)}-{_key(sources, options, fingerprint)}"
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"--data.cache {cache}: cannot be made ({error.strerror}); name another folder") from error
     busy = f"data: another run is building {folder}: waiting for it"
     with file_lock(folder.with_name(f"{folder.name}.lock"), busy, wait=True):
         if (folder / MANIFEST).is_file():

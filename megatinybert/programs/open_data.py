@@ -21,7 +21,7 @@ def with_shards(config: GeneralConfig, tokenizer: str, world: World, findings: F
     data = config.data
     if data.text is None:
         return data
-    folders = world.first(lambda: None if findings.failed else _sharded(data, tokenizer))
+    folders = world.first(lambda: None if findings.failed else shard_text(data, tokenizer))
     for folder in folders or []:
         if not Path(folder).is_dir():
             raise ValueError(
@@ -29,16 +29,6 @@ def with_shards(config: GeneralConfig, tokenizer: str, world: World, findings: F
                 "on a file system that all machines share"
             )
     return data.model_copy(update={"shards": folders}) if folders else None
-
-
-def _sharded(data: DataConfig, tokenizer: str) -> list[str]:
-    try:
-        Path(data.cache).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(
-            f"--data.cache {data.cache} cannot be made ({error.strerror}): name a folder for shards"
-        ) from error
-    return shard_text(data, tokenizer)
 
 
 def open_data(

@@ -81,9 +81,8 @@ def make_report(config: Mapping[str, Any], rows: Sequence[curves.Row], folder: P
     """Measure the models of the run in `folder` on this CPU. config, rows: as `read_run` gives them."""
     import torch
 
-    from megatinybert.models.layer_map import resolve_layer_map
     from megatinybert.training.model_card import logged_time
-    from megatinybert.training.sentence_vectors import which_to_use
+    from megatinybert.training.sentence_vectors import advice_of
     from megatinybert.training.solve.record import read_record
 
     learnt_from = None if config.get("objective", {}).get("name") == "mlm" else config["teacher"]["model"]
@@ -97,13 +96,7 @@ def make_report(config: Mapping[str, Any], rows: Sequence[curves.Row], folder: P
     def pair(tag: str) -> tuple[float, float] | None:
         return (first[tag], last[tag]) if tag in first and tag in last else None
 
-    to_last_layer = False
-    if teacher:
-        layers = resolve_layer_map(
-            config.get("objective", {}).get("layer_map", "uniform"), student.layers, teacher.layers
-        )
-        to_last_layer = layers[-1] == teacher.layers - 1
-
+    layer_map = config.get("objective", {}).get("layer_map", "uniform")
     return Report(
         steps=int(last["step"]),
         tokens=int(last["step"]) * tokens_per_step,
@@ -121,7 +114,7 @@ def make_report(config: Mapping[str, Any], rows: Sequence[curves.Row], folder: P
         training_seconds=seconds if timed == last["step"] else None,
         shared_top=shared_by(folder),
         projected_probe=pair(PROJECTED),
-        advice=which_to_use(pair(PROBE), pair(PROJECTED), to_last_layer),
+        advice=advice_of(first, last, layer_map, student.layers, teacher.layers) if teacher else None,
     )
 
 

@@ -13,7 +13,6 @@ from transformers import BertModel
 from megatinybert.config.task import AugmentConfig, PredictConfig, TaskConfig
 from megatinybert.models.initialize import SHAPE
 from megatinybert.models.load import fingerprint_of, load_encoder, teacher_dtype
-from megatinybert.models.masked_lm import has_mlm_head
 from megatinybert.models.published import has_classifier
 from megatinybert.programs.evaluate import evaluate, predict
 from megatinybert.programs.task_rows import augment_options, training_file
@@ -81,11 +80,10 @@ def _rows(inputs: TaskInputs, world: World, file: Path, what: str = "training ro
 
 
 def _teacher(inputs: TaskInputs, plan: Plan, world: World) -> None:
-    name = inputs.config.teacher.model
     plan.begin("teacher", world)
     _check_rows_differ(inputs, world)
-    if world.together(lambda: has_classifier(name)):
-        world.say(f"teacher: {name} is fine-tuned already")
+    if "teacher" not in plan.stages:
+        world.say(f"teacher: {inputs.config.teacher.model} is fine-tuned already")
     else:
         rows = _rows(inputs, world, inputs.files.train)
         _train("teacher", inputs, plan, world, rows, lambda: finetuning(inputs, rows))
@@ -95,13 +93,13 @@ def _teacher(inputs: TaskInputs, plan: Plan, world: World) -> None:
 def _augment(inputs: TaskInputs, plan: Plan, world: World) -> None:
     config = inputs.config
     wanted, name = config.augment, config.augment.model or config.teacher.model
-    if wanted.copies == 0:
+    if "augment" not in plan.stages:
         world.say("augment: left out (--augment.copies 0; 2, or published, makes copies)")
         idle = [key for key, value in AugmentConfig() if key != "copies" and getattr(wanted, key) != value]
         if idle:
             world.say(f"warning: {', '.join(f'--augment.{key}' for key in idle)}: no effect without --augment.copies")
         return
-    if wanted.model is None and not world.together(lambda: has_mlm_head(name)):
+    if "mlm" in plan.stages:
         plan.begin("mlm", world)
         rows = _rows(inputs, world, inputs.files.train, "rows of the masked-LM")
         _train("mlm", inputs, plan, world, rows, lambda: masked_lm(inputs, rows))
@@ -122,7 +120,7 @@ def _augment(inputs: TaskInputs, plan: Plan, world: World) -> None:
 
 
 def _one(inputs: TaskInputs, plan: Plan, world: World) -> None:
-    if not has_stage_one(inputs.config):
+    if "one" not in plan.stages:
         world.say("stage one: left out (--one.epochs 0)")
         return
     plan.begin("one", world)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
 import torch
 
 from megatinybert.runtime.stopwatch import seconds_of
@@ -41,14 +42,9 @@ _TABLE: list[tuple[str, dict[str, float]]] = [
 _NAMES = {torch.float16: "fp16", torch.bfloat16: "bf16", torch.float32: "fp32"}
 
 
-def available_memory() -> int | None:
-    """Bytes of this machine that are free, or can be made so; None where the system does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        values = dict(line.split(":", 1) for line in lines)
-        return 1024 * (int(values["MemAvailable"].split()[0]) + int(values["SwapFree"].split()[0]))
-    except (OSError, KeyError, ValueError):
-        return None
+def available_memory() -> int:
+    """Bytes of this machine that are free, or can be made so, swap included."""
+    return int(psutil.virtual_memory().available + psutil.swap_memory().free)
 
 
 def computes_bfloat16(device: torch.device) -> bool:

@@ -23,7 +23,9 @@ _TITLES = {
 
 @dataclass(frozen=True)
 class Plan:
-    """Of a command. stages: in their order. on_scores: what has to be said of the rows beside scores."""
+    """Of a command. stages: in their order, without those that are left out. on_scores: what has to be said of the rows
+    beside scores.
+    """
 
     stages: Sequence[str]
     on_scores: Sequence[str]

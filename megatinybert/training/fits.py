@@ -35,7 +35,7 @@ def check_memory(
     width = (teacher or student).hidden_size
     of_token = student.num_hidden_layers * (10 * student.hidden_size + 2 * student.intermediate_size + 4 * width)
     needed = 2 * ranks * rows * length * of_token
-    if free is None or needed < free:
+    if needed < free:
         return []
     fits = max(int(rows * free / needed) // 2, 1)
     text = (

@@ -27,7 +27,7 @@ from megatinybert.tracking.curves import Row
 from megatinybert.tracking.figures import save_picture
 from megatinybert.tracking.measurements import ACCURACY, BESIDE_LOSSES, PROBE, PROJECTED
 from megatinybert.training.front_matter import front_matter, shown_name
-from megatinybert.training.sentence_vectors import read_projection, which_to_use
+from megatinybert.training.sentence_vectors import advice_of, read_projection
 from megatinybert.training.solve.record import SolvingRecord, read_record, what_solving_gave
 
 PICTURE = "loss.png"
@@ -164,16 +164,10 @@ def logged_time(rows: Sequence[Row], tokens_per_step: int) -> tuple[float, int]:
 
 def _advice(run: Provenance, measured: Sequence[Row]) -> str | None:
     """Which of the student's sentence vectors to use for what."""
-    teacher = run.teacher
-    if not measured or teacher is None:
+    if not measured or run.teacher is None:
         return None
-    own, projected = (
-        (measured[0][tag], measured[-1][tag]) if tag in measured[0] and tag in measured[-1] else None
-        for tag in (PROBE, PROJECTED)
-    )
-    count = teacher.num_hidden_layers
-    layers = resolve_layer_map(run.config.objective.layer_map, run.student.num_hidden_layers, count)
-    return which_to_use(own, projected, layers[-1] == count - 1)
+    layers, of = run.student.num_hidden_layers, run.teacher.num_hidden_layers
+    return advice_of(measured[0], measured[-1], run.config.objective.layer_map, layers, of)
 
 
 def _is_solved(run: Provenance) -> bool:

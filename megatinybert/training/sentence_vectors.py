@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from megatinybert.models.layer_map import resolve_layer_map
+from megatinybert.tracking.measurements import PROBE, PROJECTED
 
 _MODULES = {"Transformer": "", "Pooling": "1_Pooling", "Dense": "2_Dense"}
 _DENSE = Path("2_Dense") / "model.safetensors"
@@ -63,6 +67,14 @@ def read_projection(student: Path) -> Projection | None:
         return None
     weights = load_file(student / _DENSE)
     return Projection(weights["linear.weight"], weights["linear.bias"])
+
+
+def advice_of(
+    first: Mapping[str, float], last: Mapping[str, float], layer_map: str | Sequence[int], layers: int, of: int
+) -> str | None:
+    """`which_to_use` of a student with so many layers. first, last: its measurements; of: the teacher's layers."""
+    own, projected = ((first[tag], last[tag]) if tag in first and tag in last else None for tag in (PROBE, PROJECTED))
+    return which_to_use(own, projected, resolve_layer_map(layer_map, layers, of)[-1] == of - 1)
 
 
 def which_to_use(

@@ -186,7 +186,7 @@ def test_an_interrupted_build_is_continued(
 def test_a_cache_that_cannot_be_made_is_named(place: Path, shards: Callable[..., list[str]]) -> None:
     (place / "a.txt").write_text(text(40))
     (place / "file").touch()
-    with pytest.raises(ValueError, match=r"--data.cache file/cache: cannot be made \(Not a directory\)"):
+    with pytest.raises(ValueError, match=r"--data.cache file/cache cannot be made \(Not a directory\)"):
         shards("--data.text", "a.txt", "--data.cache", "file/cache")
 
 
