@@ -36,7 +36,7 @@ from megatinybert.runtime.files import file_lock, write_atomically
 from megatinybert.runtime.ray_workers import ray_cluster
 from megatinybert.runtime.workers import usable_cores
 
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 1 << 21  # of 1 MiB each, building takes a tenth longer
 _LOCK = "build.lock"
 _LARGEST_UINT16_VOCABULARY = 65_500  # Megatron-LM's rule
 

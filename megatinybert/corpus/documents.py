@@ -163,14 +163,11 @@ def _lines(text: str) -> list[str]:
 
 
 def _paragraphs(text: str) -> list[list[str]]:
+    lines = [line.strip(BLANK) for line in text.split("\n")]
     documents: list[list[str]] = []
-    fresh = True
-    for line in [line.strip(BLANK) for line in text.split("\n")]:
-        if not line:
-            fresh = True
-        elif fresh:
-            documents.append([line])
-            fresh = False
-        else:
-            documents[-1].append(line)
+    begin = 0
+    for end in [number for number, line in enumerate(lines) if not line] + [len(lines)]:
+        if end > begin:
+            documents.append(lines[begin:end])
+        begin = end + 1
     return documents

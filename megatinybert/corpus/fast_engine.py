@@ -94,7 +94,7 @@ class FastEngine:
             texts[number][-_EXCERPT_CHARACTERS:] if end else texts[number][:_EXCERPT_CHARACTERS]
             for number, end in zip(chosen, from_end, strict=True)
         ]
-        encodings: list[Encoding] = self._tokenizer.encode_batch(excerpts, add_special_tokens=False)
+        encodings: list[Encoding] = self._tokenizer.encode_batch_fast(excerpts, add_special_tokens=False)
         for number, end, encoding in zip(chosen, from_end, encodings, strict=True):
             found = ids[ends[number] : ends[number + 1]].tolist()
             cut = len(texts[number]) > _EXCERPT_CHARACTERS

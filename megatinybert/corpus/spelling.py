@@ -36,7 +36,8 @@ class Spelling:
         (n + 1,), where the ids of each begin and the last end.
         """
         sums = np.zeros(len(ids) + 1, dtype=np.uint32)  # may wrap around: their differences do as well
-        np.cumsum(self._piece_weights[ids], dtype=np.uint32, out=sums[1:])
+        # An id beyond the vocabulary, which is wrong, takes the weight of another: clipping is twice as fast.
+        np.cumsum(self._piece_weights.take(ids, mode="clip"), dtype=np.uint32, out=sums[1:])
         return np.flatnonzero(sums[ends[1:]] - sums[ends[:-1]] != self._sums(texts))
 
     def _sums(self, texts: Sequence[str]) -> np.ndarray:

@@ -29,9 +29,8 @@ def unknown_id(tokenizer: Tokenizer) -> int | None:
     return None if token is None else tokenizer.token_to_id(token)
 
 
-def scripts_of(documents: Sequence[Sequence[str]]) -> dict[str, int]:
-    """How many letters of each script there are in some lines of these documents."""
-    lines = [line for document in documents for line in document]
+def scripts_of(lines: Sequence[str]) -> dict[str, int]:
+    """How many letters of each script there are in some of these lines."""
     step = max(1, len(lines) // _SAMPLED_LINES)
     characters = Counter("".join(line[:_SAMPLED_CHARACTERS] for line in lines[::step]))
     scripts: Counter[str] = Counter()
@@ -44,7 +43,11 @@ def scripts_of(documents: Sequence[Sequence[str]]) -> dict[str, int]:
 def warnings(tokenizer: Tokenizer, name: str, scripts: Mapping[str, int], unknown: int, tokens: int) -> list[str]:
     """What a person should look at. name: of the tokenizer. unknown, tokens: how many ids are [UNK], and in all."""
     parts = json.loads(tokenizer.to_str())
-    found = [capitals(tokenizer, name), _other_script(parts, tokenizer, name, scripts), unknowns(name, unknown, tokens)]
+    found = [
+        _capitals(parts, tokenizer, name),
+        _other_script(parts, tokenizer, name, scripts),
+        unknowns(name, unknown, tokens),
+    ]
     return [warning for warning in found if warning]
 
 
@@ -60,18 +63,22 @@ def unknowns(name: str, unknown: int, tokens: int) -> str | None:
 
 def capitals(tokenizer: Tokenizer, name: str) -> str | None:
     """A warning where a tokenizer lower-cases texts and its vocabulary is a cased one. name: of the tokenizer."""
-    parts = json.loads(tokenizer.to_str())
+    return _capitals(json.loads(tokenizer.to_str()), tokenizer, name)
+
+
+def _capitals(parts: Mapping[str, Any], tokenizer: Tokenizer, name: str) -> str | None:
     if not any(
         step["type"] == "Lowercase" or step.get("lowercase") is True for step in _steps(parts.get("normalizer"))
     ):
         return None
     added = {token["content"] for token in parts["added_tokens"]}
-    words = [word for word in tokenizer.get_vocab(with_added_tokens=False) if _is_word(word, added)]
-    capitals = sorted(word for word in words if word != word.lower())
-    if len(capitals) <= _CAPITALS * len(words):
+    vocabulary = tokenizer.get_vocab(with_added_tokens=False)
+    capitals = sorted(word for word in vocabulary if word != word.lower() and _is_word(word, added))
+    words = sum(_is_word(word, added) for word in vocabulary) if capitals else 0
+    if len(capitals) <= _CAPITALS * words:
         return None
     return (
-        f"{len(capitals):,} of the {len(words):,} tokens of {name} have capitals (such as {capitals[0]}) and can never "
+        f"{len(capitals):,} of the {words:,} tokens of {name} have capitals (such as {capitals[0]}) and can never "
         'occur, since it lower-cases the text: beside a vocab.txt of a cased model put {"do_lower_case": false} into '
         "tokenizer_config.json"
     )
@@ -85,10 +92,13 @@ def _other_script(parts: Mapping[str, Any], tokenizer: Tokenizer, name: str, scr
     if scripts[script] <= _MOST * letters:
         return None
     known = words = 0
+    enough = min(_KNOWN_SHARE * tokenizer.get_vocab_size(with_added_tokens=False), _KNOWN_TOKENS)
     for word in _words(parts, tokenizer):
         own = {_script(character) for character in word} - {""}
         words += bool(own)
         known += script in own and (script in _OF_SINGLE_LETTERS or len(word) > 1)
+        if known >= enough:
+            return None
     if known >= min(_KNOWN_SHARE * words, _KNOWN_TOKENS):
         return None
     return (

@@ -137,7 +137,7 @@ def _unsuited(rows: Iterable[Row], name: str) -> list[str]:
     texts = [text for row in islice(rows, _WORDS_AT_ONCE) for text in texts_of(row)]
     ids = [number for encoded in tokenizer.encode_batch(texts, add_special_tokens=False) for number in encoded.ids]
     unknown = unknown_id(tokenizer)
-    return warnings(tokenizer, name, scripts_of([texts]), sum(number == unknown for number in ids), len(ids))
+    return warnings(tokenizer, name, scripts_of(texts), sum(number == unknown for number in ids), len(ids))
 
 
 def _settings(options: AugmentOptions, task: Task) -> Settings:
