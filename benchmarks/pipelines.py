@@ -39,7 +39,7 @@ from megatinybert.config.shards import BuildOptions
 from megatinybert.corpus import build, fast_engine
 from megatinybert.corpus.blocks import Block, ReadSettings, read_blocks
 from megatinybert.corpus.documents import split_documents
-from megatinybert.corpus.encode import EncodedBlock, Encoder, EncodeSettings
+from megatinybert.corpus.encode import EncodedBlock, Encoder, EncodeSettings, encode_blocks
 from megatinybert.corpus.reference_engine import Engine
 from megatinybert.corpus.sources import find_sources
 from megatinybert.corpus.tokenizer import load_tokenizer, special_ids, tokenizer_from_json
@@ -47,7 +47,7 @@ from megatinybert.runtime.workers import in_order
 
 _READY_SECONDS = 300  # for processes to start in; one that fails to would otherwise be waited for without end
 _BATCH_CHARACTERS = 1 << 15  # of a call of the tokenizer: the fastest of the floor's
-_FAST_CHARACTERS = 1 << 20  # the same for nanotoken: what a block of the product has
+_FAST_CHARACTERS = 1 << 21  # the same for nanotoken: what a block of the product has
 _CHUNK = 32  # documents sent to a worker of Megatron-LM's at a time
 
 
@@ -64,7 +64,8 @@ class Text:
         names = OptionNames()
         reading = ReadSettings("auto", "text", "utf-8", replace_invalid=False, block_bytes=1 << 20, names=names)
         blocks = read_blocks(sources, reading)
-        return ["\n".join(lines) for block in blocks for lines in split_documents(block, "text", False, names)[0]]
+        splits = (split_documents(block, "text", False, names) for block in blocks)
+        return ["\n".join(lines) for split in splits for lines in split.documents()]
 
 
 @dataclass(frozen=True)
@@ -257,13 +258,15 @@ class _ReadyFirst:
     def encode_blocks(
         self, blocks: Iterable[Block], settings: EncodeSettings, workers: int, shared: None, opened: Engine | None
     ) -> Iterator[tuple[Block, EncodedBlock]]:
-        # One worker is this process itself: nothing to wait for.
-        barrier = multiprocessing.get_context("spawn").Barrier(workers + 1) if workers > 1 else None
+        if workers == 1 or settings.engine == "fast":  # this process itself, or its threads: nothing to wait for
+            self.clock = Clock()
+            yield from encode_blocks(blocks, settings, workers, shared, opened)
+            return
+        barrier = multiprocessing.get_context("spawn").Barrier(workers + 1)
 
         def tasks() -> Iterator[Block | None]:
-            if barrier:
-                yield from [None] * workers  # a worker is started for each
-                barrier.wait(_READY_SECONDS)
+            yield from [None] * workers  # a worker is started for each
+            barrier.wait(_READY_SECONDS)
             self.clock = Clock()
             yield from blocks
 
@@ -272,8 +275,7 @@ class _ReadyFirst:
                 yield block, encoded
 
 
-def _ready_encoder(settings: EncodeSettings, barrier: Barrier | None) -> Callable[[Block | None], EncodedBlock | None]:
+def _ready_encoder(settings: EncodeSettings, barrier: Barrier) -> Callable[[Block | None], EncodedBlock | None]:
     encoder = Encoder(settings)
-    if barrier:
-        barrier.wait(_READY_SECONDS)
+    barrier.wait(_READY_SECONDS)
     return lambda block: None if block is None else encoder.encode(block)

@@ -20,8 +20,8 @@ from megatinybert.config.flat import OptionNames
 from megatinybert.corpus.json_values import Readable, has_lines, split_values
 from megatinybert.corpus.sources import ARROW, PARQUET, Source, check_unchanged, kind_of
 from megatinybert.corpus.streams import TextStream
+from megatinybert.corpus.texts import BLANK
 
-BLANK = " \t\r\f\v"
 _HEAD_BYTES = 1 << 16
 _TAIL_BYTES = 1 << 14
 _PROBE_BYTES = 1 << 20  # how much of a .txt file is looked at to tell how its documents are parted
@@ -218,5 +218,5 @@ def _find_cut(pending: bytes, layout: str, inside: bool) -> tuple[int, bool]:
 
 def _text_bytes(lines: bytes) -> int:
     """The length of a text without blank lines and white space around lines."""
-    stripped = (line.strip(BLANK.encode()) for line in lines.split(b"\n"))
+    stripped = (line.strip(BLANK) for line in lines.split(b"\n"))
     return sum(len(line) + 1 for line in stripped if line) - 1

@@ -1,4 +1,4 @@
-"""Blocks as documents: lists of stripped, non-empty lines."""
+"""Blocks as documents: stripped, non-empty lines."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from megatinybert.config.flat import OptionNames
-from megatinybert.corpus.blocks import BLANK, Block
+from megatinybert.corpus.blocks import Block
 from megatinybert.corpus.charset import advice
 from megatinybert.corpus.sources import DataError
+from megatinybert.corpus.texts import BLANK, Texts, lines_of
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 # What a record is in each layout, where it is left out: of text only the line with invalid bytes.
@@ -26,17 +29,45 @@ class LeftOut:
     reason: str
 
 
+@dataclass(frozen=True)
+class Split:
+    """The documents of a block. lines: of all of them, stripped, none empty. counts: lines of each document, int64.
+    replaced: how many characters were replaced by U+FFFD.
+    """
+
+    lines: Texts
+    counts: np.ndarray
+    replaced: int
+
+    def documents(self) -> list[list[str]]:
+        """The lines of each document."""
+        lines = [line.decode() for line in self.lines.all()]
+        ends = np.cumsum(self.counts)
+        return [lines[end - count : end] for end, count in zip(ends.tolist(), self.counts.tolist(), strict=True)]
+
+    def head(self, document: int, first_line: int, size: int) -> bytes:
+        """Up to `size` bytes of a document's text. first_line: its first line's number in `lines`."""
+        begins, ends = self.lines.begins, self.lines.ends
+        last = first_line + int(self.counts[document])
+        inside = ends[first_line : last - 1] + 1
+        if (begins[first_line + 1 : last] == inside).all():  # nothing was stripped: it lies there in one piece
+            begin = int(begins[first_line])
+            return self.lines.data[begin : min(begin + size, int(ends[last - 1]))]
+        return b"\n".join(map(self.lines.text, range(first_line, last)))[:size]
+
+
 def split_documents(
     block: Block, text_key: str, replace_invalid: bool, names: OptionNames, left_out: list[LeftOut] | None = None
-) -> tuple[list[list[str]], int]:
-    """Decode a block and part it into documents: (their lines; how many characters were replaced by U+FFFD).
+) -> Split:
+    """Part a block into documents, and make sure that they are valid UTF-8.
 
     A line is blank when it holds nothing but ASCII white space. A JSON object, or a row, whose text is empty is a
     document of no lines. Records that cannot be read are added to `left_out`. Without it, raises DataError naming file
     and line, row or value where text is not valid UTF-8, or is null, or where there is no object with text.
     """
     splitter = _Splitter(block, text_key, replace_invalid, names, left_out)
-    return splitter.documents(), splitter.replaced
+    lines, counts = splitter.documents()
+    return Split(lines, counts, splitter.replaced)
 
 
 class _Splitter:
@@ -50,60 +81,67 @@ class _Splitter:
         self._unit = _UNITS.get(block.layout, "line")
         self.replaced = 0
 
-    def documents(self) -> list[list[str]]:
+    def documents(self) -> tuple[Texts, np.ndarray]:
+        """(lines of all documents; how many each has)."""
         block = self._block
         if block.row_ends is not None:
-            return self._of_rows(block.row_ends.tolist())
-        text = self._whole_text()
+            return _of_texts(self._of_rows(block.row_ends.tolist()))
+        data = self._whole()
         if block.layout == "object":
-            texts = (self._object_text(line, number) for number, line in enumerate(text.split("\n")))
-            return [_lines(text) for text in texts if text is not None]
+            texts = (self._object_text(line, number) for number, line in enumerate(data.split(b"\n")))
+            return _of_texts([text for text in texts if text is not None])
+        begins, ends = lines_of(data)
+        filled = begins < ends
+        lines = Texts(data, begins[filled], ends[filled])
         if block.layout == "line":
-            return [[line] for line in _lines(text)]
+            return lines, np.ones(len(lines), dtype=np.int64)
         if not (block.begins and block.ends):
-            lines = _lines(text)
-            return [lines] if lines else []
-        return _paragraphs(text)
+            return lines, np.array([len(lines)] if len(lines) else [], dtype=np.int64)
+        opens = filled & ~np.concatenate([[False], filled[:-1]])  # after a blank line
+        return lines, np.bincount(np.cumsum(opens)[filled] - 1, minlength=int(opens.sum()))
 
-    def _of_rows(self, ends: list[int]) -> list[list[str]]:
+    def _of_rows(self, ends: list[int]) -> list[bytes]:
         nulls = set() if self._block.null_rows is None else set(self._block.null_rows.tolist())
-        documents, begin = [], 0
+        texts, begin = [], 0
         for number, end in enumerate(ends):
             if number in nulls:
                 self._leave_out(number, f"the value of {self._key!r} is null, not a string")
                 continue
-            text = self._decode(self._block.data[begin:end], number)
+            text = self._valid(self._block.data[begin:end], number)
             begin = end
             if text is not None and self._unit == "value":
                 text = self._object_text(text, number)
             if text is not None:
-                documents.append(_lines(text))
-        return documents
+                texts.append(text)
+        return texts
 
-    def _whole_text(self) -> str:
-        """The text of the block. Lines that cannot be decoded are left out, blank ones in their place in .jsonl."""
+    def _whole(self) -> bytes:
+        """The text of the block, valid. Lines that are not are left out, blank ones in their place in .jsonl."""
         data = self._block.data
-        try:
-            return data.decode()
-        except UnicodeDecodeError as error:
-            if self._left_out is None or self._replace_invalid:
-                return self._decode(data, data.count(b"\n", 0, error.start)) or ""
-        lines = [self._decode(line, number) for number, line in enumerate(data.split(b"\n"))]
+        if self._left_out is None or self._replace_invalid or _is_valid(data):
+            valid = self._valid(data)
+            assert valid is not None
+            return valid
+        lines = [self._valid(line, number) for number, line in enumerate(data.split(b"\n"))]
         if self._block.layout == "object":  # whose lines are numbered
-            return "\n".join(line or "" for line in lines)
-        return "\n".join(line for line in lines if line is not None)
+            return b"\n".join(line or b"" for line in lines)
+        return b"\n".join(line for line in lines if line is not None)
 
-    def _decode(self, data: bytes, number: int) -> str | None:
-        """data: all lines or a single record. number: of the record, or of the line that is wrong."""
-        try:
-            return data.decode()
-        except UnicodeDecodeError as error:
-            if not self._replace_invalid:
+    def _valid(self, data: bytes, number: int | None = None) -> bytes | None:
+        """number: of the record, or of the line; None: these are all lines."""
+        if _is_valid(data):
+            return data
+        if not self._replace_invalid:
+            try:
+                data.decode()
+            except UnicodeDecodeError as error:
+                if number is None:
+                    number = data.count(b"\n", 0, error.start)
                 self._leave_out(number, self._invalid(data, error.start))
-                return None
+            return None
         text = data.decode("utf-8", "replace")
         self.replaced += text.count("\ufffd") - data.count("\ufffd".encode())
-        return text
+        return text.encode()
 
     def _invalid(self, data: bytes, at: int) -> str:
         """What to say of bytes that are not valid."""
@@ -115,9 +153,9 @@ class _Splitter:
         lines = data[data.rfind(b"\n", 0, at) + 1 :]
         return f"{reason}. {advice(lines, 'utf-8', self._names)}"
 
-    def _object_text(self, line: str, number: int) -> str | None:
+    def _object_text(self, data: bytes, number: int) -> bytes | None:
         """The text in a JSON object; None for a blank line, and for what has no text."""
-        line = line.strip(BLANK)
+        line = data.strip(BLANK).decode()
         if not line:
             return None
         try:
@@ -136,7 +174,7 @@ class _Splitter:
                 self._leave_out(number, f"not valid UTF-8 (a lone surrogate escape). Use {option} replace")
                 return None
             self.replaced += count
-        return value
+        return value.encode()
 
     def _no_text(self, line: str, record: Any) -> str:
         """What a JSON value has in place of text."""
@@ -155,19 +193,22 @@ class _Splitter:
         self._left_out.append(LeftOut(self._unit, number, reason))
 
 
-def _lines(text: str) -> list[str]:
-    """The lines that are not blank. Within the text of a JSON object or a row CRLF and CR may stand."""
-    if "\r" in text:
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return [stripped for line in text.split("\n") if (stripped := line.strip(BLANK))]
+def _is_valid(data: bytes) -> bool:
+    if data.isascii():  # ten times as fast as decoding
+        return True
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
-def _paragraphs(text: str) -> list[list[str]]:
-    lines = [line.strip(BLANK) for line in text.split("\n")]
-    documents: list[list[str]] = []
-    begin = 0
-    for end in [number for number, line in enumerate(lines) if not line] + [len(lines)]:
-        if end > begin:
-            documents.append(lines[begin:end])
-        begin = end + 1
-    return documents
+def _of_texts(texts: list[bytes]) -> tuple[Texts, np.ndarray]:
+    """Each of them a document: (lines of all; how many each has). CRLF and CR may stand within them, too."""
+    texts = [text.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in text else text for text in texts]
+    joined = Texts.of_bytes(texts)
+    begins, ends = lines_of(joined.data)
+    filled = begins < ends
+    lines = Texts(joined.data, begins[filled], ends[filled])
+    documents = np.searchsorted(joined.begins, lines.begins, side="right") - 1
+    return lines, np.bincount(documents, minlength=len(texts))

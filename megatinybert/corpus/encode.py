@@ -7,25 +7,25 @@ import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from megatinybert.config.flat import OptionNames
 from megatinybert.corpus.blocks import Block
-from megatinybert.corpus.documents import LeftOut, split_documents
+from megatinybert.corpus.documents import LeftOut, Split, split_documents
 from megatinybert.corpus.duplicates import document_hashes
 from megatinybert.corpus.engines import EngineName, open_engine
 from megatinybert.corpus.fast_engine import EngineUnavailable
 from megatinybert.corpus.reference_engine import Engine
+from megatinybert.corpus.texts import Texts
 from megatinybert.corpus.vocabulary import scripts_of
 from megatinybert.runtime.ray_workers import in_order_by_ray
 from megatinybert.runtime.workers import in_order, in_order_by_threads
 
 TRAIN, VALIDATION = "train", "validation"
 
-_PIECE_CHARACTERS = 1 << 16  # longer lines are encoded in pieces: less memory, and twice as fast
+_PIECE_BYTES = 1 << 16  # longer lines are encoded in pieces: less memory, and twice as fast
 
 
 @dataclass(frozen=True)
@@ -100,23 +100,22 @@ class Encoder:
         """
         settings = self._settings
         left_out: list[LeftOut] = []
-        documents, replaced = split_documents(
+        split = split_documents(
             block,
             settings.text_key,
             settings.replace_invalid,
             settings.names,
             left_out if settings.skip_bad_records else None,
         )
-        all_lines = list(chain.from_iterable(documents))
-        tokens, lengths = self._token_ids(all_lines)
+        tokens, lengths = self._token_ids(split.lines)
 
-        line_counts = np.array([len(lines) for lines in documents], dtype=np.int64)
-        document_of_line = np.repeat(np.arange(len(documents)), line_counts)
-        token_counts = np.bincount(document_of_line, lengths, len(documents)).astype(np.int64)
-        sequence_counts = np.bincount(document_of_line[lengths > 0], minlength=len(documents))
+        count = len(split.counts)
+        document_of_line = np.repeat(np.arange(count), split.counts)
+        token_counts = np.bincount(document_of_line, lengths, count).astype(np.int64)
+        sequence_counts = np.bincount(document_of_line[lengths > 0], minlength=count)
         lengths = lengths[lengths > 0]
         filled = token_counts > 0
-        validation = np.array([self._is_validation(lines) for lines in documents], dtype=bool)
+        validation = self._of_validation(split)
         opens = None
         if block.begins and not block.ends:
             opens = VALIDATION if validation.any() else TRAIN  # of one document, or none where its lines are left out
@@ -129,31 +128,38 @@ class Encoder:
 
         everything = Documents(tokens, lengths, sequence_counts, hashes)
         parts: dict[str, Documents] = {}
-        for split, chosen in ((TRAIN, ~validation), (VALIDATION, validation)):
+        for name, chosen in ((TRAIN, ~validation), (VALIDATION, validation)):
             if chosen.any():
-                parts[split] = everything if chosen.all() else everything.select(chosen)
+                parts[name] = everything if chosen.all() else everything.select(chosen)
         empty = int((~filled).sum()) if block.begins and block.ends else 0
         of_lines = block.layout in ("line", "blank-line")
-        records = int(line_counts.sum()) if of_lines else len(documents)
-        return EncodedBlock(parts, opens, empty, replaced, records + len(left_out), left_out, scripts_of(all_lines))
+        records = (len(split.lines) if of_lines else count) + len(left_out)
+        return EncodedBlock(parts, opens, empty, split.replaced, records, left_out, scripts_of(split.lines))
 
-    def _is_validation(self, lines: list[str]) -> bool:
-        """Chosen by a hash (BLAKE2b) of the head of the text, so that a copy of a document goes with it."""
+    def _of_validation(self, split: Split) -> np.ndarray:
+        """bool (documents,). Chosen by a hash (BLAKE2b) of the head of the text, so that a copy of a document goes with
+        it.
+        """
         fraction, size = self._settings.validation_fraction, self._settings.head_bytes
-        if not fraction:
-            return False
-        head = "\n".join(lines)[:size].encode()[:size]
-        return int.from_bytes(hashlib.blake2b(head, digest_size=8).digest(), "big") < fraction * 2**64
+        chosen = np.zeros(len(split.counts), dtype=bool)
+        first_lines = np.cumsum(split.counts) - split.counts
+        for number, first in enumerate(first_lines.tolist() if fraction else ()):
+            digest = hashlib.blake2b(split.head(number, first, size), digest_size=8).digest()
+            chosen[number] = int.from_bytes(digest, "big") < fraction * 2**64
+        return chosen
 
-    def _token_ids(self, lines: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Lines -> (ids of all lines, 1-D; number of ids of each line, int32), without special tokens."""
-        if max(map(len, lines), default=0) <= _PIECE_CHARACTERS:
+    def _token_ids(self, lines: Texts) -> tuple[np.ndarray, np.ndarray]:
+        """(ids of all lines, 1-D; number of ids of each line, int32), without special tokens."""
+        if lines.sizes.max(initial=0) <= _PIECE_BYTES:
             ids, counts = self._engine.encode(lines)
         else:
-            pieces = [_pieces(line) for line in lines]
-            ids, counts = self._engine.encode(list(chain.from_iterable(pieces)))
-            pieces_before = np.cumsum([0, *map(len, pieces[:-1])])
-            counts = np.add.reduceat(counts, pieces_before)
+            cuts = [_cuts(lines, number) for number in range(len(lines))]
+            begins = np.concatenate(cuts)
+            firsts = np.cumsum([0, *map(len, cuts[:-1])])
+            ends = np.append(begins[1:], 0)  # a piece ends where the next of its line begins
+            ends[np.append(firsts[1:], len(begins)) - 1] = lines.ends
+            ids, counts = self._engine.encode(Texts(lines.data, begins, ends))
+            counts = np.add.reduceat(counts, firsts)
         return ids.astype(self._settings.dtype), counts.astype(np.int32)
 
 
@@ -199,16 +205,17 @@ def _encoder_of_ray(settings: EncodeSettings, shared: Sequence[Path]) -> Callabl
         raise ValueError(f"{machine}: {error}. Or take {names['tokenizer_engine']} tokenizers") from error
 
 
-def _pieces(line: str) -> list[str]:
-    """Cut a very long line before a space (if there is one), where no tokenizer joins what is on either
-    side.
+def _cuts(lines: Texts, number: int) -> list[int]:
+    """Where the pieces of a line begin. A very long one is cut before a space (if there is one), where no tokenizer
+    joins what is on either side.
     """
-    pieces = []
-    start = 0
-    while len(line) - start > _PIECE_CHARACTERS:
-        space = line.rfind(" ", start + 1, start + _PIECE_CHARACTERS)
-        end = space if space > 0 else start + _PIECE_CHARACTERS
-        pieces.append(line[start:end])
-        start = end
-    pieces.append(line[start:])
-    return pieces
+    data, end = lines.data, int(lines.ends[number])
+    begins = [int(lines.begins[number])]
+    while end - begins[-1] > _PIECE_BYTES:
+        cut = data.rfind(b" ", begins[-1] + 1, begins[-1] + _PIECE_BYTES)
+        if cut < 0:
+            cut = begins[-1] + _PIECE_BYTES
+            while data[cut] & 0xC0 == 0x80:  # within a character
+                cut -= 1
+        begins.append(cut)
+    return begins

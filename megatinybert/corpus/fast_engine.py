@@ -1,8 +1,8 @@
 """nanotoken, a fast reimplementation of BERT's tokenizer, checked against tokenizers wherever it is used.
 
 It is young, so it is not trusted. Before it is used it has to give the ids of tokenizers for all of `hard_texts`.
-Then, in every block, tokenizers encodes as well: one character in 2,048, in excerpts; and each text that its ids do not
-spell, up to a share that limits what this costs where accents are dropped.
+Then, in every block, tokenizers encodes as well: excerpts of 128 characters, one for 262,144 bytes; and each text that
+its ids do not spell, up to a share that limits what this costs where accents are dropped.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ from tokenizers import Encoding, Tokenizer
 from megatinybert.corpus.hard_texts import hard_texts
 from megatinybert.corpus.reference_engine import ReferenceEngine
 from megatinybert.corpus.spelling import Spelling
+from megatinybert.corpus.texts import Texts
 
 PACKAGE = "nanotoken"
 INSTALL = "pip install nanotoken==0.1.0"
 
 _CACHE_ENTRIES = 1 << 17  # at most 16 MiB in each process
 _EXCERPT_CHARACTERS = 128
-_SAMPLED = 1 << 18  # characters for each excerpt
-# What share of the characters, at most, is encoded twice since the ids do not spell it. Of ASCII there is next to
+_SAMPLED = 1 << 18  # bytes for each excerpt
+# What share of the bytes, at most, is encoded twice since the ids do not spell it. Of ASCII there is next to
 # nothing: an accent cannot be the reason.
 _DOUBTFUL_ASCII, _DOUBTFUL_OTHER = 1 / 64, 1 / 2048
-_FEWEST_DOUBTFUL = 1024  # characters of each kind, however short the texts
+_FEWEST_DOUBTFUL = 1024  # bytes of each kind, however short the texts
 _SHOWN = 12  # ids in a message
 
 
@@ -62,74 +63,68 @@ class FastEngine:
     def version() -> str:
         return f"{PACKAGE} {importlib.metadata.version(PACKAGE)}"
 
-    def encode(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    def encode(self, texts: Texts) -> tuple[np.ndarray, np.ndarray]:
         """See `Engine`. Raises EngineDifference where a check finds wrong ids."""
-        if not texts:
+        if not len(texts):
             return self._reference.encode(texts)
         ids, ends = self._encode(texts)
         self._check_sample(texts, ids, ends)
         self._check_spelling(texts, ids, ends)
         return ids, np.diff(ends)
 
-    def _encode(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    def _encode(self, texts: Texts) -> tuple[np.ndarray, np.ndarray]:
         """(ids, uint32; where those of each text begin and the last end, int64). In this thread: a worker is one
         core.
         """
-        ids, ends = self._fast.encode_batch(texts, add_special_tokens=False, parallel=False)
+        ids, ends = self._fast.encode_batch(texts.all(), add_special_tokens=False, parallel=False)
         if len(ends) != len(texts) + 1 or ends[-1] != len(ids) or (np.diff(ends) < 0).any():
             raise EngineDifference(f"{PACKAGE} gave no ids for some of {len(texts):,} texts")
         return ids, ends
 
     def _prove(self, texts: list[str]) -> None:
-        ids, ends = self._encode(texts)
-        self._compare(texts, ids, ends, range(len(texts)))
+        proof = Texts.of(texts)
+        ids, ends = self._encode(proof)
+        self._compare(proof, ids, ends, range(len(texts)))
 
-    def _check_sample(self, texts: Sequence[str], ids: np.ndarray, ends: np.ndarray) -> None:
+    def _check_sample(self, texts: Texts, ids: np.ndarray, ends: np.ndarray) -> None:
         """Compare heads and tails of some texts, which ones depends on the texts alone."""
-        characters = sum(map(len, texts))
-        draw = np.random.default_rng((characters, len(texts)))
-        chosen = draw.integers(len(texts), size=-(-characters // _SAMPLED)).tolist()
+        size = int(texts.sizes.sum())
+        draw = np.random.default_rng((size, len(texts)))
+        chosen = draw.integers(len(texts), size=-(-size // _SAMPLED)).tolist()
         from_end = draw.integers(2, size=len(chosen)).tolist()
-        excerpts = [
-            texts[number][-_EXCERPT_CHARACTERS:] if end else texts[number][:_EXCERPT_CHARACTERS]
-            for number, end in zip(chosen, from_end, strict=True)
-        ]
-        encodings: list[Encoding] = self._tokenizer.encode_batch_fast(excerpts, add_special_tokens=False)
-        for number, end, encoding in zip(chosen, from_end, encodings, strict=True):
-            found = ids[ends[number] : ends[number + 1]].tolist()
-            cut = len(texts[number]) > _EXCERPT_CHARACTERS
+        excerpts = [_excerpt(texts, number, bool(end)) for number, end in zip(chosen, from_end, strict=True)]
+        heads_and_tails = [text for text, _ in excerpts]
+        encodings: list[Encoding] = self._tokenizer.encode_batch(heads_and_tails, add_special_tokens=False)
+        for number, end, (_, cut), encoding in zip(chosen, from_end, excerpts, encodings, strict=True):
             expected = _without_cut_word(encoding, bool(end)) if cut else encoding.ids
-            if not cut:
-                same = found == expected
-            elif end:
-                same = not expected or found[-len(expected) :] == expected
-            else:
-                same = found[: len(expected)] == expected
-            if not same:
+            found = ids[ends[number] : ends[number + 1]]
+            if cut:
+                found = found[len(found) - min(len(found), len(expected)) :] if end else found[: len(expected)]
+            if found.tolist() != expected:
                 self._compare(texts, ids, ends, [number])
 
-    def _check_spelling(self, texts: Sequence[str], ids: np.ndarray, ends: np.ndarray) -> None:
+    def _check_spelling(self, texts: Texts, ids: np.ndarray, ends: np.ndarray) -> None:
         """Compare texts that their ids do not spell."""
         doubtful = self._spelling.doubtful(texts, ids, ends).tolist()
-        characters = sum(map(len, texts)) if doubtful else 0
+        size = int(texts.sizes.sum())
         for in_ascii, share in ((True, _DOUBTFUL_ASCII), (False, _DOUBTFUL_OTHER)):
-            room = max(_FEWEST_DOUBTFUL, int(characters * share))
+            room = max(_FEWEST_DOUBTFUL, int(size * share))
             compared = []
             for number in doubtful:
-                if texts[number].isascii() == in_ascii and room > 0:  # one text at least, however long
+                text = texts.text(number)
+                if text.isascii() == in_ascii and room > 0:  # one text at least, however long
                     compared.append(number)
-                    room -= len(texts[number])
+                    room -= len(text)
             self._compare(texts, ids, ends, compared)
 
-    def _compare(self, texts: Sequence[str], ids: np.ndarray, ends: np.ndarray, numbers: Sequence[int]) -> None:
+    def _compare(self, texts: Texts, ids: np.ndarray, ends: np.ndarray, numbers: Sequence[int]) -> None:
         """Raise EngineDifference where the ids of one of these texts are not those of tokenizers."""
-        chosen = [texts[number] for number in numbers]
-        expected, counts = self._reference.encode(chosen)
+        expected, counts = self._reference.encode(texts.select(list(numbers)))
         begins = np.cumsum(counts) - counts
-        for text, number, begin, count in zip(chosen, numbers, begins.tolist(), counts.tolist(), strict=True):
+        for number, begin, count in zip(numbers, begins.tolist(), counts.tolist(), strict=True):
             found, right = ids[ends[number] : ends[number + 1]], expected[begin : begin + count]
             if not np.array_equal(found, right):
-                raise EngineDifference(_difference(text, found.tolist(), right.tolist()))
+                raise EngineDifference(_difference(texts.text(number).decode(), found.tolist(), right.tolist()))
 
 
 def open_library(parts: dict[str, Any]) -> Any:
@@ -158,6 +153,16 @@ def _unsupported(parts: dict[str, Any]) -> str | None:
     if ordinary:
         return f"{PACKAGE} is not used where a tokenizer has added tokens that are not special ({ordinary[0]})"
     return None
+
+
+def _excerpt(texts: Texts, number: int, from_end: bool) -> tuple[str, bool]:
+    """(The first or last characters of a text; whether it was cut)."""
+    data = texts.text(number)
+    longest = 4 * _EXCERPT_CHARACTERS  # bytes
+    part = data[-longest:] if from_end else data[:longest]
+    text = part.decode(errors="ignore")  # it may begin or end within a character
+    excerpt = text[-_EXCERPT_CHARACTERS:] if from_end else text[:_EXCERPT_CHARACTERS]
+    return excerpt, len(excerpt) < len(text) or len(part) < len(data)
 
 
 def _without_cut_word(encoding: Encoding, from_end: bool) -> list[int]:

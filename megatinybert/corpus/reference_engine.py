@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import chain
 from typing import Protocol
 
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
-_BATCH_CHARACTERS = 1 << 18  # per call: its encodings take over 100 bytes a character
+from megatinybert.corpus.texts import Texts
+
+_BATCH_BYTES = 1 << 18  # of text per call: its encodings take over 100 bytes for each
 
 
 class Engine(Protocol):
-    def encode(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    def encode(self, texts: Texts) -> tuple[np.ndarray, np.ndarray]:
         """(ids of all texts, one after the other, uint32; how many each has, int64), without special tokens."""
 
 
@@ -23,7 +25,7 @@ class ReferenceEngine:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
 
-    def encode(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    def encode(self, texts: Texts) -> tuple[np.ndarray, np.ndarray]:
         ids, counts = [np.empty(0, dtype=np.uint32)], [np.empty(0, dtype=np.int64)]
         for batch in _batches(texts):
             encodings: list[Encoding] = self._tokenizer.encode_batch_fast(batch, add_special_tokens=False)
@@ -33,13 +35,13 @@ class ReferenceEngine:
         return np.concatenate(ids), np.concatenate(counts)
 
 
-def _batches(texts: Sequence[str]) -> Iterator[list[str]]:
+def _batches(texts: Texts) -> Iterator[list[str]]:
     batch: list[str] = []
     size = 0
-    for text in texts:
-        batch.append(text)
+    for text in texts.all():
+        batch.append(text.decode())
         size += len(text)
-        if size >= _BATCH_CHARACTERS:
+        if size >= _BATCH_BYTES:
             yield batch
             batch, size = [], 0
     if batch:

@@ -6,10 +6,11 @@ digits and punctuation count: what a tokenizer does to accents and other scripts
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
+from megatinybert.corpus.texts import Texts
 
 
 class Spelling:
@@ -27,11 +28,11 @@ class Spelling:
         spelled = [piece.removeprefix(prefix) if len(piece) > len(prefix) else piece for piece in vocabulary]
         numbers = np.fromiter(vocabulary.values(), np.int64, len(vocabulary))
         self._piece_weights = np.zeros(int(numbers.max()) + 1, dtype=np.uint32)
-        self._piece_weights[numbers] = self._sums(spelled)
+        self._piece_weights[numbers] = self._sums(Texts.of(spelled))
         # An unknown word may have been any.
         self._piece_weights[vocabulary[parts["model"]["unk_token"]]] = 0
 
-    def doubtful(self, texts: Sequence[str], ids: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    def doubtful(self, texts: Texts, ids: np.ndarray, ends: np.ndarray) -> np.ndarray:
         """Numbers of the texts, one or more, that their ids do not spell: int64. ids: of all texts; ends: int64
         (n + 1,), where the ids of each begin and the last end.
         """
@@ -40,13 +41,7 @@ class Spelling:
         np.cumsum(self._piece_weights.take(ids, mode="clip"), dtype=np.uint32, out=sums[1:])
         return np.flatnonzero(sums[ends[1:]] - sums[ends[:-1]] != self._sums(texts))
 
-    def _sums(self, texts: Sequence[str]) -> np.ndarray:
-        """The weights of each text's bytes in UTF-8, summed: uint32."""
-        data = ("\n".join(texts) + "\n").encode()
-        line_ends = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == ord("\n"))
-        if len(line_ends) != len(texts):  # there are line ends within texts
-            line_ends = np.cumsum([len(text.encode()) + 1 for text in texts]) - 1
-        begins = np.zeros_like(line_ends)
-        begins[1:] = line_ends[:-1] + 1
-        letters = np.frombuffer(data.translate(self._weights), dtype=np.uint8)
-        return np.add.reduceat(letters, begins, dtype=np.uint32)
+    def _sums(self, texts: Texts) -> np.ndarray:
+        """The weights of each text's bytes, summed: uint32. White space between texts weighs nothing."""
+        letters = np.frombuffer(texts.data.translate(self._weights), dtype=np.uint8)
+        return np.add.reduceat(letters, texts.begins, dtype=np.uint32)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Set
 from functools import lru_cache
 from typing import Any
 
 from tokenizers import Tokenizer
 
+from megatinybert.corpus.texts import Texts
+
 MOST_UNKNOWN = 0.01
 _CAPITALS = 0.01  # of a lower-casing tokenizer's vocabulary: published ones have none
 _KNOWN_SHARE, _KNOWN_TOKENS = 0.01, 500  # of a script; either is enough: in a multilingual vocabulary shares are small
 _MOST = 0.5
-_SAMPLED_LINES, _SAMPLED_CHARACTERS = 32, 100
+_SAMPLED_LINES, _SAMPLED_BYTES = 32, 100
 # In these one letter is a word, or most of one; elsewhere vocabularies have the letters of scripts they do not know.
 _OF_SINGLE_LETTERS = {"CJK", "HIRAGANA", "KATAKANA", "HANGUL"}
 
@@ -29,10 +31,11 @@ def unknown_id(tokenizer: Tokenizer) -> int | None:
     return None if token is None else tokenizer.token_to_id(token)
 
 
-def scripts_of(lines: Sequence[str]) -> dict[str, int]:
+def scripts_of(lines: Texts) -> dict[str, int]:
     """How many letters of each script there are in some of these lines."""
     step = max(1, len(lines) // _SAMPLED_LINES)
-    characters = Counter("".join(line[:_SAMPLED_CHARACTERS] for line in lines[::step]))
+    heads = (lines.text(number)[:_SAMPLED_BYTES].decode(errors="ignore") for number in range(0, len(lines), step))
+    characters = Counter("".join(heads))
     scripts: Counter[str] = Counter()
     for character, count in characters.items():
         if script := _script(character):

@@ -58,7 +58,7 @@ def in_order_by_threads(work: Callable[[T], R], tasks: Iterable[T], workers: int
     """
     pool = ThreadPoolExecutor(workers)
     try:
-        yield from _windowed(partial(pool.submit, work), tasks, workers)
+        yield from _windowed(lambda task: pool.submit(work, task), tasks, workers)
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 
 from megatinybert.corpus.engines import auto_engine
 from megatinybert.corpus.reference_engine import Engine, ReferenceEngine
+from megatinybert.corpus.texts import Texts
 from megatinybert.corpus.tokenizer import SpecialIds
 from megatinybert.runtime.progress_bar import progress_bar
 from megatinybert.samples.order import SampleOrder, Stream, keyed_hash, permute
@@ -239,7 +240,7 @@ def _encode(
 
 def _tokens(engine: Engine, texts: list[str], dtype: type[np.unsignedinteger]) -> tuple[np.ndarray, np.ndarray]:
     """(ids of all texts, one after the other; how many each has, int64)."""
-    ids, counts = engine.encode(texts)
+    ids, counts = engine.encode(Texts.of(texts))
     return ids.astype(dtype), counts
 
 

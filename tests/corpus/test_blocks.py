@@ -29,7 +29,7 @@ def read(path: Path, document: str = "auto", block_bytes: int = 64) -> tuple[lis
     found: list[list[str]] = []
     blocks = blocks_of(path, document, block_bytes)
     for block in blocks:
-        documents, _ = split_documents(block, "text", False, NAMES)
+        documents = split_documents(block, "text", False, NAMES).documents()
         if block.begins:
             found += documents
             assert block.ends or len(documents) == 1
@@ -109,7 +109,7 @@ def test_the_first_block_of_a_long_document_holds_its_head(tmp_path: Path) -> No
     first = blocks_of(write(tmp_path / "a.txt", title + line * 100), "blank-line", block_bytes=96)[0]
     assert first.begins and not first.ends
     # The title is below 96 / 16 bytes.
-    assert split_documents(first, "text", False, NAMES)[0] == [["short", line.strip()]]
+    assert split_documents(first, "text", False, NAMES).documents() == [["short", line.strip()]]
 
 
 def test_a_line_longer_than_blocks_is_read_whole(tmp_path: Path) -> None:
@@ -121,7 +121,8 @@ def test_json_lines(tmp_path: Path) -> None:
     records = [{"text": "a\n\nb\r\nc\rd", "id": 1}, {"text": ""}, {"text": "天 \ud83d\ude00"}]
     path = write(tmp_path / "a.jsonl", "\n".join(json.dumps(record) for record in records) + "\n\n")
     (block,) = blocks_of(path, block_bytes=1 << 20)
-    assert split_documents(block, "text", False, NAMES) == ([["a", "b", "c", "d"], [], ["天 😀"]], 0)
+    split = split_documents(block, "text", False, NAMES)
+    assert (split.documents(), split.replaced) == ([["a", "b", "c", "d"], [], ["天 😀"]], 0)
 
 
 def test_gzip_gives_the_same_documents(tmp_path: Path) -> None:
@@ -154,9 +155,11 @@ def test_bad_content_names_file_and_line(tmp_path: Path, name: str, data: bytes,
 
 def test_replacing_counts_what_was_not_there_before(tmp_path: Path) -> None:
     (block,) = blocks_of(write(tmp_path / "a.txt", b"a \xef\xbf\xbd \xff b \xe9\n"))
-    assert split_documents(block, "text", True, NAMES) == ([["a \ufffd \ufffd b \ufffd"]], 2)
+    split = split_documents(block, "text", True, NAMES)
+    assert (split.documents(), split.replaced) == ([["a \ufffd \ufffd b \ufffd"]], 2)
     (block,) = blocks_of(write(tmp_path / "a.jsonl", '{"text": "x \\ud800 \\ud83d\\ude00"}\n'))
-    assert split_documents(block, "text", True, NAMES) == ([["x \ufffd 😀"]], 1)
+    split = split_documents(block, "text", True, NAMES)
+    assert (split.documents(), split.replaced) == ([["x \ufffd 😀"]], 1)
 
 
 def test_a_file_that_changes_is_noticed(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_workers_change_no_byte(several: Path, build: Build, tmp_path: Path, tok
 
 
 def test_a_killed_build_goes_on_to_the_same_bytes(several: Path, build: Build, tmp_path: Path, tokenizer: Path) -> None:
-    build(several, output="whole", **SMALL)
+    build(several, output="whole", tokenizer_engine="tokenizers", **SMALL)
     folder = tmp_path / "killed"
     options = {
         **SMALL,
@@ -94,6 +94,7 @@ def test_a_killed_build_goes_on_to_the_same_bytes(several: Path, build: Build, t
         "tokenizer": str(tokenizer),
         "output": str(folder),
         "workers": 2,
+        "tokenizer_engine": "tokenizers",  # whose workers are processes
     }
     blocks = 0
     for _ in range(2):
@@ -106,10 +107,10 @@ def test_a_killed_build_goes_on_to_the_same_bytes(several: Path, build: Build, t
         with pytest.raises(ValueError, match="unfinished"):
             open_corpus(folder)
         assert workers and not psutil.wait_procs(workers, timeout=10)[1]  # they end with their parent
-    report = build(several, output="killed", resume=True, **SMALL)
+    report = build(several, output="killed", tokenizer_engine="tokenizers", resume=True, **SMALL)
     assert report.text_bytes < sum(source.text_bytes for source in report.manifest.sources)  # some was done before
     assert contents(folder) == contents(tmp_path / "whole")
-    assert build(several, output="killed", resume=True, **SMALL).was_whole
+    assert build(several, output="killed", tokenizer_engine="tokenizers", resume=True, **SMALL).was_whole
 
 
 def test_every_commit_can_be_resumed(
@@ -254,7 +255,7 @@ def test_memory_is_flat_as_input_grows(tmp_path: Path, tokenizer: Path) -> None:
     part = as_text(documents(2000, words=12))
     peaks = []
     # Even the small one takes long enough for both workers to be seen at their peak.
-    for name, megabytes in (("small", 8), ("large", 32)):
+    for name, megabytes in (("small", 16), ("large", 64)):
         (tmp_path / f"{name}.txt").write_text(part * int(megabytes * 1e6 / len(part)))
         peaks.append(
             peak_memory(

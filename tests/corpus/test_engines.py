@@ -18,6 +18,7 @@ from megatinybert.corpus.engines import choose_engine, open_engine
 from megatinybert.corpus.fast_engine import EngineDifference, EngineUnavailable, FastEngine
 from megatinybert.corpus.hard_texts import hard_texts
 from megatinybert.corpus.manifest import read_manifest
+from megatinybert.corpus.texts import Texts
 from megatinybert.corpus.tokenizer import load_tokenizer
 from tests.helpers.strings import KINDS, adversarial_text, bert_tokenizer, random_text
 from tests.helpers.texts import as_text, contents, documents, start, wait_for_progress
@@ -41,8 +42,10 @@ class ByTokenizers:
         self._tokenizer = Tokenizer.from_str(tokenizer_json)
         self._spoil, self._given = spoil, 0
 
-    def encode_batch(self, texts: list[str], add_special_tokens: bool, parallel: bool) -> tuple[np.ndarray, np.ndarray]:
-        encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+    def encode_batch(
+        self, texts: list[bytes], add_special_tokens: bool, parallel: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
+        encodings = self._tokenizer.encode_batch_fast([text.decode() for text in texts], add_special_tokens=False)
         ids = np.array([number for encoding in encodings for number in encoding.ids], dtype=np.uint32)
         self._spoil(ids, self._given)
         self._given += len(ids)
@@ -115,7 +118,7 @@ def compare_texts(kind: str, texts: list[str]) -> int:
     fast, reference = (open_engine(tokenizer_json, name) for name in ("fast", "tokenizers"))
     unknown = 0
     for begin in range(0, len(texts), 5000):
-        batch = texts[begin : begin + 5000]
+        batch = Texts.of(texts[begin : begin + 5000])
         (ids, counts), (expected, expected_counts) = fast.encode(batch), reference.encode(batch)
         np.testing.assert_array_equal(counts, expected_counts)
         np.testing.assert_array_equal(ids, expected)
@@ -185,7 +188,7 @@ def test_wrong_ids_beside_accents_are_found_by_the_sample(stand_in: Callable[...
     stand_in(right)
     engine = open_engine(bert_tokenizer("multilingual").to_str(), "fast")
     assert isinstance(engine, FastEngine)
-    texts = ["".join(chr(0x4E00 + 7 * number) for number in range(180))] * 100
+    texts = Texts.of(["".join(chr(0x4E00 + 7 * number) for number in range(180))] * 100)
     ids, ends = engine._encode(texts)
     engine._check_sample(texts, ids, ends)
     with pytest.raises(EngineDifference):

@@ -29,7 +29,7 @@ def write(path: Path, texts: list[str | None] | pa.Array, **options: object) -> 
 def read(path: Path, block_bytes: int = 100, replace: bool = False) -> tuple[list[list[str]], list[Block]]:
     sources, _ = find_sources([path], path.parent / "output", "--input")
     blocks = list(read_blocks(sources, ReadSettings("auto", "text", "gb18030", replace, block_bytes, NAMES)))
-    return [lines for block in blocks for lines in split_documents(block, "text", replace, NAMES)[0]], blocks
+    return [lines for block in blocks for lines in split_documents(block, "text", replace, NAMES).documents()], blocks
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_invalid_text_names_its_row(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a\.parquet, row 2: not valid UTF-8 \(byte 0xe9\)"):
         read(path)
     documents, (block,) = read(path, replace=True)
-    assert documents == [["fine"], ["caf\ufffd \ufffd"]] and split_documents(block, "text", True, NAMES)[1] == 2
+    assert documents == [["fine"], ["caf\ufffd \ufffd"]] and split_documents(block, "text", True, NAMES).replaced == 2
 
 
 def test_damage_is_noticed(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from megatinybert.config.shards import BuildOptions
 from megatinybert.corpus.build import BuildReport, build_corpus
 from megatinybert.corpus.describe import build_summary, manifest_facts
 from megatinybert.corpus.manifest import Manifest, read_manifest
+from megatinybert.corpus.texts import Texts
 from megatinybert.corpus.tokenizer import load_tokenizer
 from megatinybert.corpus.vocabulary import scripts_of, unknown_id, warnings
 from tests.helpers.texts import CHINESE, SPECIALS, VOCABULARY, as_text, documents
@@ -112,7 +113,7 @@ def words(letters: str, count: int) -> list[str]:
 )
 def test_a_text_of_another_script(tmp_path: Path, vocabulary: list[str], text: str, share: str | None) -> None:
     tokenizer = load_tokenizer(folder_of(tmp_path / "t", [*SPECIALS, *vocabulary]))
-    found = warnings(tokenizer, "bert", scripts_of([text]), 0, 100)
+    found = warnings(tokenizer, "bert", scripts_of(Texts.of([text])), 0, 100)
     assert (not found) if share is None else (share in found[0] and len(found) == 1)
 
 
@@ -131,7 +132,8 @@ def test_bytes_are_read_as_letters() -> None:
 
 def test_a_sample_reaches_all_over_the_text() -> None:
     lines = ["river " * 50] * 500 + ["天"] * 500
-    assert scripts_of(lines).keys() == {"LATIN", "CJK"} and scripts_of([]) == scripts_of(["1 ."]) == {}
+    assert scripts_of(Texts.of(lines)).keys() == {"LATIN", "CJK"}
+    assert scripts_of(Texts.of([])) == scripts_of(Texts.of(["1 ."])) == {}
 
 
 def test_a_manifest_keeps_its_warnings(build: Build, tmp_path: Path) -> None:

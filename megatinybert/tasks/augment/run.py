@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from megatinybert import __version__
 from megatinybert.config.augment import BATCH_TOKENS, OTHER_COPIES, PUBLISHED_COPIES, AugmentOptions
+from megatinybert.corpus.texts import Texts
 from megatinybert.corpus.tokenizer import load_tokenizer, special_ids, tokenizer_fingerprint
 from megatinybert.corpus.vocabulary import scripts_of, unknown_id, warnings
 from megatinybert.models.load import fingerprint_of, teacher_dtype
@@ -137,7 +138,7 @@ def _unsuited(rows: Iterable[Row], name: str) -> list[str]:
     texts = [text for row in islice(rows, _WORDS_AT_ONCE) for text in texts_of(row)]
     ids = [number for encoded in tokenizer.encode_batch(texts, add_special_tokens=False) for number in encoded.ids]
     unknown = unknown_id(tokenizer)
-    return warnings(tokenizer, name, scripts_of(texts), sum(number == unknown for number in ids), len(ids))
+    return warnings(tokenizer, name, scripts_of(Texts.of(texts)), sum(number == unknown for number in ids), len(ids))
 
 
 def _settings(options: AugmentOptions, task: Task) -> Settings:
