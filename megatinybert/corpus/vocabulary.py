@@ -45,10 +45,10 @@ def scripts_of(lines: Texts) -> dict[str, int]:
 
 def warnings(tokenizer: Tokenizer, name: str, scripts: Mapping[str, int], unknown: int, tokens: int) -> list[str]:
     """What a person should look at. name: of the tokenizer. unknown, tokens: how many ids are [UNK], and in all."""
-    parts = json.loads(tokenizer.to_str())
+    parts, vocabulary = json.loads(tokenizer.to_str()), tokenizer.get_vocab(with_added_tokens=False)
     found = [
-        _capitals(parts, tokenizer, name),
-        _other_script(parts, tokenizer, name, scripts),
+        _capitals(parts, vocabulary, name),
+        _other_script(parts, tokenizer, vocabulary, name, scripts),
         unknowns(name, unknown, tokens),
     ]
     return [warning for warning in found if warning]
@@ -66,16 +66,15 @@ def unknowns(name: str, unknown: int, tokens: int) -> str | None:
 
 def capitals(tokenizer: Tokenizer, name: str) -> str | None:
     """A warning where a tokenizer lower-cases texts and its vocabulary is a cased one. name: of the tokenizer."""
-    return _capitals(json.loads(tokenizer.to_str()), tokenizer, name)
+    return _capitals(json.loads(tokenizer.to_str()), tokenizer.get_vocab(with_added_tokens=False), name)
 
 
-def _capitals(parts: Mapping[str, Any], tokenizer: Tokenizer, name: str) -> str | None:
+def _capitals(parts: Mapping[str, Any], vocabulary: Mapping[str, int], name: str) -> str | None:
     if not any(
         step["type"] == "Lowercase" or step.get("lowercase") is True for step in _steps(parts.get("normalizer"))
     ):
         return None
     added = {token["content"] for token in parts["added_tokens"]}
-    vocabulary = tokenizer.get_vocab(with_added_tokens=False)
     capitals = sorted(word for word in vocabulary if word != word.lower() and _is_word(word, added))
     words = sum(_is_word(word, added) for word in vocabulary) if capitals else 0
     if len(capitals) <= _CAPITALS * words:
@@ -87,7 +86,13 @@ def _capitals(parts: Mapping[str, Any], tokenizer: Tokenizer, name: str) -> str 
     )
 
 
-def _other_script(parts: Mapping[str, Any], tokenizer: Tokenizer, name: str, scripts: Mapping[str, int]) -> str | None:
+def _other_script(
+    parts: Mapping[str, Any],
+    tokenizer: Tokenizer,
+    vocabulary: Mapping[str, int],
+    name: str,
+    scripts: Mapping[str, int],
+) -> str | None:
     letters = sum(scripts.values())
     if not letters:
         return None
@@ -95,8 +100,8 @@ def _other_script(parts: Mapping[str, Any], tokenizer: Tokenizer, name: str, scr
     if scripts[script] <= _MOST * letters:
         return None
     known = words = 0
-    enough = min(_KNOWN_SHARE * tokenizer.get_vocab_size(with_added_tokens=False), _KNOWN_TOKENS)
-    for word in _words(parts, tokenizer):
+    enough = min(_KNOWN_SHARE * len(vocabulary), _KNOWN_TOKENS)
+    for word in _words(parts, tokenizer, vocabulary):
         own = {_script(character) for character in word} - {""}
         words += bool(own)
         known += script in own and (script in _OF_SINGLE_LETTERS or len(word) > 1)
@@ -111,11 +116,11 @@ def _other_script(parts: Mapping[str, Any], tokenizer: Tokenizer, name: str, scr
     )
 
 
-def _words(parts: Mapping[str, Any], tokenizer: Tokenizer) -> Iterator[str]:
+def _words(parts: Mapping[str, Any], tokenizer: Tokenizer, vocabulary: Mapping[str, int]) -> Iterator[str]:
     """The vocabulary as text, without special tokens and the marks of where a word begins or goes on."""
     added = {token["content"] for token in parts["added_tokens"]}
     by_bytes = any(step["type"] == "ByteLevel" for step in _steps(parts.get("pre_tokenizer")))
-    for word, number in tokenizer.get_vocab(with_added_tokens=False).items():
+    for word, number in vocabulary.items():
         if _is_word(word, added):
             yield tokenizer.decode([number]).strip() if by_bytes else word.removeprefix("##").lstrip("\u2581")
 
