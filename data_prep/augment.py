@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also where the p
 
 from megatinybert.config.augment import AUGMENT, AugmentOptions
 from megatinybert.config.load import ConfigError, load_options
+from megatinybert.config.named_paths import missing_of_augment
 
 if TYPE_CHECKING:
     from megatinybert.tasks.augment.run import AugmentReport
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 def main() -> int:
     """Exit code 0: done, 1: something is wrong with the disk or a worker, 2: with command or data, 130: Ctrl-C."""
     try:
-        options = load_options(sys.argv[1:], AUGMENT)
+        options = load_options(sys.argv[1:], AUGMENT, missing_of_augment)
         return write_rows(options)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)

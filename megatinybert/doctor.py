@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 
 from megatinybert.config.load import ConfigError, load_config
+from megatinybert.config.named_paths import missing_of_general
 from megatinybert.programs.doctor import examine, findings_table
 from megatinybert.runtime.findings import Findings
 from megatinybert.runtime.versions import check_versions
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-burst", action="store_true")
     own, options = parser.parse_known_args(options)
     try:
-        config = load_config(options)
+        config = load_config(options, missing_of_general)
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise ConfigError("the doctor is one process: start it without the launcher, and say --ranks N")
     except ConfigError as error:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from megatinybert.config.general import GeneralConfig
 from megatinybert.config.load import load_config
+from megatinybert.config.named_paths import missing_of_general
 from megatinybert.programs.start import run_program
 
 
 def main() -> None:
     """Exit code 2 for a user's mistake, 1 for a run that had to stop."""
-    run_program(load_config, "megatinybert.programs.distil.distil")
+    run_program(read_arguments, "megatinybert.programs.distil.distil")
+
+
+def read_arguments(argv: list[str], look: bool = False) -> GeneralConfig:
+    """look: at the paths that are named, too. Raises ConfigError."""
+    return load_config(argv, missing_of_general if look else None)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+
 from megatinybert.config.load import load_options
+from megatinybert.config.named_paths import missing_of_task
 from megatinybert.config.schema import ConfigError, nearest
 from megatinybert.config.task import ACTIONS, TASK, TaskConfig
 from megatinybert.programs.start import run_program
@@ -13,8 +16,10 @@ def main() -> None:
     run_program(read_arguments, "megatinybert.programs.task_actions.run_task")
 
 
-def read_arguments(argv: list[str]) -> tuple[str, TaskConfig]:
-    """(action, configuration). --local_rank, which the launcher puts first, is ignored. Raises ConfigError."""
+def read_arguments(argv: list[str], look: bool = False) -> tuple[str, TaskConfig]:
+    """(action, configuration). --local_rank, which the launcher puts first, is ignored. look: at the paths that are
+    named, too. Raises ConfigError.
+    """
     rest = [argument for argument in argv if not argument.startswith(("--local_rank=", "--local-rank="))]
     if not rest or rest[0] in ("--help", "-h"):
         return "", load_options(["--help"], TASK)
@@ -23,7 +28,7 @@ def read_arguments(argv: list[str]) -> tuple[str, TaskConfig]:
         meant = nearest(action, ACTIONS)
         hint = f"did you mean {meant}?" if meant else f"the first argument is one of {', '.join(ACTIONS)}"
         raise ConfigError(f"{action}: no such action; {hint}")
-    return action, load_options(options, TASK)
+    return action, load_options(options, TASK, functools.partial(missing_of_task, action) if look else None)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ No torch is imported here, so that --help and --print-config answer at once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -55,6 +55,7 @@ ELSEWHERE = {
 
 
 Schema = TypeVar("Schema", bound=ProgramConfig)
+Missing = Callable[[Mapping[str, Any]], list[str]]  # options that were given, by name -> a line for each missing path
 
 
 @dataclass(frozen=True)
@@ -68,16 +69,17 @@ class Program(Generic[Schema]):
 GENERAL = Program(GeneralConfig, _GENERAL_USAGE)
 
 
-def load_config(argv: list[str]) -> GeneralConfig:
+def load_config(argv: list[str], missing: Missing | None = None) -> GeneralConfig:
     """The configuration of a general distillation; see `load_options`."""
-    return load_options(argv, GENERAL)
+    return load_options(argv, GENERAL, missing)
 
 
-def load_options(argv: list[str], program: Program[Schema]) -> Schema:
+def load_options(argv: list[str], program: Program[Schema], missing: Missing | None = None) -> Schema:
     """The configuration of `argv` (without the program's name): defaults, then recipe, then overrides.
 
-    --help and --print-config print and raise SystemExit(0). The launcher's --local_rank is ignored. Raises
-    ConfigError listing every unknown option, wrong value and conflict of recipe and command line together.
+    --help and --print-config print and raise SystemExit(0). The launcher's --local_rank is ignored. missing: one of
+    `named_paths`. Raises ConfigError listing every unknown option, wrong value, conflict of recipe and command line,
+    and missing path together.
     """
     options = options_of(program.schema)
     if "--help" in argv or "-h" in argv:
@@ -98,7 +100,12 @@ def load_options(argv: list[str], program: Program[Schema]) -> Schema:
     undone = {name for name, given in overrides.items() if given.value is None}
     merged = {n: given for n, given in (written | overrides).items() if n in options and n not in undone}
     config = _build(merged, options, program.schema, problems)
-    if config is None:
+    if missing and not print_config:
+        paths = missing({name: given.value for name, given in merged.items()})
+        if config and len(paths) == 1:
+            raise ConfigError(paths[0])
+        problems += paths
+    if config is None or problems:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise ConfigError("\n  ".join([f"{count} in the configuration:", *problems]))
     if print_config:

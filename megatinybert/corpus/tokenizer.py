@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 from tokenizers import Tokenizer
 from tokenizers.implementations import BertWordPieceTokenizer
 
+from megatinybert.config.missing import missing_tokenizer
+
 # The names of [CLS], [SEP], [PAD] and [MASK] in the families of encoders: BERT and RoBERTa.
 _SPECIAL_NAMES = (("[CLS]", "[SEP]", "[PAD]", "[MASK]"), ("<s>", "</s>", "<pad>", "<mask>"))
 
@@ -97,6 +99,8 @@ def _read_tokenizer(name: str) -> Tokenizer:
         bert = _bert_of_vocabulary(folder)
         if bert is not None:
             return bert
+    if problem := missing_tokenizer(name):
+        raise ValueError(problem)
     return _auto_tokenizer(name)
 
 

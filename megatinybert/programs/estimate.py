@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from megatinybert.config.missing import nearest_existing
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.hardware import peak_memory
 from megatinybert.runtime.stopwatch import Stopwatch, seconds_of
 from megatinybert.runtime.trainees import Trainees
 from megatinybert.training import checkpoint
 from megatinybert.training.compile_choice import settle_choices
-from megatinybert.training.disk import nearest_existing
 from megatinybert.training.engine import build_engine
 from megatinybert.training.run import STUDENT, Ready
 from megatinybert.training.schedule import held_out_interval, learning_rate

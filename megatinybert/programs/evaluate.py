@@ -10,6 +10,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 from transformers import BertForSequenceClassification
 
+from megatinybert.config.missing import unreadable_file
 from megatinybert.corpus.tokenizer import load_tokenizer, tokenizer_fingerprint
 from megatinybert.models.load import size_of
 from megatinybert.tasks.baseline import constant_scores, only_answer
@@ -91,6 +92,8 @@ def predict(inputs: TaskInputs, student: str, device: torch.device) -> None:
     config, task = inputs.config.predict, inputs.task
     folder = inputs.output / "predictions"
     if config.input:
+        if problem := unreadable_file("--predict.input", Path(config.input)):
+            raise ValueError(problem)
         files = {Path(config.input).stem: Path(config.input)}
     elif inputs.files.test:
         files = inputs.files.test

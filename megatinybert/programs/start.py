@@ -17,13 +17,14 @@ from megatinybert.runtime.findings import refusal
 from megatinybert.runtime.versions import check_versions
 
 
-def run_program(read: Callable[[list[str]], Any], work: str) -> None:
+def run_program(read: Callable[[list[str], bool], Any], work: str) -> None:
     """Read the command line and do the work, or start the launcher that starts the ranks that do it.
 
     Exit code 2 for a user's mistake, 1 for a run that had to stop, launcher.STOPPED (75, EX_TEMPFAIL) for one that was
     stopped early and continues by the same command.
 
-    read: arguments to configuration; it answers --help and --print-config. work: where the function of (configuration,
+    read: (arguments, whether to look at the paths that they name) to configuration; it answers --help and
+    --print-config. work: where the function of (configuration,
     World) is, as an import path, so that nothing heavy is imported before the command line is read.
     """
     # Until the training loop has its own answer to it, what a scheduler sends is as Ctrl-C.
@@ -38,9 +39,11 @@ def run_program(read: Callable[[list[str]], Any], work: str) -> None:
         os._exit(STOPPED)  # peers and threads may wait for this rank
 
 
-def _run(read: Callable[[list[str]], Any], work: str) -> None:
+def _run(read: Callable[[list[str], bool], Any], work: str) -> None:
     try:
-        config = read(sys.argv[1:])
+        # Ranks of several machines may see different files, and say so together once they have met.
+        alone = os.environ.get("WORLD_SIZE", "1") == os.environ.get("LOCAL_SIZE", "1")
+        config = read(sys.argv[1:], alone)
     except ConfigError as error:
         _tell_once_per_machine(f"error: {error}")
         sys.exit(2)
