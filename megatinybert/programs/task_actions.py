@@ -31,6 +31,7 @@ from megatinybert.tasks.plan import Plan, stages_of
 from megatinybert.tasks.predict import logits_of
 from megatinybert.tasks.row_checks import check_rows
 from megatinybert.tasks.rows import EncodedRows
+from megatinybert.tasks.stage_options import stage_folder
 from megatinybert.tasks.stages import answers, finetuning, first_student, has_stage_one, layers, masked_lm
 from megatinybert.training.lock import run_lock
 from megatinybert.training.record import write_config
@@ -63,6 +64,8 @@ def run_task(asked: tuple[str, TaskConfig], world: World) -> None:
     plan = Plan(stages, checks.on_scores if checks else ())
     reads = action in ("eval", "predict")  # beside a run in training
     with contextlib.nullcontext() if reads else run_lock(inputs.output, world):
+        if not reads:
+            _check_vocabulary(inputs, world)
         for part in actions:
             _ACTIONS[part](inputs, plan, world)
 
@@ -165,6 +168,7 @@ _ACTIONS: dict[str, Callable[[TaskInputs, Plan, World], None]] = {
     "eval": _eval,
     "predict": _predict,
 }
+_FAR_TOO_MANY_UNKNOWN = 0.5  # tokens that are [UNK]: above it nothing is trained
 _ALL = ("teacher", "augment", "one", "two", "eval")
 
 
@@ -210,6 +214,14 @@ def _check_rows_differ(inputs: TaskInputs, world: World) -> None:
     _refuse(text, inputs, world)
 
 
+def _check_vocabulary(inputs: TaskInputs, world: World) -> None:
+    """Raise ValueError for development rows that the tokenizer mostly does not know: no model learns from them."""
+    split, rows = next(iter(world.together(lambda: inputs.dev).items()))
+    share, text = inputs.unknown(rows)
+    if text and share > _FAR_TOO_MANY_UNKNOWN:
+        _refuse(f"{split} ({inputs.files.dev[split]}): {text}", inputs, world)
+
+
 def _refuse(text: str, inputs: TaskInputs, world: World) -> None:
     """Raise ValueError, or with --task.force warn and continue."""
     if not inputs.config.task.force:
@@ -243,7 +255,20 @@ def _check_teacher(inputs: TaskInputs, world: World) -> None:
     if not is_better(value, constant):
         text = (
             f"the teacher {name} reaches {shown} on {split}, and the same answer to every row {constant:.4f}: "
-            "a student learns nothing of it. Fine-tune it longer (--finetune.epochs, with another --run.output_dir or "
-            "without its folder teacher), or choose another"
+            f"a student learns nothing of it. {_better_teacher(inputs)}"
         )
         _refuse(text, inputs, world)
+
+
+def _better_teacher(inputs: TaskInputs) -> str:
+    """What to do about a teacher that has not learnt the task."""
+    if has_classifier(inputs.config.teacher.model):
+        return (
+            "With --teacher.model name a better one, or a BERT that is not fine-tuned, which the action teacher then "
+            "fine-tunes for --finetune.epochs"
+        )
+    folders = f"{inputs.output / 'teacher'} and {stage_folder(inputs.output, 'teacher')}"
+    return (
+        "To fine-tune it longer, give more passes with --finetune.epochs, and either name a new --run.output_dir or "
+        f"delete {folders}. If that does not help, name another --teacher.model"
+    )

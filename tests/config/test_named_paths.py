@@ -1,4 +1,4 @@
-"""Paths that are not there are told as the options are read, with other mistakes, and in the words of what opens them."""
+"""Paths that are not there are told as the options are read, in the words of what opens them."""
 
 from __future__ import annotations
 
@@ -33,10 +33,8 @@ def test_all_paths_of_a_run_are_told_with_the_other_mistakes(toy_inputs: Path, t
     (tmp_path / "file").touch()
     names = ("teacher.model", "teacher.tokenizer", "student.config", "student.init", "data.shards", "run.resume")
     wrong = {name: tmp_path / name for name in names}
-    message = refusal(
-        [*recipe(toy_inputs, **wrong, **{"run.output_dir": tmp_path / "file" / "run"}), "--deepspeed", "zero7"]
-        + ["--run.sed", "1", "--run.epohcs", "2"]
-    )
+    options = recipe(toy_inputs, **wrong, **{"run.output_dir": tmp_path / "file" / "run", "deepspeed": "zero7"})
+    message = refusal([*options, "--run.sed", "1", "--run.epohcs", "2"])
     assert_says(message, "10 problems in the configuration", "did you mean --run.seed?", "did you mean --run.epochs?")
     assert_says(message, *wrong.values(), "is a file, not a folder", "--deepspeed zero7: no such file")
 
