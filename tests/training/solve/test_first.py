@@ -120,3 +120,12 @@ def test_it_is_the_default_where_there_is_a_teacher() -> None:
     assert load_config(["--teacher.model", "a", "--data.shards", "b"]).student.init == "solved"
     mlm = load_config(["--objective.name", "mlm", "--teacher.tokenizer", "a", "--data.shards", "b"])
     assert mlm.student.init == "random"
+
+
+def test_warnings_and_what_is_chosen_are_told_before_solving(solved_run: tuple[Path, str]) -> None:
+    lines = solved_run[1].splitlines()
+    solved = next(number for number, line in enumerate(lines) if line.startswith("student: solved on "))
+    warnings = [number for number, line in enumerate(lines) if line.startswith("warning: ")]
+    assert "tokens are little text" in " ".join(lines[number] for number in warnings)
+    assert max(warnings) < lines.index("trying the first batch") < solved
+    assert sum(line.startswith("data: ") for line in lines[:solved]) == 1
