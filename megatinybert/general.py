@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from megatinybert.config.general import GeneralConfig
 from megatinybert.config.load import load_config
 from megatinybert.config.named_paths import missing_of_general
 from megatinybert.programs.start import run_program
+from megatinybert.training.lock import check_unlocked
 
 
 def main() -> None:
@@ -14,8 +17,11 @@ def main() -> None:
 
 
 def read_arguments(argv: list[str], look: bool = False) -> GeneralConfig:
-    """look: at the paths that are named, too. Raises ConfigError."""
-    return load_config(argv, missing_of_general if look else None)
+    """look: at the paths that are named, too, and whether another run is in the output folder. Raises ConfigError."""
+    config = load_config(argv, missing_of_general if look else None)
+    if look:
+        check_unlocked(Path(config.run.output_dir))
+    return config
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from megatinybert.config.missing import (
     unusable_output,
 )
 from megatinybert.config.schema import ConfigError, shipped_students
+from megatinybert.config.task import READING
 
 _NO_FOLDERS = ("random", "solved", "teacher")  # what else --student.init may say
 _MAKE_ROWS = ("augment", "one", "two", "all")  # the actions that need the word vectors
@@ -50,7 +51,7 @@ def missing_of_task(action: str, given: Mapping[str, Any]) -> list[str]:
     if action in _MAKE_ROWS and str(given.get("augment.copies", 0)) != "0":
         problems += [missing_model("--augment.model", name) for name in _names(given, "augment.model")]
         problems += [unreadable_file("--augment.vectors", Path(name)) for name in _names(given, "augment.vectors")]
-    if action in ("eval", "predict"):
+    if action in READING:
         problems += [missing_model("--predict.model", name) for name in _names(given, "predict.model")]
     if action == "predict":
         problems += [unreadable_file("--predict.input", Path(name)) for name in _names(given, "predict.input")]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from transformers import BertModel
 
-from megatinybert.config.task import AugmentConfig, PredictConfig, TaskConfig
+from megatinybert.config.task import READING, AugmentConfig, PredictConfig, TaskConfig
 from megatinybert.models.initialize import SHAPE
 from megatinybert.models.load import fingerprint_of, load_encoder, teacher_dtype
 from megatinybert.models.published import has_classifier
@@ -62,7 +62,7 @@ def run_task(asked: tuple[str, TaskConfig], world: World) -> None:
     actions = _ALL if action == "all" else (action,)
     stages = world.together(lambda: [stage for each in actions for stage in stages_of(each, inputs)])
     plan = Plan(stages, checks.on_scores if checks else ())
-    reads = action in ("eval", "predict")  # beside a run in training
+    reads = action in READING
     with contextlib.nullcontext() if reads else run_lock(inputs.output, world):
         if not reads:
             _check_vocabulary(inputs, world)
