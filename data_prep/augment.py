@@ -37,6 +37,8 @@ def main() -> int:
 
 
 def write_rows(options: AugmentOptions) -> int:
+    print("loading PyTorch and Transformers", file=sys.stderr, flush=True)
+
     from megatinybert.tasks.augment.run import augment  # not before the options are read, since it takes seconds
 
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a worker is one core, also where this process is the only one

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from megatinybert.config.load import ConfigError, load_config
 from megatinybert.config.named_paths import missing_of_general
 from megatinybert.programs.doctor import examine, findings_table
+from megatinybert.programs.start import say
 from megatinybert.runtime.findings import Findings
 from megatinybert.runtime.versions import check_versions
 
@@ -53,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         findings.add(*check_versions())  # nothing else can be looked at without these
         print(findings_table(findings))
         return 1
+
+    say("loading PyTorch and DeepSpeed")
 
     from megatinybert.runtime import dist
 

@@ -81,6 +81,7 @@ def estimate(ready: Ready, ranks: int, alone: World, seconds: float = 10.0) -> E
     settings = dataclasses.replace(stage.settings, raw=raw)
     solving = _solving(ready, ranks, alone)
     choices = settle_choices(stage, start, settings, ranks, alone)
+    alone.say("measuring some steps, a held-out measurement and a checkpoint")
     trainees = Trainees({STUDENT: build_engine(stage.trainee, config.optimizer, settings, choices)})
     watch = Stopwatch(alone.device)
 

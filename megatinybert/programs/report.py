@@ -17,6 +17,7 @@ import yaml
 
 from megatinybert.programs.report_table import TIMED_RUNS, ModelFacts, Report, table
 from megatinybert.programs.search import shared_by
+from megatinybert.programs.start import say
 from megatinybert.runtime.files import write_atomically
 from megatinybert.tracking import curves
 from megatinybert.tracking.figures import save_picture
@@ -79,7 +80,12 @@ def report_run(folder: Path) -> str:
 
 def make_report(config: Mapping[str, Any], rows: Sequence[curves.Row], folder: Path) -> Report:
     """Measure the models of the run in `folder` on this CPU. config, rows: as `read_run` gives them."""
+    say("loading PyTorch and Transformers")
     import torch
+
+    from megatinybert.runtime.dist import choose_accelerator
+
+    choose_accelerator()  # before DeepSpeed is imported, which else warns of what it chooses
 
     from megatinybert.training.model_card import logged_time
     from megatinybert.training.sentence_vectors import advice_of
@@ -131,6 +137,7 @@ def measure_models(teacher: str | None, student: Path) -> tuple[ModelFacts | Non
     length = min(LENGTH, *(model.config.max_position_embeddings for model in models))
     vocabulary = min(model.config.vocab_size for model in models)
     input_ids = torch.randint(vocabulary, (BATCH, length), generator=torch.Generator().manual_seed(0))
+    say("timing one batch")
     passes = {name: functools.partial(model, input_ids=input_ids) for name, model in zip(names, models, strict=True)}
     with torch.inference_mode():
         seconds = median_seconds(passes, torch.device("cpu"), TIMED_RUNS, WARM_UP_RUNS)

@@ -56,6 +56,9 @@ def _run(read: Callable[[list[str], bool], Any], work: str) -> None:
     if os.environ.pop(STARTS, ""):
         sys.exit(launch(sys.argv))
 
+    if os.environ.get("RANK", "0") == "0":
+        say("loading PyTorch and DeepSpeed")
+
     from megatinybert.runtime import dist
 
     try:
@@ -96,6 +99,11 @@ def _run(read: Callable[[list[str], bool], Any], work: str) -> None:
         os._exit(1)
     finally:
         dist.stop()
+
+
+def say(text: str) -> None:
+    """Tell on stderr what is being done, before it is."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def print_result(result: Callable[[], str]) -> int:

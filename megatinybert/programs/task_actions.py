@@ -16,6 +16,7 @@ from megatinybert.models.load import fingerprint_of, load_encoder, teacher_dtype
 from megatinybert.models.published import has_classifier
 from megatinybert.programs.evaluate import evaluate, predict
 from megatinybert.programs.task_rows import augment_options, training_file
+from megatinybert.runtime.counts import counted
 from megatinybert.runtime.differences import refuse_differences
 from megatinybert.runtime.dist import World, check_shared
 from megatinybert.runtime.files import write_atomically
@@ -47,6 +48,7 @@ def run_task(asked: tuple[str, TaskConfig], world: World) -> None:
     """
     action, config = asked
     findings = Findings()
+    world.say("opening the task's files, models and tokenizer")
     inputs = open_inputs(config, world, findings)
     world.refuse(findings.texts("fail"))
     assert inputs  # without failures there are inputs
@@ -226,7 +228,7 @@ def _refuse(text: str, inputs: TaskInputs, world: World) -> None:
     """Raise ValueError, or with --task.force warn and continue."""
     if not inputs.config.task.force:
         raise ValueError(f"{text}; --task.force true continues anyway")
-    world.say(f"warning: {text}")
+    inputs.say_once(f"warning: {text}", world)
 
 
 def _check_teacher(inputs: TaskInputs, world: World) -> None:
@@ -243,6 +245,7 @@ def _check_teacher(inputs: TaskInputs, world: World) -> None:
             if {key: before[key] for key in asked} == asked:
                 return before[SCORE]
         model.to(world.device)  # type: ignore[arg-type]
+        world.say(f"measuring the teacher on {counted(len(rows), 'row')} of {split}")
         found = compute_metrics(task, logits_of(model, rows, world.device), rows.gold)[SCORE]
         value = None if np.isnan(found) else found
         write_atomically(known, json.dumps({**asked, SCORE: value}, indent=2) + "\n")
@@ -251,7 +254,7 @@ def _check_teacher(inputs: TaskInputs, world: World) -> None:
     value = world.first(score)
     constant = constant_scores(task, rows.gold)[SCORE]
     shown = "undefined" if value is None else f"{value:.4f}"
-    world.say(f"teacher: {' and '.join(task.metrics)} on {split} {shown}")
+    inputs.say_once(f"teacher: {' and '.join(task.metrics)} on {split} {shown}", world)
     if not is_better(value, constant):
         text = (
             f"the teacher {name} reaches {shown} on {split}, and the same answer to every row {constant:.4f}: "

@@ -46,6 +46,7 @@ class TaskInputs:
     special: SpecialIds
     settings: Mapping[str, DeepSpeedSettings]
     quiet: bool
+    told: set[str] = field(default_factory=set)
     told_unknown: list[float] = field(default_factory=list)  # shares of [UNK] that were warned of
 
     @property
@@ -96,6 +97,12 @@ class TaskInputs:
                 print(f"{what}: left out by {task.layout.names['drop_labels']}: {counts}", file=sys.stderr)
             self._tell_unknown(what, encoded)
         return encoded
+
+    def say_once(self, text: str, world: World) -> None:
+        """What several stages find."""
+        if text not in self.told:
+            self.told.add(text)
+            world.say(text)
 
     def unknown(self, rows: EncodedRows) -> tuple[float, str | None]:
         """(share of their tokens that is [UNK], the warning where it is above MOST_UNKNOWN)."""

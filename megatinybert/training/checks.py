@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -209,8 +210,9 @@ def check_corpus(config: SettledConfig, samples: Samples, held_out: HeldOut, max
     passes = largest_passes(samples, max_steps * config.run.global_batch)
     text = f"{tokens:,} tokens, {samples.samples:,} windows of {config.data.sequence_length} tokens"
     findings = [Finding("ok", "corpus", text)]
-    if passes > MANY_PASSES:
-        steps = max(int(max_steps * MANY_PASSES / passes), 1)
+    whole = max_steps * MANY_PASSES / passes  # steps; the last one may go beyond the last pass
+    if max_steps > math.ceil(whole):
+        steps = max(int(whole), 1)
         of_one = " of one corpus of the mixture" if isinstance(samples, Mixture) else ""
         text = (
             f"{text}: {max_steps:,} steps of {config.run.global_batch} windows are {passes:,.1f} passes{of_one}; add "

@@ -124,6 +124,7 @@ def test_it_is_the_default_where_there_is_a_teacher() -> None:
 
 def test_warnings_and_what_is_chosen_are_told_before_solving(solved_run: tuple[Path, str]) -> None:
     lines = solved_run[1].splitlines()
+    assert lines[:2] == ["loading PyTorch and DeepSpeed", "opening teacher, student and data"]
     solved = next(number for number, line in enumerate(lines) if line.startswith("student: solved on "))
     warnings = [number for number, line in enumerate(lines) if line.startswith("warning: ")]
     assert "tokens are little text" in " ".join(lines[number] for number in warnings)
