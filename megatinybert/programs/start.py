@@ -41,8 +41,9 @@ def run_program(read: Callable[[list[str], bool], Any], work: str) -> None:
 
 def _run(read: Callable[[list[str], bool], Any], work: str) -> None:
     try:
-        # Ranks of several machines may see different files, and say so together once they have met.
-        alone = os.environ.get("WORLD_SIZE", "1") == os.environ.get("LOCAL_SIZE", "1")
+        # Several machines may see different files, and say so together once their ranks have met.
+        ranks, here = (os.environ.get(name, "1") for name in ("WORLD_SIZE", "LOCAL_SIZE"))
+        alone = ranks == here and "HOSTFILE" not in os.environ
         config = read(sys.argv[1:], alone)
     except ConfigError as error:
         _tell_once_per_machine(f"error: {error}")

@@ -44,20 +44,21 @@ def launch(shell: str, script: Path, tools: Path, *arguments: str, **environment
 
 
 def needed(script: Path) -> list[str]:
-    """A command line without mistakes."""
+    """A command line without mistakes, which names a folder that is there."""
+    folder = str(REPOSITORY / "docs")
     if script.name == "task.sh":
         return [
             "eval",
             "--task.name",
             "sst-2",
             "--task.data_dir",
-            "data",
+            folder,
             "--teacher.model",
             "a b",
             "--student.config",
             "4L-312",
         ]
-    return ["--data.shards", "data", "--teacher.model", "a b"]
+    return ["--data.shards", folder, "--teacher.model", "a b"]
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])
@@ -93,6 +94,8 @@ def test_a_mistake_is_told_before_the_launcher_starts(shell: str, script: Path, 
     lines = launch(shell, script, fake_tools, *needed(script), "--run.sed", "1")
     assert lines[0] == "error: 1 problem in the configuration:" and "did you mean --run.seed?" in lines[1]
     assert len(lines) == 2
+    [line] = launch(shell, script, fake_tools, *needed(script), "--teacher.model", "./none")
+    assert line == "error: --teacher.model ./none: cannot read a model configuration there: no such folder"
     [line] = launch(shell, script, fake_tools, *needed(script), HOSTFILE="no_hosts")
     assert line == "error: the hostfile no_hosts is not there"
 
