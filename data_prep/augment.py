@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also where the p
 from megatinybert.config.augment import AUGMENT, AugmentOptions
 from megatinybert.config.load import ConfigError, load_options
 from megatinybert.config.named_paths import missing_of_augment
+from megatinybert.runtime.hub import settle_hub
 
 if TYPE_CHECKING:
     from megatinybert.tasks.augment.run import AugmentReport
@@ -37,6 +38,7 @@ def main() -> int:
 
 
 def write_rows(options: AugmentOptions) -> int:
+    settle_hub([options.model, options.tokenizer])
     print("loading PyTorch and Transformers", file=sys.stderr, flush=True)
 
     from megatinybert.tasks.augment.run import augment  # not before the options are read, since it takes seconds

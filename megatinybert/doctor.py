@@ -9,10 +9,11 @@ import time
 from collections.abc import Sequence
 
 from megatinybert.config.load import ConfigError, load_config
-from megatinybert.config.named_paths import missing_of_general
+from megatinybert.config.named_paths import hub_names, missing_of_general
 from megatinybert.programs.doctor import examine, findings_table
 from megatinybert.programs.start import say
 from megatinybert.runtime.findings import Findings
+from megatinybert.runtime.hub import settle_hub
 from megatinybert.runtime.versions import check_versions
 
 USAGE = """\
@@ -55,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(findings_table(findings))
         return 1
 
+    settle_hub(hub_names(config))
     say("loading PyTorch and DeepSpeed")
 
     from megatinybert.runtime import dist

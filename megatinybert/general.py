@@ -6,8 +6,9 @@ from pathlib import Path
 
 from megatinybert.config.general import GeneralConfig
 from megatinybert.config.load import load_config
-from megatinybert.config.named_paths import missing_of_general
+from megatinybert.config.named_paths import hub_names, missing_of_general
 from megatinybert.programs.start import run_program
+from megatinybert.runtime.hub import settle_hub
 from megatinybert.training.lock import check_unlocked
 
 
@@ -21,6 +22,7 @@ def read_arguments(argv: list[str], look: bool = False) -> GeneralConfig:
     config = load_config(argv, missing_of_general if look else None)
     if look:
         check_unlocked(Path(config.run.output_dir))
+        settle_hub(hub_names(config))
     return config
 
 

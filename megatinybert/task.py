@@ -6,10 +6,11 @@ import functools
 from pathlib import Path
 
 from megatinybert.config.load import load_options
-from megatinybert.config.named_paths import missing_of_task
+from megatinybert.config.named_paths import hub_names, missing_of_task
 from megatinybert.config.schema import ConfigError, nearest
 from megatinybert.config.task import ACTIONS, READING, TASK, TaskConfig
 from megatinybert.programs.start import run_program
+from megatinybert.runtime.hub import settle_hub
 from megatinybert.training.lock import check_unlocked
 
 
@@ -33,6 +34,8 @@ def read_arguments(argv: list[str], look: bool = False) -> tuple[str, TaskConfig
     config = load_options(options, TASK, functools.partial(missing_of_task, action) if look else None)
     if look and action not in READING:
         check_unlocked(Path(config.run.output_dir))
+    if look:
+        settle_hub(hub_names(config))
     return action, config
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from megatinybert.config.deepspeed import find_ds_config
+from megatinybert.config.general import GeneralConfig
 from megatinybert.config.missing import (
     missing_checkpoint,
     missing_data_dir,
@@ -22,7 +23,7 @@ from megatinybert.config.missing import (
     unusable_output,
 )
 from megatinybert.config.schema import ConfigError, shipped_students
-from megatinybert.config.task import READING
+from megatinybert.config.task import READING, TaskConfig
 
 _NO_FOLDERS = ("random", "solved", "teacher")  # what else --student.init may say
 _MAKE_ROWS = ("augment", "one", "two", "all")  # the actions that need the word vectors
@@ -68,6 +69,14 @@ def missing_of_augment(given: Mapping[str, Any]) -> list[str]:
             *(unreadable_file("--vectors", Path(name)) for name in _names(given, "vectors")),
         ]
     )
+
+
+def hub_names(config: GeneralConfig | TaskConfig) -> list[str | None]:
+    """What may be names on the hub: of teacher, tokenizer and student, and of the other models of a task."""
+    teacher, student = config.teacher, config.student
+    own = [name for name in (student.config, student.init) if name not in (*_NO_FOLDERS, *shipped_students())]
+    more = [config.augment.model, config.predict.model] if isinstance(config, TaskConfig) else []
+    return [teacher.model, teacher.tokenizer, *own, *more]
 
 
 def _missing_of_any(given: Mapping[str, Any]) -> list[str]:

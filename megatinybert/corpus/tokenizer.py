@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 from tokenizers.implementations import BertWordPieceTokenizer
 
 from megatinybert.config.missing import missing_tokenizer
+from megatinybert.runtime.hub import advice
 
 # The names of [CLS], [SEP], [PAD] and [MASK] in the families of encoders: BERT and RoBERTa.
 _SPECIAL_NAMES = (("[CLS]", "[SEP]", "[PAD]", "[MASK]"), ("<s>", "</s>", "<pad>", "<mask>"))
@@ -133,7 +134,7 @@ def _auto_tokenizer(name: str) -> Tokenizer:
     except Exception as error:  # a folder's defects surface as many types here
         where = "that folder" if Path(name).is_dir() else "no such folder here, and the hub or its cache"
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"cannot load the tokenizer {name} ({where}: {reason})") from error
+        raise ValueError(f"cannot load the tokenizer {name} ({where}: {reason}){advice()}") from error
     if not tokenizer.is_fast:
         raise ValueError(
             f"{name} has only a slow tokenizer ({type(tokenizer).__name__}): shards need a fast one. "

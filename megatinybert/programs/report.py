@@ -19,6 +19,7 @@ from megatinybert.programs.report_table import TIMED_RUNS, ModelFacts, Report, t
 from megatinybert.programs.search import shared_by
 from megatinybert.programs.start import say
 from megatinybert.runtime.files import write_atomically
+from megatinybert.runtime.hub import settle_hub
 from megatinybert.tracking import curves
 from megatinybert.tracking.figures import save_picture
 from megatinybert.tracking.measurements import ACCURACY, PROBE, PROJECTED
@@ -80,6 +81,8 @@ def report_run(folder: Path) -> str:
 
 def make_report(config: Mapping[str, Any], rows: Sequence[curves.Row], folder: Path) -> Report:
     """Measure the models of the run in `folder` on this CPU. config, rows: as `read_run` gives them."""
+    learnt_from = None if config.get("objective", {}).get("name") == "mlm" else config["teacher"]["model"]
+    settle_hub([learnt_from])
     say("loading PyTorch and Transformers")
     import torch
 
@@ -91,7 +94,6 @@ def make_report(config: Mapping[str, Any], rows: Sequence[curves.Row], folder: P
     from megatinybert.training.sentence_vectors import advice_of
     from megatinybert.training.solve.record import read_record
 
-    learnt_from = None if config.get("objective", {}).get("name") == "mlm" else config["teacher"]["model"]
     teacher, student, length = measure_models(learnt_from, folder / "student")
     first, last = rows[0], rows[-1]
     is_solved = config.get("student", {}).get("init") == "solved" and first["step"] == 0

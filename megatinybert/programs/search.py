@@ -19,6 +19,7 @@ from megatinybert.programs.start import say
 from megatinybert.runtime.counts import counted
 from megatinybert.runtime.files import file_sha256, write_atomically
 from megatinybert.runtime.findings import Findings, refusal
+from megatinybert.runtime.hub import settle_hub
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -115,6 +116,7 @@ def even_sample(passages: Sequence[str], most: int) -> list[str]:
 
 def search(teacher: str, student: Path, passages: list[str], of: int, questions: list[str]) -> Search:
     """Ask all questions. teacher: folder or hub name. Raises ValueError where a model cannot be loaded."""
+    settle_hub([teacher])
     say("loading PyTorch and Transformers")
     import torch
     from torch.nn.functional import normalize
