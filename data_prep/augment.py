@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also where the p
 from megatinybert.config.augment import AUGMENT, AugmentOptions
 from megatinybert.config.load import ConfigError, load_options
 from megatinybert.config.named_paths import missing_of_augment
-from megatinybert.runtime.hub import settle_hub
+from megatinybert.runtime.hub import NotInCache, settle_hub
 
 if TYPE_CHECKING:
     from megatinybert.tasks.augment.run import AugmentReport
@@ -29,7 +29,7 @@ def main() -> int:
     try:
         options = load_options(sys.argv[1:], AUGMENT, missing_of_augment)
         return write_rows(options)
-    except ConfigError as error:
+    except (ConfigError, NotInCache) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -13,7 +13,7 @@ from megatinybert.config.named_paths import hub_names, missing_of_general
 from megatinybert.programs.doctor import examine, findings_table
 from megatinybert.programs.start import say
 from megatinybert.runtime.findings import Findings
-from megatinybert.runtime.hub import settle_hub
+from megatinybert.runtime.hub import NotInCache, settle_hub
 from megatinybert.runtime.versions import check_versions
 
 USAGE = """\
@@ -45,9 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     own, options = parser.parse_known_args(options)
     try:
         config = load_config(options, missing_of_general)
+        settle_hub(hub_names(config))
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise ConfigError("the doctor is one process: start it without the launcher, and say --ranks N")
-    except ConfigError as error:
+    except (ConfigError, NotInCache) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if any(finding.level == "fail" for finding in check_versions()):
@@ -56,7 +57,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(findings_table(findings))
         return 1
 
-    settle_hub(hub_names(config))
     say("loading PyTorch and DeepSpeed")
 
     from megatinybert.runtime import dist

@@ -14,6 +14,7 @@ from typing import Any
 from megatinybert.config.schema import ConfigError
 from megatinybert.programs.launcher import STARTS, STOPPED, launch
 from megatinybert.runtime.findings import refusal
+from megatinybert.runtime.hub import NotInCache
 from megatinybert.runtime.versions import check_versions
 
 
@@ -45,7 +46,7 @@ def _run(read: Callable[[list[str], bool], Any], work: str) -> None:
         ranks, here = (os.environ.get(name, "1") for name in ("WORLD_SIZE", "LOCAL_SIZE"))
         alone = ranks == here and "HOSTFILE" not in os.environ
         config = read(sys.argv[1:], alone)
-    except ConfigError as error:
+    except (ConfigError, NotInCache) as error:
         _tell_once_per_machine(f"error: {error}")
         sys.exit(2)
 

@@ -22,9 +22,10 @@ def script(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture
 def fake_tools(tmp_path: Path) -> Path:
-    """A folder with a `deepspeed` that only prints what it was given, beside this Python."""
+    """A folder with a `deepspeed` that only prints what it was given, beside this Python; and the folder "a b"."""
     folder = tmp_path / "bin"
     folder.mkdir()
+    (tmp_path / "a b").mkdir()
     deepspeed = folder / "deepspeed"
     deepspeed.write_text('#!/bin/sh\nfor a; do echo "argument $a"; done; echo "accelerator ${DS_ACCELERATOR-unset}"\n')
     deepspeed.chmod(0o755)
@@ -39,12 +40,12 @@ def launch(shell: str, script: Path, tools: Path, *arguments: str, **environment
     clean = {k: v for k, v in os.environ.items() if k not in outside}
     variables = {**clean, **environment, "PATH": f"{tools}:{clean['PATH']}"}
     command = [shell, str(script), *arguments]
-    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=tools.parent, env=variables, capture_output=True, text=True, check=False)
     return (done.stdout + done.stderr).splitlines()
 
 
 def needed(script: Path) -> list[str]:
-    """A command line without mistakes, which names a folder that is there."""
+    """A command line without mistakes, which names folders that are there."""
     folder = str(REPOSITORY / "docs")
     if script.name == "task.sh":
         return [

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from megatinybert.models.configuration import read_bert_config
-from megatinybert.runtime.hub import OFFLINE, advice, settle_hub
+from megatinybert.runtime.hub import OFFLINE, NotInCache, advice, settle_hub
 
 NAME = "owner/no-such-model"
 
@@ -35,12 +35,15 @@ def server() -> Iterator[str]:
 
 @pytest.mark.parametrize("endpoint", ["http://127.0.0.1:9", "http://no-such-host.invalid"])
 def test_without_an_answer_nobody_asks_again(
-    endpoint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", endpoint)
     began = time.monotonic()
-    settle_hub([NAME, None, NAME])
-    settle_hub([NAME])
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(NotInCache, match=rf"^{NAME}: no such folder here, nor in {tmp_path}; .* name its folder"):
+        settle_hub([NAME, None, NAME])
+    (tmp_path / "models--owner--no-such-model").mkdir()
+    settle_hub([NAME])  # is read from the cache
     assert time.monotonic() - began < 30 and os.environ[OFFLINE] == "1"
     first, second = capsys.readouterr().err.splitlines()
     assert first == f"asking the Hugging Face hub for {NAME}"

@@ -18,9 +18,10 @@ from megatinybert.runtime.dist import World
 from megatinybert.training.lock import HELD_BY, check_unlocked, run_lock
 from tests.helpers.toys import REPOSITORY
 
+DOCS = str(REPOSITORY / "docs")  # a folder that is there
 OPTIONS = (
-    ["--teacher.model", "t", "--data.text", str(REPOSITORY / "README.md")],
-    ["--teacher.model", "t", "--task.name", "rte", "--task.data_dir", str(REPOSITORY), "--student.config", "4L-312"],
+    ["--teacher.model", DOCS, "--data.text", str(REPOSITORY / "README.md")],
+    ["--teacher.model", DOCS, "--task.name", "rte", "--task.data_dir", DOCS, "--student.config", "4L-312"],
 )
 ALONE = World(0, 1, torch.device("cpu"))
 # A process that locks as a run does, without what a run imports.
