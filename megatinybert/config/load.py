@@ -86,6 +86,7 @@ def load_options(argv: list[str], program: Program[Schema], missing: Missing | N
         print(help_text(program.usage, options, program.schema), end="")
         raise SystemExit(0)
     problems: list[str] = []
+    misspelt: set[str] = set()  # what was meant
     overrides, recipe, print_config = _read_arguments(argv, options, problems)
     written = read_recipe(recipe, options, problems) if recipe is not None else {}
     for name, given in [*written.items(), *overrides.items()]:
@@ -94,12 +95,14 @@ def load_options(argv: list[str], program: Program[Schema], missing: Missing | N
             problems.append(f"{label(name, given)}: fixed at {fixed.value} and no option any more, as {fixed.reason}")
         elif not fixed and name not in options:
             meant = nearest(_here(name), options)
+            misspelt |= {meant} if meant else set()
             hint = f"did you mean --{meant}?" if meant else "--help lists all options"
             problems.append(f"{label(name, given)}: no such option; {hint}")
     # On the command line null means "as if the recipe had not set it".
     undone = {name for name, given in overrides.items() if given.value is None}
     merged = {n: given for n, given in (written | overrides).items() if n in options and n not in undone}
     config = _build(merged, options, program.schema, problems)
+    problems = [problem for problem in problems if not _asks_for(problem, misspelt)]
     if missing and not print_config:
         paths = missing({name: given.value for name, given in merged.items()})
         if config and len(paths) == 1:
@@ -166,6 +169,12 @@ def _read_arguments(
             elif name not in ("local_rank", "local-rank"):
                 overrides[name] = Given([text, *more] if more else _parse(text), "command line")
     return overrides, recipe, print_config
+
+
+def _asks_for(problem: str, names: set[str]) -> bool:
+    """Whether a problem is that one of these options is required and lacking."""
+    before, required, _ = problem.partition("required")
+    return bool(required) and any(f"--{name}" in before.replace(":", " ").split() for name in names)
 
 
 def _here(name: str) -> str:
