@@ -161,9 +161,9 @@ def _load_plain(name: str) -> PreTrainedModel:
 
 
 def _model_facts(name: str, model: PreTrainedModel, milliseconds: float) -> ModelFacts:
-    from megatinybert.models.load import size_of
+    from megatinybert.models.load import size_as_saved
 
-    size, shape = size_of(model), (model.config.num_hidden_layers, model.config.hidden_size)
+    size, shape = size_as_saved(model), (model.config.num_hidden_layers, model.config.hidden_size)
     return ModelFacts(name, *shape, size.parameters, size.bytes / 1e6, milliseconds)
 
 

@@ -15,11 +15,12 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
+from transformers import BertModel
 
 from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.config.load import resolve_batch
 from megatinybert.config.schema import Quantize, TrainingConfig
-from megatinybert.models.load import size_of
+from megatinybert.models.load import size_as_saved, size_of
 from megatinybert.models.quantize import check_quantized
 from megatinybert.runtime.dist import World, check_shared
 from megatinybert.runtime.findings import Finding, Findings
@@ -217,8 +218,9 @@ def _begin(ready: Ready, choices: Choices, world: World) -> Monitor:
     """Say and record what is about to run. On rank 0."""
     stage, first_step = ready.stage, ready.start.first_step
     settings, batch = stage.settings, stage.config.run.global_batch
+    pooler = " with pooler" if isinstance(stage.trainee.student, BertModel) else ""
     lines = [
-        f"{stage.learner}: {size_of(stage.trainee.student).parameters:,} parameters, "
+        f"{stage.learner}: {size_as_saved(stage.trainee.student).parameters:,} parameters{pooler}, "
         f"ZeRO {settings.stage}, {world.size} rank(s) on {world.device.type}",
         f"precision: {settings.precision} ({settings.reason or 'asked for'})",
         f"steps: {first_step:,} done of {stage.max_steps:,}, global batch {batch}, micro batch {stage.micro_batch}",
