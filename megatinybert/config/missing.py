@@ -62,8 +62,12 @@ def missing_shards(prefix: Path) -> str:
 
 
 def missing_checkpoint(name: str) -> str:
-    """The refusal of a --run.resume that is no folder; else ""."""
-    return "" if Path(name).is_dir() else f"--run.resume {name}: no such checkpoint"
+    """The refusal of a --run.resume whose state.json, which is written last, is not there; else ""."""
+    try:
+        with (Path(name) / "state.json").open("rb"):
+            return ""
+    except OSError as error:
+        return f"--run.resume {name} is not a whole checkpoint: state.json cannot be read: {error}"
 
 
 def missing_data_dir(option: str, folder: Path) -> str:

@@ -42,10 +42,7 @@ def run_program(read: Callable[[list[str], bool], Any], work: str) -> None:
 
 def _run(read: Callable[[list[str], bool], Any], work: str) -> None:
     try:
-        # Several machines may see different files, and say so together once their ranks have met.
-        ranks, here = (os.environ.get(name, "1") for name in ("WORLD_SIZE", "LOCAL_SIZE"))
-        alone = ranks == here and "HOSTFILE" not in os.environ
-        config = read(sys.argv[1:], alone)
+        config = read(sys.argv[1:], _on_one_machine())
     except (ConfigError, NotInCache) as error:
         _tell_once_per_machine(f"error: {error}")
         sys.exit(2)
@@ -101,6 +98,12 @@ def _run(read: Callable[[list[str], bool], Any], work: str) -> None:
         os._exit(1)
     finally:
         dist.stop()
+
+
+def _on_one_machine() -> bool:
+    """Several may see different files, and say so together once their ranks have met."""
+    ranks, here = (os.environ.get(name, "1") for name in ("WORLD_SIZE", "LOCAL_SIZE"))
+    return ranks == here and "HOSTFILE" not in os.environ
 
 
 def say(text: str) -> None:

@@ -36,7 +36,13 @@ def test_all_paths_of_a_run_are_told_with_the_other_mistakes(toy_inputs: Path, t
     options = recipe(toy_inputs, **wrong, **{"run.output_dir": tmp_path / "file" / "run", "deepspeed": "zero7"})
     message = refusal([*options, "--run.sed", "1", "--run.epohcs", "2"])
     assert_says(message, "10 problems in the configuration", "did you mean --run.seed?", "did you mean --run.epochs?")
-    assert_says(message, *wrong.values(), "is a file, not a folder", "--deepspeed zero7: no such file")
+    assert_says(
+        message,
+        *wrong.values(),
+        "is not a whole checkpoint: state.json cannot be read",
+        "is a file, not a folder",
+        "--deepspeed zero7: no such file",
+    )
 
 
 def test_a_single_path_is_told_alone_and_what_is_there_is_accepted(toy_inputs: Path, tmp_path: Path) -> None:
