@@ -17,6 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also where the p
 
 from megatinybert.config.augment import AUGMENT, AugmentOptions
 from megatinybert.config.load import ConfigError, load_options
+from megatinybert.config.named_paths import missing_of_augment
+from megatinybert.runtime.hub import NotInCache, settle_hub
 
 if TYPE_CHECKING:
     from megatinybert.tasks.augment.run import AugmentReport
@@ -25,9 +27,9 @@ if TYPE_CHECKING:
 def main() -> int:
     """Exit code 0: done, 1: something is wrong with the disk or a worker, 2: with command or data, 130: Ctrl-C."""
     try:
-        options = load_options(sys.argv[1:], AUGMENT)
+        options = load_options(sys.argv[1:], AUGMENT, missing_of_augment)
         return write_rows(options)
-    except ConfigError as error:
+    except (ConfigError, NotInCache) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -36,6 +38,9 @@ def main() -> int:
 
 
 def write_rows(options: AugmentOptions) -> int:
+    settle_hub([options.model, options.tokenizer])
+    print("loading PyTorch and Transformers", file=sys.stderr, flush=True)
+
     from megatinybert.tasks.augment.run import augment  # not before the options are read, since it takes seconds
 
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a worker is one core, also where this process is the only one

@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also where the p
 
 from megatinybert.config.load import ConfigError, load_options
 from megatinybert.config.shards import SHARDS, BuildOptions
+from megatinybert.runtime.hub import NotInCache, settle_hub
 
 
 def main() -> int:
@@ -24,7 +25,7 @@ def main() -> int:
     try:
         options = load_options(sys.argv[1:], SHARDS)
         return build(options)
-    except ConfigError as error:
+    except (ConfigError, NotInCache) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -33,6 +34,7 @@ def main() -> int:
 
 
 def build(options: BuildOptions) -> int:
+    settle_hub([options.tokenizer])
     # Not before the options are read, since it takes seconds.
     from megatinybert.corpus.build import build_corpus
     from megatinybert.corpus.describe import build_summary

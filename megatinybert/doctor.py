@@ -9,8 +9,11 @@ import time
 from collections.abc import Sequence
 
 from megatinybert.config.load import ConfigError, load_config
+from megatinybert.config.named_paths import hub_names, missing_of_general
 from megatinybert.programs.doctor import examine, findings_table
+from megatinybert.programs.start import say
 from megatinybert.runtime.findings import Findings
+from megatinybert.runtime.hub import NotInCache, settle_hub
 from megatinybert.runtime.versions import check_versions
 
 USAGE = """\
@@ -41,10 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-burst", action="store_true")
     own, options = parser.parse_known_args(options)
     try:
-        config = load_config(options)
+        config = load_config(options, missing_of_general)
+        settle_hub(hub_names(config))
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise ConfigError("the doctor is one process: start it without the launcher, and say --ranks N")
-    except ConfigError as error:
+    except (ConfigError, NotInCache) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if any(finding.level == "fail" for finding in check_versions()):
@@ -52,6 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         findings.add(*check_versions())  # nothing else can be looked at without these
         print(findings_table(findings))
         return 1
+
+    say("loading PyTorch and DeepSpeed")
 
     from megatinybert.runtime import dist
 

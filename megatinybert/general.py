@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from megatinybert.config.general import GeneralConfig
 from megatinybert.config.load import load_config
+from megatinybert.config.named_paths import hub_names, missing_of_general
 from megatinybert.programs.start import run_program
+from megatinybert.runtime.hub import settle_hub
+from megatinybert.training.lock import check_unlocked
 
 
 def main() -> None:
     """Exit code 2 for a user's mistake, 1 for a run that had to stop."""
-    run_program(load_config, "megatinybert.programs.distil.distil")
+    run_program(read_arguments, "megatinybert.programs.distil.distil")
+
+
+def read_arguments(argv: list[str], look: bool = False) -> GeneralConfig:
+    """look: at the paths that are named, too, and whether another run is in the output folder. Raises ConfigError."""
+    config = load_config(argv, missing_of_general if look else None)
+    if look:
+        check_unlocked(Path(config.run.output_dir))
+        settle_hub(hub_names(config))
+    return config
 
 
 if __name__ == "__main__":

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+from pathlib import Path
+
 from megatinybert.config.load import load_options
+from megatinybert.config.named_paths import hub_names, missing_of_task
 from megatinybert.config.schema import ConfigError, nearest
-from megatinybert.config.task import ACTIONS, TASK, TaskConfig
+from megatinybert.config.task import ACTIONS, READING, TASK, TaskConfig
 from megatinybert.programs.start import run_program
+from megatinybert.runtime.hub import settle_hub
+from megatinybert.training.lock import check_unlocked
 
 
 def main() -> None:
@@ -13,8 +19,10 @@ def main() -> None:
     run_program(read_arguments, "megatinybert.programs.task_actions.run_task")
 
 
-def read_arguments(argv: list[str]) -> tuple[str, TaskConfig]:
-    """(action, configuration). --local_rank, which the launcher puts first, is ignored. Raises ConfigError."""
+def read_arguments(argv: list[str], look: bool = False) -> tuple[str, TaskConfig]:
+    """(action, configuration). --local_rank, which the launcher puts first, is ignored. look: at the paths that are
+    named, too, and whether another run is in the output folder. Raises ConfigError.
+    """
     rest = [argument for argument in argv if not argument.startswith(("--local_rank=", "--local-rank="))]
     if not rest or rest[0] in ("--help", "-h"):
         return "", load_options(["--help"], TASK)
@@ -23,7 +31,12 @@ def read_arguments(argv: list[str]) -> tuple[str, TaskConfig]:
         meant = nearest(action, ACTIONS)
         hint = f"did you mean {meant}?" if meant else f"the first argument is one of {', '.join(ACTIONS)}"
         raise ConfigError(f"{action}: no such action; {hint}")
-    return action, load_options(options, TASK)
+    config = load_options(options, TASK, functools.partial(missing_of_task, action) if look else None)
+    if look and action not in READING:
+        check_unlocked(Path(config.run.output_dir))
+    if look:
+        settle_hub(hub_names(config))
+    return action, config
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ No torch is imported here, so that --help and --print-config answer at once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -55,6 +55,7 @@ ELSEWHERE = {
 
 
 Schema = TypeVar("Schema", bound=ProgramConfig)
+Missing = Callable[[Mapping[str, Any]], list[str]]  # options that were given, by name -> a line for each missing path
 
 
 @dataclass(frozen=True)
@@ -68,22 +69,24 @@ class Program(Generic[Schema]):
 GENERAL = Program(GeneralConfig, _GENERAL_USAGE)
 
 
-def load_config(argv: list[str]) -> GeneralConfig:
+def load_config(argv: list[str], missing: Missing | None = None) -> GeneralConfig:
     """The configuration of a general distillation; see `load_options`."""
-    return load_options(argv, GENERAL)
+    return load_options(argv, GENERAL, missing)
 
 
-def load_options(argv: list[str], program: Program[Schema]) -> Schema:
+def load_options(argv: list[str], program: Program[Schema], missing: Missing | None = None) -> Schema:
     """The configuration of `argv` (without the program's name): defaults, then recipe, then overrides.
 
-    --help and --print-config print and raise SystemExit(0). The launcher's --local_rank is ignored. Raises
-    ConfigError listing every unknown option, wrong value and conflict of recipe and command line together.
+    --help and --print-config print and raise SystemExit(0). The launcher's --local_rank is ignored. missing: one of
+    `named_paths`. Raises ConfigError listing every unknown option, wrong value, conflict of recipe and command line,
+    and missing path together.
     """
     options = options_of(program.schema)
     if "--help" in argv or "-h" in argv:
         print(help_text(program.usage, options, program.schema), end="")
         raise SystemExit(0)
     problems: list[str] = []
+    misspelt: set[str] = set()  # what was meant
     overrides, recipe, print_config = _read_arguments(argv, options, problems)
     written = read_recipe(recipe, options, problems) if recipe is not None else {}
     for name, given in [*written.items(), *overrides.items()]:
@@ -92,13 +95,20 @@ def load_options(argv: list[str], program: Program[Schema]) -> Schema:
             problems.append(f"{label(name, given)}: fixed at {fixed.value} and no option any more, as {fixed.reason}")
         elif not fixed and name not in options:
             meant = nearest(_here(name), options)
+            misspelt |= {meant} if meant else set()
             hint = f"did you mean --{meant}?" if meant else "--help lists all options"
             problems.append(f"{label(name, given)}: no such option; {hint}")
     # On the command line null means "as if the recipe had not set it".
     undone = {name for name, given in overrides.items() if given.value is None}
     merged = {n: given for n, given in (written | overrides).items() if n in options and n not in undone}
     config = _build(merged, options, program.schema, problems)
-    if config is None:
+    problems = [problem for problem in problems if not _asks_for(problem, misspelt)]
+    if missing and not print_config:
+        paths = missing({name: given.value for name, given in merged.items()})
+        if config and len(paths) == 1:
+            raise ConfigError(paths[0])
+        problems += paths
+    if config is None or problems:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise ConfigError("\n  ".join([f"{count} in the configuration:", *problems]))
     if print_config:
@@ -159,6 +169,12 @@ def _read_arguments(
             elif name not in ("local_rank", "local-rank"):
                 overrides[name] = Given([text, *more] if more else _parse(text), "command line")
     return overrides, recipe, print_config
+
+
+def _asks_for(problem: str, names: set[str]) -> bool:
+    """Whether a problem is that one of these options is required and lacking."""
+    before, required, _ = problem.partition("required")
+    return bool(required) and any(f"--{name}" in before.replace(":", " ").split() for name in names)
 
 
 def _here(name: str) -> str:

@@ -35,6 +35,7 @@ from megatinybert.config.schema import (
 from megatinybert.config.transfer import TransferConfig
 
 ACTIONS = ("teacher", "augment", "one", "two", "eval", "predict", "all")
+READING = ("eval", "predict")  # those that may run beside a run in training
 
 # Where a stage's epochs are not given: tokens that it sees in all, which suits two CPU cores, and the most passes.
 TOKENS_BY_DEFAULT, MOST_EPOCHS = 500_000, 20

@@ -14,6 +14,7 @@ from pathlib import Path
 from megatinybert import __version__
 from megatinybert.config.flat import OptionNames
 from megatinybert.config.general import DataConfig
+from megatinybert.config.missing import missing_text
 from megatinybert.config.shards import BuildOptions
 from megatinybert.corpus.build import build_corpus, shaping
 from megatinybert.corpus.describe import build_summary
@@ -70,10 +71,9 @@ def _expand(entry: str) -> list[str]:
     """The paths that an entry of `data.text` names: itself, or what a pattern matches, sorted."""
     if Path(entry).exists() or not glob.has_magic(entry):
         return [entry]
-    paths = sorted(glob.glob(entry, recursive=True))
-    if not paths:
-        raise ValueError(f"--data.text {entry}: no file matches this pattern")
-    return paths
+    if problem := missing_text("--data.text", entry):
+        raise ValueError(problem)
+    return sorted(glob.glob(entry, recursive=True))
 
 
 def _find_or_build(config: DataConfig, paths: list[str], tokenizer: str, fingerprint: str) -> Path:

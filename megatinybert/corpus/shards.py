@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from megatinybert.config.missing import missing_shards
 from megatinybert.corpus.manifest import MANIFEST, Manifest, ShardEntry, read_manifest
 from megatinybert.runtime.files import file_sha256
 
@@ -134,10 +135,8 @@ def open_corpus(path: str | Path, split: str = "train") -> Corpus:
 def open_shard(prefix: str | Path) -> TokenShard:
     """Open one .bin/.idx pair by what its index says. Raises ValueError where the two do not belong together."""
     prefix = Path(prefix)
-    for path in (bin_path(prefix), idx_path(prefix)):
-        if not path.is_file():
-            hint = "give the prefix, without .bin or .idx" if prefix.suffix in (".bin", ".idx") else "no such file"
-            raise ValueError(f"{prefix} is neither a folder of shards nor the prefix of a dataset ({path}: {hint})")
+    if problem := missing_shards(prefix):
+        raise ValueError(problem)
     with idx_path(prefix).open("rb") as file:
         head = file.read(_HEADER.size)
         magic, version, code, sequences, indices = _HEADER.unpack(head.ljust(_HEADER.size, b"\0"))

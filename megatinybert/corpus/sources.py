@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from megatinybert.config.missing import missing_file
+
 PARQUET, ARROW = ".parquet", ".arrow"
 _TEXT_KINDS = (".txt", ".jsonl", ".json")
 _PACKINGS = (".gz", ".zst", ".bz2", ".xz")
@@ -51,8 +53,8 @@ def find_sources(inputs: Sequence[str | Path], leave_out: Path, option: str) -> 
                 if not found:
                     problems.append(f"{option} {given}: no {KINDS} file in this folder")
                 sources += found
-            elif not given.exists():
-                problems.append(f"{option} {given}: no such file or folder")
+            elif missing := missing_file(option, given):
+                problems.append(missing)
             elif not _supported(given) or not given.is_file():
                 problems.append(f"{option} {given}: not a {KINDS} file")
             else:

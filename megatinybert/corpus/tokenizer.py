@@ -14,6 +14,9 @@ from typing import Any, NamedTuple
 from tokenizers import Tokenizer
 from tokenizers.implementations import BertWordPieceTokenizer
 
+from megatinybert.config.missing import missing_tokenizer
+from megatinybert.runtime.hub import advice
+
 # The names of [CLS], [SEP], [PAD] and [MASK] in the families of encoders: BERT and RoBERTa.
 _SPECIAL_NAMES = (("[CLS]", "[SEP]", "[PAD]", "[MASK]"), ("<s>", "</s>", "<pad>", "<mask>"))
 
@@ -97,6 +100,8 @@ def _read_tokenizer(name: str) -> Tokenizer:
         bert = _bert_of_vocabulary(folder)
         if bert is not None:
             return bert
+    if problem := missing_tokenizer(name):
+        raise ValueError(problem)
     return _auto_tokenizer(name)
 
 
@@ -129,7 +134,7 @@ def _auto_tokenizer(name: str) -> Tokenizer:
     except Exception as error:  # a folder's defects surface as many types here
         where = "that folder" if Path(name).is_dir() else "no such folder here, and the hub or its cache"
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"cannot load the tokenizer {name} ({where}: {reason})") from error
+        raise ValueError(f"cannot load the tokenizer {name} ({where}: {reason}){advice()}") from error
     if not tokenizer.is_fast:
         raise ValueError(
             f"{name} has only a slow tokenizer ({type(tokenizer).__name__}): shards need a fast one. "

@@ -9,7 +9,9 @@ from typing import Any
 
 from transformers import AutoConfig, BertConfig, PreTrainedConfig
 
+from megatinybert.config.missing import missing_model
 from megatinybert.config.schema import STUDENTS_FOLDER, nearest
+from megatinybert.runtime.hub import advice
 
 _BERT_KEYS = {"vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "type_vocab_size"}
 _KERNELS = {"_attn_implementation", "_attn_implementation_internal", "attn_implementation", "_experts_implementation"}
@@ -19,8 +21,8 @@ _QUANTIZED = {"quantization_config", "compression_config"}
 
 def read_bert_config(name: str, role: str) -> BertConfig:
     """Read the configuration of a BERT folder or hub name. Raises ValueError for another family or a missing folder."""
-    if problem := missing_folder(name):
-        raise ValueError(f"{role} {name}: cannot read a model configuration there: {problem}")
+    if problem := missing_model(role, name):
+        raise ValueError(problem)
     try:
         config = _read_config(name)
     except (OSError, ValueError) as error:
@@ -92,24 +94,12 @@ def _read_config(name: str) -> Any:
     return AutoConfig.from_pretrained(name, trust_remote_code=False)
 
 
-def missing_folder(name: str) -> str:
-    """What is wrong with a name that can only be a folder's: "" where it is one, or may be a name on the hub."""
-    folder = Path(name).expanduser()
-    written_as_path = name.startswith(("/", ".", "~")) or name.count("/") > 1
-    if folder.exists() or not (written_as_path or ("/" in name and folder.parent.is_dir())):
-        return ""
-    above = next(parent for parent in folder.parents if parent.exists())
-    below = folder.parts[len(above.parts)]
-    meant = nearest(below, [path.name for path in above.iterdir()] if above.is_dir() else [])
-    return "no such folder" + (f"; did you mean {above / meant}?" if meant and meant != below else "")
-
-
 def _reason(name: str, error: Exception) -> str:
     if Path(name).exists():
         return first_line(error)
     meant = nearest(name, ("random", "solved", "teacher"))
     hint = f"; did you mean {meant}?" if meant else ""
-    return f"no such folder here, nor a model on the hub that could be read ({first_line(error)}){hint}"
+    return f"no such folder here, nor a model on the hub that could be read ({first_line(error)}){hint or advice()}"
 
 
 def first_line(error: Exception) -> str:

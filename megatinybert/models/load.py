@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel, PreTrainedModel
+from transformers.models.bert.modeling_bert import BertPooler
 
 from megatinybert.config.schema import Quantize
 from megatinybert.models.capture import ATTENTION_NAME, Features, run_captured
@@ -114,6 +115,17 @@ class Size:
 def size_of(model: nn.Module) -> Size:
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return Size(parameters, 4 * parameters)
+
+
+def size_as_saved(model: PreTrainedModel) -> Size:
+    """The size of a model as its folder holds it and AutoModel loads it: an encoder has its pooler there, which
+    distillation neither uses nor trains. This is the count that people are told.
+    """
+    count = size_of(model).parameters
+    if isinstance(model, BertModel) and model.pooler is None:
+        with torch.device("meta"):  # counts weights without making them
+            count += size_of(BertPooler(model.config)).parameters
+    return Size(count, 4 * count)
 
 
 def load_encoder(name: str, option: str) -> BertModel:

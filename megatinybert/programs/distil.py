@@ -239,6 +239,7 @@ def _describe(
         pictures=pictures,
         about=_about(size, models, windows, held_out_windows),
         recipe=config,
+        learner="student" if teacher else "model",
         solve=solve,
         try_solving=solve.on if solve else None,
     )

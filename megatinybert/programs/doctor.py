@@ -31,7 +31,9 @@ def examine(config: GeneralConfig, ranks: int | None, burst: bool, world: World,
     silence_transformers()
     ranks = ranks or get_accelerator().device_count()
     findings = Findings()
+    world.say("measuring this machine's speed")
     findings.add(check_accelerator(world.device), check_apex())
+    world.say("opening teacher, student and data, and trying the first batch")
     ready = look(config, World(0, ranks, world.device), findings)
     if ready:
         findings.add(_where_it_starts(ready))

@@ -9,7 +9,9 @@ from pathlib import Path
 from megatinybert.models.initialize import STUDENT_FOLDER
 from megatinybert.runtime.text_table import format_table
 from megatinybert.tracking import curves
-from megatinybert.tracking.measurements import ACCURACY, PROBE
+from megatinybert.tracking.measurements import ACCURACY, PROBE, PROJECTED
+
+_BESIDE = {"probe": PROBE, "probe through projection": PROJECTED, "accuracy": ACCURACY}  # what is shown beside losses
 
 
 def ending(folder: Path) -> str:
@@ -27,7 +29,7 @@ def ending(folder: Path) -> str:
 def _table(rows: list[curves.Row]) -> str:
     first, last = rows[0], rows[-1]
     tags = {f"loss: {name}": f"held_out/{name}" for name in curves.loss_names(rows)}
-    tags |= {name: tag for name, tag in (("probe", PROBE), ("accuracy", ACCURACY)) if tag in last}
+    tags |= {name: tag for name, tag in _BESIDE.items() if tag in last}
     shown = [first, last] if first is not last else [last]
     head = ("on held-out text", *(f"step {int(row['step']):,}" for row in shown))
     body = [(name, *(f"{row[tag]:.4g}" if tag in row else "-" for row in shown)) for name, tag in tags.items()]

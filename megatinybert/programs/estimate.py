@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from megatinybert.config.missing import nearest_existing
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.hardware import peak_memory
 from megatinybert.runtime.stopwatch import Stopwatch, seconds_of
 from megatinybert.runtime.trainees import Trainees
 from megatinybert.training import checkpoint
 from megatinybert.training.compile_choice import settle_choices
-from megatinybert.training.disk import nearest_existing
 from megatinybert.training.engine import build_engine
 from megatinybert.training.run import STUDENT, Ready
 from megatinybert.training.schedule import held_out_interval, learning_rate
@@ -81,6 +81,7 @@ def estimate(ready: Ready, ranks: int, alone: World, seconds: float = 10.0) -> E
     settings = dataclasses.replace(stage.settings, raw=raw)
     solving = _solving(ready, ranks, alone)
     choices = settle_choices(stage, start, settings, ranks, alone)
+    alone.say("measuring some steps, a held-out measurement and a checkpoint")
     trainees = Trainees({STUDENT: build_engine(stage.trainee, config.optimizer, settings, choices)})
     watch = Stopwatch(alone.device)
 

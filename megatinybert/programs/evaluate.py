@@ -10,8 +10,10 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 from transformers import BertForSequenceClassification
 
+from megatinybert.config.missing import unreadable_file
 from megatinybert.corpus.tokenizer import load_tokenizer, tokenizer_fingerprint
 from megatinybert.models.load import size_of
+from megatinybert.runtime.counts import counted
 from megatinybert.tasks.baseline import constant_scores, only_answer
 from megatinybert.tasks.card import write_card
 from megatinybert.tasks.classifiers import load_fine_tuned
@@ -43,10 +45,12 @@ def evaluate(
     _check_reads(models[STUDENT], student, inputs)
     for model in models.values():
         model.to(device)  # type: ignore[arg-type]
+    print(f"comparing {len(models)} models on {counted(sum(map(len, inputs.dev.values())), 'row')}", file=sys.stderr)
     logits = {name: {s: logits_of(m, rows, device) for s, rows in inputs.dev.items()} for name, m in models.items()}
     gold = {split: rows.gold for split, rows in inputs.dev.items()}
     first = next(iter(inputs.dev))
     predictions = {name: predictions_of(task, logits[name][first]) for name in models}
+    print("timing them, a row at a time", file=sys.stderr)
     latencies = compare_latency(models, inputs.dev[first])
     results = {
         name: ModelResult(
@@ -91,6 +95,8 @@ def predict(inputs: TaskInputs, student: str, device: torch.device) -> None:
     config, task = inputs.config.predict, inputs.task
     folder = inputs.output / "predictions"
     if config.input:
+        if problem := unreadable_file("--predict.input", Path(config.input)):
+            raise ValueError(problem)
         files = {Path(config.input).stem: Path(config.input)}
     elif inputs.files.test:
         files = inputs.files.test
@@ -108,6 +114,7 @@ def predict(inputs: TaskInputs, student: str, device: torch.device) -> None:
     model.to(device)  # type: ignore[arg-type]
     for split, path in files.items():
         rows = inputs.rows(path, split, with_labels=False)
+        print(f"answering {counted(len(rows), 'row')} with {student}", file=sys.stderr)
         logits = logits_of(model, rows, device)
         target = Path(config.output) if config.output else folder / f"{split}.tsv"
         skipped = Skipped() if inputs.config.task.skip_bad_rows else None

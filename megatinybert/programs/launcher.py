@@ -20,6 +20,7 @@ from types import FrameType
 import psutil  # type: ignore[import-untyped]
 
 from megatinybert.programs.launch_options import Launch, plan_launch
+from megatinybert.training.lock import HELD_BY, this_process
 
 # Exit codes beside 0 to 2. STOPPED (EX_TEMPFAIL of sysexits.h): stopped early, the same command continues.
 STOPPED, ENDED_AT_ONCE = 75, 130
@@ -51,7 +52,7 @@ def launch(command: Sequence[str]) -> int:
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     process = subprocess.Popen(
         [deepspeed, *plan.options, *command],
-        env=plan.environment,
+        env=plan.environment | {HELD_BY: this_process()},
         stdin=subprocess.DEVNULL,  # a process group that is not the terminal's would be stopped by a read
         process_group=0,
     )

@@ -17,7 +17,9 @@ import yaml
 
 from megatinybert.programs.report_table import TIMED_RUNS, ModelFacts, Report, table
 from megatinybert.programs.search import shared_by
+from megatinybert.programs.start import say
 from megatinybert.runtime.files import write_atomically
+from megatinybert.runtime.hub import settle_hub
 from megatinybert.tracking import curves
 from megatinybert.tracking.figures import save_picture
 from megatinybert.tracking.measurements import ACCURACY, PROBE, PROJECTED
@@ -79,13 +81,19 @@ def report_run(folder: Path) -> str:
 
 def make_report(config: Mapping[str, Any], rows: Sequence[curves.Row], folder: Path) -> Report:
     """Measure the models of the run in `folder` on this CPU. config, rows: as `read_run` gives them."""
+    learnt_from = None if config.get("objective", {}).get("name") == "mlm" else config["teacher"]["model"]
+    settle_hub([learnt_from])
+    say("loading PyTorch and Transformers")
     import torch
+
+    from megatinybert.runtime.dist import choose_accelerator
+
+    choose_accelerator()  # before DeepSpeed is imported, which else warns of what it chooses
 
     from megatinybert.training.model_card import logged_time
     from megatinybert.training.sentence_vectors import advice_of
     from megatinybert.training.solve.record import read_record
 
-    learnt_from = None if config.get("objective", {}).get("name") == "mlm" else config["teacher"]["model"]
     teacher, student, length = measure_models(learnt_from, folder / "student")
     first, last = rows[0], rows[-1]
     is_solved = config.get("student", {}).get("init") == "solved" and first["step"] == 0
@@ -131,6 +139,7 @@ def measure_models(teacher: str | None, student: Path) -> tuple[ModelFacts | Non
     length = min(LENGTH, *(model.config.max_position_embeddings for model in models))
     vocabulary = min(model.config.vocab_size for model in models)
     input_ids = torch.randint(vocabulary, (BATCH, length), generator=torch.Generator().manual_seed(0))
+    say("timing one batch")
     passes = {name: functools.partial(model, input_ids=input_ids) for name, model in zip(names, models, strict=True)}
     with torch.inference_mode():
         seconds = median_seconds(passes, torch.device("cpu"), TIMED_RUNS, WARM_UP_RUNS)
@@ -152,9 +161,9 @@ def _load_plain(name: str) -> PreTrainedModel:
 
 
 def _model_facts(name: str, model: PreTrainedModel, milliseconds: float) -> ModelFacts:
-    from megatinybert.models.load import size_of
+    from megatinybert.models.load import size_as_saved
 
-    size, shape = size_of(model), (model.config.num_hidden_layers, model.config.hidden_size)
+    size, shape = size_as_saved(model), (model.config.num_hidden_layers, model.config.hidden_size)
     return ModelFacts(name, *shape, size.parameters, size.bytes / 1e6, milliseconds)
 
 

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from megatinybert.programs.found import TOP, Answer, Hit, Search
+from megatinybert.programs.start import say
 from megatinybert.runtime.counts import counted
 from megatinybert.runtime.files import file_sha256, write_atomically
 from megatinybert.runtime.findings import Findings, refusal
+from megatinybert.runtime.hub import settle_hub
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -114,12 +116,19 @@ def even_sample(passages: Sequence[str], most: int) -> list[str]:
 
 def search(teacher: str, student: Path, passages: list[str], of: int, questions: list[str]) -> Search:
     """Ask all questions. teacher: folder or hub name. Raises ValueError where a model cannot be loaded."""
+    settle_hub([teacher])
+    say("loading PyTorch and Transformers")
     import torch
     from torch.nn.functional import normalize
+
+    from megatinybert.runtime.dist import choose_accelerator
+
+    choose_accelerator()  # before DeepSpeed is imported, which else warns of what it chooses
 
     from megatinybert.programs.embed import embed
     from megatinybert.training.sentence_vectors import read_projection
 
+    say("loading teacher and student")
     found = embed([teacher, str(student)], str(student), [*passages, *questions])
     theirs, ours = found.vectors
     asks = [(theirs, theirs), (ours, ours)]  # (vectors of the questions, of the passages)
@@ -189,11 +198,12 @@ def shared_by(run: Path) -> float | None:
 
 def show(found: Search, count: int) -> str:
     """What was found for the first `count` questions, side by side, and the overlap over all."""
-    lines = []
+    lines, marks = [], False
     for answer in found.answers[:count]:
         lines += [answer.question, f"     {'teacher':<{_COLUMN + 4}}student"]
         tops = [hits[:SHOWN_PASSAGES] for hits in (answer.teacher, answer.student)]
         both = set.intersection(*({hit.passage for hit in top} for top in tops))
+        marks = marks or bool(both)
         for rank, pair in enumerate(zip(*tops, strict=True), start=1):
             cells = [_cell(found.passages[hit.passage], hit.passage in both) for hit in pair]
             for number, (left, right) in enumerate(itertools.zip_longest(*cells, fillvalue="")):
@@ -208,7 +218,7 @@ def show(found: Search, count: int) -> str:
     return "\n".join(
         [
             *lines,
-            f"* both found it among their first {SHOWN_PASSAGES}.",
+            *([f"* both found it among their first {SHOWN_PASSAGES}."] if marks else []),
             f"Of the teacher's {TOP} nearest passages, the student finds {100 * found.shared:.0f} % among its own "
             f"{TOP} (mean over {counted(len(found.answers), 'question')}; by chance {100 * found.by_chance:.2g} %).",
             *through,

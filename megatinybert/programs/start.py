@@ -14,16 +14,18 @@ from typing import Any
 from megatinybert.config.schema import ConfigError
 from megatinybert.programs.launcher import STARTS, STOPPED, launch
 from megatinybert.runtime.findings import refusal
+from megatinybert.runtime.hub import NotInCache
 from megatinybert.runtime.versions import check_versions
 
 
-def run_program(read: Callable[[list[str]], Any], work: str) -> None:
+def run_program(read: Callable[[list[str], bool], Any], work: str) -> None:
     """Read the command line and do the work, or start the launcher that starts the ranks that do it.
 
     Exit code 2 for a user's mistake, 1 for a run that had to stop, launcher.STOPPED (75, EX_TEMPFAIL) for one that was
     stopped early and continues by the same command.
 
-    read: arguments to configuration; it answers --help and --print-config. work: where the function of (configuration,
+    read: (arguments, whether to look at the paths that they name) to configuration; it answers --help and
+    --print-config. work: where the function of (configuration,
     World) is, as an import path, so that nothing heavy is imported before the command line is read.
     """
     # Until the training loop has its own answer to it, what a scheduler sends is as Ctrl-C.
@@ -38,10 +40,10 @@ def run_program(read: Callable[[list[str]], Any], work: str) -> None:
         os._exit(STOPPED)  # peers and threads may wait for this rank
 
 
-def _run(read: Callable[[list[str]], Any], work: str) -> None:
+def _run(read: Callable[[list[str], bool], Any], work: str) -> None:
     try:
-        config = read(sys.argv[1:])
-    except ConfigError as error:
+        config = read(sys.argv[1:], _on_one_machine())
+    except (ConfigError, NotInCache) as error:
         _tell_once_per_machine(f"error: {error}")
         sys.exit(2)
 
@@ -52,6 +54,9 @@ def _run(read: Callable[[list[str]], Any], work: str) -> None:
 
     if os.environ.pop(STARTS, ""):
         sys.exit(launch(sys.argv))
+
+    if os.environ.get("RANK", "0") == "0":
+        say("loading PyTorch and DeepSpeed")
 
     from megatinybert.runtime import dist
 
@@ -93,6 +98,17 @@ def _run(read: Callable[[list[str]], Any], work: str) -> None:
         os._exit(1)
     finally:
         dist.stop()
+
+
+def _on_one_machine() -> bool:
+    """Several may see different files, and say so together once their ranks have met."""
+    ranks, here = (os.environ.get(name, "1") for name in ("WORLD_SIZE", "LOCAL_SIZE"))
+    return ranks == here and "HOSTFILE" not in os.environ
+
+
+def say(text: str) -> None:
+    """Tell on stderr what is being done, before it is."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def print_result(result: Callable[[], str]) -> int:

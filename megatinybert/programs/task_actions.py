@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 from transformers import BertModel
 
-from megatinybert.config.task import AugmentConfig, PredictConfig, TaskConfig
+from megatinybert.config.task import READING, AugmentConfig, PredictConfig, TaskConfig
 from megatinybert.models.initialize import SHAPE
 from megatinybert.models.load import fingerprint_of, load_encoder, teacher_dtype
 from megatinybert.models.published import has_classifier
 from megatinybert.programs.evaluate import evaluate, predict
 from megatinybert.programs.task_rows import augment_options, training_file
+from megatinybert.runtime.counts import counted
 from megatinybert.runtime.differences import refuse_differences
 from megatinybert.runtime.dist import World, check_shared
 from megatinybert.runtime.files import write_atomically
@@ -31,6 +32,7 @@ from megatinybert.tasks.plan import Plan, stages_of
 from megatinybert.tasks.predict import logits_of
 from megatinybert.tasks.row_checks import check_rows
 from megatinybert.tasks.rows import EncodedRows
+from megatinybert.tasks.stage_options import stage_folder
 from megatinybert.tasks.stages import answers, finetuning, first_student, has_stage_one, layers, masked_lm
 from megatinybert.training.lock import run_lock
 from megatinybert.training.record import write_config
@@ -46,6 +48,7 @@ def run_task(asked: tuple[str, TaskConfig], world: World) -> None:
     """
     action, config = asked
     findings = Findings()
+    world.say("opening the task's files, models and tokenizer")
     inputs = open_inputs(config, world, findings)
     world.refuse(findings.texts("fail"))
     assert inputs  # without failures there are inputs
@@ -61,8 +64,10 @@ def run_task(asked: tuple[str, TaskConfig], world: World) -> None:
     actions = _ALL if action == "all" else (action,)
     stages = world.together(lambda: [stage for each in actions for stage in stages_of(each, inputs)])
     plan = Plan(stages, checks.on_scores if checks else ())
-    reads = action in ("eval", "predict")  # beside a run in training
+    reads = action in READING
     with contextlib.nullcontext() if reads else run_lock(inputs.output, world):
+        if not reads:
+            _check_vocabulary(inputs, world)
         for part in actions:
             _ACTIONS[part](inputs, plan, world)
 
@@ -165,6 +170,7 @@ _ACTIONS: dict[str, Callable[[TaskInputs, Plan, World], None]] = {
     "eval": _eval,
     "predict": _predict,
 }
+_FAR_TOO_MANY_UNKNOWN = 0.5  # tokens that are [UNK]: above it nothing is trained
 _ALL = ("teacher", "augment", "one", "two", "eval")
 
 
@@ -210,11 +216,19 @@ def _check_rows_differ(inputs: TaskInputs, world: World) -> None:
     _refuse(text, inputs, world)
 
 
+def _check_vocabulary(inputs: TaskInputs, world: World) -> None:
+    """Raise ValueError for development rows that the tokenizer mostly does not know: no model learns from them."""
+    split, rows = next(iter(world.together(lambda: inputs.dev).items()))
+    share, text = inputs.unknown(rows)
+    if text and share > _FAR_TOO_MANY_UNKNOWN:
+        _refuse(f"{split} ({inputs.files.dev[split]}): {text}", inputs, world)
+
+
 def _refuse(text: str, inputs: TaskInputs, world: World) -> None:
     """Raise ValueError, or with --task.force warn and continue."""
     if not inputs.config.task.force:
         raise ValueError(f"{text}; --task.force true continues anyway")
-    world.say(f"warning: {text}")
+    inputs.say_once(f"warning: {text}", world)
 
 
 def _check_teacher(inputs: TaskInputs, world: World) -> None:
@@ -231,6 +245,7 @@ def _check_teacher(inputs: TaskInputs, world: World) -> None:
             if {key: before[key] for key in asked} == asked:
                 return before[SCORE]
         model.to(world.device)  # type: ignore[arg-type]
+        world.say(f"measuring the teacher on {counted(len(rows), 'row')} of {split}")
         found = compute_metrics(task, logits_of(model, rows, world.device), rows.gold)[SCORE]
         value = None if np.isnan(found) else found
         write_atomically(known, json.dumps({**asked, SCORE: value}, indent=2) + "\n")
@@ -239,11 +254,24 @@ def _check_teacher(inputs: TaskInputs, world: World) -> None:
     value = world.first(score)
     constant = constant_scores(task, rows.gold)[SCORE]
     shown = "undefined" if value is None else f"{value:.4f}"
-    world.say(f"teacher: {' and '.join(task.metrics)} on {split} {shown}")
+    inputs.say_once(f"teacher: {' and '.join(task.metrics)} on {split} {shown}", world)
     if not is_better(value, constant):
         text = (
             f"the teacher {name} reaches {shown} on {split}, and the same answer to every row {constant:.4f}: "
-            "a student learns nothing of it. Fine-tune it longer (--finetune.epochs, with another --run.output_dir or "
-            "without its folder teacher), or choose another"
+            f"a student learns nothing of it. {_better_teacher(inputs)}"
         )
         _refuse(text, inputs, world)
+
+
+def _better_teacher(inputs: TaskInputs) -> str:
+    """What to do about a teacher that has not learnt the task."""
+    if has_classifier(inputs.config.teacher.model):
+        return (
+            "With --teacher.model name a better one, or a BERT that is not fine-tuned, which the action teacher then "
+            "fine-tunes for --finetune.epochs"
+        )
+    folders = f"{inputs.output / 'teacher'} and {stage_folder(inputs.output, 'teacher')}"
+    return (
+        "To fine-tune it longer, give more passes with --finetune.epochs, and either name a new --run.output_dir or "
+        f"delete {folders}. If that does not help, name another --teacher.model"
+    )

@@ -20,6 +20,16 @@ class _Lines:
         sys.stderr.flush()
 
 
+class _LogBar(tqdm):
+    """A bar of a log file. Its end is told by `close` alone, which knows the last values and tells it anyway."""
+
+    def update(self, n: float | None = 1) -> bool | None:
+        if self.total is not None and self.n + (n or 0) >= self.total:
+            self.n += n or 0
+            return False
+        return super().update(n)
+
+
 def progress_bar(total: int | None, unit: str, **settings: Any) -> tqdm:
     """A bar on stderr: redrawn every half second on a terminal, else a line every half minute.
 
@@ -28,4 +38,4 @@ def progress_bar(total: int | None, unit: str, **settings: Any) -> tqdm:
     if sys.stderr.isatty():
         return tqdm(total=total, unit=unit, mininterval=0.5, **settings)
     # Every update looks at the clock: tqdm would by itself wait for as many units as the last half minute had.
-    return tqdm(total=total, unit=unit, mininterval=30, file=_Lines(), **{"miniters": 1, **settings})
+    return _LogBar(total=total, unit=unit, mininterval=30, file=_Lines(), **{"miniters": 1, **settings})

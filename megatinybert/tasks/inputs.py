@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -46,6 +46,8 @@ class TaskInputs:
     special: SpecialIds
     settings: Mapping[str, DeepSpeedSettings]
     quiet: bool
+    told: set[str] = field(default_factory=set)
+    told_unknown: list[float] = field(default_factory=list)  # shares of [UNK] that were warned of
 
     @property
     def task(self) -> Task:
@@ -93,10 +95,26 @@ class TaskInputs:
             if dropped:
                 counts = ", ".join(f"{label!r} {count:,}" for label, count in dropped.most_common())
                 print(f"{what}: left out by {task.layout.names['drop_labels']}: {counts}", file=sys.stderr)
-            unknown = unknowns(self.tokenizer_name, *count_unknown(encoded, self.special, unknown_id(self.tokenizer)))
-            if unknown:
-                print(f"warning: {what}: {unknown}", file=sys.stderr)
+            self._tell_unknown(what, encoded)
         return encoded
+
+    def say_once(self, text: str, world: World) -> None:
+        """What several stages find."""
+        if text not in self.told:
+            self.told.add(text)
+            world.say(text)
+
+    def unknown(self, rows: EncodedRows) -> tuple[float, str | None]:
+        """(share of their tokens that is [UNK], the warning where it is above MOST_UNKNOWN)."""
+        unknown, tokens = count_unknown(rows, self.special, unknown_id(self.tokenizer))
+        return unknown / max(tokens, 1), unknowns(self.tokenizer_name, unknown, tokens)
+
+    def _tell_unknown(self, what: str, rows: EncodedRows) -> None:
+        """Warn of [UNK], once for files that are alike: again where the share is more than twice what was told."""
+        share, text = self.unknown(rows)
+        if text and share > 2 * max(self.told_unknown, default=0.0):
+            self.told_unknown.append(share)
+            print(f"warning: {what}: {text}", file=sys.stderr)
 
 
 def open_inputs(config: TaskConfig, world: World, findings: Findings) -> TaskInputs | None:

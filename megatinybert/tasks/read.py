@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from megatinybert.config.missing import missing_data_dir
 from megatinybert.config.rows import compact
 from megatinybert.tasks.columns import no_text, usual_columns
 from megatinybert.tasks.formats import SUFFIXES, WITHOUT_LABEL, columns_of, read_records
@@ -64,8 +65,8 @@ def open_task(
     task = find_task(name, names["task"])
     task = task if layout == task.layout else replace(task, layout=layout)
     folder = Path(data_dir)
-    if not folder.is_dir():
-        raise ValueError(f"{names['data_dir']} {folder}: no such folder")
+    if problem := missing_data_dir(names["data_dir"], folder):
+        raise ValueError(problem)
     if task.name == "custom":
         return _open_custom(task, folder, labels, kind)
     if labels is not None or kind != "auto":

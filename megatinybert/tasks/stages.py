@@ -41,6 +41,7 @@ from megatinybert.training.solve.student import solve_student
 from megatinybert.training.stage import Facts, Stage
 from megatinybert.training.trainee import Trainee
 
+_LEARNERS = {"teacher": "teacher", "mlm": "masked-LM", "one": "student", "two": "student"}  # by stage
 _HELD_OUT_ROWS = 256  # of the losses of layers
 
 
@@ -237,6 +238,7 @@ def _stage(
         pictures=pictures(interval) if pictures else None,
         about=[f"stage {name}: {data.samples:,} rows"],
         solve=solve,
+        learner=_LEARNERS[name],
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from megatinybert.config.schema import TrainingConfig
 from megatinybert.corpus.manifest import read_manifest, share_of_unknown
 from megatinybert.corpus.tokenizer import SpecialIds
 from megatinybert.models.apex import apex_state
-from megatinybert.models.load import size_of
+from megatinybert.models.load import size_as_saved, size_of
 from megatinybert.runtime.findings import Finding
 from megatinybert.runtime.hardware import computes_bfloat16, find_peak, hardware_name
 from megatinybert.runtime.workers import usable_cores
@@ -157,10 +158,10 @@ def check_mlm(config: GeneralConfig, student: PreTrainedModel) -> list[Finding]:
 def check_sizes(config: GeneralConfig, teacher: BertConfig, student: PreTrainedModel) -> list[Finding]:
     """Whether the student is smaller than its teacher, and can tell segments apart where the teacher can."""
     with torch.device("meta"):
-        theirs = size_of(BertModel(teacher, add_pooling_layer=False)).parameters
-    ours, shape = size_of(student).parameters, student.config
+        theirs = size_as_saved(BertModel(teacher)).parameters
+    ours, shape = size_as_saved(student).parameters, student.config
     text = (
-        f"{_shape(shape)}, {ours:,} parameters; the teacher {_shape(teacher)}, {theirs:,}; "
+        f"{_shape(shape)}, {ours:,} parameters with pooler; the teacher {_shape(teacher)}, {theirs:,}; "
         f"first weights: {config.student.init}"
     )
     findings = [Finding("ok", "models", text)]
@@ -209,8 +210,9 @@ def check_corpus(config: SettledConfig, samples: Samples, held_out: HeldOut, max
     passes = largest_passes(samples, max_steps * config.run.global_batch)
     text = f"{tokens:,} tokens, {samples.samples:,} windows of {config.data.sequence_length} tokens"
     findings = [Finding("ok", "corpus", text)]
-    if passes > MANY_PASSES:
-        steps = max(int(max_steps * MANY_PASSES / passes), 1)
+    whole = max_steps * MANY_PASSES / passes  # steps; the last one may go beyond the last pass
+    if max_steps > math.ceil(whole):
+        steps = max(int(whole), 1)
         of_one = " of one corpus of the mixture" if isinstance(samples, Mixture) else ""
         text = (
             f"{text}: {max_steps:,} steps of {config.run.global_batch} windows are {passes:,.1f} passes{of_one}; add "

@@ -63,7 +63,9 @@ def settled(config: TrainingConfig, recorded: Mapping[str, Any]) -> dict[str, Ch
     }
     for option, value in asked.items():
         if value != "auto":
-            choices[option] = Choice(value, "asked for")
+            # The stages of a task have no option for it.
+            by_itself = option == COMPILE and config.section != "run"
+            choices[option] = Choice(value, "rows of a task differ in length" if by_itself else "asked for")
         elif option in recorded:
             choices[option] = Choice(recorded[option], "as in the checkpoint")
     return choices

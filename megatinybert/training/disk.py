@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
 from megatinybert.config.deepspeed import DeepSpeedSettings
+from megatinybert.config.missing import nearest_existing, unusable_output
 from megatinybert.config.schema import TrainingConfig
 from megatinybert.runtime.findings import Finding
 
 
 def check_output_folder(folder: Path) -> Finding | None:
     """A failure where nothing can be written to the output folder, or it cannot be made."""
-    existing = nearest_existing(folder)
-    if not existing.is_dir():
-        text = f"--run.output_dir {folder}: {existing} is a file, not a folder; name another"
-        return Finding("fail", "output folder", text)
-    if not os.access(existing, os.W_OK | os.X_OK):
-        text = f"--run.output_dir {folder}: {existing} cannot be written to; name another, or change its permissions"
-        return Finding("fail", "output folder", text)
-    return None
+    problem = unusable_output(folder)
+    return Finding("fail", "output folder", problem) if problem else None
 
 
 def check_disk(config: TrainingConfig, parameters: int, settings: DeepSpeedSettings) -> Finding:
@@ -66,12 +60,6 @@ def checkpoint_bytes(parameters: int, settings: DeepSpeedSettings, optimizer: st
     master = 4 if settings.stage > 0 else 0
     means = 8 if optimizer == "adamw" else 0
     return parameters * ((weights if settings.stage < 3 else 0) + master + means)
-
-
-def nearest_existing(folder: Path) -> Path:
-    """The folder itself, or the nearest one above it that is there."""
-    folder = folder.absolute()
-    return next(path for path in (folder, *folder.parents) if path.exists())
 
 
 def size(count: float) -> str:

@@ -10,10 +10,14 @@ import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from megatinybert.runtime.dist import World
+from megatinybert.config.schema import ConfigError
 
+if TYPE_CHECKING:  # else torch would be imported before a folder can be looked at
+    from megatinybert.runtime.dist import World
+
+HELD_BY = "MEGATINYBERT_HOLDER"  # environment of ranks: what `this_process` gives where the run was started
 _LOCK = ".lock"  # in the output folder; the file stays when the run has ended
 _UNSUPPORTED = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
@@ -22,7 +26,7 @@ _UNSUPPORTED = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 def run_lock(folder: Path, world: World) -> Iterator[None]:
     """Hold an output folder, which exists, for this run. Every rank calls it; rank 0 holds the lock.
 
-    It ends with the process, however that ends. Raises ValueError on all ranks where another run holds it.
+    It ends with the process, however that ends. Raises ConfigError on all ranks where another run holds it.
     """
     held: list[TextIO] = []
     world.first(lambda: held.extend(_lock(folder)))
@@ -33,26 +37,49 @@ def run_lock(folder: Path, world: World) -> Iterator[None]:
             file.close()
 
 
+def check_unlocked(folder: Path) -> None:
+    """Raise ConfigError where another run holds the folder, by a look before this one starts up."""
+    if (folder / _LOCK).is_file() and os.access(folder / _LOCK, os.R_OK):
+        with (folder / _LOCK).open(encoding="utf-8") as file:
+            _take(file, folder, fcntl.LOCK_SH)  # several ranks may look at once
+
+
+def this_process() -> str:
+    """Host and process, for a person to find."""
+    return f"process {os.getpid()} on {socket.gethostname()}"
+
+
 def _lock(folder: Path) -> list[TextIO]:
     """The locked file, which holds host and process of the run; none where the file system has no locks."""
     file = (folder / _LOCK).open("a+", encoding="utf-8")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        problem = _take(file, folder, fcntl.LOCK_EX)
+    except BaseException:
+        file.close()
+        raise
+    if problem:
+        file.close()
+        print(f"warning: {folder} cannot be locked ({problem}): start no second run there", file=sys.stderr)
+        return []
+    file.truncate(0)
+    file.write(f"{os.environ.get(HELD_BY) or this_process()}\n")
+    file.flush()
+    return [file]
+
+
+def _take(file: TextIO, folder: Path, kind: int) -> OSError | None:
+    """Lock the file; the reason where its file system has no locks. Raises ConfigError where another run holds it."""
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         file.seek(0)
         holder = file.read().strip() or "unknown"
-        file.close()
-        raise ValueError(
+        raise ConfigError(
             f"--run.output_dir {folder} is in use by another run ({holder}): wait for its end, stop it, or choose "
             "another folder"
         ) from None
     except OSError as error:
-        file.close()
         if error.errno not in _UNSUPPORTED:
             raise
-        print(f"warning: {folder} cannot be locked ({error}): start no second run there", file=sys.stderr)
-        return []
-    file.truncate(0)
-    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-    file.flush()
-    return [file]
+        return error
+    return None

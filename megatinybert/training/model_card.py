@@ -18,7 +18,7 @@ from transformers import BertConfig, BertModel, PreTrainedConfig
 from megatinybert.config.general import DataConfig, SettledConfig
 from megatinybert.models.initialize import STUDENT_FOLDER
 from megatinybert.models.layer_map import resolve_layer_map
-from megatinybert.models.load import size_of
+from megatinybert.models.load import size_as_saved
 from megatinybert.runtime.counts import counted
 from megatinybert.runtime.files import write_atomically
 from megatinybert.runtime.stopwatch import duration
@@ -250,11 +250,11 @@ def _corpora(data: DataConfig) -> str:
 def _sizes(model: PreTrainedConfig) -> str:
     assert isinstance(model, BertConfig)
     with torch.device("meta"):  # counts weights without making them
-        size = size_of(BertModel(model, add_pooling_layer=False))
+        size = size_as_saved(BertModel(model))
     return (
         f"{counted(model.num_hidden_layers, 'layer')}, width {model.hidden_size}, "
         f"{counted(model.num_attention_heads, 'head')}, "
-        f"{size.parameters:,} parameters without pooler ({size.bytes / 1e6:,.1f} MB in float32)"
+        f"{size.parameters:,} parameters with pooler ({size.bytes / 1e6:,.1f} MB in float32)"
     )
 
 

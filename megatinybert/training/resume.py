@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from megatinybert.config.deepspeed import DeepSpeedSettings
+from megatinybert.config.missing import missing_checkpoint
 from megatinybert.config.removed import REMOVED
 from megatinybert.config.schema import OpenRunConfig, TrainingConfig
 from megatinybert.models.load import Teacher, checksum_of, fingerprint_of
@@ -101,6 +102,8 @@ def starting_point(config: TrainingConfig, facts: Facts, world: World) -> Start:
             f"--run.resume never, but {output} already holds a run: choose another --run.output_dir, "
             "or continue it with --run.resume auto"
         )
+    if resume not in ("auto", "never") and (missing := missing_checkpoint(resume)):
+        raise ValueError(missing)
     if found is None and resume not in ("auto", "never"):
         raise ValueError(f"--run.resume {resume} is not a whole checkpoint: {passed_over[0]}")
     if found is None and passed_over:

@@ -15,11 +15,12 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
+from transformers import BertModel
 
 from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.config.load import resolve_batch
 from megatinybert.config.schema import Quantize, TrainingConfig
-from megatinybert.models.load import size_of
+from megatinybert.models.load import size_as_saved, size_of
 from megatinybert.models.quantize import check_quantized
 from megatinybert.runtime.dist import World, check_shared
 from megatinybert.runtime.findings import Finding, Findings
@@ -126,8 +127,9 @@ def run_stage(stage: Stage | None, findings: Findings, world: World) -> None:
     """
     facts = facts_of(stage, world) if stage else {}
     made = findings.attempt("output folder", stage.product.is_made, facts) if stage else None
-    if made is False:
-        world.say("trying the first batch")
+    said = findings.warnings if made is False else []
+    if stage and made is False:
+        world.say("\n".join([*said, *stage.about, "trying the first batch"]))
     ready = get_ready(stage, facts, world, findings) if stage and made is False else None
     world.refuse(findings.texts("fail"))
     assert stage  # without failures there is one
@@ -137,15 +139,17 @@ def run_stage(stage: Stage | None, findings: Findings, world: World) -> None:
     assert ready
     check_shared(stage.output, world)
     with run_lock(stage.output, world):
-        _train(ready, findings, world)
+        aside = world.first(lambda: take_over(ready.start, ready.stage.config.run))
+        findings.add(*([Finding("warn", "checkpoints", aside)] if aside else []))
+        for warning in findings.warnings:
+            if warning not in said:
+                world.say(warning)
+        _train(ready, world)
 
 
-def _train(ready: Ready, findings: Findings, world: World) -> None:
+def _train(ready: Ready, world: World) -> None:
     """Train, or resume training, to the product. The output folder is locked."""
     stage, start, facts = ready.stage, ready.start, ready.facts
-    aside = world.first(lambda: take_over(start, stage.config.run))
-    if aside:
-        findings.add(Finding("warn", "checkpoints", aside))
     if stage.solve and start.checkpoint is None:
         stage.solve(world)
     choices = settle_choices(stage, start, stage.settings, world.size, world)
@@ -155,7 +159,7 @@ def _train(ready: Ready, findings: Findings, world: World) -> None:
     if start.checkpoint:
         checkpoint.load(start.checkpoint, trainees)
     best = _keeper_of_the_best(stage, trainees, start, world)
-    monitor = _begin(ready, choices, findings, world) if world.is_main else None
+    monitor = _begin(ready, choices, world) if world.is_main else None
     run = Run(stage, trainees, {**facts, **choices.facts}, start.first_step, best, world)
     try:
         fit(run, monitor)
@@ -210,20 +214,21 @@ def _keeper_of_the_best(stage: Stage, trainees: Trainees, start: Start, world: W
     return best
 
 
-def _begin(ready: Ready, choices: Choices, findings: Findings, world: World) -> Monitor:
+def _begin(ready: Ready, choices: Choices, world: World) -> Monitor:
     """Say and record what is about to run. On rank 0."""
     stage, first_step = ready.stage, ready.start.first_step
     settings, batch = stage.settings, stage.config.run.global_batch
+    pooler = " with pooler" if isinstance(stage.trainee.student, BertModel) else ""
     lines = [
-        f"student: {size_of(stage.trainee.student).parameters:,} parameters, "
+        f"{stage.learner}: {size_as_saved(stage.trainee.student).parameters:,} parameters{pooler}, "
         f"ZeRO {settings.stage}, {world.size} rank(s) on {world.device.type}",
         f"precision: {settings.precision} ({settings.reason or 'asked for'})",
         f"steps: {first_step:,} done of {stage.max_steps:,}, global batch {batch}, micro batch {stage.micro_batch}",
         f"kernels: {choices}",
     ]
     if first_step == 0:
-        lines.append("measuring the student before its first step")
-    world.say("\n".join([*findings.warnings, *stage.about, *lines]))
+        lines.append(f"measuring the {stage.learner} before its first step")
+    world.say("\n".join(lines))
     monitor = Monitor(stage.output, first_step, stage.max_steps, stage.name)
     if stage.recipe:
         write_config(stage.output, stage.recipe, settings, choices, world)

@@ -70,7 +70,13 @@ def check_size(size: Size, windows: int, tokens: int, width: int, ranks: int) ->
             text += f": add text; {LEAST_TOKENS:,} tokens or more, about 1 MB of English, make a run of some use"
         else:
             values = " ".join(f"{option} {value:g}" for option, value in advice.items())
-            text += f"; {values} (the defaults for this text) make {better.steps:,} steps"
+            if config.run.max_steps:
+                text += (
+                    f"; instead of --run.max_steps {steps} give {values}, which make {better.steps:,} steps (the "
+                    "defaults for this text where --run.max_steps is not given)"
+                )
+            else:
+                text += f"; {values} (the defaults for this text) make {better.steps:,} steps"
         findings.append(Finding("warn", "size", text))
     if tokens < LEAST_TOKENS:
         text = f"{tokens:,} tokens are little text: give {LEAST_TOKENS:,} or more, about 1 MB of English"

@@ -42,9 +42,9 @@ class Stage:
     its result, beside those that every run has (`resume.training_facts`). measure: {tag: value} of the students as
     they are, the same on all ranks, which all call it; measured: its tags beside the losses. best: the tag whose best
     weights are kept; None: the last count. pictures: attention maps to draw. about: lines for the person who starts
-    it. recipe: what config.yaml in the output folder is to hold; None: none is written. solve: gives the trainee its
-    first weights, at the beginning of a new run; every rank calls it. try_solving: the same on so
-    many tokens, for a trial.
+    it. recipe: what config.yaml in the output folder is to hold; None: none is written. learner: what the model that is
+    trained is called before that person. solve: gives the trainee its first weights, at the beginning of a new run;
+    every rank calls it. try_solving: the same on so many tokens, for a trial.
     """
 
     name: str
@@ -64,6 +64,7 @@ class Stage:
     pictures: AttentionPictures | None = None
     about: Sequence[str] = ()
     recipe: ProgramConfig | None = None
+    learner: str = "student"
     solve: Callable[[World], None] | None = None
     try_solving: Callable[[int, World], object] | None = None
 

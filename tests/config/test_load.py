@@ -249,6 +249,21 @@ def test_missing_and_doubled_recipe(tmp_path: Path) -> None:
     assert "given twice" in refusal("--config", recipe, "--config", recipe)
 
 
+def test_a_required_option_that_is_misspelt_is_one_problem() -> None:
+    for argv, meant in (
+        (["--teacher.modle", "t", "--data.text", "a.txt"], "teacher.model"),
+        (["--teacher.model", "t", "--data.txt", "a.txt"], "data.text"),
+        (["--objective.name", "mlm", "--teacher.tokeniser", "t", "--data.text", "a", "--student.init", "random"], ""),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            load_config(argv)
+        assert str(caught.value).startswith("1 problem in the configuration:")
+        assert f"did you mean --{meant or 'teacher.tokenizer'}?" in str(caught.value)
+    with pytest.raises(ConfigError, match="2 problems") as caught:
+        load_config(["--teacher.modle", "t"])
+    assert "--data.shards or --data.text: one of them is required" in str(caught.value)
+
+
 @pytest.mark.parametrize("name", ["max_steps", "run.max-steps", "run.max_stepz", "rum.max_steps", "train.max_steps"])
 def test_nearest_name(name: str) -> None:
     assert nearest(name, ["run.max_steps", "run.seed", "optimizer.name"]) == "run.max_steps"

@@ -107,11 +107,13 @@ def accepted_options(script: str, words: Sequence[str]) -> Any:
     """The options that a program of the repository reads from its words, before it does anything with them.
 
     It runs in this process as `python SCRIPT WORDS` would, up to the end of `load_options`, or of `parse_args` where it
-    has that alone. What the two refuse is raised, or printed with SystemExit, as the program would have it.
+    has that alone; files that are named need not be there. What the two refuse is raised, or printed with SystemExit,
+    as the program would have it.
     """
     assert Path(script).parts[0] in PROGRAM_FOLDERS, script
+    read = load.load_options
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(load, "load_options", _then_stop(load.load_options))
+        patch.setattr(load, "load_options", _then_stop(lambda argv, program, *_: read(argv, program)))
         patch.setattr(ArgumentParser, "parse_args", _then_stop(ArgumentParser.parse_args))
         patch.setattr(sys, "argv", [script, *words])
         patch.setattr(sys, "path", [*sys.path])

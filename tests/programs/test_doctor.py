@@ -60,6 +60,10 @@ def test_a_run_that_will_work(toy_inputs: Path, tmp_path: Path) -> None:
     assert {"accelerator", "apex", "versions", "threads", "models", "corpus", "precision"} <= rows.keys()
     assert {"schedule", "disk", "tokenizer", "DeepSpeed file", "layer map", "first batch"} <= rows.keys()
     assert "0 wrong, " in done.stdout
+    first, *lines = done.stderr.splitlines()
+    assert first == "loading PyTorch and DeepSpeed"
+    assert {"measuring this machine's speed", "measuring ..."} <= set(lines)
+    assert "opening teacher, student and data, and trying the first batch" in lines
     for expected in (
         "to do ",
         "4 steps, 512 tokens",

@@ -9,17 +9,21 @@ from pathlib import Path
 import pytest
 
 from megatinybert.programs.ending import ending
+from megatinybert.tracking.measurements import PROJECTED
 from tests.helpers.metric_rows import held_out, training
 
 
 def test_held_out_values_the_student_and_a_command_that_can_be_pasted(tmp_path: Path) -> None:
     folder = tmp_path / "my run"
     folder.mkdir()
-    rows = [{"step": 0, **held_out(4.0, 0.1)}, {"step": 5, **training(3.0)}, {"step": 9, **held_out(2.0, 0.6)}]
+    projected = {PROJECTED: 0.75}
+    first, last = {**held_out(4.0, 0.1), **projected}, {**held_out(2.0, 0.6), **projected}
+    rows = [{"step": 0, **first}, {"step": 5, **training(3.0)}, {"step": 9, **last}]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     *table, student, following = ending(folder).splitlines()
     assert table[0].split() == ["on", "held-out", "text", "step", "0", "step", "9"]
-    assert ["loss:", "total", "4", "2"] in [line.split() for line in table] and table[-2].split()[-2:] == ["0.1", "0.6"]
+    assert ["loss:", "total", "4", "2"] in [line.split() for line in table] and table[-3].split()[-2:] == ["0.1", "0.6"]
+    assert table[-2].split() == ["probe", "through", "projection", "0.75", "0.75"]
     assert student == f"student: {folder / 'student'}"
     command = following.removeprefix("next: ").split("    ")[0]
     assert shlex.split(command) == ["python", "-m", "megatinybert.report", str(folder)]

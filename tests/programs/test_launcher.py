@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,7 @@ import os, pathlib, signal, sys, time
 folder, stopped = pathlib.Path(sys.argv[-1]), []
 signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
 (folder / "launcher").write_text(str(os.getppid()))
+(folder / "holder").write_text(os.environ["MEGATINYBERT_HOLDER"])
 (folder / "ready").touch()
 while not stopped or (folder / "stubborn").exists():
     time.sleep(0.02)
@@ -76,6 +78,7 @@ def test_a_signal_reaches_the_ranks_and_their_exit_code_comes_through(number: si
     again = "; Ctrl-C again ends it at once" if number == signal.SIGINT else ""
     assert ended(front, folder) == (STOPPED, [f"stopping after this step{again}"])
     assert (folder / "saved").exists() and not (folder / "lost").exists()
+    assert (folder / "holder").read_text() == f"process {front.pid} on {socket.gethostname()}"
 
 
 def test_a_second_ctrl_c_ends_all_at_once(folder: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,10 +15,10 @@ from transformers import AutoModel, BertTokenizerFast
 
 from megatinybert.programs import search
 from megatinybert.programs.embed import embed
-from megatinybert.programs.search import Answer, Hit, cut_passages, even_sample
+from megatinybert.programs.search import Answer, Hit, Search, cut_passages, even_sample
 from megatinybert.search import main
 from megatinybert.training.sentence_vectors import Projection, write_modules
-from tests.helpers.toys import WORDS, write_teacher
+from tests.helpers.toys import REPOSITORY, WORDS, environment, write_teacher
 
 QUESTIONS = [f"w{3 * number} w{3 * number + 1} w{number}?" for number in range(6)]
 
@@ -111,6 +113,26 @@ def test_nearest_passages_and_overlap_are_those_of_a_literal_computation(folder:
     assert [each["shared"] for each in record["questions"]] == shares
     assert record["questions"][0]["teacher"][0]["passage"] == passages[found.answers[0].teacher[0].passage]
     assert search.shared_by(run) == found.shared
+
+
+def test_marks_are_explained_where_there_are_some() -> None:
+    passages = [f"passage {number}" for number in range(20)]
+    first, last = ([Hit(start + number, 0.5) for number in range(10)] for start in (0, 10))
+    for student, explained in ((first, True), (last, False)):
+        text = search.show(Search(passages, 20, [Answer("?", first, student)], "float32", 1, 1.0, 1.0), 1)
+        assert ("* both found it among their first 3." in text) == explained == ("* passage 0" in text)
+
+
+def test_its_process_says_what_it_does_and_shows_no_warning(folder: Path, tmp_path: Path) -> None:
+    """DeepSpeed, which some modules import, warns of the accelerator that it chooses unless it is told one before."""
+    run = shutil.copytree(folder / "run", tmp_path / "run")
+    command = [sys.executable, "-m", "megatinybert.search", str(run), "--text", str(folder / "text.txt")]
+    done = subprocess.run(
+        [*command, "--question", "w1 w2?"], cwd=REPOSITORY, env=environment(), capture_output=True, text=True
+    )
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("embedding: ")]
+    assert lines == ["loading PyTorch and Transformers", "loading teacher and student"]
+    assert done.returncode == 0 and done.stdout.startswith("w1 w2?\n")
 
 
 def test_through_its_projection_a_student_searches_the_teachers_index(folder: Path, tmp_path: Path) -> None:

@@ -227,6 +227,12 @@ def test_a_regression(task_inputs: Path, world: World, tmp_path: Path, capfd: py
     assert "sts-b" in said.out and results(output)["constant"] == {"dev": {"pearson": 0, "spearman": 0, "score": 0}}
     assert "stage teacher: about " in said.err and ", without augmentation (teacher " in said.err
     assert "stage two: about " in said.err and ", eval " in said.err
+    assert said.err.startswith("opening the task's files, models and tokenizer\n")
+    assert said.err.count("\nteacher: pearson and spearman on dev ") == 1  # which three stages look at
+    assert "torch.compile never (rows of a task differ in length)" in said.err
+    for learner, times in (("teacher", 1), ("masked-LM", 1), ("student", 2)):  # of four stages
+        assert said.err.count(f"measuring the {learner} before its first step") == times
+        assert said.err.count(f"\n{learner}: ") >= times
     run("predict", given, world)
     submission = (output / "predictions" / "STS-B.tsv").read_text().splitlines()
     assert submission[0] == "index\tprediction" and len(submission) == 7

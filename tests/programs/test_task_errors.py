@@ -223,11 +223,25 @@ def test_rows_that_the_tokenizer_does_not_know_and_dropped_labels_are_told(
         said = io.StringIO()
         patch.setattr("sys.stderr", said)
         assert len(opened.rows(opened.files.train, "training rows")) == 49
+        assert len(opened.rows(opened.files.train, "the same again")) == 49
         opened.augmented.parent.mkdir(parents=True)
         opened.augmented.write_text('{"text_a": "bamo é", "label": "bad"}\n', encoding="utf-8")
         assert len(opened.rows(opened.augmented, "augmented rows")) == 1
     assert_says(said.getvalue(), "training rows: left out by --task.drop_labels: '-' 1", "warning: training rows: ")
     assert_says(said.getvalue(), " % of the tokens are [UNK]", "warning: augmented rows: 50.0 %")
+    assert "the same again: 49 rows" in said.getvalue() and "warning: the same again" not in said.getvalue()
+
+
+def test_rows_in_another_language_are_refused_before_the_teacher_is_trained(
+    task_inputs: Path, world: World, tmp_path: Path
+) -> None:
+    inputs = shutil.copytree(task_inputs, tmp_path / "inputs")
+    for name in ("train", "eval"):
+        (inputs / "singles" / f"{name}.txt").write_text("ζ bamo η\tbad\nη θ η\tgood\n" * 8)
+    given = options(inputs, "singles", tmp_path / "run", **{"teacher.model": inputs / "teacher"})
+    message = refusal("all", given, world)
+    assert_says(message, "dev (", "83.3 % of the tokens are [UNK]", "--task.force true continues")
+    assert not (tmp_path / "run" / "stages").exists()
 
 
 def test_a_batch_that_does_not_split_names_the_stages_option(task_inputs: Path, tmp_path: Path) -> None:

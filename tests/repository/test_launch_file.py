@@ -22,9 +22,10 @@ def script(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture
 def fake_tools(tmp_path: Path) -> Path:
-    """A folder with a `deepspeed` that only prints what it was given, beside this Python."""
+    """A folder with a `deepspeed` that only prints what it was given, beside this Python; and the folder "a b"."""
     folder = tmp_path / "bin"
     folder.mkdir()
+    (tmp_path / "a b").mkdir()
     deepspeed = folder / "deepspeed"
     deepspeed.write_text('#!/bin/sh\nfor a; do echo "argument $a"; done; echo "accelerator ${DS_ACCELERATOR-unset}"\n')
     deepspeed.chmod(0o755)
@@ -39,25 +40,26 @@ def launch(shell: str, script: Path, tools: Path, *arguments: str, **environment
     clean = {k: v for k, v in os.environ.items() if k not in outside}
     variables = {**clean, **environment, "PATH": f"{tools}:{clean['PATH']}"}
     command = [shell, str(script), *arguments]
-    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=tools.parent, env=variables, capture_output=True, text=True, check=False)
     return (done.stdout + done.stderr).splitlines()
 
 
 def needed(script: Path) -> list[str]:
-    """A command line without mistakes."""
+    """A command line without mistakes, which names folders that are there."""
+    folder = str(REPOSITORY / "docs")
     if script.name == "task.sh":
         return [
             "eval",
             "--task.name",
             "sst-2",
             "--task.data_dir",
-            "data",
+            folder,
             "--teacher.model",
             "a b",
             "--student.config",
             "4L-312",
         ]
-    return ["--data.shards", "data", "--teacher.model", "a b"]
+    return ["--data.shards", folder, "--teacher.model", "a b"]
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])
@@ -93,6 +95,8 @@ def test_a_mistake_is_told_before_the_launcher_starts(shell: str, script: Path, 
     lines = launch(shell, script, fake_tools, *needed(script), "--run.sed", "1")
     assert lines[0] == "error: 1 problem in the configuration:" and "did you mean --run.seed?" in lines[1]
     assert len(lines) == 2
+    [line] = launch(shell, script, fake_tools, *needed(script), "--teacher.model", "./none")
+    assert line == "error: --teacher.model ./none: cannot read a model configuration there: no such folder"
     [line] = launch(shell, script, fake_tools, *needed(script), HOSTFILE="no_hosts")
     assert line == "error: the hostfile no_hosts is not there"
 

@@ -27,6 +27,24 @@ def test_a_log_file_gets_a_line_every_half_minute(
     assert all(line.startswith("distil: ") and line == line.strip() for line in lines)
 
 
+def test_the_end_is_told_once_with_the_last_values(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(tqdm, "monitor_interval", 0)
+    bar = progress_bar(2, "step", desc="distil")
+    monkeypatch.setattr(bar, "_time", lambda: now[0])
+    bar.start_t = bar.last_print_t = 0.0
+    for second in (40, 80):
+        now[0] = float(second)
+        bar.update()
+        bar.set_postfix_str(f"loss {second}", refresh=False)
+    bar.close()
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split("|")[-1].split()[0] for line in lines] == ["0/2", "1/2", "2/2"]
+    assert "[01:20<00:00" in lines[-1] and "loss 80" in lines[-1]
+
+
 def test_a_bar_that_does_not_stay_leaves_no_blank_lines(capsys: pytest.CaptureFixture[str]) -> None:
     with progress_bar(2, "row", leave=False) as bar:
         bar.update(2)

@@ -175,7 +175,7 @@ def test_the_bar_tells_the_time_left_after_a_few_steps(
             self.start_t = self.last_print_t = now
             bars.append(self)
 
-    monkeypatch.setattr("megatinybert.runtime.progress_bar.tqdm", Bar)
+    monkeypatch.setattr("megatinybert.runtime.progress_bar._LogBar", Bar)
     monitor = Monitor(tmp_path, first_step, 1000)
     now += 60  # a measurement before the first step
     for seconds in (25, 2, 2, 2, 2):  # the first step is slow

@@ -285,6 +285,11 @@ def test_many_passes_over_little_text(toy_inputs: Path, tmp_path: Path) -> None:
     expect(findings, "warn", "corpus", "4,000 tokens", "296 windows", "13.5 passes", "--run.max_steps 370")
 
 
+def test_the_last_step_of_the_tenth_pass_may_go_beyond_it(toy_inputs: Path, tmp_path: Path) -> None:
+    findings = look(toy_inputs, tmp_path, **{"run.max_steps": "null", "run.epochs": 10, "run.global_batch": 12})
+    assert not [each for each in findings.all if each.subject == "corpus" and each.level == "warn"]
+
+
 def test_a_corpus_without_validation_split(toy_inputs: Path, tmp_path: Path) -> None:
     expect(look(toy_inputs, tmp_path), "warn", "held-out text", "12 windows", "--validation-fraction")
 

@@ -12,10 +12,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from megatinybert import general, task
+from megatinybert.config.schema import ConfigError
 from megatinybert.runtime.dist import World
-from megatinybert.training.lock import run_lock
+from megatinybert.training.lock import HELD_BY, check_unlocked, run_lock
 from tests.helpers.toys import REPOSITORY
 
+DOCS = str(REPOSITORY / "docs")  # a folder that is there
+OPTIONS = (
+    ["--teacher.model", DOCS, "--data.text", str(REPOSITORY / "README.md")],
+    ["--teacher.model", DOCS, "--task.name", "rte", "--task.data_dir", DOCS, "--student.config", "4L-312"],
+)
 ALONE = World(0, 1, torch.device("cpu"))
 # A process that locks as a run does, without what a run imports.
 HOLDER = """
@@ -29,7 +36,9 @@ sys.stdin.read()
 """
 
 
-def test_a_second_run_is_refused_with_the_first_ones_host_and_process_until_it_is_killed(tmp_path: Path) -> None:
+def test_a_second_run_is_refused_with_the_first_ones_host_and_process_until_it_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(tmp_path)],
         cwd=REPOSITORY,
@@ -43,12 +52,20 @@ def test_a_second_run_is_refused_with_the_first_ones_host_and_process_until_it_i
         run_lock(tmp_path, ALONE),
     ):
         pytest.fail("two runs in one folder")
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    for read, words in ((general.read_arguments, []), (task.read_arguments, ["all"])):
+        with pytest.raises(ConfigError, match=f"in use by another run .process {holder.pid} on "):  # before start-up
+            read([*words, *OPTIONS[len(words)], "--run.output_dir", str(tmp_path)], True)
+    task.read_arguments(["eval", *OPTIONS[1], "--run.output_dir", str(tmp_path)], True)
     holder.send_signal(signal.SIGKILL)
     holder.communicate()
+    check_unlocked(tmp_path)
+    check_unlocked(tmp_path / "none")
     with run_lock(tmp_path, ALONE):
         assert f"process {os.getpid()} " in (tmp_path / ".lock").read_text()
+    monkeypatch.setenv(HELD_BY, "process 1 on the-front")  # as ranks of a launcher have it
     with run_lock(tmp_path, ALONE):  # one after the other
-        pass
+        assert (tmp_path / ".lock").read_text() == "process 1 on the-front\n"
 
 
 def test_a_file_system_without_locks_is_told(

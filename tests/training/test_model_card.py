@@ -66,7 +66,7 @@ def test_a_finished_runs_card(golden_run: Path) -> None:
     text = (golden_run / "student" / "README.md").read_text()
     facts = table(text)
     config = yaml.safe_load((golden_run / "config.yaml").read_text())
-    student = BertModel.from_pretrained(golden_run / "student", add_pooling_layer=False)
+    student = BertModel.from_pretrained(golden_run / "student")
     assert f"{sum(p.numel() for p in student.parameters()):,} parameters" in facts["student"]
     assert facts["teacher"].startswith("teacher: 4 layers, width 24, 4 heads")  # the folder's name, not its path
     assert (facts["layer map"], facts["projection"]) == ("teacher layers 1, 3 of 0 to 3", "shared")

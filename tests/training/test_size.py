@@ -81,6 +81,15 @@ def test_a_run_too_short_to_teach_anything_is_told_with_better_numbers(tmp_path:
     assert check_size(better, 7_900, 10**6, 312, 1) == []
 
 
+def test_a_number_of_steps_that_is_too_small_is_not_told_beside_defaults_that_go_without_it(tmp_path: Path) -> None:
+    size = settle(given(tmp_path, "--run.max_steps", "20"), 7_900, 312, 1)
+    assert size.config.run.global_batch == 256
+    (warning,) = (finding for finding in check_size(size, 7_900, 10**6, 312, 1) if finding.level == "warn")
+    advice = "--run.epochs 3 --run.global_batch 16 --optimizer.learning_rate 0.001"
+    assert_says(warning.text, f"instead of --run.max_steps 20 give {advice}", "1,482 steps", "is not given")
+    assert settle(given(tmp_path, *advice.split()), 7_900, 312, 1).steps == 1_482
+
+
 def test_too_little_text_is_told(tmp_path: Path) -> None:
     size = settle(given(tmp_path), 20, 312, 1)
     short, little = (finding.text for finding in check_size(size, 20, 2_560, 312, 1) if finding.level == "warn")

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from megatinybert.config.missing import unreadable_file
 from megatinybert.runtime.files import publish_folder
 from megatinybert.runtime.progress_bar import progress_bar
 
@@ -99,12 +100,11 @@ def open_vectors(path: Path, cache: Path, option: str, show_progress: bool = Fal
 
 def vectors_key(path: Path, option: str) -> str:
     """Tells the file from others: a hash of size, time of change and first MiB. Raises ValueError without a file."""
-    try:
-        status = path.stat()
-        with path.open("rb") as file:
-            head = file.read(1 << 20)
-    except OSError as error:
-        raise ValueError(f"{option} {path}: cannot be read: {error.strerror}") from error
+    if problem := unreadable_file(option, path):
+        raise ValueError(problem)
+    status = path.stat()
+    with path.open("rb") as file:
+        head = file.read(1 << 20)
     return hashlib.sha256(f"{status.st_size} {status.st_mtime_ns} ".encode() + head).hexdigest()
 
 

@@ -8,8 +8,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from safetensors import safe_open
+from transformers import AutoModel
 
 from megatinybert.config.load import ConfigError, load_config
+from megatinybert.models.load import size_as_saved
 from megatinybert.programs.distil import look
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Findings
@@ -120,3 +123,23 @@ def test_it_is_the_default_where_there_is_a_teacher() -> None:
     assert load_config(["--teacher.model", "a", "--data.shards", "b"]).student.init == "solved"
     mlm = load_config(["--objective.name", "mlm", "--teacher.tokenizer", "a", "--data.shards", "b"])
     assert mlm.student.init == "random"
+
+
+def test_the_parameters_that_are_told_are_those_of_the_folder(solved_run: tuple[Path, str]) -> None:
+    folder, said = solved_run
+    with safe_open(folder / "student" / "model.safetensors", framework="pt") as file:
+        saved = sum(file.get_tensor(name).numel() for name in file.keys())  # noqa: SIM118
+    plain = AutoModel.from_pretrained(folder / "student")
+    assert saved == plain.num_parameters() == size_as_saved(plain).parameters
+    assert f"student: {saved:,} parameters with pooler, ZeRO 1" in said
+    assert f"{saved:,} parameters with pooler (" in (folder / "student" / "README.md").read_text()
+
+
+def test_warnings_and_what_is_chosen_are_told_before_solving(solved_run: tuple[Path, str]) -> None:
+    lines = solved_run[1].splitlines()
+    assert lines[:2] == ["loading PyTorch and DeepSpeed", "opening teacher, student and data"]
+    solved = next(number for number, line in enumerate(lines) if line.startswith("student: solved on "))
+    warnings = [number for number, line in enumerate(lines) if line.startswith("warning: ")]
+    assert "tokens are little text" in " ".join(lines[number] for number in warnings)
+    assert max(warnings) < lines.index("trying the first batch") < solved
+    assert sum(line.startswith("data: ") for line in lines[:solved]) == 1

@@ -1,0 +1,100 @@
+"""What is wrong with a path that an option names, seen by a look at the disk alone.
+
+Programs look before anything heavy is imported, and what opens the path later says the same.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from pathlib import Path
+
+from megatinybert.config.schema import nearest
+
+
+def missing_folder(name: str) -> str:
+    """What is wrong with a name that can only be a folder's: "" where it is one, or may be a name on the hub."""
+    folder = Path(name).expanduser()
+    written_as_path = name.startswith(("/", ".", "~")) or name.count("/") > 1
+    if folder.exists() or not (written_as_path or ("/" in name and folder.parent.is_dir())):
+        return ""
+    above = next(parent for parent in folder.parents if parent.exists())
+    below = folder.parts[len(above.parts)]
+    meant = nearest(below, [path.name for path in above.iterdir()] if above.is_dir() else [])
+    return "no such folder" + (f"; did you mean {above / meant}?" if meant and meant != below else "")
+
+
+def missing_model(option: str, name: str) -> str:
+    """The refusal of a model folder that is not there; "" where it is, or the name may be one on the hub."""
+    problem = missing_folder(name)
+    return f"{option} {name}: cannot read a model configuration there: {problem}" if problem else ""
+
+
+def missing_tokenizer(name: str) -> str:
+    """The same of a tokenizer's folder."""
+    problem = missing_folder(name)
+    return f"cannot load the tokenizer {name}: {problem}" if problem else ""
+
+
+def missing_text(option: str, entry: str) -> str:
+    """The refusal of a file or folder of text that is not there, or of a pattern that nothing matches; else ""."""
+    if Path(entry).exists() or not glob.has_magic(entry):
+        return missing_file(option, Path(entry))
+    found = next(glob.iglob(entry, recursive=True), None)
+    return "" if found else f"{option} {entry}: no file matches this pattern"
+
+
+def missing_file(option: str, path: Path) -> str:
+    """The refusal of a file or folder that is not there; else ""."""
+    return "" if path.exists() else f"{option} {path}: no such file or folder"
+
+
+def missing_shards(prefix: Path) -> str:
+    """The refusal of shards where `prefix` is neither a folder nor names a .bin and an .idx file; else ""."""
+    if prefix.is_dir():
+        return ""
+    for suffix in (".bin", ".idx"):
+        path = prefix.with_name(prefix.name + suffix)
+        if not path.is_file():
+            hint = "give the prefix, without .bin or .idx" if prefix.suffix in (".bin", ".idx") else "no such file"
+            return f"{prefix} is neither a folder of shards nor the prefix of a dataset ({path}: {hint})"
+    return ""
+
+
+def missing_checkpoint(name: str) -> str:
+    """The refusal of a --run.resume whose state.json, which is written last, is not there; else ""."""
+    try:
+        with (Path(name) / "state.json").open("rb"):
+            return ""
+    except OSError as error:
+        return f"--run.resume {name} is not a whole checkpoint: state.json cannot be read: {error}"
+
+
+def missing_data_dir(option: str, folder: Path) -> str:
+    """The refusal of a task's folder that is not there; else ""."""
+    return "" if folder.is_dir() else f"{option} {folder}: no such folder"
+
+
+def unreadable_file(option: str, path: Path) -> str:
+    """The refusal of a file that is not there or cannot be read; else ""."""
+    try:
+        with path.open("rb"):
+            return ""
+    except OSError as error:
+        return f"{option} {path}: cannot be read: {error.strerror}"
+
+
+def unusable_output(folder: Path) -> str:
+    """The refusal of an output folder that nothing can be written to, or that cannot be made; else ""."""
+    existing = nearest_existing(folder)
+    if not existing.is_dir():
+        return f"--run.output_dir {folder}: {existing} is a file, not a folder; name another"
+    if not os.access(existing, os.W_OK | os.X_OK):
+        return f"--run.output_dir {folder}: {existing} cannot be written to; name another, or change its permissions"
+    return ""
+
+
+def nearest_existing(folder: Path) -> Path:
+    """The folder itself, or the nearest one above it that is there."""
+    folder = folder.absolute()
+    return next(path for path in (folder, *folder.parents) if path.exists())

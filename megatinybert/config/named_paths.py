@@ -1,0 +1,108 @@
+"""The files and folders that options name, looked at as the command line is read.
+
+Each function takes the options that were given, by name, and returns a line for each path that is not there. Values
+that are wrong in another way are left to the schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from megatinybert.config.deepspeed import find_ds_config
+from megatinybert.config.general import GeneralConfig
+from megatinybert.config.missing import (
+    missing_checkpoint,
+    missing_data_dir,
+    missing_model,
+    missing_shards,
+    missing_text,
+    missing_tokenizer,
+    unreadable_file,
+    unusable_output,
+)
+from megatinybert.config.schema import ConfigError, shipped_students
+from megatinybert.config.task import READING, TaskConfig
+
+_NO_FOLDERS = ("random", "solved", "teacher")  # what else --student.init may say
+_MAKE_ROWS = ("augment", "one", "two", "all")  # the actions that need the word vectors
+
+
+def missing_of_general(given: Mapping[str, Any]) -> list[str]:
+    """Of general distillation."""
+    shards = [] if "data.text" in given else _names(given, "data.shards")
+    texts = [] if "data.shards" in given else _names(given, "data.text")
+    problems = [
+        *_missing_of_any(given),
+        *(missing_shards(Path(name)) for name in shards),
+        *(missing_text("--data.text", name) for name in texts),
+    ]
+    resumed = [name for name in _names(given, "run.resume") if name not in ("auto", "never")]
+    problems += [missing_checkpoint(name) for name in resumed]
+    return _told(problems)
+
+
+def missing_of_task(action: str, given: Mapping[str, Any]) -> list[str]:
+    """Of an action of a task."""
+    problems = [
+        *_missing_of_any(given),
+        *(missing_data_dir("--task.data_dir", Path(name)) for name in _names(given, "task.data_dir")),
+    ]
+    if action in _MAKE_ROWS and str(given.get("augment.copies", 0)) != "0":
+        problems += [missing_model("--augment.model", name) for name in _names(given, "augment.model")]
+        problems += [unreadable_file("--augment.vectors", Path(name)) for name in _names(given, "augment.vectors")]
+    if action in READING:
+        problems += [missing_model("--predict.model", name) for name in _names(given, "predict.model")]
+    if action == "predict":
+        problems += [unreadable_file("--predict.input", Path(name)) for name in _names(given, "predict.input")]
+    return _told(problems)
+
+
+def missing_of_augment(given: Mapping[str, Any]) -> list[str]:
+    """Of data_prep/augment.py."""
+    return _told(
+        [
+            *(missing_data_dir("--data-dir", Path(name)) for name in _names(given, "data_dir")),
+            *(missing_model("--model", name) for name in _names(given, "model")),
+            *(missing_tokenizer(name) for name in _names(given, "tokenizer")),
+            *(unreadable_file("--vectors", Path(name)) for name in _names(given, "vectors")),
+        ]
+    )
+
+
+def hub_names(config: GeneralConfig | TaskConfig) -> list[str | None]:
+    """What may be names on the hub: of teacher, tokenizer and student, and of the other models of a task."""
+    teacher, student = config.teacher, config.student
+    own = [name for name in (student.config, student.init) if name not in (*_NO_FOLDERS, *shipped_students())]
+    more = [config.augment.model, config.predict.model] if isinstance(config, TaskConfig) else []
+    return [teacher.model, teacher.tokenizer, *own, *more]
+
+
+def _missing_of_any(given: Mapping[str, Any]) -> list[str]:
+    """What general distillation and tasks have in common."""
+    problems = [missing_model("--teacher.model", name) for name in _names(given, "teacher.model")]
+    problems += [missing_tokenizer(name) for name in _names(given, "teacher.tokenizer")]
+    shapes = [name for name in _names(given, "student.config") if name not in shipped_students()]
+    # A name without a slash that is neither is refused by the schema.
+    problems += [missing_model("--student.config", name) for name in shapes if "/" in name]
+    weights = [name for name in _names(given, "student.init") if name not in _NO_FOLDERS]
+    problems += [missing_model("--student.init", name) for name in weights]
+    problems += [unusable_output(Path(name)) for name in _names(given, "run.output_dir")]
+    for name in _names(given, "deepspeed"):
+        try:
+            if name != "auto":
+                find_ds_config(name)
+        except ConfigError as error:
+            problems.append(str(error))
+    return problems
+
+
+def _names(given: Mapping[str, Any], option: str) -> list[str]:
+    """The value of an option as a list; [] where it is not given, or is no text."""
+    value = given.get(option)
+    return [name for name in (value if isinstance(value, list) else [value]) if name and isinstance(name, str)]
+
+
+def _told(problems: list[str]) -> list[str]:
+    return list(dict.fromkeys(filter(None, problems)))

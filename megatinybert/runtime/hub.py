@@ -1,0 +1,67 @@
+"""Whether the Hugging Face hub can be reached, asked once: its libraries would try for a minute for each file."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterable
+from pathlib import Path
+
+OFFLINE = "HF_HUB_OFFLINE"
+_SECONDS = 5.0
+
+
+class NotInCache(ValueError):
+    """Models that are neither folders here nor in the hub's cache, where the hub is not asked."""
+
+
+def settle_hub(names: Iterable[str | None]) -> None:
+    """Where a name is no path here and the hub cannot be reached, set HF_HUB_OFFLINE=1 and say so on stderr.
+
+    Called before anything that reads that variable is imported. The processes that this one starts inherit it. Raises
+    NotInCache for names that the hub would have to be asked for.
+    """
+    asked = list(dict.fromkeys(name for name in names if name and not Path(name).expanduser().exists()))
+    if not asked:
+        return
+    if not os.environ.get(OFFLINE):
+        print(f"asking the Hugging Face hub for {', '.join(asked)}", file=sys.stderr, flush=True)
+        reason = _unreachable(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
+        if reason:
+            os.environ[OFFLINE] = "1"
+            text = f"the hub cannot be reached ({reason}): its cache on this machine is read alone, as by {OFFLINE}=1"
+            print(text, file=sys.stderr, flush=True)
+    if _is_offline():
+        from huggingface_hub.constants import HF_HUB_CACHE  # not before the variable is set
+
+        lacking = [name for name in asked if not (Path(HF_HUB_CACHE) / f"models--{name.replace('/', '--')}").is_dir()]
+        if lacking:
+            raise NotInCache(f"{', '.join(lacking)}: no such folder here, nor in {HF_HUB_CACHE}{advice()}")
+
+
+def advice() -> str:
+    """What to do about a model that is neither a folder nor in the cache; "" where the hub was asked."""
+    if not _is_offline():
+        return ""
+    return f"; the hub is not asked ({OFFLINE}=1): download the model where there is a network, and name its folder"
+
+
+def _is_offline() -> bool:
+    return os.environ.get(OFFLINE, "").upper() in ("1", "ON", "YES", "TRUE")
+
+
+def _unreachable(endpoint: str) -> str:
+    """Why nothing answers there, through the proxies of the environment; "" where something does."""
+    try:
+        request = urllib.request.Request(endpoint, method="HEAD")
+        with urllib.request.urlopen(request, timeout=_SECONDS):
+            return ""
+    except urllib.error.HTTPError:
+        return ""  # an answer
+    except (OSError, ValueError) as error:
+        cause = getattr(error, "reason", error)
+        # The libraries have certificates of their own.
+        return "" if isinstance(cause, ssl.SSLError) else str(cause)

@@ -1,0 +1,131 @@
+"""Paths that are not there are told as the options are read, in the words of what opens them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from megatinybert.config.load import load_config, load_options
+from megatinybert.config.named_paths import missing_of_augment, missing_of_general, missing_of_task
+from megatinybert.config.schema import ConfigError
+from megatinybert.config.task import TASK
+from megatinybert.corpus.shards import open_corpus
+from megatinybert.corpus.sources import find_sources
+from megatinybert.corpus.tokenizer import load_tokenizer
+from megatinybert.models.configuration import read_bert_config
+from megatinybert.tasks.augment.vectors import vectors_key
+from megatinybert.tasks.read import open_task
+from megatinybert.training.disk import check_output_folder
+from tests.helpers.messages import assert_says
+from tests.helpers.toys import REPOSITORY, environment, recipe
+
+
+def refusal(argv: list[str]) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_config(argv, missing_of_general)
+    return str(caught.value)
+
+
+def test_all_paths_of_a_run_are_told_with_the_other_mistakes(toy_inputs: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    names = ("teacher.model", "teacher.tokenizer", "student.config", "student.init", "data.shards", "run.resume")
+    wrong = {name: tmp_path / name for name in names}
+    options = recipe(toy_inputs, **wrong, **{"run.output_dir": tmp_path / "file" / "run", "deepspeed": "zero7"})
+    message = refusal([*options, "--run.sed", "1", "--run.epohcs", "2"])
+    assert_says(message, "10 problems in the configuration", "did you mean --run.seed?", "did you mean --run.epochs?")
+    assert_says(
+        message,
+        *wrong.values(),
+        "is not a whole checkpoint: state.json cannot be read",
+        "is a file, not a folder",
+        "--deepspeed zero7: no such file",
+    )
+
+
+def test_a_single_path_is_told_alone_and_what_is_there_is_accepted(toy_inputs: Path, tmp_path: Path) -> None:
+    missing = tmp_path / "techer"
+    (tmp_path / "teacher").mkdir()
+    message = refusal(recipe(toy_inputs, **{"teacher.model": missing}))
+    assert message.startswith(f"--teacher.model {missing}: cannot read")
+    assert message.endswith(f"no such folder; did you mean {tmp_path / 'teacher'}?")
+    load_config(recipe(toy_inputs), missing_of_general)
+    load_config(recipe(toy_inputs, **{"teacher.model": "owner/name"}), missing_of_general)  # of the hub
+
+
+def test_paths_of_a_recipe_and_patterns(tmp_path: Path) -> None:
+    written = tmp_path / "recipe.yaml"
+    written.write_text(f"teacher: {{model: owner/name}}\ndata: {{text: [{tmp_path}/a.txt, '{tmp_path}/*.txt']}}\n")
+    message = refusal(["--config", str(written)])
+    assert_says(message, f"{tmp_path}/a.txt: no such file or folder", f"{tmp_path}/*.txt: no file matches")
+    (tmp_path / "a.txt").touch()
+    load_config(["--config", str(written)], missing_of_general)
+
+
+def test_a_configuration_is_printed_whatever_is_there(
+    toy_inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        load_config([*recipe(toy_inputs, **{"teacher.model": tmp_path / "no"}), "--print-config"], missing_of_general)
+    assert str(tmp_path / "no") in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("action", "count"), [("all", 5), ("two", 5), ("teacher", 3), ("eval", 4), ("predict", 5)], ids=str
+)
+def test_an_action_of_a_task_asks_for_what_it_reads(action: str, count: int, tmp_path: Path) -> None:
+    options = {"task.data_dir": "rows", "teacher.model": "t", "student.init": "s", "augment.vectors": "v"}
+    options |= {"augment.model": "m", "predict.model": "p", "predict.input": "i"}
+    given = {name: str(tmp_path / folder / "x") for name, folder in options.items()}
+    assert len(missing_of_task(action, {**given, "augment.copies": "2"})) == count
+    assert len(missing_of_task(action, given)) == (3 if count == 5 and action != "predict" else count)
+    argv = [part for name, value in given.items() for part in (f"--{name}", value)]
+    with pytest.raises(ConfigError, match=r"--task\.data_dir .*: no such folder"):
+        load_options([*argv, "--task.name", "rte", "--augment.copies", "2"], TASK, lambda g: missing_of_task(action, g))
+
+
+def test_the_later_checks_say_the_same(tmp_path: Path) -> None:
+    missing, blocked = tmp_path / "none" / "x", tmp_path / "file" / "run"
+    (tmp_path / "file").touch()
+
+    def told(**given: str) -> str:
+        return missing_of_general({name.replace("__", "."): value for name, value in given.items()})[0]
+
+    for early, late in (
+        (told(teacher__model=str(missing)), lambda: read_bert_config(str(missing), "--teacher.model")),
+        (told(teacher__tokenizer=str(missing)), lambda: load_tokenizer(missing)),
+        (told(data__shards=str(missing)), lambda: open_corpus(missing)),
+        (told(data__text=str(missing)), lambda: find_sources([missing], tmp_path, "--data.text")),
+        (missing_of_augment({"vectors": str(missing)})[0], lambda: vectors_key(missing, "--vectors")),
+        (missing_of_task("one", {"task.data_dir": str(missing)})[0], lambda: open_task("rte", str(missing))),
+    ):
+        with pytest.raises(ValueError) as caught:
+            late()
+        assert str(caught.value).replace("--data-dir", "--task.data_dir") == early
+    finding = check_output_folder(blocked)
+    assert finding and finding.text == told(run__output_dir=str(blocked))
+
+
+def test_every_door_looks_before_torch_is_imported(toy_inputs: Path, tmp_path: Path) -> None:
+    program = (
+        "import importlib, sys\n"
+        "for name in ('general', 'task', 'doctor'):\n"
+        "    sys.argv = ['', *(['teacher'] if name == 'task' else []), *sys.argv[-2:]]\n"
+        "    try:\n"
+        "        sys.exit(importlib.import_module(f'megatinybert.{name}').main())\n"
+        "    except SystemExit as end:\n"
+        "        assert end.code == 2\n"
+        "assert 'torch' not in sys.modules and 'transformers' not in sys.modules\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "--teacher.model", str(tmp_path / "no" / "x")],
+        cwd=REPOSITORY,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("cannot read a model configuration there: no such folder") == 3

@@ -1,0 +1,69 @@
+"""A hub that cannot be reached is found out once and soon, and told with what to do."""
+
+from __future__ import annotations
+
+import http.server
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from megatinybert.models.configuration import read_bert_config
+from megatinybert.runtime.hub import OFFLINE, NotInCache, advice, settle_hub
+
+NAME = "owner/no-such-model"
+
+
+@pytest.fixture(autouse=True)
+def online(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(OFFLINE, "")  # so that it is put back, too
+    monkeypatch.setenv("no_proxy", "*")
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    """The address of something that answers, though not as a hub."""
+    server = http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("endpoint", ["http://127.0.0.1:9", "http://no-such-host.invalid"])
+def test_without_an_answer_nobody_asks_again(
+    endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    began = time.monotonic()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(NotInCache, match=rf"^{NAME}: no such folder here, nor in {tmp_path}; .* name its folder"):
+        settle_hub([NAME, None, NAME])
+    (tmp_path / "models--owner--no-such-model").mkdir()
+    settle_hub([NAME])  # is read from the cache
+    assert time.monotonic() - began < 30 and os.environ[OFFLINE] == "1"
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == f"asking the Hugging Face hub for {NAME}"
+    assert second.startswith("the hub cannot be reached (") and second.endswith("as by HF_HUB_OFFLINE=1")
+
+
+def test_with_an_answer_or_a_folder_nothing_changes(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", server)
+    settle_hub([NAME])
+    assert not os.environ[OFFLINE] and advice() == ""
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    capsys.readouterr()
+    settle_hub([str(tmp_path), None])
+    assert not os.environ[OFFLINE] and capsys.readouterr().err == ""
+
+
+def test_the_refusal_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(OFFLINE, "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ValueError, match=r"--teacher\.model owner/no-such-model: .*HF_HUB_OFFLINE=1.*name its folder"):
+        read_bert_config(NAME, "--teacher.model")
