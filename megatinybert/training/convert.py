@@ -26,6 +26,9 @@ from megatinybert.runtime.trainees import Trainees
 from megatinybert.training.full_state import MOMENTS, WEIGHT, About, FullState, read_full_state
 from megatinybert.training.placement import Placement
 
+# Of a checkpoint that is converted, as two cores did it for two and three ranks; for one they took a third of the time.
+BYTES_PER_SECOND = 1e8
+
 # What a ZeRO optimizer updates, by stage: float32, a part of it on each rank.
 _FLAT = {
     1: "single_partition_of_fp32_groups",
