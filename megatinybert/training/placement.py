@@ -28,8 +28,12 @@ class Placement:
 
 
 def placement_of(facts: Mapping[str, Any]) -> Placement:
-    """facts: of a run, or recorded by its checkpoint."""
-    return Placement(facts.get("world size"), facts["ZeRO stage"], facts["precision"])
+    """facts: of a run, or recorded by its checkpoint. Raises ValueError where they do not tell it."""
+    ranks, stage, precision = (facts.get(name) for name in PLACEMENT)
+    if stage not in (0, 1, 2, 3) or not isinstance(precision, str) or (stage > 0 and not isinstance(ranks, int)):
+        said = ", ".join(f"{name} {facts.get(name, 'none')}" for name in PLACEMENT)
+        raise ValueError(f"the checkpoint does not say where it was written: {said}")
+    return Placement(ranks, stage, precision)
 
 
 def in_words(here: Placement, there: Placement) -> str:

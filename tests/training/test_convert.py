@@ -31,6 +31,7 @@ from megatinybert.training.step import loss_scale
 from megatinybert.training.trainee import build_trainee
 from tests.helpers.apex_packages import write_nvidia
 from tests.helpers.toys import metrics, recipe, run_general
+from tests.programs.test_mlm import on_the_teachers_body, options
 from tests.scripts.golden import STEPS, golden_options
 
 LAST = f"checkpoints/step-{STEPS:08d}"
@@ -175,6 +176,22 @@ def test_two_ranks_continue_where_one_was_and_one_where_two_were(
     students = [load_file(folder / "student" / "model.safetensors") for folder in (one, two)]
     assert students[0].keys() == students[1].keys()
     assert all(torch.equal(students[0][name], weight) for name, weight in students[1].items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("train", "stage"), [("whole", 0), ("whole", 3), ("head", 3)])
+def test_tied_and_frozen_weights(train: str, stage: int, toy_inputs: Path, world: World, tmp_path: Path) -> None:
+    """Masked-language modelling: the head's matrix is that of the embeddings; or the body does not train."""
+    mlm: dict[str, object] = {"run.save_interval": 2, **(on_the_teachers_body(toy_inputs) if train == "head" else {})}
+    distil(load_config(options(toy_inputs, tmp_path / "whole", **mlm)), world)
+    resume = tmp_path / "whole" / "checkpoints" / "step-00000002"
+    elsewhere = {"run.resume": resume, "deepspeed": f"zero{stage}"}
+    distil(load_config(options(toy_inputs, tmp_path / "other", **mlm, **elsewhere)), world)
+    found, expected = ([row["loss/total"] for row in metrics(tmp_path / name)[-2:]] for name in ("other", "whole"))
+    assert found == pytest.approx(expected, rel=1e-6)
+    students = [load_file(tmp_path / name / "student" / "model.safetensors") for name in ("other", "whole")]
+    for name, weight in students[1].items():
+        torch.testing.assert_close(students[0][name], weight, rtol=1e-5, atol=1e-6, msg=name)
 
 
 @pytest.mark.parametrize(
