@@ -164,9 +164,8 @@ def test_the_matrix(matrix: dict[Case, Found]) -> None:
 def test_a_stage_of_a_task(task_inputs: Path, done_task: Path, world: World, tmp_path: Path) -> None:
     """One process at ZeRO 0, asked to stop after its first step; then two ranks at ZeRO 1."""
     output = shutil.copytree(done_task, tmp_path / "task", ignore=shutil.ignore_patterns("two", "student"))
-    stage, given = output / "stages" / "two", task_options(task_inputs, "singles", output, **{"two.max_steps": 6})
-    stage.mkdir()
-    (stage / "STOP").touch()
+    given = task_options(task_inputs, "singles", output, **{"two.max_steps": 6})
+    (output / "STOP").touch()
     with pytest.raises(Stopped):
         run("two", given, world)
     launcher = ["deepspeed", "--num_accelerators", "2", "--master_port", str(free_port())]
