@@ -31,7 +31,7 @@ def settle_settings(config: TrainingConfig, ranks: int, native: bool, world: Wor
     overruled = ""
     checkpoint, _ = find_checkpoint(config.run, checksums=False)
     recorded = read_state(checkpoint)[1].get("precision") if checkpoint else None
-    if recorded in _ENDINGS:  # another one is of a file that was asked for: the run leaves it, with a warning
+    if recorded in _ENDINGS:  # another one is of a file that was asked for, and refused with the rest that differs
         if recorded != precision:
             overruled = (
                 f"{checkpoint} was trained in {recorded}, and the run continues so; a new one would take {precision} "

@@ -124,7 +124,9 @@ def starting_point(config: TrainingConfig, facts: Facts, world: World) -> Start:
     fixed = {option: removed.value for option, removed in REMOVED.items() if option in recorded}
     start = Start(found, passed_over, first_step, recorded, newest, placement_of(facts), placement_of(recorded))
     # A converted one rounds otherwise in any case, and what an option of another stage excludes can be left out.
-    free = (*PLACEMENT, *choices) if start.converts else PLACEMENT
+    free = {*PLACEMENT, *choices} if start.converts else {*PLACEMENT}
+    if config.deepspeed == "auto":  # another precision has to be asked for by a file
+        free.discard("precision")
     checkpoint.check_facts(found, {**known_to(recorded, facts), **choices, **fixed}, free)
     return start
 
