@@ -13,7 +13,7 @@ TEST_STAMP := .venv/.test-setup-complete
 REQUIREMENTS := requirements.txt launch/requirements-teacher.txt
 TEST_REQUIREMENTS := tests/requirements.txt tests/requirements-no-deps.txt
 
-.PHONY: setup quickstart lint unit test test-slow clean
+.PHONY: setup quickstart lint unit test test-slow test-elastic clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -54,6 +54,9 @@ test: lint unit
 
 test-slow: $(TEST_STAMP)
 	$(BIN)/python -m pytest -m 'slow or multinode'
+
+test-elastic: $(TEST_STAMP)
+	$(BIN)/python -m pytest -s -m slow tests/programs/test_elastic.py
 
 # Keeps .venv, data and runs.
 clean:

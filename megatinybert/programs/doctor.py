@@ -16,6 +16,7 @@ from megatinybert.runtime.text_table import format_table
 if TYPE_CHECKING:
     from megatinybert.programs.estimate import Estimate
     from megatinybert.runtime.dist import World
+    from megatinybert.training.resume import Start
     from megatinybert.training.run import Ready
 
 
@@ -61,8 +62,25 @@ def _where_it_starts(ready: Ready) -> Finding:
     elif done >= steps:
         text = f"{start} is the end of this run: nothing is left to do but to export the student"
     else:
-        text = f"the run continues from {start}: {done:,} of {steps:,} steps are done"
+        text = f"the run continues from {start}: {done:,} of {steps:,} steps are done{_conversion(ready.start)}"
     return Finding("ok", "output folder", text)
+
+
+def _conversion(start: Start) -> str:
+    """What it takes that the checkpoint is of other ranks, another ZeRO stage or precision; "" where it is not."""
+    from megatinybert.runtime.stopwatch import duration
+    from megatinybert.training.convert import BYTES_PER_SECOND
+    from megatinybert.training.disk import size
+    from megatinybert.training.placement import in_words
+
+    if not start.converts:
+        return ""
+    assert start.here and start.there and start.checkpoint  # of a run that is continued
+    count = sum(path.stat().st_size for path in start.checkpoint.rglob("*.pt"))
+    return (
+        f"; it continues at {in_words(start.here, start.there)}, which is converted at the start: about "
+        f"{duration(count / BYTES_PER_SECOND)} and {size(count)} of rank 0's memory, nothing on the disk"
+    )
 
 
 def estimate_table(found: Estimate, start_up: float, ranks: int) -> str:

@@ -55,6 +55,12 @@ class World:
             torch.distributed.all_reduce(tensor)
         return tensor
 
+    def broadcast(self, tensor: Tensor) -> Tensor:
+        """Rank 0's tensor, on its ranks' device; others give one of its shape and dtype, which it is written to."""
+        if self.size > 1:
+            torch.distributed.broadcast(tensor, src=0)
+        return tensor
+
     def count(self, condition: bool) -> int:
         """On how many ranks the condition holds."""
         return int(self.sum(torch.tensor(float(condition), device=self.device)))

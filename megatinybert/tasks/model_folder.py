@@ -15,11 +15,11 @@ from megatinybert.runtime.files import publish_folder
 from megatinybert.runtime.trainees import Trainees
 from megatinybert.training.checkpoint import Best
 from megatinybert.training.export import export_student
+from megatinybert.training.placement import PLACEMENT
 from megatinybert.training.resume import known_to
 from megatinybert.training.stage import Facts
 
 _MADE_OF = "stage.json"
-_PLACEMENT = ("ZeRO stage", "precision", "world size")  # where a stage runs is not what its result is made of
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ class ModelFolder:
 
 
 def _made_of(facts: Facts) -> dict[str, Any]:
-    return {key: value for key, value in facts.items() if key not in _PLACEMENT}
+    """Where a stage runs is not what its result is made of."""
+    return {key: value for key, value in facts.items() if key not in PLACEMENT}
 
 
 def _publish_copy(best: Path, product: Path, files: Mapping[str, str]) -> None:

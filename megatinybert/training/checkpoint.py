@@ -13,7 +13,7 @@ import json
 import math
 import shutil
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -140,13 +140,14 @@ def set_aside(output: Path, step: int) -> str | None:
     return f"{output} goes on from step {step:,}: its later checkpoints ({names}) and metrics are set aside in {aside}"
 
 
-def check_facts(path: Path, facts: dict[str, Any]) -> None:
-    """Raise ValueError listing where this run differs from the one that wrote the checkpoint."""
+def check_facts(path: Path, facts: dict[str, Any], free: Collection[str] = ()) -> None:
+    """Raise ValueError listing where this run differs from the one that wrote the checkpoint. free: facts that may."""
     _, before = read_state(path)
+    there, here = ({name: fact for name, fact in each.items() if name not in free} for each in (before, facts))
     refuse_differences(
         f"{path} was written by another kind of run",
-        before,
-        facts,
+        there,
+        here,
         "set these back to continue it, or choose another --run.output_dir for a new run",
     )
 

@@ -15,6 +15,7 @@ from megatinybert.models.load import Teacher, checksum_of, fingerprint_of
 from megatinybert.runtime.dist import World
 from megatinybert.training import checkpoint
 from megatinybert.training.choices import settled
+from megatinybert.training.placement import PLACEMENT, Placement, placement_of
 from megatinybert.training.stage import Facts
 from megatinybert.training.trainee import Trainee
 
@@ -22,7 +23,7 @@ from megatinybert.training.trainee import Trainee
 def training_facts(
     config: TrainingConfig, settings: DeepSpeedSettings, trainee: Trainee, teacher: Teacher | None, world: World
 ) -> dict[str, Any]:
-    """What makes any run the same run: a checkpoint is continued only where all of it agrees."""
+    """What makes any run the same run: a checkpoint is continued only where all of it agrees, but for PLACEMENT."""
     student = trainee.student.config
     facts: dict[str, Any] = {
         "run.seed": config.run.seed,
@@ -36,14 +37,13 @@ def training_facts(
         "teacher": teacher.fingerprint if teacher else None,
         "teacher checksum": teacher.checksum if teacher else None,
         "optimizer.name": config.optimizer.name,
+        "world size": world.size,
         "ZeRO stage": settings.stage,
         "precision": settings.precision,
     }
     if trainee.frozen:
         facts["frozen weights"] = fingerprint_of(trainee.student.base_model)
         facts["frozen weights checksum"] = checksum_of(trainee.student.base_model)
-    if settings.stage > 0:  # DeepSpeed splits the optimizer's state among the ranks
-        facts["world size"] = world.size
     return json.loads(json.dumps(facts))
 
 
@@ -64,7 +64,8 @@ class Start:
     """Where a run begins. checkpoint: to continue from; None: a new run. passed_over: a line about each damaged one.
 
     first_step: steps that are done already. recorded: the facts of the checkpoint; {} in a new run. newest: the newest
-    checkpoint of the output folder when this was settled.
+    checkpoint of the output folder when this was settled. here, there: where the run computes, and where the
+    checkpoint's run did; None in a new run.
     """
 
     checkpoint: Path | None
@@ -72,6 +73,13 @@ class Start:
     first_step: int = 0
     recorded: Facts = field(default_factory=dict)
     newest: Path | None = None
+    here: Placement | None = None
+    there: Placement | None = None
+
+    @property
+    def converts(self) -> bool:
+        """Whether the checkpoint's files are for other ranks, another ZeRO stage or precision (`convert`)."""
+        return self.here is not None and self.there is not None and not self.here.reads(self.there)
 
 
 def find_checkpoint(run: OpenRunConfig, checksums: bool = True) -> tuple[Path | None, list[str]]:
@@ -117,8 +125,13 @@ def starting_point(config: TrainingConfig, facts: Facts, world: World) -> Start:
     first_step, recorded = checkpoint.read_state(found)
     choices = {option: choice.by for option, choice in settled(config, recorded).items()}
     fixed = {option: removed.value for option, removed in REMOVED.items() if option in recorded}
-    checkpoint.check_facts(found, {**known_to(recorded, facts), **choices, **fixed})
-    return Start(found, passed_over, first_step, recorded, newest)
+    start = Start(found, passed_over, first_step, recorded, newest, placement_of(facts), placement_of(recorded))
+    # A converted one rounds otherwise in any case, and what an option of another stage excludes can be left out.
+    free = {*PLACEMENT, *choices} if start.converts else {*PLACEMENT}
+    if config.deepspeed == "auto":  # another precision has to be asked for by a file
+        free.discard("precision")
+    checkpoint.check_facts(found, {**known_to(recorded, facts), **choices, **fixed}, free)
+    return start
 
 
 def newest_of(run: OpenRunConfig) -> Path | None:

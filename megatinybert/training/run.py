@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,12 +35,14 @@ from megatinybert.training.checkpoint import Best
 from megatinybert.training.checks import check_precision, check_schedule, check_threads
 from megatinybert.training.choices import Choices, check_choices
 from megatinybert.training.compile_choice import settle_choices
+from megatinybert.training.convert import check_target, load_converted
 from megatinybert.training.disk import check_disk, check_output_folder, room
 from megatinybert.training.engine import build_engine, dry_batch
 from megatinybert.training.export import export_student
 from megatinybert.training.lock import run_lock
 from megatinybert.training.loop import Run, fit
 from megatinybert.training.optimizers import prepare_kernel, updates_on_cpu
+from megatinybert.training.placement import in_words, on_precision
 from megatinybert.training.precision import settle_settings
 from megatinybert.training.record import write_config
 from megatinybert.training.resume import Start, starting_point, take_over, training_facts
@@ -109,6 +112,11 @@ def get_ready(stage: Stage, facts: Facts, world: World, findings: Findings) -> R
     recorded = start.recorded if start else {}
     if start and settings.overruled and start.first_step < stage.max_steps:
         findings.add(Finding("warn", "precision", settings.overruled))
+    if start and start.here and start.there:
+        if start.converts:
+            findings.attempt("DeepSpeed file", check_target, settings)
+        changed = on_precision(start.here, start.there)
+        findings.add(*([Finding("warn", "precision", changed)] if changed else []))
     findings.attempt("kernels", check_choices, config, settings, world.device, recorded)
     if not fits:
         return None
@@ -157,7 +165,7 @@ def _train(ready: Ready, world: World) -> None:
     prepare_kernel(stage.config.optimizer, choices.optimizer.by, on_cpu, world)
     trainees = Trainees({STUDENT: build_engine(stage.trainee, stage.config.optimizer, stage.settings, choices)})
     if start.checkpoint:
-        checkpoint.load(start.checkpoint, trainees)
+        _load(start, trainees, world)
     best = _keeper_of_the_best(stage, trainees, start, world)
     monitor = _begin(ready, choices, world) if world.is_main else None
     run = Run(stage, trainees, {**facts, **choices.facts}, start.first_step, best, world)
@@ -168,6 +176,21 @@ def _train(ready: Ready, world: World) -> None:
             _close(monitor)
     _make_product(stage, trainees, best, facts, world)
     trainees.destroy()
+
+
+def _load(start: Start, trainees: Trainees, world: World) -> None:
+    """Restore the trainees, and tell where the run continues on other ranks, at another ZeRO stage or precision."""
+    here, there = start.here, start.there
+    assert start.checkpoint and here and there  # of a run that is continued
+    began = time.perf_counter()
+    if start.converts:
+        load_converted(start.checkpoint, trainees, there, world)
+        how = f"converted in {time.perf_counter() - began:.1f} s"
+    else:
+        checkpoint.load(start.checkpoint, trainees)
+        how = "nothing to convert"
+    if start.converts or (there.ranks and there != here):
+        world.say(f"continuing at {in_words(here, there)}: {how}")
 
 
 def _close(monitor: Monitor) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -146,8 +147,20 @@ def test_a_run_in_the_middle_and_a_finished_one(
     before = files(tmp_path)
     assert not examine(config, 1, True, world, time.perf_counter()).failed
     said = capsys.readouterr().out
-    assert f"15 of {STEPS} steps are done" in said and "5 steps, " in said
+    assert f"15 of {STEPS} steps are done" in said and "5 steps, " in said and "converted" not in said
     assert files(tmp_path) == before
+
+
+def test_a_checkpoint_of_other_ranks(world: World, toy_inputs: Path, golden_run: Path, tmp_path: Path) -> None:
+    resume = golden_run / "checkpoints" / f"step-{STEPS - 5:08d}"
+    config = load_config(golden_options(toy_inputs, tmp_path, **{"run.resume": resume, "deepspeed": "zero2-bf16"}))
+    findings = examine(config, 2, False, world, time.perf_counter())
+    assert not findings.failed
+    said = next(text for text in findings.texts("ok") if f"15 of {STEPS} steps are done" in text)
+    assert "continues at 2 ranks, ZeRO 2, bf16, from a checkpoint of 1 rank, ZeRO 1, fp32, which is converted" in said
+    assert re.search(r"about [\d.e-]+ s and \d+(\.\d+)? kB of rank 0's memory, nothing on the disk$", said)
+    warning = next(text for text in findings.texts("warn") if "continues in bf16" in text)
+    assert warning.startswith("the checkpoint was trained in fp32, and the run continues in bf16")
 
 
 def test_another_kind_of_run_in_the_folder(world: World, toy_inputs: Path, golden_run: Path) -> None:

@@ -163,13 +163,29 @@ def test_a_continued_run_keeps_its_precision_and_says_so(
     assert recorded(folder) == precision
 
 
-def test_a_checkpoint_of_another_precision_is_refused_as_ever(
-    world: World, runs: dict[str, Path], toy_inputs: Path, tmp_path: Path
+@pytest.mark.parametrize(("there", "here"), [PRECISIONS, PRECISIONS[::-1]])
+def test_another_precision_is_taken_where_a_file_asks_for_it(
+    there: str,
+    here: str,
+    world: World,
+    runs: dict[str, Path],
+    toy_inputs: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """Where a file is asked for that differs, and where auto has no file like the one that was asked for."""
-    for precision, file in zip(reversed(PRECISIONS), ("zero1", "zero1-autocast"), strict=True):
-        with pytest.raises(ValueError, match=f"precision: {precision} there, "):
-            distil(load_config(general(toy_inputs, runs[precision], file)), ALONE)
+    folder = shutil.copytree(runs[there], tmp_path / "run")
+    file = {"fp32": "zero1", "bf16-autocast": "zero1-autocast"}[here]
+    distil(load_config(general(toy_inputs, folder, file)), world)
+    said = capfd.readouterr().err
+    assert f"warning: precision: the checkpoint was trained in {there}, and the run continues in {here}" in said
+    assert f"continuing at 1 rank, ZeRO 1, {here}, from a checkpoint of 1 rank, ZeRO 1, {there}: converted in" in said
+    assert recorded(folder) == here
+
+
+def test_a_checkpoint_of_another_precision_is_refused_where_no_file_asks_for_it(
+    world: World, toy_inputs: Path, tmp_path: Path
+) -> None:
+    """Auto has no file like the one that was asked for."""
     distil(load_config(general(toy_inputs, tmp_path, "zero1-bf16")), world)
     with pytest.raises(ValueError, match=f"precision: bf16 there, {PRECISIONS[NATIVE]} now"):
         distil(load_config(general(toy_inputs, tmp_path)), ALONE)

@@ -19,6 +19,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from megatinybert.config.deepspeed import load_ds_config
 from megatinybert.config.load import load_config
 from megatinybert.config.schema import RunConfig
 from megatinybert.corpus.shards import bin_path
@@ -27,7 +28,8 @@ from megatinybert.runtime.dist import World
 from megatinybert.training import checkpoint
 from megatinybert.training.checkpoint_files import CheckpointFiles
 from megatinybert.training.finite import NonFiniteLoss
-from megatinybert.training.resume import Start, newest_of, take_over
+from megatinybert.training.placement import PLACEMENT, Placement
+from megatinybert.training.resume import Start, newest_of, starting_point, take_over
 from megatinybert.training.step import StepResult, train_step
 from megatinybert.training.stop import Stopped
 from tests.helpers.collectives import all_say_the_same
@@ -306,9 +308,8 @@ def test_a_checkpoint_continues_in_a_new_folder(
     [
         ({"run.seed": 3}, 1, ["run.seed: 0 there, 3 now"]),
         ({"run.global_batch": 24}, 1, ["run.global_batch: 48 there, 24 now"]),
-        ({}, 2, ["world size: 1 there, 2 now"]),
-        ({"deepspeed": "zero2"}, 1, ["ZeRO stage: 1 there, 2 now"]),
-        ({"deepspeed": "zero1-bf16"}, 1, ["precision: fp32 there, bf16 now"]),
+        ({"run.compile": "always"}, 1, ["run.compile: never there, always now"]),
+        ({"deepspeed": "zero2-bf16", "run.seed": 3}, 2, ["run.seed: 0 there, 3 now"]),
         (
             {"data.sequence_length": 20, "run.seed": 3},
             1,
@@ -331,6 +332,37 @@ def test_another_kind_of_run_is_not_continued(
         distil(config, World(0, ranks, torch.device("cpu")))
     for text in expected:
         assert text in str(caught.value)
+    assert not [name for name in PLACEMENT if name in str(caught.value)]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "ranks", "converts"),
+    [
+        ({}, 1, False),
+        ({}, 2, True),
+        ({"deepspeed": "zero0"}, 1, True),
+        ({"deepspeed": "zero3", "run.compile": "always"}, 1, True),
+        ({"deepspeed": "zero1-autocast"}, 1, True),
+    ],
+)
+def test_where_a_run_computes_may_change(
+    overrides: dict[str, object],
+    ranks: int,
+    converts: bool,
+    toy_inputs: Path,
+    golden_run: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And with it what only changes the rounding, which could not go with the new place."""
+    monkeypatch.setattr(World, "first", lambda world, work: work())
+    config = load_config(golden_options(toy_inputs, golden_run, **overrides))
+    _, recorded = checkpoint.read_state(golden_run / LAST)
+    settings = load_ds_config(config.deepspeed, config, ranks)
+    facts = recorded | {"world size": ranks, "ZeRO stage": settings.stage, "precision": settings.precision}
+    start = starting_point(config, facts, World(0, ranks, torch.device("cpu")))
+    assert start.converts == converts
+    assert start.there == Placement(1, 1, "fp32")
+    assert start.here == Placement(ranks, settings.stage, settings.precision)
 
 
 def test_a_checkpoint_that_recorded_an_option_since_removed_is_continued_where_it_had_its_fixed_value(

@@ -1,0 +1,62 @@
+"""Where a run computes: ranks, ZeRO stage and precision, which may change when it is continued."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+# The facts of it that a checkpoint records.
+PLACEMENT = ("world size", "ZeRO stage", "precision")
+
+
+@dataclass(frozen=True)
+class Placement:
+    """ranks: None of a checkpoint of ZeRO 0 by a version that did not record them."""
+
+    ranks: int | None
+    stage: int
+    precision: str
+
+    def reads(self, there: Placement) -> bool:
+        """Whether a run here reads the files of a checkpoint from `there` as they are.
+
+        From ZeRO 1 on each rank has a file of its own part of the optimizer's state; at ZeRO 0 all ranks read one.
+        """
+        same = (there.stage, there.precision) == (self.stage, self.precision)
+        return same and (self.stage == 0 or there.ranks == self.ranks)
+
+
+def placement_of(facts: Mapping[str, Any]) -> Placement:
+    """facts: of a run, or recorded by its checkpoint. Raises ValueError where they do not tell it."""
+    ranks, stage, precision = (facts.get(name) for name in PLACEMENT)
+    if stage not in (0, 1, 2, 3) or not isinstance(precision, str) or (stage > 0 and not isinstance(ranks, int)):
+        said = ", ".join(f"{name} {facts.get(name, 'none')}" for name in PLACEMENT)
+        raise ValueError(f"the checkpoint does not say where it was written: {said}")
+    return Placement(ranks, stage, precision)
+
+
+def in_words(here: Placement, there: Placement) -> str:
+    """Such as "3 ranks, ZeRO 2, from a checkpoint of 2 ranks, ZeRO 1", with the precisions where they differ."""
+    precise = here.precision != there.precision
+    new, old = (
+        ", ".join(
+            [
+                *([f"{each.ranks} rank{'' if each.ranks == 1 else 's'}"] if each.ranks else []),
+                f"ZeRO {each.stage}",
+                *([each.precision] if precise else []),
+            ]
+        )
+        for each in (here, there)
+    )
+    return f"{new}, from a checkpoint of {old}"
+
+
+def on_precision(here: Placement, there: Placement) -> str | None:
+    """What to tell the person where the precision changes."""
+    if here.precision == there.precision:
+        return None
+    text = f"the checkpoint was trained in {there.precision}, and the run continues in {here.precision}"
+    if here.precision == "fp16":
+        text += ", its loss scale from the beginning: some of the first steps may be skipped"
+    return f"{text}. What the optimizer updates is float32 in both"
