@@ -63,16 +63,20 @@ class World:
         if self.size > 1:
             torch.distributed.barrier()
 
+    def gather(self, own: Result) -> list[Result]:
+        """What each rank gives, which must pickle, by rank. Every rank calls it."""
+        told = [own] * self.size
+        if self.size > 1:
+            torch.distributed.all_gather_object(told, own)
+        return told
+
     def refuse(self, problems: Sequence[str]) -> None:
         """Raise ValueError on all ranks where any has problems, telling those of all. Every rank calls it.
 
         A problem that rank 0 does not have says which ranks do.
         """
-        said = [list(problems)] * self.size
-        if self.size > 1:
-            torch.distributed.all_gather_object(said, list(problems))
         ranks: dict[str, list[int]] = {}
-        for rank, texts in enumerate(said):
+        for rank, texts in enumerate(self.gather(list(problems))):
             for text in texts:
                 ranks.setdefault(text, []).append(rank)
         if ranks:
