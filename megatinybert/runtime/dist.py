@@ -19,6 +19,7 @@ import torch.distributed
 from torch import Tensor
 
 from megatinybert.runtime.findings import refusal
+from megatinybert.runtime.meeting import gloo_interface, meet, open_store, own_arrival
 from megatinybert.runtime.rendezvous import free_port, lone_task
 
 # A collective that has waited this long has lost a peer. DeepSpeed's own default would wait for 30 minutes.
@@ -135,7 +136,7 @@ def start() -> World:
     """Join the process group that the launcher describes, or make one of this process alone.
 
     Raises ValueError where some other launcher started several processes, each of which would take itself for the whole
-    run, and where the port is taken.
+    run, where the port is taken, and where not all ranks come (`meeting.meet`).
     """
     device = choose_accelerator()
     share_threads()
@@ -157,13 +158,13 @@ def start() -> World:
         # DeepSpeed would compile a shared-memory collective here, which takes a C++ compiler and a minute; gloo serves.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     backend = "nccl" if device.type == "cuda" else "gloo"
-    try:
-        deepspeed.init_distributed(dist_backend=backend, timeout=TIMEOUT, verbose=False)
-    except torch.distributed.DistNetworkError as error:
-        if "EADDRINUSE" not in str(error):
-            raise
-        taken = os.environ["MASTER_PORT"]
-        raise ValueError(f"port {taken} is taken, by another run perhaps: give the launcher --master_port") from error
+    store = open_store(os.environ, TIMEOUT)
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    arrivals = meet(store, rank, size, own_arrival(device.type), TIMEOUT)
+    interface = gloo_interface(rank, arrivals)
+    if interface:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
+    deepspeed.init_distributed(dist_backend=backend, timeout=TIMEOUT, verbose=False)
     # ZeRO's collectives run in a group that DeepSpeed makes without the timeout above, unless it finds one here.
     groups._WORLD_GROUP = torch.distributed.new_group(timeout=TIMEOUT)
     return World(torch.distributed.get_rank(), torch.distributed.get_world_size(), device)

@@ -13,7 +13,7 @@ import platform
 import socket
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from megatinybert.config.deepspeed import find_ds_config
 from megatinybert.config.general import GeneralConfig
 from megatinybert.config.task import TaskConfig
 from megatinybert.runtime.dist import World
+from megatinybert.runtime.meeting import name_ranks
 from megatinybert.training.record import PACKAGES, git_hash
 
 _CLOCKS = 5.0  # seconds that the machines' clocks may differ by, before anyone is told
@@ -65,19 +66,6 @@ def differences(told: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
             hosts = [host for host, _ in told]
             lines.append(f"{key}: " + "; ".join(f"{_shown(v)} on {name_ranks(r, hosts)}" for v, r in ranks.items()))
     return lines
-
-
-def name_ranks(ranks: Iterable[int], hosts: Sequence[str]) -> str:
-    """Such as "rank 1 (node-1)" or "ranks 8 to 15 (node-2)". ranks: ascending. hosts: of all ranks."""
-    runs: list[list[int]] = []
-    for rank in (ranks := list(ranks)):
-        if runs and rank == runs[-1][-1] + 1:
-            runs[-1].append(rank)
-        else:
-            runs.append([rank])
-    names = [f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs]
-    where = ", ".join(dict.fromkeys(hosts[rank] for rank in ranks))
-    return f"rank{'s' if len(ranks) > 1 else ''} {', '.join(names)} ({where})"
 
 
 def _refuse(told: Sequence[tuple[str, Mapping[str, Any]]], world: World) -> None:

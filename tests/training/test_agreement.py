@@ -11,7 +11,7 @@ import torch
 from megatinybert.config.load import load_config
 from megatinybert.runtime.dist import World
 from megatinybert.training import agreement
-from megatinybert.training.agreement import check_same_facts, check_same_program, code_hash, differences, name_ranks
+from megatinybert.training.agreement import check_same_facts, check_same_program, code_hash, differences
 from tests.helpers.messages import assert_says
 from tests.helpers.processes import GENERAL, exit_codes, start_ranks
 from tests.helpers.toys import recipe
@@ -24,12 +24,6 @@ def test_differences_name_thing_ranks_hosts_and_all_values() -> None:
     assert differences(told[:2]) == []
     [line] = differences([("a", {"x": True}), ("b", {"x": 1}), ("c", {"x": "1"})])  # not equal, though Python says so
     assert line == "x: true on rank 0 (a); 1 on rank 1 (b); 1 on rank 2 (c)"
-
-
-def test_ranks_are_named_by_ranges() -> None:
-    hosts = ["a"] * 8 + ["b"] * 8
-    assert name_ranks([3], hosts) == "rank 3 (a)"
-    assert name_ranks([0, 1, 4, 5, 6, 7, 8], hosts) == "ranks 0, 1, 4 to 8 (a, b)"
 
 
 def test_the_hash_of_code_sees_content_and_names_but_nothing_compiled(tmp_path: Path) -> None:
