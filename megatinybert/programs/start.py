@@ -26,8 +26,10 @@ def run_program(read: Callable[[list[str]], Any], work: str) -> None:
     read: arguments to configuration; it answers --help and --print-config. work: where the function of (configuration,
     World) is, as an import path, so that nothing heavy is imported before the command line is read.
     """
-    # Until the training loop has its own answer to it, what a scheduler sends is as Ctrl-C.
+    # Until the training loop has its own answer to them, what a scheduler or a closed terminal sends is as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as it is under nohup
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
     try:
         _run(read, work)
     except KeyboardInterrupt:
@@ -86,9 +88,12 @@ def _run(read: Callable[[list[str]], Any], work: str) -> None:
             sys.stderr.flush()
             os._exit(code)
         sys.exit(code)
-    except Exception:
+    except Exception as error:
         if world.size == 1:
             raise
+        if world.watch and dist.is_of_lost_peer(error):
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # which the launcher sends where the lost one was its own
+            world.watch.explain(error)
         # To leave the process group waits, under NCCL, for peers that do not know, so the traceback would come late.
         traceback.print_exc()
         sys.stdout.flush()
