@@ -66,8 +66,8 @@ class Judge:
         self._unheard = self._troubled = self._stuck = self._longest = 0
         self._silent: dict[int, int] = {}
 
-    def look(self, heard: Heard) -> Verdict | None:
-        """heard: as it is now; of an earlier round where the store does not answer."""
+    def look(self, heard: Heard, own_short: bool) -> Verdict | None:
+        """heard: as it is now; of an earlier round where the store does not answer. own_short: of this rank's sign."""
         before, self._before = self._before, heard
         news = heard.round != before.round
         self._unheard = 0 if news else self._unheard + 1
@@ -76,9 +76,11 @@ class Judge:
             self._silent[rank] = 0 if alive else self._silent[rank] + 1
         self._troubled = self._troubled + 1 if heard.trouble else 0
         short = bool(heard.signs) and all(sign.short for sign in heard.signs.values())
-        return heard.verdict or self._on_silence(heard, short) or self._on_standstill(heard, before, short)
+        return heard.verdict or self._on_silence(heard, short, own_short) or self._on_standstill(heard, before, short)
 
-    def _on_silence(self, heard: Heard, short: bool) -> Verdict | None:
+    def _on_silence(self, heard: Heard, short: bool, own_short: bool) -> Verdict | None:
+        if self._unheard:  # what the others said last may be of before the training
+            short = own_short
         limit = _BROKEN if heard.trouble else _SHORT if short else _LONG
         # The store is rank 0's.
         lost = [0] if self._unheard >= limit else [rank for rank, looks in self._silent.items() if looks >= limit]
@@ -165,7 +167,7 @@ class Watch:
         while not self._ending.wait(INTERVAL):
             heard = self._heard
             trouble = heard.trouble or self._trouble
-            self._verdict = judge.look(Heard(heard.round, trouble, heard.verdict, heard.signs))
+            self._verdict = judge.look(Heard(heard.round, trouble, heard.verdict, heard.signs), self.short)
             if self._verdict:
                 self._leave(self._verdict)
 

@@ -41,7 +41,7 @@ def looks(
 def verdict(heard: Sequence[Heard]) -> Verdict | None:
     """Of a judge who looks at all of these, at the last of them; before it there was none."""
     judge = Judge(HOSTS)
-    found = [judge.look(each) for each in heard]
+    found = [judge.look(each, each.signs[0].short) for each in heard]
     assert not any(found[:-1])
     return found[-1]
 
@@ -77,6 +77,15 @@ def test_a_store_that_does_not_answer_is_rank_0() -> None:
     )
 
 
+def test_a_rank_that_is_cut_off_goes_by_its_own_state() -> None:
+    """The last that it heard is of before the training."""
+    judge, heard = Judge(HOSTS), looks(1, short=False)[-1]
+    found = [judge.look(heard, True) for _ in range(MINUTE + 1)]
+    assert not any(found[:-1]) and found[-1] is not None and found[-1].ranks == [0]
+    judge = Judge(HOSTS)
+    assert not any(judge.look(heard, False) for _ in range(MINUTE + 1))
+
+
 def test_a_rank_that_has_ended_as_it_should_is_not_missed() -> None:
     ended = [
         Heard(each.round, signs={**each.signs, 2: Sign(-1, 1, False)}, trouble="", verdict=None)
@@ -101,14 +110,14 @@ def test_ranks_that_were_always_slow_get_ten_times_as_long() -> None:
         Heard(look, signs={rank: Sign(look, 10 + (rank < 2), True) for rank in range(3)}) for look in range(500, 1100)
     ]
     judge = Judge(HOSTS)
-    found = [judge.look(each) for each in [*slow, *held]]
+    found = [judge.look(each, each.signs[0].short) for each in [*slow, *held]]
     [first] = [number for number, each in enumerate(found) if each][:1]
     assert first == 500 + 10 * 49
 
 
 def test_a_verdict_of_another_rank_is_taken_over() -> None:
     heard = Heard(1, verdict=Verdict([2], "rank 2 is gone"))
-    assert Judge(HOSTS).look(heard) == Verdict([2], "rank 2 is gone")
+    assert Judge(HOSTS).look(heard, False) == Verdict([2], "rank 2 is gone")
 
 
 def test_looks_add_up_to_what_the_documentation_says() -> None:
