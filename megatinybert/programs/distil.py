@@ -27,6 +27,7 @@ from megatinybert.samples.mixture import Mixture
 from megatinybert.samples.open import HeldOut, Samples, data_checksum, data_identity
 from megatinybert.samples.short_rows import ShortRows
 from megatinybert.tracking.attention_maps import AttentionPictures, drawing_interval
+from megatinybert.training.agreement import check_same_program
 from megatinybert.training.checkpoint import Best
 from megatinybert.training.checks import check_corpus, tokens_of
 from megatinybert.training.export import export_objective, export_student
@@ -51,6 +52,7 @@ def distil(config: GeneralConfig, world: World) -> None:
     Raises ValueError listing whatever does not fit together, before the first step; later
     `finite.NonFiniteLoss` and `stop.Stopped`.
     """
+    check_same_program(config, world)
     findings = Findings()
     world.say("opening teacher, student and data")
     run_stage(open_stage(config, world, findings), findings, world)

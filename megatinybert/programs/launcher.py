@@ -20,12 +20,13 @@ from types import FrameType
 import psutil  # type: ignore[import-untyped]
 
 from megatinybert.programs.launch_options import Launch, plan_launch
+from megatinybert.runtime.rendezvous import LOST
 from megatinybert.training.lock import HELD_BY, this_process
 
 # Exit codes beside 0 to 2. STOPPED (EX_TEMPFAIL of sysexits.h): stopped early, the same command continues.
 STOPPED, ENDED_AT_ONCE = 75, 130
 STARTS = "MEGATINYBERT_LAUNCH"  # set by launch/start.sh: this process is to start the launcher
-_FORESEEN = {0, 1, 2, STOPPED, ENDED_AT_ONCE}
+_FORESEEN = {0, 1, 2, LOST, STOPPED, ENDED_AT_ONCE}
 _RANKS = "deepspeed.launcher.launch"
 _TOLD = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1}
 _SECONDS_TO_SAVE = 60.0  # of ranks whose launcher has died

@@ -28,13 +28,16 @@ def run_program(read: Callable[[list[str], bool], Any], work: str) -> None:
     --print-config. work: where the function of (configuration,
     World) is, as an import path, so that nothing heavy is imported before the command line is read.
     """
-    # Until the training loop has its own answer to it, what a scheduler sends is as Ctrl-C.
+    # Until the training loop has its own answer to them, what a scheduler or a closed terminal sends is as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as it is under nohup
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
     try:
         _run(read, work)
     except KeyboardInterrupt:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the launcher sends it to all ranks once the first has ended
-        _tell_once_per_machine("stopped; the same command continues")
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            print("stopped; the same command continues", file=sys.stderr)
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(STOPPED)  # peers and threads may wait for this rank
@@ -44,12 +47,13 @@ def _run(read: Callable[[list[str], bool], Any], work: str) -> None:
     try:
         config = read(sys.argv[1:], _on_one_machine())
     except (ConfigError, NotInCache) as error:
-        _tell_once_per_machine(f"error: {error}")
+        if os.environ.get("LOCAL_RANK", "0") == "0":  # all ranks of a machine have the same command
+            _tell_error(str(error))
         sys.exit(2)
 
     unusable = [finding.text for finding in check_versions() if finding.level == "fail"]
     if unusable:
-        _tell_once_per_machine(f"error: {refusal(unusable)}")
+        _tell_error(refusal(unusable))
         sys.exit(2)
 
     if os.environ.pop(STARTS, ""):
@@ -58,12 +62,14 @@ def _run(read: Callable[[list[str], bool], Any], work: str) -> None:
     if os.environ.get("RANK", "0") == "0":
         say("loading PyTorch and DeepSpeed")
 
+    # Each lost connection is a page of C++ to torch; what matters of it is said by the exceptions.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from megatinybert.runtime import dist
 
     try:
         world = dist.start()  # chooses the accelerator, so it comes before whatever imports DeepSpeed
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _tell_error(str(error))
         sys.exit(2)
 
     from megatinybert.programs.distil import silence_transformers
@@ -77,9 +83,9 @@ def _run(read: Callable[[list[str], bool], Any], work: str) -> None:
         stopped = isinstance(error, Stopped)
         if stopped:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the launcher sends it to all ranks once the first has ended
-        if world.is_main or not dist.is_raised_by_all(error):
-            whose = "" if world.is_main else f" on rank {world.rank}"
-            print(error if stopped else f"error{whose}: {error}", file=sys.stderr)
+            world.say(str(error))
+        elif world.is_main or not dist.is_raised_by_all(error):
+            _tell_error(str(error))
         code = STOPPED if stopped else 1 if isinstance(error, NonFiniteLoss) else 2
         if world.size > 1:
             # Ranks end one after the other, and gloo may abort in a process group that a peer has left, which would
@@ -88,9 +94,12 @@ def _run(read: Callable[[list[str], bool], Any], work: str) -> None:
             sys.stderr.flush()
             os._exit(code)
         sys.exit(code)
-    except Exception:
+    except Exception as error:
         if world.size == 1:
             raise
+        if world.watch and dist.is_of_lost_peer(error):
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # which the launcher sends where the lost one was its own
+            world.watch.explain(error)
         # To leave the process group waits, under NCCL, for peers that do not know, so the traceback would come late.
         traceback.print_exc()
         sys.stdout.flush()
@@ -121,8 +130,8 @@ def print_result(result: Callable[[], str]) -> int:
     return 0
 
 
-def _tell_once_per_machine(text: str) -> None:
-    """Before the ranks have met: each machine has files of its own, so each tells what it finds, by one rank."""
-    if os.environ.get("LOCAL_RANK", "0") == "0":
-        where = "" if os.environ.get("RANK", "0") == "0" else f" on {socket.gethostname()}"
-        print(text.replace("error", f"error{where}", 1), file=sys.stderr)
+def _tell_error(text: str) -> None:
+    """Of this rank, on its own stderr: before the ranks have met nobody knows what the others say."""
+    rank = os.environ.get("RANK", "0")
+    whose = "" if rank == "0" else f" on rank {rank} ({socket.gethostname()})"
+    print(f"error{whose}: {text}", file=sys.stderr)

@@ -34,6 +34,7 @@ from megatinybert.tasks.row_checks import check_rows
 from megatinybert.tasks.rows import EncodedRows
 from megatinybert.tasks.stage_options import stage_folder
 from megatinybert.tasks.stages import answers, finetuning, first_student, has_stage_one, layers, masked_lm
+from megatinybert.training.agreement import check_same_program
 from megatinybert.training.lock import run_lock
 from megatinybert.training.record import write_config
 from megatinybert.training.run import run_stage
@@ -47,6 +48,7 @@ def run_task(asked: tuple[str, TaskConfig], world: World) -> None:
     `finite.NonFiniteLoss` and `stop.Stopped`.
     """
     action, config = asked
+    check_same_program(config, world, action)
     findings = Findings()
     world.say("opening the task's files, models and tokenizer")
     inputs = open_inputs(config, world, findings)

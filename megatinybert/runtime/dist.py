@@ -5,12 +5,13 @@ from __future__ import annotations
 import datetime
 import logging
 import os
+import socket
 import sys
 import threading
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -19,7 +20,9 @@ import torch.distributed
 from torch import Tensor
 
 from megatinybert.runtime.findings import refusal
-from megatinybert.runtime.rendezvous import free_port, lone_task
+from megatinybert.runtime.meeting import gloo_interface, meet, open_store, own_arrival
+from megatinybert.runtime.rendezvous import LOST, free_port, lone_task
+from megatinybert.runtime.watch import Watch
 
 # A collective that has waited this long has lost a peer. DeepSpeed's own default would wait for 30 minutes.
 TIMEOUT = datetime.timedelta(minutes=10)
@@ -35,6 +38,7 @@ class World:
     rank: int
     size: int
     device: torch.device
+    watch: Watch | None = field(default=None, compare=False, repr=False)  # of several ranks
 
     @property
     def is_main(self) -> bool:
@@ -65,20 +69,34 @@ class World:
         """On how many ranks the condition holds."""
         return int(self.sum(torch.tensor(float(condition), device=self.device)))
 
+    def begins_micro_batch(self) -> None:
+        """For the others to know how far this rank is."""
+        if self.watch:
+            self.watch.micro_batches += 1
+
+    def is_in_training(self, value: bool) -> None:
+        """Whether a rank without a sign of life is lost after a minute; else, as at start and in saves, after ten."""
+        if self.watch:
+            self.watch.short = value
+
     def barrier(self) -> None:
         if self.size > 1:
             torch.distributed.barrier()
+
+    def gather(self, own: Result) -> list[Result]:
+        """What each rank gives, which must pickle, by rank. Every rank calls it."""
+        told = [own] * self.size
+        if self.size > 1:
+            torch.distributed.all_gather_object(told, own)
+        return told
 
     def refuse(self, problems: Sequence[str]) -> None:
         """Raise ValueError on all ranks where any has problems, telling those of all. Every rank calls it.
 
         A problem that rank 0 does not have says which ranks do.
         """
-        said = [list(problems)] * self.size
-        if self.size > 1:
-            torch.distributed.all_gather_object(said, list(problems))
         ranks: dict[str, list[int]] = {}
-        for rank, texts in enumerate(said):
+        for rank, texts in enumerate(self.gather(list(problems))):
             for text in texts:
                 ranks.setdefault(text, []).append(rank)
         if ranks:
@@ -137,7 +155,7 @@ def start() -> World:
     """Join the process group that the launcher describes, or make one of this process alone.
 
     Raises ValueError where some other launcher started several processes, each of which would take itself for the whole
-    run, and where the port is taken.
+    run, where the port is taken, and where not all ranks come (`meeting.meet`).
     """
     device = choose_accelerator()
     share_threads()
@@ -159,16 +177,36 @@ def start() -> World:
         # DeepSpeed would compile a shared-memory collective here, which takes a C++ compiler and a minute; gloo serves.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     backend = "nccl" if device.type == "cuda" else "gloo"
-    try:
-        deepspeed.init_distributed(dist_backend=backend, timeout=TIMEOUT, verbose=False)
-    except torch.distributed.DistNetworkError as error:
-        if "EADDRINUSE" not in str(error):
-            raise
-        taken = os.environ["MASTER_PORT"]
-        raise ValueError(f"port {taken} is taken, by another run perhaps: give the launcher --master_port") from error
+    store = open_store(os.environ, TIMEOUT)
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    arrivals = meet(store, rank, size, own_arrival(device.type), TIMEOUT)
+    interface = gloo_interface(rank, arrivals)
+    if interface:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
+    stuck = threading.Timer(TIMEOUT.total_seconds(), _end_unconnected)
+    stuck.daemon = True
+    stuck.start()
+    deepspeed.init_distributed(dist_backend=backend, timeout=TIMEOUT, verbose=False)
+    stuck.cancel()
     # ZeRO's collectives run in a group that DeepSpeed makes without the timeout above, unless it finds one here.
     groups._WORLD_GROUP = torch.distributed.new_group(timeout=TIMEOUT)
-    return World(torch.distributed.get_rank(), torch.distributed.get_world_size(), device)
+    watch = Watch(store, rank, [arrival.host for arrival in arrivals]) if size > 1 else None
+    return World(rank, size, device, watch)
+
+
+def is_of_lost_peer(error: BaseException) -> bool:
+    """Whether a collective raised it because another rank is gone, or does not answer."""
+    return isinstance(error, torch.distributed.DistError) or (isinstance(error, RuntimeError) and "gloo/" in str(error))
+
+
+def _end_unconnected() -> None:
+    """gloo's own waiting for its first connections has no end."""
+    text = (
+        f"error on rank {os.environ['RANK']} ({socket.gethostname()}): the ranks have met, but could not connect to "
+        "one another: let GLOO_SOCKET_IFNAME (with GPUs NCCL_SOCKET_IFNAME) name the network interface that they share"
+    )
+    print(text, file=sys.stderr, flush=True)
+    os._exit(LOST)
 
 
 def share_threads() -> None:

@@ -6,6 +6,8 @@ import random
 import socket
 from collections.abc import Mapping
 
+# Exit code (EX_UNAVAILABLE of sysexits.h) of a rank that has lost another; the same command continues the run.
+LOST = 69
 # Below the ports that Linux gives to outgoing connections, so that none takes it before rank 0 does.
 _PORTS = range(20_000, 30_000)
 

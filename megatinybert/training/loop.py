@@ -53,8 +53,11 @@ class _Since:
     padding: list[Tensor | float] = field(default_factory=list)
     began: float = field(default_factory=time.perf_counter)
 
-    def noting(self, batches: Iterable[tuple[int, dict[str, Tensor]]]) -> Iterator[tuple[int, dict[str, Tensor]]]:
+    def noting(
+        self, batches: Iterable[tuple[int, dict[str, Tensor]]], world: World
+    ) -> Iterator[tuple[int, dict[str, Tensor]]]:
         for index, batch in batches:
+            world.begins_micro_batch()
             rows, length = batch["input_ids"].shape
             self.shapes.append((rows, length))
             self.padding.append(padding_share(batch))
@@ -72,7 +75,12 @@ class _Due:
     log: bool
 
     def __bool__(self) -> bool:
-        return self.stop or self.measure or self.draw or self.store or self.log
+        return self.takes_long or self.log
+
+    @property
+    def takes_long(self) -> bool:
+        """Whether it may keep some rank busy while the others wait."""
+        return self.stop or self.measure or self.draw or self.store
 
 
 def fit(run: Run, monitor: Monitor | None) -> None:
@@ -89,12 +97,13 @@ def fit(run: Run, monitor: Monitor | None) -> None:
     with listening(stage.product.path.parent, every.time_limit, world) as requests:
         for step, batches in zip(steps, ahead, strict=True):
             rate = learning_rate(config.optimizer, config.schedule, step, max_steps)
-            result = train_step(trainees, stage.teacher, since.noting(batches), step, every.seed, rate, watch)
+            result = train_step(trainees, stage.teacher, since.noting(batches, world), step, every.seed, rate, watch)
             done = step + 1
             since.pending.append((done, result))
             if monitor:
                 monitor.advance()
             due = _due(stage, done, requests.agreed())
+            world.is_in_training(not due.takes_long)  # after the first step, in which kernels may be compiled
             if not due:
                 continue
             scalars = _read(run, since.pending)  # waits for the device; all ranks see the same losses
@@ -114,6 +123,8 @@ def fit(run: Run, monitor: Monitor | None) -> None:
                     requests.forget()
                 raise Stopped(_farewell(done, last_saved, every.resume))
             since = _Since()
+            world.is_in_training(True)
+    world.is_in_training(False)
 
 
 def _open(run: Run, monitor: Monitor | None) -> StepWork:

@@ -18,7 +18,7 @@ from megatinybert.runtime.files import write_atomically
 from megatinybert.runtime.hardware import hardware_name
 from megatinybert.training.choices import Choices
 
-_PACKAGES = ("torch", "deepspeed", "transformers", "tokenizers", "numpy")
+PACKAGES = ("torch", "deepspeed", "transformers", "tokenizers", "numpy")
 
 
 def write_config(
@@ -28,7 +28,7 @@ def write_config(
     environment = {
         "megatinybert": __version__,
         "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in _PACKAGES},
+        **{name: importlib.metadata.version(name) for name in PACKAGES},
         "git": git_hash(),
         "device": world.device.type,
         "hardware": hardware_name(world.device),

@@ -31,6 +31,7 @@ from megatinybert.runtime.versions import check_versions
 from megatinybert.tracking.monitor import Monitor
 from megatinybert.tracking.tensorboard_layout import config_text
 from megatinybert.training import checkpoint
+from megatinybert.training.agreement import check_same_facts
 from megatinybert.training.checkpoint import Best
 from megatinybert.training.checks import check_precision, check_schedule, check_threads
 from megatinybert.training.choices import Choices, check_choices
@@ -133,14 +134,19 @@ def run_stage(stage: Stage | None, findings: Findings, world: World) -> None:
     stage: None where it could not be opened. findings: of opening it. Raises ValueError on all ranks listing what any
     of them has found wrong, before the first step; `finite.NonFiniteLoss` and `stop.Stopped` later.
     """
-    facts = facts_of(stage, world) if stage else {}
-    made = findings.attempt("output folder", stage.product.is_made, facts) if stage else None
-    said = findings.warnings if made is False else []
-    if stage and made is False:
-        world.say("\n".join([*said, *stage.about, "trying the first batch"]))
-    ready = get_ready(stage, facts, world, findings) if stage and made is False else None
-    world.refuse(findings.texts("fail"))
+    if not all(world.gather(stage is not None)):
+        world.refuse(findings.texts("fail"))
     assert stage  # without failures there is one
+    facts = facts_of(stage, world)
+    # That auto settles on one machine as on the others.
+    dtype = str(stage.teacher.model.dtype) if stage.teacher else None
+    check_same_facts({**facts, "teacher.dtype": dtype, "steps in all": stage.max_steps}, world)
+    made = findings.attempt("output folder", stage.product.is_made, facts)
+    said = findings.warnings if made is False else []
+    if made is False:
+        world.say("\n".join([*said, *stage.about, "trying the first batch"]))
+    ready = get_ready(stage, facts, world, findings) if made is False else None
+    world.refuse(findings.texts("fail"))
     if made:
         world.say(f"{stage.name}: done already ({stage.product.path})")
         return

@@ -18,7 +18,7 @@ from megatinybert.config.duration import duration_seconds
 from megatinybert.runtime.dist import World
 
 STOP = "STOP"  # the file in the output folder
-_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
 _ONE_CTRL_C = 1.0  # seconds in which launchers may pass the same one on a second time
 _LARGEST_RESERVE = 60.0  # seconds of the time limit that are kept for leaving
 
@@ -81,7 +81,8 @@ class Requests:
 
 @contextlib.contextmanager
 def listening(folder: Path, time_limit: str | None, world: World) -> Iterator[Requests]:
-    """Take SIGTERM, SIGUSR1 (Slurm's early warning) and SIGINT as requests inside. See `Requests`.
+    """Take SIGTERM, SIGUSR1 (Slurm's early warning), SIGINT and SIGHUP (a closed terminal) as requests inside. See
+    `Requests`. What is ignored stays so, as SIGHUP under nohup.
 
     time_limit: as in --run.time_limit.
     """
@@ -89,7 +90,8 @@ def listening(folder: Path, time_limit: str | None, world: World) -> Iterator[Re
     if threading.current_thread() is not threading.main_thread():  # which alone can take signals
         yield requests
         return
-    before = {number: signal.signal(number, requests.on_signal) for number in _SIGNALS}
+    taken = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, requests.on_signal) for number in taken}
     try:
         yield requests
     finally:

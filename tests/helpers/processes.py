@@ -26,15 +26,17 @@ def start(command: Sequence[str], log: Path, cwd: Path = REPOSITORY, **variables
         )
 
 
-def start_ranks(count: int, program: Sequence[str], options: Sequence[str], logs: Path) -> list[subprocess.Popen[str]]:
+def start_ranks(
+    count: int, program: Sequence[str], options: Sequence[str], logs: Path, others: Sequence[str] | None = None
+) -> list[subprocess.Popen[str]]:
     """Start the ranks of a run as the launcher would, but without it: each keeps its exit code and logs/rank-N.log.
 
-    program: what Python runs, such as GENERAL.
+    program: what Python runs, such as GENERAL. others: the options of all ranks but 0, where they have others.
     """
     port = str(free_port())
     return [
         start(
-            [sys.executable, *program, *options],
+            [sys.executable, *program, *(others if others and rank else options)],
             logs / f"rank-{rank}.log",
             DS_ACCELERATOR="cpu",
             MASTER_ADDR="127.0.0.1",

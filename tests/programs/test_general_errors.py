@@ -44,6 +44,16 @@ def test_a_mistake_ends_the_program_with_code_2_and_one_line(toy_inputs: Path, t
     assert not (tmp_path / "run").exists()
 
 
+def test_a_rank_that_never_meets_the_others_tells_its_own_mistake(tmp_path: Path) -> None:
+    """Of an empty recipe on one machine; each rank has a log of its own."""
+    (tmp_path / "recipe.yaml").write_text("")
+    ranks = start_ranks(2, GENERAL, ["--config", str(tmp_path / "recipe.yaml")], tmp_path)
+    assert exit_codes(ranks) == [2, 2]
+    for rank, start in enumerate(("error: ", "error on rank 1 (")):
+        log = (tmp_path / f"rank-{rank}.log").read_text()
+        assert log.startswith(start) and log.count("error") == 1, log
+
+
 def test_another_family_of_teacher_is_refused_by_name(toy_inputs: Path, tmp_path: Path) -> None:
     RobertaConfig(hidden_size=24, num_hidden_layers=2, num_attention_heads=4).save_pretrained(tmp_path / "roberta")
     message = refusal(toy_inputs, tmp_path, {"teacher.model": tmp_path / "roberta"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
@@ -18,14 +19,30 @@ from megatinybert.training.stop import Requests, listening
 ALONE = World(0, 1, torch.device("cpu"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
-def test_a_signal_is_a_request_inside_alone(number: signal.Signals, tmp_path: Path) -> None:
+@pytest.fixture
+def hangup() -> Iterator[None]:
+    """SIGHUP as it is in a terminal, also where the tests were started by nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_is_a_request_inside_alone(number: signal.Signals, hangup: None, tmp_path: Path) -> None:
     before = signal.getsignal(number)
     with listening(tmp_path, None, ALONE) as requests:
         assert not requests.agreed()
         os.kill(os.getpid(), number)
         assert requests.agreed()
     assert signal.getsignal(number) is before
+
+
+def test_under_nohup_a_closed_terminal_is_no_request(hangup: None, tmp_path: Path) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with listening(tmp_path, None, ALONE) as requests:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert not requests.agreed()
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 
 def test_a_second_ctrl_c_ends_at_once_but_one_that_is_passed_on_twice_does_not(
