@@ -39,14 +39,15 @@ def save(
     step: int,
     facts: dict[str, Any],
     world: World,
-    keep: int,
+    keep: int | None,
     every: int | None = None,
 ) -> None:
     """Publish the state of `trainees` after `step` steps, and remove earlier ones (`prune`). Every rank calls it.
 
-    facts: what a run that continues from here must have in common with this one (`check_facts`). Raises NotSaved.
+    facts: what a run that continues from here must have in common with this one (`check_facts`). keep: None to remove
+    nothing. Raises NotSaved.
     """
-    final = folder / f"step-{step:08d}"
+    final = folder / name_of(step)
     temporary = folder / f"{final.name}.tmp"
     try:
         world.together(lambda: _empty(temporary) if world.is_main else None)
@@ -59,9 +60,14 @@ def save(
         if world.is_main:
             shutil.rmtree(temporary, ignore_errors=True)
         raise NotSaved(str(error)) from error
-    if world.is_main:
+    if world.is_main and keep is not None:
         prune(folder, final, keep, every)
     world.barrier()
+
+
+def name_of(step: int) -> str:
+    """Of a checkpoint's folder."""
+    return f"step-{step:08d}"
 
 
 def prune(folder: Path, newest: Path, keep: int, every: int | None = None) -> None:
@@ -74,6 +80,11 @@ def prune(folder: Path, newest: Path, keep: int, every: int | None = None) -> No
     for old in whole[: max(len(whole) - (keep - 1), 0)]:
         if not every or _number(old) % every:
             shutil.rmtree(old, ignore_errors=True)
+
+
+def steps_in(folder: Path) -> dict[int, Path]:
+    """The checkpoints of a run by step, oldest first, damaged or not."""
+    return {_number(path): path for path in _published(folder)}
 
 
 def newest(folder: Path, checksums: bool = True) -> tuple[Path | None, list[str]]:
