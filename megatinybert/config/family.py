@@ -80,6 +80,16 @@ def members_of(config: GeneralConfig) -> dict[str, GeneralConfig]:
     }
 
 
+def students_in(output: Path) -> list[str]:
+    """The names of the students of the run that has this folder; [] of none, or of a run of one student."""
+    recipe = output / "config.yaml"
+    if not recipe.is_file():
+        return []
+    content: Any = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+    students = content.get("students") if isinstance(content, dict) else None
+    return [student["name"] for student in students or []]
+
+
 def ignored_overrides(entries: Sequence[Entry], overrides: Mapping[str, Given]) -> list[str]:
     """A line for each value of the command line that no student takes, since every entry has its own."""
     return [

@@ -44,7 +44,8 @@ def distil(config: GeneralConfig, world: World) -> None:
     world.say(f"opening teacher, {'students' if config.students else 'student'} and data")
     run_family(open_family(config, world, findings), findings, world)
     if world.is_main:
-        print(ending(Path(config.run.output_dir)), flush=True)
+        names = [student.name for student in config.students or []]
+        print(ending(Path(config.run.output_dir), names), flush=True)
 
 
 def open_stage(config: GeneralConfig, world: World, findings: Findings) -> Stage | None:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import yaml
-
+from megatinybert.config.family import students_in
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.trainees import Trainees
 from megatinybert.training import checkpoint
@@ -67,7 +65,7 @@ def where_all_continue(output: Path, resume: str, names: Sequence[str]) -> tuple
 
 def check_one_student(output: Path) -> None:
     """Raise ValueError where a run of one student would start among the checkpoints of several."""
-    names = _members_there(output)
+    names = students_in(output)
     if any(checkpoint.steps_in(output / name / "checkpoints") for name in names):
         raise ValueError(
             f"--run.output_dir {output} holds a run of several students ({', '.join(names)}): give --students as that "
@@ -81,20 +79,10 @@ def _check_same_members(output: Path, names: Sequence[str]) -> None:
             f"--run.output_dir {output} holds a run of one student: choose another folder for several, or leave out "
             "--students to continue it"
         )
-    before = _members_there(output)
+    before = students_in(output)
     began = any(checkpoint.steps_in(output / name / "checkpoints") for name in before)
     if began and sorted(before) != sorted(names):
         raise ValueError(
             f"--students: the run in {output} began with {', '.join(before)}, and now there are {', '.join(names)}: "
             "give the same ones to continue it, or choose another --run.output_dir"
         )
-
-
-def _members_there(output: Path) -> list[str]:
-    """The names of the students of the run that has this folder; [] of none, or of a run of one."""
-    recipe = output / "config.yaml"
-    if not recipe.is_file():
-        return []
-    content: Any = yaml.safe_load(recipe.read_text(encoding="utf-8"))
-    students = content.get("students") if isinstance(content, dict) else None
-    return [student["name"] for student in students or []]

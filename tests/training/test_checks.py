@@ -349,7 +349,7 @@ def test_bytes_of_a_checkpoint(world: World, toy_inputs: Path, tmp_path: Path, d
     findings = Findings()
     ready = look_at(config, world, findings)
     assert ready is not None, findings.all
-    stage = ready.stage
+    stage = ready.first.stage
     parameters = sum(parameter.numel() for parameter in stage.trainee.parameters())
     trainees = Trainees({"student": build_engine(stage.trainee, config.optimizer, stage.settings)})
     batches = rank_micro_batches(stage.data, 0, 8, 4, world)
