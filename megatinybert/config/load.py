@@ -243,10 +243,13 @@ def _member(
     """One student of several; None with the reasons added to `problems`, but for those that are there already."""
     own = entry.over(common, {})
     own = entry.over(common, schema.without_effect({name: given.value for name, given in own.items()}))
+    objective = own.get("objective.name")
+    if objective and objective.value == "mlm":
+        alone = "it has no teacher, whose pass students share; train it in a run of its own"
+        problems.append(f"{entry.place}: {label('objective.name', objective)}: {alone}")
+        return None
     found: list[str] = []
     config = _build(own, options, schema, found)
-    if config and config.model_dump()["objective"]["name"] == "mlm":
-        found.append("--objective.name mlm: it has no teacher, whose pass students share; train it in a run of its own")
     problems += [f"{entry.place}: {problem}" for problem in found if problem not in problems]
     if config is None or found:
         return None

@@ -14,6 +14,7 @@ from megatinybert.programs.report import (
     measure_models,
     read_run,
     report_of,
+    report_run,
     save,
     tensorboard_command,
 )
@@ -26,6 +27,11 @@ from megatinybert.tracking.measurements import BESIDE_LOSSES
 from megatinybert.tracking.trade_off import Point, draw
 
 PICTURE = "trade-off.png"
+
+
+def report_folder(folder: Path) -> str:
+    """The report of a run of one student or of several, as text for a terminal, with the files that belong to it."""
+    return report_family(folder) if students_in(folder) else report_run(folder)
 
 
 def report_family(folder: Path) -> str:
@@ -99,8 +105,8 @@ def table(reports: Mapping[str, Report]) -> str:
         trained,
         "Losses compare between students of one layer map and one set of weights; probes, where the last layers of the "
         "students learn from the same one of the teacher.",
-        f"CPU time: median of {TIMED_RUNS} float32 runs of {first.speed_batch} sentences of {first.speed_length} tokens "
-        f"on {counted(first.speed_threads, 'thread')}, the models in turn.",
+        f"CPU time: median of {TIMED_RUNS} float32 runs of {first.speed_batch} sentences of "
+        f"{first.speed_length} tokens on {counted(first.speed_threads, 'thread')}, the models in turn.",
         *(f"{BESIDE_LOSSES[tag].row.capitalize()}: {BESIDE_LOSSES[tag].meaning}." for tag in tags),
     ]
     return "\n".join(lines)

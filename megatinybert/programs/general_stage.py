@@ -161,7 +161,7 @@ def _about(name: str, opened: Opened) -> list[str]:
         dtype = str(teacher.model.dtype).removeprefix("torch.")
         if teacher.quantize != "none":
             dtype += f", products in {teacher.quantize}"
-        depth = f"{trainee.objective.teacher_layers} of {whole.num_hidden_layers} layers"
+        depth = f"{teacher.model.config.num_hidden_layers} of {whole.num_hidden_layers} layers"
         lines = [f"teacher {config.teacher.model}: {depth} in {dtype}"]
         if isinstance(trainee.objective, TinyBert):
             total, layers = whole.num_hidden_layers, trainee.objective.layer_map

@@ -67,12 +67,8 @@ def read_run(folder: Path) -> tuple[dict[str, Any], list[curves.Row]]:
 def report_run(folder: Path) -> str:
     """Write report.json and loss.png of the run in `folder`. -> the same as text for a terminal.
 
-    Of a run of several students, what `family_report` writes. Raises ValueError as `read_run` does.
+    Raises ValueError as `read_run` does.
     """
-    if students_in(folder):
-        from megatinybert.programs.family_report import report_family
-
-        return report_family(folder)
     config, rows = read_run(folder)
     report = make_report(config, rows, folder)
     save(report, rows, folder)

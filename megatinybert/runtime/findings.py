@@ -59,11 +59,12 @@ class Findings:
 
 def of_each(said: Mapping[str, Findings]) -> list[Finding]:
     """What was found of each of several things: what is true of all of them once, the rest with the thing's name."""
-    return [
+    told = [
         found if all(found in other.all for other in said.values()) else _named(name, found)
         for name, own in said.items()
         for found in own.all
     ]
+    return list(dict.fromkeys(told))
 
 
 def lines_of_each(said: Mapping[str, Sequence[str]]) -> list[str]:

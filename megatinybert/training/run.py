@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import json
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +23,10 @@ from megatinybert.config.schema import Quantize, TrainingConfig
 from megatinybert.models.load import size_of
 from megatinybert.models.quantize import check_quantized
 from megatinybert.runtime.dist import World, check_shared
-from megatinybert.runtime.findings import Finding, Findings, lines_of_each, of_each
+from megatinybert.runtime.findings import Finding, Findings, of_each
 from megatinybert.runtime.hardware import computes_bfloat16
 from megatinybert.runtime.trainees import Trainees
 from megatinybert.runtime.versions import check_versions
-from megatinybert.tracking.monitor import Monitor
-from megatinybert.tracking.tensorboard_layout import config_text
 from megatinybert.training import checkpoint
 from megatinybert.training.checkpoint import Best
 from megatinybert.training.checks import check_precision, check_schedule, check_threads
@@ -40,9 +37,9 @@ from megatinybert.training.engine import build_engine, dry_batch
 from megatinybert.training.export import export_student
 from megatinybert.training.lock import run_lock
 from megatinybert.training.loop import Run, fit
+from megatinybert.training.monitoring import begin, close
 from megatinybert.training.optimizers import prepare_kernel, updates_on_cpu
 from megatinybert.training.precision import settle_settings
-from megatinybert.training.record import write_config
 from megatinybert.training.resume import Start, starting_point, take_over, training_facts
 from megatinybert.training.stage import STUDENT, Facts, Family, Stage
 from megatinybert.training.step import rank_micro_batches
@@ -202,14 +199,14 @@ def _train(ready: ReadyFamily, findings: Findings, world: World) -> None:
         if each.checkpoint:
             checkpoint.load(each.checkpoint, Trainees({STUDENT: trainees[name]}))
     best = _keeper_of_the_best(family.first, trainees, start, world)
-    monitor = _begin(family, start.first_step, choices, findings, world) if world.is_main else None
+    monitor = begin(family, start.first_step, choices, findings, world) if world.is_main else None
     facts = {name: {**each.facts, **choices[name].facts} for name, each in ready.members.items()}
     run = Run(family, trainees, facts, start.first_step, best, world)
     try:
         fit(run, monitor)
     finally:
         if monitor:
-            _close(monitor)
+            close(monitor)
     for name, stage in family.members.items():
         _make_product(stage, Trainees({STUDENT: trainees[name]}), best, ready.members[name].facts, world)
     trainees.destroy()
@@ -219,13 +216,6 @@ def _build(stage: Stage, choices: Choices, world: World) -> DeepSpeedEngine:
     on_cpu = updates_on_cpu(stage.settings, next(stage.trainee.parameters()).device)
     prepare_kernel(stage.config.optimizer, choices.optimizer.by, on_cpu, world)
     return build_engine(stage.trainee, stage.config.optimizer, stage.settings, choices)
-
-
-def _close(monitor: Monitor) -> None:
-    try:
-        monitor.close()
-    except OSError as error:  # which is no reason not to leave a student
-        print(f"warning: the last metrics are not written: {error}", file=sys.stderr)
 
 
 def _make_product(stage: Stage, trainees: Trainees, best: Best | None, facts: Facts, world: World) -> None:
@@ -263,39 +253,3 @@ def _keeper_of_the_best(stage: Stage, trainees: Trainees, start: Start, world: W
     if start.checkpoint is None:
         world.first(best.forget)  # of a run that ended before its first checkpoint, by other options perhaps
     return best
-
-
-def _begin(
-    family: Family, first_step: int, choices: Mapping[str, Choices], findings: Findings, world: World
-) -> Monitor:
-    """Say and record what is about to run. On rank 0."""
-    said = {
-        name: [*stage.about, *_lines(stage, choices[name], first_step, world)] for name, stage in family.members.items()
-    }
-    lines = lines_of_each(said)
-    if first_step == 0:
-        whose = "student before its" if family.is_one else "students before their"
-        lines.append(f"measuring the {whose} first step")
-    world.say("\n".join([*findings.warnings, *lines]))
-    members = {} if family.is_one else {name: stage.output for name, stage in family.members.items()}
-    stage = family.first
-    monitor = Monitor(family.output, first_step, stage.max_steps, stage.name, members)
-    for name, folder in members.items():
-        member = family.members[name]
-        if member.recipe:
-            write_config(folder, member.recipe, member.settings, choices[name], world)
-    if family.recipe:
-        write_config(family.output, family.recipe, stage.settings, choices[next(iter(choices))], world)
-        monitor.text("config", config_text((family.output / "config.yaml").read_text(encoding="utf-8")))
-    return monitor
-
-
-def _lines(stage: Stage, choices: Choices, first_step: int, world: World) -> list[str]:
-    settings, batch = stage.settings, stage.config.run.global_batch
-    return [
-        f"student: {size_of(stage.trainee.student).parameters:,} parameters, "
-        f"ZeRO {settings.stage}, {world.size} rank(s) on {world.device.type}",
-        f"precision: {settings.precision} ({settings.reason or 'asked for'})",
-        f"steps: {first_step:,} done of {stage.max_steps:,}, global batch {batch}, micro batch {stage.micro_batch}",
-        f"kernels: {choices}",
-    ]
