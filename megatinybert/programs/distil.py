@@ -20,6 +20,7 @@ from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Finding, Findings
 from megatinybert.samples.open import HeldOut, Samples
 from megatinybert.training.checks import check_corpus, tokens_of
+from megatinybert.training.disk import checkpoint_bytes
 from megatinybert.training.fits import check_memory
 from megatinybert.training.run import (
     ReadyFamily,
@@ -121,6 +122,17 @@ def _size_of_each(members: Members, models: Models, windows: int, world: World) 
     return sizes
 
 
+def _held(sizes: Mapping[str, Size], settings: Mapping[str, DeepSpeedSettings], models: Models, world: World) -> int:
+    """Bytes that the weights and optimizers of several students take on this machine, at the least."""
+    if len(sizes) == 1:
+        return 0
+    count = {name: sum(weight.numel() for weight in models.trainees[name].parameters()) for name in sizes}
+    of_all = sum(
+        checkpoint_bytes(count[name], settings[name], size.config.optimizer.name) for name, size in sizes.items()
+    )
+    return of_all * local_ranks(world) // world.size
+
+
 def _check_sizes(
     members: Members,
     sizes: Mapping[str, Size],
@@ -140,6 +152,7 @@ def _check_sizes(
         own.attempt("output folder", check_steps_done, config, size.steps)
         if world.device.type == "cpu":
             rows, length = settings[name].raw["train_micro_batch_size_per_gpu"], config.data.sequence_length
-            own.add(*check_memory(shape, models.teacher_config, rows, local_ranks(world), length))
+            shapes = shape, models.teacher_config
+            own.add(*check_memory(*shapes, rows, local_ranks(world), length, _held(sizes, settings, models, world)))
         own.add(*check_size(size, windows.samples, tokens_of(windows), shape.hidden_size, world.size))
     findings.add(*members.of_each(said))
