@@ -1,12 +1,12 @@
 """What several students of one teacher pass cost, against each of them alone.
 
-    python -m benchmarks.family --teacher MINILM --shards SHARDS
-    python -m benchmarks.family --teacher MINILM --shards SHARDS --random-base
+    python benchmarks/family.py --teacher FOLDER --shards FOLDER [--students 4L-312 3L-312 2L-192] [--steps 40]
+        [--batch 64] [--random-base]
 
-Runs of general distillation, each a process: every student alone, then all together. Each is run twice, with a few steps
-and with `--steps` more; what the second takes beyond the first is of the steps, without start-up, measurements and
-export. Told are CPU seconds, which other work on the machine changes little, and wall time. --random-base: a teacher of
-random weights in BERT-base's shape, with the other's tokenizer, since time does not depend on the values.
+Runs of general distillation, each a process: every student alone, then all together. Each is run twice, with a few
+steps and with `--steps` more; what the second takes beyond the first is of the steps, without start-up, measurements
+and export. Told are CPU seconds, which other work on the machine changes little, and wall time. --random-base: a
+teacher of random weights in BERT-base's shape, with the other's tokenizer, since time does not depend on the values.
 """
 
 from __future__ import annotations
@@ -21,12 +21,15 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also where the package is not installed
+
 import torch
 import yaml
 
 from benchmarks.measure import environment
 from megatinybert.runtime.text_table import format_table
 
+_REPOSITORY = Path(__file__).resolve().parents[1]
 _FEW_STEPS = 3
 _TOGETHER = "together"
 
@@ -46,7 +49,14 @@ def main(arguments: list[str] | None = None) -> None:
         students = [{"name": name.lower(), "student": {"config": name}} for name in options.students]
         (Path(folder) / "students.yaml").write_text(yaml.safe_dump(students))
         common = [
-            *("--teacher.model", teacher, "--data.shards", options.shards, "--student.init", "random"),
+            *(
+                "--teacher.model",
+                str(Path(teacher).resolve()),
+                "--data.shards",
+                str(Path(options.shards).resolve()),
+                "--student.init",
+                "random",
+            ),
             *("--run.global_batch", str(options.batch), "--data.held_out_windows", "16", "--run.compile", "never"),
             *(
                 "--run.save_interval",
@@ -98,7 +108,11 @@ def run(options: list[str], steps: int, folder: Path) -> Spent:
     more = ["--run.max_steps", str(steps), "--run.output_dir", str(folder / str(steps))]
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-m", "megatinybert.general", *options, *more], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "megatinybert.general", *options, *more],
+        cwd=_REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         raise SystemExit(done.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 import shutil
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from megatinybert.config.load import ConfigError, GeneralConfig, load_config
 from megatinybert.models import compiled
 from megatinybert.models.capture import run_captured
 from megatinybert.models.configuration import read_bert_config
-from megatinybert.models.load import Teacher, load_teacher
+from megatinybert.models.load import Teacher, build_student, load_teacher
 from megatinybert.runtime.dist import World
 from megatinybert.training import compile_choice as compilation
 from megatinybert.training.checkpoint import read_state
@@ -25,7 +26,7 @@ from megatinybert.training.choices import Choice, check_choices
 from megatinybert.training.compile_choice import Work, choose_compilation
 from megatinybert.training.trainee import Trainee, build_trainee
 from tests.helpers.compiler import needs_compiler
-from tests.helpers.toys import metrics, padded_batch, recipe, run_general
+from tests.helpers.toys import bert_config, metrics, padded_batch, recipe, run_general
 from tests.scripts.golden import golden_options
 
 CPU = torch.device("cpu")
@@ -243,3 +244,16 @@ def test_what_cannot_be_compiled_is_refused(toy_inputs: Path) -> None:
     mlm = ["--data.shards", "x", "--objective.name", "mlm", "--teacher.tokenizer", "x", "--run.compile", "always"]
     with pytest.raises(ConfigError, match=r"--run.compile always: batches of masked tokens"):
         load_config(mlm)
+
+
+def test_more_models_than_one_piece_of_code_is_compiled_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a run of several students has them."""
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 2)
+    traced_only = functools.partial(torch.compile, backend="eager")
+    monkeypatch.setattr(torch, "compile", lambda function, options=None, **more: traced_only(function, **more))
+    batch = {name: tensor for name, tensor in padded_batch(4).items() if name != "attention_mask"}
+    for layers in range(1, 5):
+        model = build_student(bert_config(layers, hidden=12, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0))
+        found = compiled.compiled_run(model, batch["input_ids"].shape, frozen=False)(batch)
+        expected = run_captured(model, batch)
+        assert torch.allclose(found.hidden_states[-1], expected.hidden_states[-1], atol=1e-6)
