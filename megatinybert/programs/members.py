@@ -49,9 +49,7 @@ def find_members(config: GeneralConfig) -> Members:
     members = members_of(config)
     resume, passed_over = where_all_continue(output, wanted, list(members))
     configs = {
-        name: member.model_copy(
-            update={"run": member.run.model_copy(update={"resume": resume.replace("{name}", name)})}
-        )
+        name: member.model_copy(update={"run": member.run.model_copy(update={"resume": resume[name]})})
         for name, member in members.items()
     }
     return Members(configs, tuple(passed_over))

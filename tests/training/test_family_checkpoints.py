@@ -19,27 +19,40 @@ def write(output: Path, **steps: list[int]) -> None:
     """Checkpoints of members, and what the run's config.yaml says of their names."""
     for name, own in steps.items():
         for step in own:
-            save(output / name / "checkpoints", Trainees({}), step, {}, World(0, 1, torch.device("cpu")), keep=None)
+            save(output / name / "checkpoints", Trainees({}), step, {}, World(0, 1, torch.device("cpu")), keep=9)
     students = "".join(f"- name: {name}\n" for name in steps)
     (output / "config.yaml").write_text(f"students:\n{students}")
 
 
 def test_the_newest_step_that_all_have_whole(tmp_path: Path) -> None:
-    assert where_all_continue(tmp_path, "auto", NAMES) == ("auto", [])
+    assert where_all_continue(tmp_path, "auto", NAMES) == ({"a": "auto", "b": "auto"}, [])
     write(tmp_path, a=[10, 20, 30], b=[10, 20])
     found, passed_over = where_all_continue(tmp_path, "auto", NAMES)
-    assert found == str(tmp_path / "{name}" / "checkpoints" / name_of(20))
+    assert found == {name: str(tmp_path / name / "checkpoints" / name_of(20)) for name in NAMES}
     assert passed_over == ["not all students have a whole checkpoint of step 30 (b: has none)"]
     (tmp_path / "b" / "checkpoints" / name_of(20) / "state.json").unlink()
     found, passed_over = where_all_continue(tmp_path, "auto", NAMES)
-    assert found.endswith(name_of(10)) and "step 20 (b: state.json cannot be read" in passed_over[1]
+    assert found["a"].endswith(name_of(10)) and "step 20 (b: state.json cannot be read" in passed_over[1]
+
+
+def test_a_run_killed_between_two_names_of_one_step(tmp_path: Path) -> None:
+    """All were written whole before the first had its name."""
+    write(tmp_path, a=[10, 20], b=[10, 20])
+    published = tmp_path / "b" / "checkpoints" / name_of(20)
+    published.rename(published.with_name(f"{published.name}.tmp"))
+    found, passed_over = where_all_continue(tmp_path, "auto", NAMES)
+    assert found["a"].endswith(name_of(20)) and found["b"].endswith(f"{name_of(20)}.tmp") and passed_over == []
+    (tmp_path / "b" / "checkpoints" / f"{name_of(20)}.tmp" / "state.json").unlink()  # it was killed while writing
+    assert where_all_continue(tmp_path, "auto", NAMES)[0]["b"].endswith(name_of(10))
 
 
 def test_a_step_that_is_named(tmp_path: Path) -> None:
     write(tmp_path, a=[10, 20], b=[10, 20])
     asked = str(tmp_path / "b" / "checkpoints" / name_of(10))
-    assert where_all_continue(tmp_path / "new", asked, NAMES)[0].format(name="a") == asked.replace("/b/", "/a/")
-    assert where_all_continue(tmp_path, "never", NAMES) == ("never", [])  # each member then refuses its own
+    found, _ = where_all_continue(tmp_path / "new", asked, NAMES)
+    assert found == {"a": asked.replace("/b/", "/a/"), "b": asked}
+    never = {"a": "never", "b": "never"}  # each member then refuses its own
+    assert where_all_continue(tmp_path, "never", NAMES) == (never, [])
 
 
 def test_no_common_step_is_no_new_run(tmp_path: Path) -> None:
@@ -54,7 +67,7 @@ def test_other_students_than_the_run_began_with(tmp_path: Path, names: list[str]
     write(tmp_path, a=[10], b=[10])
     with pytest.raises(ValueError, match=f"began with a, b, and now there are {', '.join(names)}"):
         where_all_continue(tmp_path, "auto", names)
-    assert where_all_continue(tmp_path, "auto", ["b", "a"])[0].endswith(name_of(10))
+    assert where_all_continue(tmp_path, "auto", ["b", "a"])[0]["a"].endswith(name_of(10))
 
 
 def test_a_run_of_one_and_a_run_of_several_share_no_folder(tmp_path: Path) -> None:
@@ -62,6 +75,6 @@ def test_a_run_of_one_and_a_run_of_several_share_no_folder(tmp_path: Path) -> No
     write(tmp_path / "several", a=[10], b=[10])
     with pytest.raises(ValueError, match=r"holds a run of several students \(a, b\)"):
         check_one_student(tmp_path / "several")
-    save(tmp_path / "one" / "checkpoints", Trainees({}), 10, {}, World(0, 1, torch.device("cpu")), keep=None)
+    save(tmp_path / "one" / "checkpoints", Trainees({}), 10, {}, World(0, 1, torch.device("cpu")), keep=9)
     with pytest.raises(ValueError, match="holds a run of one student"):
         where_all_continue(tmp_path / "one", "auto", NAMES)
