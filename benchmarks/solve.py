@@ -94,9 +94,9 @@ def measure(case: Case) -> dict[str, Any]:
     from megatinybert.runtime.findings import Findings
     from megatinybert.runtime.trainees import Trainees
     from megatinybert.training.engine import build_engine
-    from megatinybert.training.run import STUDENT
     from megatinybert.training.solve.calibration import CUT, ROWS, Calibration
     from megatinybert.training.solve.first import solve_first_weights
+    from megatinybert.training.stage import STUDENT
 
     silence_transformers()
     try:

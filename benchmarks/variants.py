@@ -175,8 +175,8 @@ class EngineStep:
 
     def _step(self, watch: Stopwatch) -> None:
         (step, batches), config = next(self._steps), self._bench.config
-        rate = config.optimizer.learning_rate
-        train_step(Trainees({"student": self._engine}), self._teacher, batches, step, config.run.seed, rate, watch)
+        rates = {"student": config.optimizer.learning_rate}
+        train_step(Trainees({"student": self._engine}), self._teacher, batches, step, config.run.seed, rates, watch)
 
 
 class Floor(Objective):

@@ -14,10 +14,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the run's run.output_dir")
     folder = parser.parse_args(arguments).run_dir
 
-    from megatinybert.programs.report import report_run
+    from megatinybert.programs.family_report import report_folder
     from megatinybert.programs.start import print_result
 
-    return print_result(lambda: report_run(folder))
+    return print_result(lambda: report_folder(folder))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator, model_validator
 
 from megatinybert.config.codec import Encoding
 from megatinybert.config.monitor import MonitorConfig
@@ -152,6 +152,16 @@ class MaskedLmConfig(Section):
     )
 
 
+class MemberConfig(Section):
+    """One student of several, with the sections that may be its own; config/family.py reads it."""
+
+    name: Text
+    student: GeneralStudentConfig
+    objective: ObjectiveConfig
+    optimizer: OpenOptimizerConfig
+    schedule: ScheduleConfig
+
+
 class GeneralConfig(ProgramConfig):
     """All options of general distillation. What is null of batch, passes and learning rate, `training.size` settles."""
 
@@ -167,6 +177,14 @@ class GeneralConfig(ProgramConfig):
     run: OpenRunConfig = OpenRunConfig()
     monitor: MonitorConfig = MonitorConfig()
     deepspeed: DeepSpeedFile = "auto"
+    students: Annotated[list[MemberConfig], WithJsonSchema({"type": "array", "items": {"type": "object"}})] | None = (
+        Field(
+            None,
+            title="Several students that are trained from one teacher pass.",
+            description="list of students, each with a name and its own values of the sections student, objective, "
+            "optimizer and schedule; or a YAML file of such a list (null: one student)",
+        )
+    )
 
     @property
     def section(self) -> str:

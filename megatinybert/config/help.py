@@ -69,7 +69,7 @@ def _heading(name: str, options: Options, schema: type[BaseModel]) -> str:
     if dot:
         return f"{section}: {schema.model_fields[section].annotation.__doc__}"
     sections = any("." in other for other in options)
-    return f"{name}: How the engine runs." if sections else f"options: {schema.__doc__}"
+    return f"{name}: {options[name]['title']}" if sections else f"options: {schema.__doc__}"
 
 
 def allowed(option: Mapping[str, Any]) -> str:
@@ -92,6 +92,7 @@ def allowed(option: Mapping[str, Any]) -> str:
         "string": "text",
         "boolean": "true or false",
         "null": "null",
+        "object": "a mapping",
     }
     return " ".join([nouns[option["type"]], " and ".join(bounds)]).strip()
 

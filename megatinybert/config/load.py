@@ -12,7 +12,8 @@ from typing import Any, Generic, TypeVar
 import yaml
 from pydantic import ValidationError
 
-from megatinybert.config.general import GeneralConfig
+from megatinybert.config.family import OWN, Entry, ignored_overrides, read_entries
+from megatinybert.config.general import GeneralConfig, MemberConfig
 from megatinybert.config.help import Options, allowed, canonical, help_text, options_of, show, takes_list, value_alone
 from megatinybert.config.recipe import Given, flatten, label, read_recipe
 from megatinybert.config.schema import ConfigError, ProgramConfig, TrainingConfig, nearest, split_batch
@@ -93,6 +94,8 @@ def load_options(argv: list[str], program: Program[Schema], missing: Missing | N
         fixed = program.schema.removed.get(name)
         if fixed and not fixed.agrees(given.value):
             problems.append(f"{label(name, given)}: fixed at {fixed.value} and no option any more, as {fixed.reason}")
+        elif name in program.schema.of_others:
+            problems.append(f"{label(name, given)}: no such option here; {program.schema.of_others[name]}")
         elif not fixed and name not in options:
             meant = nearest(_here(name), options)
             misspelt |= {meant} if meant else set()
@@ -101,8 +104,14 @@ def load_options(argv: list[str], program: Program[Schema], missing: Missing | N
     # On the command line null means "as if the recipe had not set it".
     undone = {name for name, given in overrides.items() if given.value is None}
     merged = {n: given for n, given in (written | overrides).items() if n in options and n not in undone}
+    students = merged.pop("students", None)
     config = _build(merged, options, program.schema, problems)
     problems = [problem for problem in problems if not _asks_for(problem, misspelt)]
+    if students:
+        entries = read_entries(students, options, problems)
+        problems += ignored_overrides(entries, overrides)
+        members = [_member(entry, merged, options, program.schema, problems) for entry in entries]
+        config = config and config.model_copy(update={"students": members})
     if missing and not print_config:
         paths = missing({name: given.value for name, given in merged.items()})
         if config and len(paths) == 1:
@@ -131,6 +140,12 @@ def dump_yaml(config: ProgramConfig) -> str:
     for option in config.without_effect(flatten(sections)):
         section, key = option.split(".")
         del sections[section][key]
+    for student in sections.get("students") or []:
+        for option in config.without_effect(flatten(sections | student)):
+            section, key = option.split(".")
+            student.get(section, {}).pop(key, None)
+    if sections.get("students", True) is None:
+        del sections["students"]
     sections = {section: content for section, content in sections.items() if content != {}}
     return yaml.safe_dump(sections, sort_keys=False, allow_unicode=True, width=120)
 
@@ -236,6 +251,27 @@ def _build(given: dict[str, Given], options: Options, schema: type[Schema], prob
                 problems.append(f"{label(name, given[name])}: {needed}{default}")
         return None
     return None if problems else config
+
+
+def _member(
+    entry: Entry, common: dict[str, Given], options: Options, schema: type[Schema], problems: list[str]
+) -> MemberConfig | None:
+    """One student of several; None with the reasons added to `problems`, but for those that are there already."""
+    own = entry.over(common, {})
+    own = entry.over(common, schema.without_effect({name: given.value for name, given in own.items()}))
+    objective = own.get("objective.name")
+    if objective and objective.value == "mlm":
+        alone = "it has no teacher, whose pass students share; train it in a run of its own"
+        problems.append(f"{entry.place}: {label('objective.name', objective)}: {alone}")
+        return None
+    found: list[str] = []
+    config = _build(own, options, schema, found)
+    problems += [f"{entry.place}: {problem}" for problem in found if problem not in problems]
+    if config is None or found:
+        return None
+    return MemberConfig.model_validate(
+        {"name": entry.name} | {name: getattr(config, name).model_dump() for name in OWN}
+    )
 
 
 def _name_at(place: Sequence[int | str], options: Options) -> str:

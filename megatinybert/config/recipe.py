@@ -32,7 +32,7 @@ _NUMBERS = {
 }
 
 
-class _RecipeLoader(yaml.SafeLoader):
+class RecipeLoader(yaml.SafeLoader):
     """YAML in which a repeated key is an error rather than a silent loss of the first, and 0123 and 1:30 are no numbers
     of base 8 and 60.
     """
@@ -52,14 +52,14 @@ class _RecipeLoader(yaml.SafeLoader):
 
 
 for _tag, _pattern in _NUMBERS.items():
-    _RecipeLoader.add_implicit_resolver(_tag, re.compile(f"^({_pattern})$"), list("-+0123456789."))
+    RecipeLoader.add_implicit_resolver(_tag, re.compile(f"^({_pattern})$"), list("-+0123456789."))
 
 
 def read_recipe(path: str, options: Options, problems: list[str]) -> dict[str, Given]:
     """The recipe's values by name. What is wrong with the file is added to `problems`."""
     where = f"--config {path} (command line)"
     try:
-        content = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_RecipeLoader)
+        content = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=RecipeLoader)
     except OSError as error:
         problems.append(f"{where}: {error.strerror}")
         return {}

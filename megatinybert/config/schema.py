@@ -230,6 +230,7 @@ DeepSpeedFile = Annotated[
     str,
     Field(
         min_length=1,
+        title="How the engine runs.",
         description="DeepSpeed configuration: a path (from the working directory, else the repository) or a name"
         " such as zero2-bf16; auto: bf16 autocast where every rank's device computes bf16 natively, else float32",
     ),
@@ -261,9 +262,13 @@ class TrainingConfig(Protocol):
 
 
 class ProgramConfig(Section):
-    """All options of a program. removed: those that it had, by dotted name."""
+    """All options of a program.
+
+    removed: those that it had, by dotted name. of_others: those that only another program has, each with what to say.
+    """
 
     removed: ClassVar[Mapping[str, Fixed]] = {}
+    of_others: ClassVar[Mapping[str, str]] = {}
 
     @staticmethod
     def without_effect(values: Mapping[str, Any]) -> dict[str, str]:

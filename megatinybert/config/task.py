@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -183,6 +183,10 @@ class PredictConfig(Section):
 
 class TaskConfig(ProgramConfig):
     """All options of task distillation."""
+
+    of_others: ClassVar[Mapping[str, str]] = {
+        "students": "several students of one teacher pass are general distillation's (launch/general.sh)"
+    }
 
     task: TaskDataConfig
     teacher: TaskTeacherConfig

@@ -36,6 +36,10 @@ class Features:
     keys: list[Tensor] = field(default_factory=list)
     logits: Tensor | None = None
 
+    def of_first(self, layers: int) -> Features:
+        """Those of a model that ends after its first `layers` layers; the logits stay."""
+        return Features(self.hidden_states[: layers + 1], self.queries[:layers], self.keys[:layers], self.logits)
+
 
 def _captured_attention(
     module: nn.Module,

@@ -45,6 +45,7 @@ def compiled_run(model: PreTrainedModel, shape: torch.Size, frozen: bool) -> Run
     def parts(batch: dict[str, Tensor]) -> Any:
         return _parts(run_captured(model, batch))
 
+    _count_apart(parts)
     on_cpu = next(model.parameters()).device.type == "cpu"
     options: Any = {"freezing": True} if frozen and on_cpu else {}
     compiled = torch.compile(parts, fullgraph=True, dynamic=False, options=options)
@@ -72,6 +73,7 @@ def compiled_terms(objective: nn.Module) -> Terms:
     def terms(student: Any, teacher: Any, batch: dict[str, Tensor]) -> list[Tensor]:
         return objective(Features(*student), Features(*teacher) if teacher else None, batch)
 
+    _count_apart(terms)
     compiled = torch.compile(terms, fullgraph=True, dynamic=False)
 
     def run(student: Features, teacher: Features | None, batch: dict[str, Tensor]) -> list[Tensor]:
@@ -79,6 +81,11 @@ def compiled_terms(objective: nn.Module) -> Terms:
             return compiled(_parts(student), _parts(teacher) if teacher else None, batch)
 
     return run
+
+
+def _count_apart(function: Any) -> None:
+    """torch.compile compiles a piece of code eight times and no more: each model and objective is to have its own."""
+    function.__code__ = function.__code__.replace()
 
 
 def keeping_random_state(device: torch.device) -> contextlib.AbstractContextManager[None]:

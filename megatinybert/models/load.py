@@ -6,6 +6,7 @@ import copy
 import functools
 import hashlib
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pickle import UnpicklingError
 from typing import Any
@@ -68,17 +69,26 @@ def teacher_dtype(name: str, device: torch.device, quantize: Quantize = "none") 
 def load_teacher(
     name: str, layers: int, dtype: torch.dtype, device: torch.device, quantize: Quantize = "none"
 ) -> Teacher:
-    """Load the first `layers` layers of a BERT teacher, without pooler or head.
+    """Load the first `layers` layers of a BERT teacher, without pooler or head. Raises ValueError as below."""
+    return load_teachers(name, [layers], dtype, device, quantize)[layers]
 
-    Raises ValueError where the weights do not fill the model, as a layer left at random would teach noise, or where
-    they cannot be quantized.
+
+def load_teachers(
+    name: str, depths: Iterable[int], dtype: torch.dtype, device: torch.device, quantize: Quantize = "none"
+) -> dict[int, Teacher]:
+    """The same for students that need several depths: by depth, one model as deep as the deepest of them.
+
+    Fingerprint and checksum are those of so many layers alone. Raises ValueError where the weights do not fill the
+    model, as a layer left at random would teach noise, or where they cannot be quantized.
     """
     model = load_encoder(name, f"--teacher.model {name}")
-    _cut(model, layers)
-    fingerprint, checksum = fingerprint_of(model), checksum_of(model)
+    wanted = sorted(set(depths))
+    _cut(model, wanted[-1])
+    parts = {depth: nn.ModuleList([model.embeddings, *model.encoder.layer[:depth]]) for depth in wanted}
+    known = {depth: (fingerprint_of(part), checksum_of(part)) for depth, part in parts.items()}
     model.to(device, dtype)  # type: ignore[arg-type]
     quantize_products(model, quantize)
-    return Teacher(model, fingerprint, quantize, checksum)
+    return {depth: Teacher(model, of, quantize, checksum) for depth, (of, checksum) in known.items()}
 
 
 def fingerprint_of(model: nn.Module) -> str:

@@ -37,9 +37,9 @@ def examine(config: GeneralConfig, ranks: int | None, burst: bool, world: World,
     world.say("opening teacher, student and data, and trying the first batch")
     ready = look(config, World(0, ranks, world.device), findings)
     if ready:
-        findings.add(_where_it_starts(ready))
+        findings.add(_where_it_starts(ready.first))
     print(findings_table(findings), flush=True)
-    if ready and burst and ready.start.first_step < ready.stage.max_steps:
+    if ready and burst and ready.first.start.first_step < ready.first.stage.max_steps:
         print("\nmeasuring ...", file=sys.stderr, flush=True)
         start_up = time.perf_counter() - began
         found = findings.attempt("burst", estimate, ready, ranks, world)

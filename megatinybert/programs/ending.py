@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from megatinybert.models.initialize import STUDENT_FOLDER
@@ -14,23 +15,38 @@ from megatinybert.tracking.measurements import ACCURACY, PROBE, PROJECTED
 _BESIDE = {"probe": PROBE, "probe through projection": PROJECTED, "accuracy": ACCURACY}  # what is shown beside losses
 
 
-def ending(folder: Path) -> str:
-    """folder: of a finished run. Held-out values before and after it, as far as its metrics can be read."""
-    try:
-        rows = [row for row in curves.read_metrics(folder / "metrics.jsonl") if "held_out/total" in row]
-    except (OSError, ValueError) as error:
-        rows = []
-        print(f"warning: the metrics cannot be read: {error}", file=sys.stderr)
+def ending(folder: Path, students: Sequence[str] = ()) -> str:
+    """folder: of a finished run. Held-out values before and after it, as far as its metrics can be read.
+
+    students: their names, of a run of several.
+    """
+    rows = {name: _measured(folder / name) for name in students or [""]}
     report = shlex.join(["python", "-m", "megatinybert.report", str(folder)])
-    lines = [f"student: {folder / STUDENT_FOLDER}", f"next: {report}    (sizes, speed, loss curves)"]
-    return "\n".join([*([_table(rows), ""] if rows else []), *lines])
+    tables = [_table(rows), ""] if any(rows.values()) else []
+    if not students:
+        lines = [f"student: {folder / STUDENT_FOLDER}", f"next: {report}    (sizes, speed, loss curves)"]
+        return "\n".join([*tables, *lines])
+    lines = [f"{name}: {folder / name / STUDENT_FOLDER}" for name in students]
+    return "\n".join([*tables, *lines, f"next: {report}    (sizes, speed, trade-off of the students)"])
 
 
-def _table(rows: list[curves.Row]) -> str:
-    first, last = rows[0], rows[-1]
-    tags = {f"loss: {name}": f"held_out/{name}" for name in curves.loss_names(rows)}
-    tags |= {name: tag for name, tag in _BESIDE.items() if tag in last}
-    shown = [first, last] if first is not last else [last]
-    head = ("on held-out text", *(f"step {int(row['step']):,}" for row in shown))
-    body = [(name, *(f"{row[tag]:.4g}" if tag in row else "-" for row in shown)) for name, tag in tags.items()]
+def _measured(folder: Path) -> list[curves.Row]:
+    """The rows of metrics with held-out values; [] where they cannot be read, which is said."""
+    try:
+        return [row for row in curves.read_metrics(folder / "metrics.jsonl") if "held_out/total" in row]
+    except (OSError, ValueError) as error:
+        print(f"warning: the metrics cannot be read: {error}", file=sys.stderr)
+        return []
+
+
+def _table(rows: Mapping[str, list[curves.Row]]) -> str:
+    """rows: with held-out values, by student; the name "" of the only one is not shown."""
+    known = {name: own for name, own in rows.items() if own}
+    names = dict.fromkeys(loss for own in known.values() for loss in curves.loss_names(own))
+    last = [own[-1] for own in known.values()]
+    tags = {f"loss: {name}": f"held_out/{name}" for name in names}
+    tags |= {name: tag for name, tag in _BESIDE.items() if any(tag in row for row in last)}
+    shown = [(name, row) for name, own in known.items() for row in (own[:1] if len(own) > 1 else []) + own[-1:]]
+    head = ("on held-out text", *(f"{name and name + ', '}step {int(row['step']):,}" for name, row in shown))
+    body = [(name, *(f"{row[tag]:.4g}" if tag in row else "-" for _, row in shown)) for name, tag in tags.items()]
     return format_table([head, *body])

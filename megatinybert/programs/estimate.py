@@ -18,9 +18,9 @@ from megatinybert.runtime.trainees import Trainees
 from megatinybert.training import checkpoint
 from megatinybert.training.compile_choice import settle_choices
 from megatinybert.training.engine import build_engine
-from megatinybert.training.run import STUDENT, Ready
-from megatinybert.training.schedule import held_out_interval, learning_rate
-from megatinybert.training.stage import Stage
+from megatinybert.training.loop import learning_rates, pictures_of
+from megatinybert.training.run import Ready, ReadyFamily
+from megatinybert.training.schedule import held_out_interval
 from megatinybert.training.step import micro_batches_ahead, train_step
 
 _WARM_UP_STEPS = 2
@@ -64,33 +64,37 @@ class Estimate:
         return self.steps * sum(self.parts.values()) + sum(each.seconds * each.times for each in self.occasions)
 
 
-def estimate(ready: Ready, ranks: int, alone: World, seconds: float = 10.0) -> Estimate:
+def estimate(ready: ReadyFamily, ranks: int, alone: World, seconds: float = 10.0) -> Estimate:
     """Train on for about `seconds`, at least a few steps, and save one checkpoint in a folder that is removed again.
 
-    The trainee of the stage is spent by it. ranks: of the run to be estimated; alone: this process as a world of its
+    The trainees are spent by it. ranks: of the run to be estimated; alone: this process as a world of its
     own. A step is measured as one rank would do it, with its share of the micro batches and nobody to wait for.
     """
-    stage, start = ready.stage, ready.start
-    config, run = stage.config, stage.config.run
+    family, stage, start = ready.family, ready.first.stage, ready.first.start
+    run = stage.config.run
     accumulation = run.global_batch // (stage.micro_batch * ranks)
     shown = min(accumulation, 2)  # one micro batch is like the other: two are enough to tell them from the update
-    raw = stage.settings.raw | {
-        "train_batch_size": shown * stage.micro_batch,
-        "gradient_accumulation_steps": shown,
+    batch = {"train_batch_size": shown * stage.micro_batch, "gradient_accumulation_steps": shown}
+    settings = {
+        name: dataclasses.replace(each.settings, raw=each.settings.raw | batch) for name, each in family.members.items()
     }
-    settings = dataclasses.replace(stage.settings, raw=raw)
-    solving = _solving(ready, ranks, alone)
-    choices = settle_choices(stage, start, settings, ranks, alone)
+    solving = [found for each in ready.members.values() for found in _solving(each, ranks, alone)]
+    starts = {name: each.start for name, each in ready.members.items()}
+    choices = settle_choices(family, starts, settings, ranks, alone)
     alone.say("measuring some steps, a held-out measurement and a checkpoint")
-    trainees = Trainees({STUDENT: build_engine(stage.trainee, config.optimizer, settings, choices)})
+    engines = {
+        name: build_engine(each.trainee, each.config.optimizer, settings[name], choices[name])
+        for name, each in family.members.items()
+    }
+    trainees = Trainees(engines)
     watch = Stopwatch(alone.device)
 
     def train(first: int, steps: int) -> dict[str, float]:
         numbers, micro_batch = range(first, first + steps), stage.micro_batch
         ahead = micro_batches_ahead(stage.data, numbers, shown * micro_batch, micro_batch, alone)
         for step, batches in zip(numbers, ahead, strict=True):
-            rate = learning_rate(config.optimizer, config.schedule, step % stage.max_steps, stage.max_steps)
-            train_step(trainees, stage.teacher, batches, step, run.seed, rate, watch)
+            rates = learning_rates(family, step % stage.max_steps)
+            train_step(trainees, family.teacher, batches, step, run.seed, rates, watch)
         return watch.read()
 
     cold = train(0, _WARM_UP_STEPS)
@@ -98,8 +102,8 @@ def estimate(ready: Ready, ranks: int, alone: World, seconds: float = 10.0) -> E
     parts = train(_WARM_UP_STEPS, steps)
     scaled = {name: value * (1 if name == "optimizer" else accumulation / shown) for name, value in parts.items()}
     occasions = [*solving, *_occasions(ready, trainees, ranks, alone)]
-    saving, checkpoint_bytes = _save_once(stage, trainees, alone)
-    occasions.append(Occasion("checkpoint", saving, _times(run.save_interval, ready)))
+    saving, checkpoint_bytes = _save_once(family.output, trainees, alone)
+    occasions.append(Occasion("checkpoint", saving, _times(run.save_interval, ready.first)))
     tokens = run.global_batch * stage.length
     to_do, peak = stage.max_steps - start.first_step, peak_memory(alone.device)
     return Estimate(steps, scaled, to_do, tokens, occasions, checkpoint_bytes, peak)
@@ -117,16 +121,16 @@ def _solving(ready: Ready, ranks: int, alone: World) -> list[Occasion]:
     return [Occasion("solving", more + slope * (tokens - few[1]), 1)]
 
 
-def _occasions(ready: Ready, trainees: Trainees, ranks: int, alone: World) -> list[Occasion]:
+def _occasions(ready: ReadyFamily, trainees: Trainees, ranks: int, alone: World) -> list[Occasion]:
     """Measurements and pictures, each made once; both are made before the first step of a new run, too."""
-    stage, new = ready.stage, ready.start.first_step == 0
-    times = _times(held_out_interval(stage.config.run, stage.max_steps), ready) + new
+    stage, new = ready.first.stage, ready.first.start.first_step == 0
+    times = _times(held_out_interval(stage.config.run, stage.max_steps), ready.first) + new
     seconds = seconds_of(lambda: stage.measure(trainees, alone), alone.device)
     occasions = [Occasion("held-out measurement", seconds / ranks, times)]
-    pictures = stage.pictures
-    if pictures:
-        times = _times(pictures.interval, ready) + new
-        seconds = seconds_of(lambda: pictures.of(trainees, 0), alone.device)
+    interval = ready.family.drawing_interval
+    if interval:
+        times = _times(interval, ready.first) + new
+        seconds = seconds_of(lambda: pictures_of(ready.family, trainees, 0), alone.device)
         occasions.append(Occasion("set of attention maps", seconds, times))
     return occasions
 
@@ -137,9 +141,9 @@ def _times(interval: int, ready: Ready) -> int:
     return last // interval - first // interval + (last % interval != 0)
 
 
-def _save_once(stage: Stage, trainees: Trainees, alone: World) -> tuple[float, int]:
+def _save_once(output: Path, trainees: Trainees, alone: World) -> tuple[float, int]:
     """(seconds, bytes) of a checkpoint on the disk that the run writes to, beside its output folder."""
-    beside = nearest_existing(stage.output.absolute().parent)
+    beside = nearest_existing(output.absolute().parent)
     with tempfile.TemporaryDirectory(prefix=".doctor-", dir=beside) as folder:
         seconds = seconds_of(lambda: checkpoint.save(Path(folder), trainees, 0, {}, alone, keep=1), alone.device)
         return seconds, sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())

@@ -35,12 +35,12 @@ def open_data(
     config: GeneralConfig, sources: DataConfig | None, models: Models, findings: Findings
 ) -> tuple[Samples, HeldOut] | None:
     """sources: `config.data` with shards."""
-    reader, whole, trainee = models.reader, models.whole, models.trainee
+    reader, whole = models.reader, models.whole
     if not (sources and reader and whole):
         for path in config.data.shards or []:
             findings.attempt("shards", open_corpus, path)
         return None
-    segments = min(whole.type_vocab_size, (trainee.student.config if trainee else whole).type_vocab_size)
+    segments = min(shape.type_vocab_size for shape in models.shapes)
     pairs = config.data.pair_probability if segments > 1 else 0.0
     seed, special, fingerprint = config.run.seed, reader.special, reader.fingerprint
     data = findings.attempt("shards", open_windows, sources, seed, special, whole.vocab_size, fingerprint, pairs)

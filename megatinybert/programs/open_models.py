@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from tokenizers import Tokenizer
-from transformers import BertConfig
+from transformers import BertConfig, PreTrainedConfig
 
 from megatinybert.config.general import GeneralConfig
 from megatinybert.config.schema import shipped_students
@@ -13,7 +14,8 @@ from megatinybert.corpus.tokenizer import SpecialIds, load_tokenizer, special_id
 from megatinybert.models.configuration import read_bert_config, student_config
 from megatinybert.models.initialize import model_folder
 from megatinybert.models.layer_map import layers_in_words, resolve_layer_map
-from megatinybert.models.load import Teacher, load_teacher, teacher_dtype
+from megatinybert.models.load import Teacher, load_teachers, teacher_dtype
+from megatinybert.programs.members import Members
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Finding, Findings
 from megatinybert.tracking.attention_maps import MapChoice, choose_maps
@@ -41,44 +43,60 @@ class Reader:
 
 @dataclass(frozen=True)
 class Models:
-    """What could be opened. whole: the configuration that decides vocabulary and segments."""
+    """What could be opened. whole: the configuration that decides vocabulary and segments.
+
+    trainees, teachers, maps: by the student's name. The teachers are one model, as deep as any student needs it.
+    """
 
     reader: Reader | None
-    trainee: Trainee | None
     whole: BertConfig | None
+    trainees: Mapping[str, Trainee] = field(default_factory=dict)
     teacher_config: BertConfig | None = None
-    teacher: Teacher | None = None
-    maps: MapChoice | None = None
+    teachers: Mapping[str, Teacher] = field(default_factory=dict)
+    maps: Mapping[str, MapChoice | None] = field(default_factory=dict)
+
+    @property
+    def shapes(self) -> list[PreTrainedConfig]:
+        """Of all models."""
+        students = [trainee.student.config for trainee in self.trainees.values()]
+        return [*([self.whole] if self.whole else []), *students]
 
     @property
     def positions(self) -> int:
         """How many positions all models have."""
-        shapes = [self.whole, self.trainee.student.config if self.trainee else None]
-        return min(shape.max_position_embeddings for shape in shapes if shape)
+        return min(shape.max_position_embeddings for shape in self.shapes)
 
 
-def taught_models(config: GeneralConfig, tokenizer: str, world: World, findings: Findings) -> Models:
-    """A student and its teacher."""
+def taught_models(members: Members, tokenizer: str, world: World, findings: Findings) -> Models:
+    """Students and their teacher."""
+    config = members.first
     name = config.teacher.model
     assert name is not None, "which the configuration has seen to"
     option = f"--teacher.model {name}"
     whole = findings.attempt("teacher", read_bert_config, name, "--teacher.model")
     if whole is None:  # its own tokenizer is not there either
         own = config.teacher.tokenizer is None
-        return Models(None if own else _open_tokenizer(tokenizer, option, None, findings), None, None)
-    trainee = _build_trainee(config, whole, world, findings)
-    teacher = _load_teacher(config, whole, trainee, world, findings)
+        return Models(None if own else _open_tokenizer(tokenizer, option, None, findings), None)
+    said = members.findings()
+    built = {name: _build_trainee(member, whole, world, said[name]) for name, member in members.configs.items()}
+    findings.add(*members.of_each(said))
+    trainees = {name: trainee for name, trainee in built.items() if trainee}
+    findings.add(*_check_alike(config, trainees))
+    teachers = _load_teachers(config, whole, trainees, world, findings)
     reader = _open_tokenizer(tokenizer, option, whole, findings)
-    maps = None
-    if trainee:
+    said, maps = members.findings(), {}
+    for student, trainee in trainees.items():
         shape, depth = trainee.student.config, trainee.objective.teacher_layers
         assert isinstance(shape, BertConfig)
-        maps = findings.attempt("attention maps", choose_maps, config, shape, whole, depth)
-    return Models(reader, trainee, whole, whole, teacher, maps)
+        wanted = members.configs[student]
+        maps[student] = said[student].attempt("attention maps", choose_maps, wanted, shape, whole, depth)
+    findings.add(*members.of_each(said))
+    return Models(reader, whole, trainees, whole, teachers, maps)
 
 
-def untaught_models(config: GeneralConfig, tokenizer: str, world: World, findings: Findings) -> Models:
+def untaught_models(members: Members, tokenizer: str, world: World, findings: Findings) -> Models:
     """A model that learns from the text alone. The vocabulary of a shipped shape is the tokenizer's."""
+    config = members.first
     wanted = config.student
     own = None
     if wanted.config not in shipped_students():
@@ -87,13 +105,13 @@ def untaught_models(config: GeneralConfig, tokenizer: str, world: World, finding
     if wanted.config in shipped_students() and reader:
         own = BertConfig(vocab_size=reader.special.vocab_size)
     if own is None:
-        return Models(reader, None, None)
+        return Models(reader, None)
     shape = student_config(wanted.config, own, wanted.hidden_dropout, wanted.attention_dropout)
     findings.add(*_check_positions(config, None, shape))
     trainee = findings.attempt("student", build_mlm_trainee, config, shape)
     if trainee:
         findings.add(*check_mlm(config, trainee.student))
-    return Models(reader, trainee, shape)
+    return Models(reader, shape, {next(iter(members.configs)): trainee} if trainee else {})
 
 
 def _build_trainee(config: GeneralConfig, teacher: BertConfig, world: World, findings: Findings) -> Trainee | None:
@@ -117,18 +135,33 @@ def _build_trainee(config: GeneralConfig, teacher: BertConfig, world: World, fin
     return trainee
 
 
-def _load_teacher(
-    config: GeneralConfig, teacher: BertConfig, trainee: Trainee | None, world: World, findings: Findings
-) -> Teacher | None:
+def _check_alike(config: GeneralConfig, trainees: Mapping[str, Trainee]) -> list[Finding]:
+    """Whether students read the same windows, each of them as it would alone."""
+    findings = []
+    keys = ["type_vocab_size", *(["max_position_embeddings"] if config.data.position_skips else [])]
+    for key in keys:
+        values = {name: getattr(trainee.student.config, key) for name, trainee in trainees.items()}
+        if len(set(values.values())) > 1:
+            said = ", ".join(f"{name} {value}" for name, value in values.items())
+            text = f"students of one run read the same windows, so their shapes need the same {key}: here {said}"
+            findings.append(Finding("fail", "students", text))
+    return findings
+
+
+def _load_teachers(
+    config: GeneralConfig, teacher: BertConfig, trainees: Mapping[str, Trainee], world: World, findings: Findings
+) -> dict[str, Teacher]:
     assert config.teacher.model is not None
     findings.add(*check_weight_files(config.teacher.model))
-    layers = trainee.objective.teacher_layers if trainee else teacher.num_hidden_layers
+    depths = {name: trainee.objective.teacher_layers for name, trainee in trainees.items()}
+    wanted = list(depths.values()) or [teacher.num_hidden_layers]
     quantize = config.teacher.quantize
     dtype = teacher_dtype(config.teacher.dtype, world.device, quantize)
-    loaded = findings.attempt("teacher", load_teacher, config.teacher.model, layers, dtype, world.device, quantize)
-    if loaded:
-        findings.attempt("teacher", check_embeddings, loaded, config.teacher.model)
-    return loaded
+    loaded = findings.attempt("teacher", load_teachers, config.teacher.model, wanted, dtype, world.device, quantize)
+    if loaded is None:
+        return {}
+    findings.attempt("teacher", check_embeddings, loaded[max(wanted)], config.teacher.model)
+    return {name: loaded[depth] for name, depth in depths.items()}
 
 
 def tokenizer_name(config: GeneralConfig) -> str:

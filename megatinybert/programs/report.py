@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from megatinybert.config.family import students_in
 from megatinybert.programs.report_table import TIMED_RUNS, ModelFacts, Report, table
 from megatinybert.programs.search import shared_by
 from megatinybert.programs.start import say
@@ -81,20 +82,30 @@ def report_run(folder: Path) -> str:
 
 def make_report(config: Mapping[str, Any], rows: Sequence[curves.Row], folder: Path) -> Report:
     """Measure the models of the run in `folder` on this CPU. config, rows: as `read_run` gives them."""
-    learnt_from = None if config.get("objective", {}).get("name") == "mlm" else config["teacher"]["model"]
-    settle_hub([learnt_from])
-    say("loading PyTorch and Transformers")
+    teacher, (student,), length = measure_models(learnt_from(config), folder / "student")
+    return report_of(config, rows, folder, teacher, student, length)
+
+
+def learnt_from(config: Mapping[str, Any]) -> str | None:
+    """Folder or hub name of the teacher, if there was one."""
+    return None if config.get("objective", {}).get("name") == "mlm" else str(config["teacher"]["model"])
+
+
+def report_of(
+    config: Mapping[str, Any],
+    rows: Sequence[curves.Row],
+    folder: Path,
+    teacher: ModelFacts | None,
+    student: ModelFacts,
+    length: int,
+) -> Report:
+    """The report of models that are measured already, as `measure_models` does it."""
     import torch
-
-    from megatinybert.runtime.dist import choose_accelerator
-
-    choose_accelerator()  # before DeepSpeed is imported, which else warns of what it chooses
 
     from megatinybert.training.model_card import logged_time
     from megatinybert.training.sentence_vectors import advice_of
     from megatinybert.training.solve.record import read_record
 
-    teacher, student, length = measure_models(learnt_from, folder / "student")
     first, last = rows[0], rows[-1]
     is_solved = config.get("student", {}).get("init") == "solved" and first["step"] == 0
 
@@ -126,15 +137,21 @@ def make_report(config: Mapping[str, Any], rows: Sequence[curves.Row], folder: P
     )
 
 
-def measure_models(teacher: str | None, student: Path) -> tuple[ModelFacts | None, ModelFacts, int]:
-    """Load them with plain Transformers and time them on one batch: (teacher, if any, student, tokens a sentence)."""
+def measure_models(teacher: str | None, *students: Path) -> tuple[ModelFacts | None, list[ModelFacts], int]:
+    """Load them with plain Transformers and time them on one batch: (teacher, if any, students, tokens a sentence)."""
+    settle_hub([teacher])
+    say("loading PyTorch and Transformers")
     import torch
     from transformers.utils import logging
+
+    from megatinybert.runtime.dist import choose_accelerator
+
+    choose_accelerator()  # before DeepSpeed is imported, which else warns of what it chooses
 
     from megatinybert.runtime.stopwatch import median_seconds
 
     logging.disable_progress_bar()  # of loading weights
-    names = [*([teacher] if teacher else []), str(student)]
+    names = [*([teacher] if teacher else []), *map(str, students)]
     models = [_load_plain(name) for name in names]
     length = min(LENGTH, *(model.config.max_position_embeddings for model in models))
     vocabulary = min(model.config.vocab_size for model in models)
@@ -144,7 +161,7 @@ def measure_models(teacher: str | None, student: Path) -> tuple[ModelFacts | Non
     with torch.inference_mode():
         seconds = median_seconds(passes, torch.device("cpu"), TIMED_RUNS, WARM_UP_RUNS)
     facts = [_model_facts(name, model, 1000 * seconds[name]) for name, model in zip(names, models, strict=True)]
-    return facts[0] if teacher else None, facts[-1], length
+    return (facts[0], facts[1:], length) if teacher else (None, facts, length)
 
 
 def _load_plain(name: str) -> PreTrainedModel:
@@ -177,7 +194,12 @@ def save(report: Report, rows: Sequence[curves.Row], folder: Path) -> None:
 
 
 def tensorboard_command(folder: Path) -> str:
-    """The command that opens the run's TensorBoard, with the program of the environment we run in."""
+    """The command that opens the run's TensorBoard, with the program of the environment we run in.
+
+    folder: of the run, or of one of its students.
+    """
+    if not (folder / "tensorboard").is_dir() and students_in(folder.parent):
+        folder = folder.parent
     program = Path(sys.prefix) / "bin" / "tensorboard"
     if sys.prefix == sys.base_prefix or not program.is_file():
         return f"tensorboard --logdir {folder / 'tensorboard'}"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 TIMED_RUNS = 9  # of the speed measurement
 _SHARED = f"top {TOP} shared with teacher"
-_FACTS: dict[str, Callable[[ModelFacts], str]] = {
+FACTS: dict[str, Callable[[ModelFacts], str]] = {
     "layers x width": lambda model: f"{model.layers} x {model.hidden_size}",
     "parameters": lambda model: f"{model.parameters:,}",
     "weights in float32": lambda model: f"{model.megabytes:.1f} MB",
@@ -96,10 +96,10 @@ def _rows(report: Report) -> list[list[str]]:
     """At the start and at the end; the part about the models has one column of numbers where there is no teacher."""
     student, teacher, notes = report.student, report.teacher, _notes(report)
     if teacher is None:
-        sizes = [["", "model", "", ""], *([name, show(student), "", ""] for name, show in _FACTS.items())]
+        sizes = [["", "model", "", ""], *([name, show(student), "", ""] for name, show in FACTS.items())]
     else:
         sizes = [["", "teacher", "student", ""]]
-        sizes += [[name, show(teacher), show(student), notes.get(name, "")] for name, show in _FACTS.items()]
+        sizes += [[name, show(teacher), show(student), notes.get(name, "")] for name, show in FACTS.items()]
     rows = [*sizes, [""] * 4, ["on held-out text", "at the start", "at the end", ""]]
     rows += [[name, before, after, note] for name, before, after, note in _changes(report, "the start")]
     if report.shared_top is not None:
@@ -111,7 +111,7 @@ def _rows_of_solved(report: Report, teacher: ModelFacts) -> list[list[str]]:
     """Solved, trained and teacher side by side. The teacher agrees with itself wholly; its losses say nothing."""
     student, notes = report.student, _notes(report)
     rows = [["", "solved", "trained", "teacher", ""]]
-    for name, show in _FACTS.items():
+    for name, show in FACTS.items():
         rows.append([name, show(student), show(student), show(teacher), notes.get(name, "")])
     rows += [[""] * 5, ["on held-out text", "", "", "", ""]]
     for name, before, after, note in _changes(report, "solved"):

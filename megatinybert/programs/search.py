@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from megatinybert.config.family import students_in
 from megatinybert.programs.found import TOP, Answer, Hit, Search
 from megatinybert.programs.start import say
 from megatinybert.runtime.counts import counted
@@ -57,6 +58,9 @@ def teacher_of(run: Path) -> str:
     config_file = run / "config.yaml"
     if not config_file.is_file():
         raise ValueError(f"{run} is not the output folder of a run of general distillation: it holds no config.yaml")
+    if students := students_in(run):
+        folders = ", ".join(str(run / name) for name in students)
+        raise ValueError(f"{run} holds several students: name the folder of one of them ({folders})")
     if not (run / "student" / "model.safetensors").is_file():
         raise ValueError(
             f"{run} is unfinished: it holds no student/. Run the same training command again: it continues from the "

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, ParamSpec, TypeVar
 
@@ -54,6 +55,30 @@ class Findings:
     @property
     def failed(self) -> bool:
         return bool(self.texts("fail"))
+
+
+def of_each(said: Mapping[str, Findings]) -> list[Finding]:
+    """What was found of each of several things: what is true of all of them once, the rest with the thing's name."""
+    told = [
+        found if all(found in other.all for other in said.values()) else _named(name, found)
+        for name, own in said.items()
+        for found in own.all
+    ]
+    return list(dict.fromkeys(told))
+
+
+def lines_of_each(said: Mapping[str, Sequence[str]]) -> list[str]:
+    """The same of lines, each once."""
+    lines = [
+        line if all(line in other for other in said.values()) else f"{name}: {line}"
+        for name, own in said.items()
+        for line in own
+    ]
+    return list(dict.fromkeys(lines))
+
+
+def _named(name: str, found: Finding) -> Finding:
+    return dataclasses.replace(found, text=f"{name}: {found.text}")
 
 
 def refusal(texts: Iterable[str]) -> str:

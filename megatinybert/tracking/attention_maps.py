@@ -141,7 +141,7 @@ def attention_maps(
     maps: dict[str, list[LayerMaps]] = {}
     with trainees.evaluating():
         for name, engine in trainees.items():
-            _, _, student = engine(window, features)
+            _, _, student = engine(window, engine.module.sees(features))
             maps[name] = [
                 LayerMaps(
                     ours,

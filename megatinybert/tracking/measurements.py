@@ -122,7 +122,9 @@ MEASUREMENTS: tuple[Measurement, ...] = (
         "gradient norm",
         per_trainee=True,
     ),
-    Measurement("optimizer/learning_rate", "", "learning rate of that step", _OPTIMIZER, "learning rate"),
+    Measurement(
+        "optimizer/learning_rate", "", "learning rate of that step", _OPTIMIZER, "learning rate", per_trainee=True
+    ),
     Measurement(
         "optimizer/loss_scale",
         "",

@@ -19,19 +19,47 @@ from megatinybert.tracking.measurements import TRAINING, place_of
 Layout = Mapping[str, Mapping[str, Sequence[str]]]
 
 
+class MetricsFile:
+    """metrics.jsonl in a folder: one JSON object per logged step, integer key "step". Lines of `first` on are dropped.
+
+    What is not finite, such as the gradient norm of a step that fp16 skips, is null: JSON has no other word for it.
+    """
+
+    def __init__(self, folder: Path, first: int) -> None:
+        path = folder / "metrics.jsonl"
+        _drop_from(path, first)
+        self._file = path.open("a", encoding="utf-8")
+
+    def write(self, step: int, scalars: Mapping[str, float]) -> None:
+        row = {tag: value if math.isfinite(value) else None for tag, value in scalars.items()}
+        self._file.write(json.dumps({"step": step, **row}) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+
 class Monitor:
     """Writes each logged step once: what an interrupted run left of steps after `first_step` is dropped.
 
-    output_dir: gets metrics.jsonl (one JSON object per logged step, integer key "step") and tensorboard/.
-    title: of the progress bar.
+    output_dir: gets metrics.jsonl and tensorboard/. title: of the progress bar. members: a folder for each of several
+    trainees, which gets a metrics.jsonl of its own: its scalars as a run of its own would have them, and what is common
+    to all.
     """
 
-    def __init__(self, output_dir: Path, first_step: int, max_steps: int, title: str = "distil") -> None:
-        self._metrics = output_dir / "metrics.jsonl"
+    def __init__(
+        self,
+        output_dir: Path,
+        first_step: int,
+        max_steps: int,
+        title: str = "distil",
+        members: Mapping[str, Path] | None = None,
+    ) -> None:
         # A run begun anew logs step 0 itself, in place of what one killed before its first checkpoint had left.
         self._first_logged = first_step + 1 if first_step else 0
-        _drop_from(self._metrics, self._first_logged)
-        self._file = self._metrics.open("a", encoding="utf-8")
+        self._metrics = MetricsFile(output_dir, self._first_logged)
+        self._members = {name: MetricsFile(folder, self._first_logged) for name, folder in (members or {}).items()}
         self._folder = output_dir / "tensorboard"
         self._writers: dict[str, SummaryWriter] = {}
         # Those that are there are opened at once: only that drops what they hold of later steps.
@@ -71,20 +99,19 @@ class Monitor:
         self._bar.update()
 
     def log(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Write the scalars of a step to metrics.jsonl and TensorBoard, and the chief ones to the bar.
-
-        What is not finite, such as the gradient norm of a step that fp16 skips, is null in metrics.jsonl: JSON has no
-        other word for it.
-        """
-        row = {tag: value if math.isfinite(value) else None for tag, value in scalars.items()}
-        self._file.write(json.dumps({"step": step, **row}) + "\n")
-        self._file.flush()
+        """Write the scalars of a step to metrics.jsonl and TensorBoard, and the chief ones to the bar."""
+        self._metrics.write(step, scalars)
+        for name, file in self._members.items():
+            others = tuple(f"{other}/" for other in self._members if other != name)
+            own = {tag: value for tag, value in scalars.items() if not tag.startswith(others)}
+            file.write(step, {tag.removeprefix(f"{name}/"): value for tag, value in own.items()})
         for tag, value in scalars.items():
             place = place_of(tag)
             self._writer(place.run).add_scalar(place.tag, value, step)
         for writer in self._writers.values():
             writer.flush()
         shown = {"loss": scalars.get("loss/total"), "held-out": scalars.get("held_out/total")}
+        shown |= {f"loss of {name}": scalars.get(f"{name}/loss/total") for name in self._members}
         text = [f"{name} {value:.4f}" for name, value in shown.items() if value is not None]
         if "speed/tokens_per_second" in scalars:
             text.append(f"{scalars['speed/tokens_per_second']:,.0f} tokens/s")
@@ -94,8 +121,8 @@ class Monitor:
         self._bar.close()
         for writer in self._writers.values():
             writer.close()
-        os.fsync(self._file.fileno())
-        self._file.close()
+        for file in (self._metrics, *self._members.values()):
+            file.close()
 
     def _writer(self, name: str) -> SummaryWriter:
         if name not in self._writers:

@@ -13,7 +13,7 @@ import json
 import math
 import shutil
 import zlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from megatinybert.runtime.files import file_crc32, publish_folder, sync_folder, 
 from megatinybert.runtime.trainees import Trainees
 from megatinybert.training.checkpoint_files import files_of
 
+UNPUBLISHED = ".tmp"  # ends the name of a checkpoint that is being written
 _STATE = "state.json"  # of a checkpoint
 _METRICS = "metrics.jsonl"  # of a run
 _BEST = "best.json"  # of the best weights
@@ -46,22 +47,49 @@ def save(
 
     facts: what a run that continues from here must have in common with this one (`check_facts`). Raises NotSaved.
     """
-    final = folder / f"step-{step:08d}"
-    temporary = folder / f"{final.name}.tmp"
+    (final,) = publish([write(folder, trainees, step, facts, world)], world)
+    if world.is_main:
+        prune(folder, final, keep, every)
+    world.barrier()
+
+
+def write(folder: Path, trainees: Trainees, step: int, facts: dict[str, Any], world: World) -> Path:
+    """Write what `save` publishes, whole, under the temporary name that is returned. Raises NotSaved."""
+    temporary = folder / f"{name_of(step)}{UNPUBLISHED}"
     try:
         world.together(lambda: _empty(temporary) if world.is_main else None)
         for name, engine in trainees.items():
             files = files_of(engine)
             engine.save_checkpoint(str(temporary), tag=name, save_latest=False)
             world.refuse(files.problems[:1])  # all ranks meet here, with or without problems
-        world.together(lambda: _publish(temporary, final, step, facts) if world.is_main else None)
+        world.together(lambda: _write_state(temporary, step, facts) if world.is_main else None)
     except (ValueError, OSError) as error:
-        if world.is_main:
-            shutil.rmtree(temporary, ignore_errors=True)
+        drop([temporary], world)
         raise NotSaved(str(error)) from error
-    if world.is_main:
-        prune(folder, final, keep, every)
-    world.barrier()
+    return temporary
+
+
+def publish(temporaries: Sequence[Path], world: World) -> list[Path]:
+    """Give what was written its names, which are returned. Raises NotSaved where one cannot have it; none has then."""
+    finals = [path.with_name(path.name.removesuffix(UNPUBLISHED)) for path in temporaries]
+    done: list[Path] = []
+    try:
+        world.together(lambda: _publish(temporaries, finals, done) if world.is_main else None)
+    except (ValueError, OSError) as error:
+        drop([*temporaries, *done], world)
+        raise NotSaved(str(error)) from error
+    return finals
+
+
+def drop(checkpoints: Iterable[Path], world: World) -> None:
+    """Remove them, as far as that can be done. Rank 0 does it."""
+    for path in checkpoints if world.is_main else ():
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def name_of(step: int) -> str:
+    """Of a checkpoint's folder."""
+    return f"step-{step:08d}"
 
 
 def prune(folder: Path, newest: Path, keep: int, every: int | None = None) -> None:
@@ -74,6 +102,11 @@ def prune(folder: Path, newest: Path, keep: int, every: int | None = None) -> No
     for old in whole[: max(len(whole) - (keep - 1), 0)]:
         if not every or _number(old) % every:
             shutil.rmtree(old, ignore_errors=True)
+
+
+def steps_in(folder: Path) -> dict[int, Path]:
+    """The checkpoints of a run by step, oldest first, damaged or not."""
+    return {_number(path): path for path in _published(folder)}
 
 
 def newest(folder: Path, checksums: bool = True) -> tuple[Path | None, list[str]]:
@@ -201,9 +234,11 @@ def _empty(folder: Path) -> None:
     folder.mkdir(parents=True)
 
 
-def _publish(temporary: Path, final: Path, step: int, facts: dict[str, Any]) -> None:
-    _write_state(temporary, step, facts)
-    publish_folder(temporary, final)
+def _publish(temporaries: Sequence[Path], finals: Sequence[Path], done: list[Path]) -> None:
+    """done: gets those that have their name."""
+    for temporary, final in zip(temporaries, finals, strict=True):
+        publish_folder(temporary, final)
+        done.append(final)
 
 
 def _write_state(folder: Path, step: int, facts: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from megatinybert.runtime.stopwatch import duration, seconds_of
 from megatinybert.training.choices import COMPILE, Choice, Choices, choose_implementations, settled
 from megatinybert.training.engine import trial_of, try_batch
 from megatinybert.training.resume import Start
-from megatinybert.training.stage import Stage
+from megatinybert.training.stage import Family
 from megatinybert.training.step import rank_micro_batches
 from megatinybert.training.trainee import Trainee
 
@@ -30,33 +30,52 @@ _WORTH_SECONDS, _MARGIN = 900.0, 0.97
 _REPEATS = 3
 
 
-def settle_choices(stage: Stage, start: Start, settings: DeepSpeedSettings, ranks: int, world: World) -> Choices:
-    """All choices of a run, the same on every rank; its two models are compiled where that is chosen.
+def settle_choices(
+    family: Family,
+    starts: Mapping[str, Start],
+    settings: Mapping[str, DeepSpeedSettings],
+    ranks: int,
+    world: World,
+) -> dict[str, Choices]:
+    """All choices of a run, for each member, the same on every rank; the models are compiled where that is chosen.
 
-    settings: those of the engine to be built. ranks: of the run, which is `world` but for an estimate of another one.
-    All ranks call it, before the engine has the trainee.
+    settings: those of the engines to be built. ranks: of the run, which is `world` but for an estimate of another one.
+    All ranks call it, before the engines have the trainees. Compiled are all models or none, since they share the
+    teacher.
     """
-    config, micro_batch, global_batch = stage.config, stage.micro_batch, stage.config.run.global_batch
-    choices = choose_implementations(config, settings, start.recorded)
+    stage, name = family.first, next(iter(family.members))
+    config, start, micro_batch, global_batch = (
+        stage.config,
+        starts[name],
+        stage.micro_batch,
+        stage.config.run.global_batch,
+    )
+    choices = {
+        member: choose_implementations(each.config, settings[member], starts[member].recorded)
+        for member, each in family.members.items()
+    }
     _, batch = next(iter(rank_micro_batches(stage.data, 0, global_batch, micro_batch, world)))
     passes = (stage.max_steps - start.first_step) * global_batch // (micro_batch * ranks)
-    choice = choose_compilation(
-        config, settings, Work(stage.trainee, stage.teacher, batch, passes), world, start.recorded
-    )
-    if choice.by == "always" and stage.teacher:
+    trainees = [each.trainee for each in family.members.values()]
+    work = Work(trainees, family.teacher, batch, passes)
+    choice = choose_compilation(config, settings[name], work, world, start.recorded)
+    if choice.by == "always" and family.teacher:
         if COMPILE in settled(config, start.recorded):  # else they have been compiled just now
             mend_cache(world)
-            world.say("compiling both models: a minute or two the first time")
-        stage.trainee.compile_passes(batch["input_ids"].shape)
-        stage.teacher.compile_passes(batch["input_ids"].shape)
-    return dataclasses.replace(choices, compilation=choice)
+            world.say(f"compiling {_models(trainees)}: a minute or two the first time")
+        for trainee in trainees:
+            trainee.compile_passes(batch["input_ids"].shape)
+        family.teacher.compile_passes(batch["input_ids"].shape)
+    return {member: dataclasses.replace(each, compilation=choice) for member, each in choices.items()}
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a rank has to do. batch: a micro batch of training. passes: how many of them are to come."""
+    """What a rank has to do. trainees: all that learn from one pass of the teacher. batch: a micro batch of training.
+    passes: how many of them are to come.
+    """
 
-    trainee: Trainee
+    trainees: Sequence[Trainee]
     teacher: Teacher | None
     batch: dict[str, Tensor]
     passes: int
@@ -76,21 +95,22 @@ def choose_compilation(
     problem = compiler_problem(settings.stage, world.device)
     if problem or work.teacher is None:
         return Choice("never", problem or "batches of masked tokens differ in shape")
-    trial = trial_of(work.trainee, settings)
+    trials = [trial_of(trainee, settings) for trainee in work.trainees]
     world.say("timing a pass, to see whether to compile")
     # The first pass is slower than those to come, so a run that is short by it is short.
     for repeats in (0, _REPEATS):
-        plain = _of_main(_seconds_of_pass(trial, work.teacher, work.batch, settings, repeats), world)
+        plain = _of_main(_seconds_of_pass(trials, work.teacher, work.batch, settings, repeats), world)
         if plain * work.passes < _WORTH_SECONDS and work.teacher.quantize == "none":
             return Choice("never", f"a run of about {duration(plain * work.passes)}")
     mend_cache(world)
-    world.say("compiling both models, to see whether it pays: a minute or two the first time")
+    world.say(f"compiling {_models(work.trainees)}, to see whether it pays: a minute or two the first time")
     teacher, shape = Teacher(work.teacher.model), work.batch["input_ids"].shape
     failure, seconds = "", 0.0
     try:
-        trial.compile_passes(shape)
+        for trial in trials:
+            trial.compile_passes(shape)
         teacher.compile_passes(shape)
-        seconds = _seconds_of_pass(trial, teacher, work.batch, settings, _REPEATS)
+        seconds = _seconds_of_pass(trials, teacher, work.batch, settings, _REPEATS)
     except Exception as error:  # compilers fail in many ways, and the run can do without
         failure = (str(error).strip() or type(error).__name__).splitlines()[0]
     if world.count(bool(failure)):
@@ -110,15 +130,20 @@ def mend_cache(world: World) -> None:
 
 
 def _seconds_of_pass(
-    trial: Trainee, teacher: Teacher, batch: dict[str, Tensor], settings: DeepSpeedSettings, repeats: int
+    trials: Sequence[Trainee], teacher: Teacher, batch: dict[str, Tensor], settings: DeepSpeedSettings, repeats: int
 ) -> float:
     """Forward and backward: the median of the repeats, after a pass that counts only where there are none."""
     seconds, device = [], batch["input_ids"].device
     with keeping_random_state(device):
         for _ in range(1 + repeats):
-            seconds.append(seconds_of(lambda: try_batch(trial, teacher, batch, settings), device))
-            trial.zero_grad()
+            seconds.append(seconds_of(lambda: try_batch(trials, teacher, batch, settings), device))
+            for trial in trials:
+                trial.zero_grad()
     return statistics.median(seconds[1:] or seconds)
+
+
+def _models(trainees: Sequence[Trainee]) -> str:
+    return "both models" if len(trainees) == 1 else f"the teacher and {len(trainees)} students"
 
 
 def _of_main(value: float, world: World) -> float:

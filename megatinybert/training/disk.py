@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from megatinybert.config.deepspeed import DeepSpeedSettings
@@ -19,12 +20,18 @@ def check_output_folder(folder: Path) -> Finding | None:
 
 def check_disk(config: TrainingConfig, parameters: int, settings: DeepSpeedSettings) -> Finding:
     """Whether the checkpoints fit on the disk. parameters: of the trainee."""
-    folder, keep = Path(config.run.output_dir), config.run.keep_checkpoints
+    folder = Path(config.run.output_dir)
     one = checkpoint_bytes(parameters, settings, config.optimizer.name)
+    return check_room(folder, config.run.keep_checkpoints, {folder: one})
+
+
+def check_room(folder: Path, keep: int, members: Mapping[Path, int]) -> Finding:
+    """The same of all members of a run in `folder`. members: bytes of one checkpoint, by the member's folder."""
+    one = sum(members.values())
     free = shutil.disk_usage(nearest_existing(folder)).free
     # A new checkpoint is whole before the oldest goes. Those that are there need no more room.
-    there = len(list((folder / "checkpoints").glob("step-*")))
-    needed = one * max(keep + 1 - there, 1)
+    there = {member: len(list((member / "checkpoints").glob("step-*"))) for member in members}
+    needed = sum(count * max(keep + 1 - there[member], 1) for member, count in members.items())
     text = f"a checkpoint takes {size(one)}, {keep} are kept; {size(free)} are free"
     if free < one:
         return Finding(

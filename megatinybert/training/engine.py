@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+from collections.abc import Sequence
 
 import deepspeed
 import numpy as np
@@ -59,7 +60,7 @@ def dry_batch(
     """
     trial = trial_of(trainee, settings)
     try:
-        values = try_batch(trial, teacher, batch, settings)
+        (values,) = try_batch([trial], teacher, batch, settings)
     except torch.OutOfMemoryError as error:
         rows, length = batch["input_ids"].shape
         raise ValueError(
@@ -79,13 +80,18 @@ def trial_of(trainee: Trainee, settings: DeepSpeedSettings) -> Trainee:
     return copy.deepcopy(trainee).to(_WEIGHTS[settings.precision]).train()
 
 
-def try_batch(trial: Trainee, teacher: Teacher | None, batch: dict[str, Tensor], settings: DeepSpeedSettings) -> Tensor:
-    """Forward and backward, without an update: [total, *unweighted terms], (1 + T,)."""
+def try_batch(
+    trials: Sequence[Trainee], teacher: Teacher | None, batch: dict[str, Tensor], settings: DeepSpeedSettings
+) -> list[Tensor]:
+    """Forward and backward of each, without an update: [total, *unweighted terms], (1 + T,)."""
     features = teacher.features(batch) if teacher else None  # as in training, not under autocast
-    with autocast(settings, batch["input_ids"].device):
-        total, values, _ = trial(batch, features)
-    total.backward()
-    return values
+    found = []
+    for trial in trials:
+        with autocast(settings, batch["input_ids"].device):
+            total, values, _ = trial(batch, trial.sees(features))
+        total.backward()
+        found.append(values)
+    return found
 
 
 def autocast(settings: DeepSpeedSettings, device: torch.device) -> contextlib.AbstractContextManager:

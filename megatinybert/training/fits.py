@@ -24,23 +24,25 @@ def check_dropout(student: StudentConfig, device: torch.device) -> list[Finding]
 
 
 def check_memory(
-    student: PreTrainedConfig, teacher: PreTrainedConfig | None, rows: int, ranks: int, length: int
+    student: PreTrainedConfig, teacher: PreTrainedConfig | None, rows: int, ranks: int, length: int, held: int = 0
 ) -> list[Finding]:
     """Whether a micro batch can fit into this machine's memory at all; on a CPU the kernel would end the run unasked.
 
     rows: of a micro batch. ranks: of this machine. The estimate is low: of each layer of the student, what backward
     needs of products and norms (10 D + 2 I values a token), and what the loss holds of both models (4 E), in 16 bits.
+    held: bytes of the weights and optimizers of several students: they stay, while their passes follow one another.
     """
-    free = available_memory()
+    free = max(available_memory() - held, 0)
     width = (teacher or student).hidden_size
     of_token = student.num_hidden_layers * (10 * student.hidden_size + 2 * student.intermediate_size + 4 * width)
     needed = 2 * ranks * rows * length * of_token
     if needed < free:
         return []
     fits = max(int(rows * free / needed) // 2, 1)
+    beside = f" beside the {size(held)} of all students' weights and optimizers" if held else ""
     text = (
         f"a micro batch of {rows:,} rows of {length} tokens on {ranks} rank(s) needs {size(needed)} at the least, and "
-        f"{size(free)} are free: lower --run.micro_batch, to {fits} or less"
+        f"{size(free)} are free{beside}: lower --run.micro_batch, to {fits} or less"
     )
     return [Finding("fail", "memory", text)]
 

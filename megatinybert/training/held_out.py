@@ -59,13 +59,14 @@ def _scalars_of_each(
             batch = as_tensors(data.batch(rows), world.device)
             features = teacher.features(batch) if teacher else None
             for name, engine in trainees.items():
-                _, values, student = engine(batch, features)
+                seen = engine.module.sees(features)
+                _, values, student = engine(batch, seen)
                 projection = engine.module.objective.last_projection
-                new = _Vectors(count, student, features, projection) if features else _Guesses(values)
+                new = _Vectors(count, student, seen, projection) if seen else _Guesses(values)
                 other = others.setdefault(name, new)
                 if counted:
                     losses[name].add(values, _weight(batch))
-                    other.add(rows, batch, student, features)
+                    other.add(rows, batch, student, seen)
     return {name: losses[name].scalars() | others[name].scalars(world) for name in trainees}
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,24 +22,26 @@ from megatinybert.tracking.flops import Part, StepWork
 from megatinybert.tracking.measurements import tag_prefix
 from megatinybert.tracking.monitor import Monitor
 from megatinybert.tracking.tensorboard_layout import hardware_text, layout
-from megatinybert.training import checkpoint
-from megatinybert.training.checkpoint import Best
+from megatinybert.training.checkpoint import Best, NotSaved
 from megatinybert.training.disk import checkpoint_bytes, not_saved
 from megatinybert.training.engine import arithmetic_dtype
-from megatinybert.training.finite import check_gradients, check_losses
+from megatinybert.training.family_checkpoints import save_all
+from megatinybert.training.finite import NonFiniteLoss, check_gradients, check_losses
 from megatinybert.training.schedule import held_out_interval, learning_rate
-from megatinybert.training.stage import Facts, Stage
+from megatinybert.training.stage import Facts, Family
 from megatinybert.training.step import StepResult, loss_scale, micro_batches_ahead, train_step
 from megatinybert.training.stop import Stopped, listening
 
 
 @dataclass(frozen=True)
 class Run:
-    """A stage under way. facts: what its checkpoints record. best: keeps the best weights; None: the last count."""
+    """A run under way. facts: what the checkpoints of each member record. best: keeps the best weights of the only one;
+    None: the last count.
+    """
 
-    stage: Stage
+    family: Family
     trainees: Trainees
-    facts: Facts
+    facts: Mapping[str, Facts]
     first_step: int
     best: Best | None
     world: World
@@ -88,26 +91,27 @@ def fit(run: Run, monitor: Monitor | None) -> None:
 
     Raises `finite.NonFiniteLoss`, and `stop.Stopped` where the run is asked to end early, on all ranks.
     """
-    stage, trainees, world = run.stage, run.trainees, run.world
-    config, max_steps, every = stage.config, stage.max_steps, stage.config.run
+    family, stage, trainees, world = run.family, run.family.first, run.trainees, run.world
+    max_steps, every = stage.max_steps, stage.config.run
     watch, work = Stopwatch(world.device), _open(run, monitor)
     steps, last_saved = range(run.first_step, max_steps), run.first_step
     ahead = micro_batches_ahead(stage.data, steps, every.global_batch, stage.micro_batch, world)
     since = _Since()
-    with listening(stage.product.path.parent, every.time_limit, world) as requests:
+    with listening(family.commands, every.time_limit, world) as requests:
         for step, batches in zip(steps, ahead, strict=True):
-            rate = learning_rate(config.optimizer, config.schedule, step, max_steps)
-            result = train_step(trainees, stage.teacher, since.noting(batches, world), step, every.seed, rate, watch)
+            rates = learning_rates(family, step)
+            batches = since.noting(batches, world)
+            result = train_step(trainees, family.teacher, batches, step, every.seed, rates, watch)
             done = step + 1
             since.pending.append((done, result))
             if monitor:
                 monitor.advance()
-            due = _due(stage, done, requests.agreed())
+            due = _due(family, done, requests.agreed())
             world.is_in_training(not due.takes_long)  # after the first step, in which kernels may be compiled
             if not due:
                 continue
             scalars = _read(run, since.pending)  # waits for the device; all ranks see the same losses
-            scalars |= _pace(run, since, work, watch) | {"optimizer/learning_rate": rate}
+            scalars |= _pace(run, since, work, watch) | _of_each(run, "optimizer/learning_rate", rates)
             if due.measure:
                 measurement = stage.measure(trainees, world)
                 scalars |= measurement
@@ -121,7 +125,7 @@ def fit(run: Run, monitor: Monitor | None) -> None:
             if due.stop:
                 if world.is_main:
                     requests.forget()
-                raise Stopped(_farewell(done, last_saved, every.resume))
+                raise Stopped(_farewell(done, last_saved, family.resume))
             since = _Since()
             world.is_in_training(True)
     world.is_in_training(False)
@@ -129,13 +133,14 @@ def fit(run: Run, monitor: Monitor | None) -> None:
 
 def _open(run: Run, monitor: Monitor | None) -> StepWork:
     """Describe the run to the monitor, and measure a new one before its first step: the work of a step."""
-    stage, trainees, world = run.stage, run.trainees, run.world
-    work = step_work(trainees, stage.teacher, world)
+    stage, trainees, world = run.family.first, run.trainees, run.world
+    work = step_work(trainees, run.family.teacher, world)
     if world.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(world.device)  # of what was tried before
     if monitor:
         terms = {name: engine.module.objective.terms for name, engine in trainees.items()}
-        monitor.layout(layout(terms, stage.measured))
+        measured = [tag for each in run.family.members.values() for tag in each.measured]
+        monitor.layout(layout(terms, list(dict.fromkeys(measured))))
         monitor.text("hardware", hardware_text(work, world))
         if stage.pictures and stage.pictures.legend:
             monitor.text("labels of the maps", stage.pictures.legend)
@@ -148,14 +153,15 @@ def _open(run: Run, monitor: Monitor | None) -> StepWork:
     return work
 
 
-def _due(stage: Stage, done: int, asked: bool) -> _Due:
+def _due(family: Family, done: int, asked: bool) -> _Due:
     """What there is to do when `done` steps are done. asked: to stop; after the last step there is nothing to stop."""
+    stage, drawing = family.first, family.drawing_interval
     every, last = stage.config.run, done == stage.max_steps
     stop = asked and not last
     return _Due(
         stop=stop,
         measure=last or done % held_out_interval(every, stage.max_steps) == 0,
-        draw=stage.pictures is not None and (last or done % stage.pictures.interval == 0),
+        draw=drawing is not None and (last or done % drawing == 0),
         store=last or stop or done % every.save_interval == 0,
         log=done == 1 or done % every.log_interval == 0,
     )
@@ -166,24 +172,22 @@ def _pace(run: Run, since: _Since, work: StepWork, watch: Stopwatch) -> dict[str
     done, _ = since.pending[-1]
     scalars = work.speed(since.shapes, time.perf_counter() - since.began)
     scalars |= {f"time/{part}": value for part, value in watch.read().items()}
-    scalars["windows/epoch"] = done * run.stage.config.run.global_batch / run.stage.data.samples
+    stage = run.family.first
+    scalars["windows/epoch"] = done * stage.config.run.global_batch / stage.data.samples
     scalars["windows/padding_share"] = sum(map(float, since.padding)) / len(since.padding)
     return scalars | memory(run.world.device)
 
 
 def _save(run: Run, done: int, last_saved: int) -> bool:
     """Save a checkpoint, or say why it could not be. Every rank calls it."""
-    stage, every = run.stage, run.stage.config.run
-    facts, keep = dict(run.facts), every.keep_checkpoints
     try:
-        checkpoint.save(stage.checkpoints, run.trainees, done, facts, run.world, keep, every.keep_every)
-    except checkpoint.NotSaved as error:
-        needed = checkpoint_bytes(
-            sum(parameter.numel() for parameter in stage.trainee.parameters()),
-            stage.settings,
-            stage.config.optimizer.name,
+        save_all(run.family, run.trainees, done, run.facts, run.world)
+    except NotSaved as error:
+        needed = sum(
+            checkpoint_bytes(stage.parameters, stage.settings, stage.config.optimizer.name)
+            for stage in run.family.members.values()
         )
-        run.world.say(f"\nwarning: {not_saved(error, done, needed, stage.output)}; {_newest(last_saved)}")
+        run.world.say(f"\nwarning: {not_saved(error, done, needed, run.family.output)}; {_newest(last_saved)}")
         return False
     return True
 
@@ -210,11 +214,14 @@ def _read(run: Run, pending: list[tuple[int, dict[str, StepResult]]]) -> dict[st
     steps = [step for step, _ in pending]
     scalars: dict[str, float] = {}
     for name, engine in run.trainees.items():
-        terms = engine.module.objective.terms
+        terms, stage = engine.module.objective.terms, run.family.members[name]
         own = torch.stack([result[name].losses for _, result in pending])
         losses = run.world.mean(own).tolist()
-        check_losses(run.stage, steps, own, losses, [term.name for term in terms], run.world)
-        check_gradients(run.stage, engine, [(step, result[name]) for step, result in pending], run.world)
+        try:
+            check_losses(stage, steps, own, losses, [term.name for term in terms], run.world)
+            check_gradients(stage, engine, [(step, result[name]) for step, result in pending], run.world)
+        except NonFiniteLoss as error:
+            raise error if run.family.is_one else NonFiniteLoss(f"{name}: {error}") from None
         total, *values = losses[-1]
         prefix = tag_prefix(name, run.trainees)
         scalars[f"{prefix}loss/total"] = total
@@ -227,6 +234,18 @@ def _read(run: Run, pending: list[tuple[int, dict[str, StepResult]]]) -> dict[st
     return scalars
 
 
+def learning_rates(family: Family, step: int) -> dict[str, float]:
+    """Of each member, at the step that follows on `step` steps."""
+    return {
+        name: learning_rate(each.config.optimizer, each.config.schedule, step, each.max_steps)
+        for name, each in family.members.items()
+    }
+
+
+def _of_each(run: Run, tag: str, values: Mapping[str, float]) -> dict[str, float]:
+    return {f"{tag_prefix(name, run.trainees)}{tag}": value for name, value in values.items()}
+
+
 def _write(monitor: Monitor | None, step: int, scalars: dict[str, float]) -> None:
     if monitor:
         try:
@@ -236,13 +255,22 @@ def _write(monitor: Monitor | None, step: int, scalars: dict[str, float]) -> Non
 
 
 def _draw(run: Run, monitor: Monitor | None, step: int) -> None:
-    images = run.stage.pictures.of(run.trainees, step) if run.stage.pictures else {}
+    images = pictures_of(run.family, run.trainees, step)
     if monitor:
         try:
             for tag, image in images.items():
                 monitor.image(tag, step, image)
         except OSError as error:
             print(f"\nwarning: the pictures of step {step:,} are not written: {error}", file=sys.stderr)
+
+
+def pictures_of(family: Family, trainees: Trainees, step: int) -> dict[str, np.ndarray]:
+    """The attention maps of all members, by tag, as `AttentionPictures.of` draws them. Collective."""
+    images: dict[str, np.ndarray] = {}
+    for name, stage in family.members.items():
+        drawn = stage.pictures.of(Trainees({name: trainees[name]}), step) if stage.pictures else {}
+        images |= {f"{tag_prefix(name, trainees)}{tag}": image for tag, image in drawn.items()}
+    return images
 
 
 def step_work(trainees: Trainees, teacher: Teacher | None, world: World) -> StepWork:

@@ -78,7 +78,7 @@ _WORDS = {
 @dataclass(frozen=True)
 class Provenance:
     """Where a student comes from. teacher: None of masked-language modelling, which has none. steps: optimizer steps in
-    all; windows: those of one epoch.
+    all; windows: those of one epoch. beside: names of the students that were trained with it.
     """
 
     config: SettledConfig
@@ -86,6 +86,7 @@ class Provenance:
     student: PreTrainedConfig
     steps: int
     windows: int
+    beside: tuple[str, ...] = ()
 
 
 def write_card(output: Path, run: Provenance) -> None:
@@ -228,7 +229,8 @@ def _facts(run: Provenance, rows: Sequence[Row], environment: Mapping[str, Any])
     }
     if timed:
         part = "" if timed == run.steps else f" for {timed:,} of the steps, the others were not logged here"
-        facts["training time"] = f"{duration(seconds)}{part} (without start-up, measurements and checkpoints)"
+        together = f", of this student and {', '.join(run.beside)} together" if run.beside else ""
+        facts["training time"] = f"{duration(seconds)}{part}{together} (without start-up, measurements and checkpoints)"
     if environment:
         ranks = environment["world_size"]
         facts["hardware"] = f"{counted(ranks, 'rank')}{', each' if ranks > 1 else ''} on {environment['hardware']}"

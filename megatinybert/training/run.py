@@ -6,30 +6,28 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from deepspeed.runtime.engine import DeepSpeedEngine
 from safetensors import SafetensorError
-from transformers import BertModel
 
 from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.config.load import resolve_batch
 from megatinybert.config.schema import Quantize, TrainingConfig
-from megatinybert.models.load import size_as_saved, size_of
+from megatinybert.models.load import size_of
 from megatinybert.models.quantize import check_quantized
 from megatinybert.runtime.dist import World, check_shared
-from megatinybert.runtime.findings import Finding, Findings
+from megatinybert.runtime.findings import Finding, Findings, lines_of_each, of_each
 from megatinybert.runtime.hardware import computes_bfloat16
 from megatinybert.runtime.trainees import Trainees
 from megatinybert.runtime.versions import check_versions
-from megatinybert.tracking.monitor import Monitor
-from megatinybert.tracking.tensorboard_layout import config_text
 from megatinybert.training import checkpoint
 from megatinybert.training.agreement import check_same_facts
 from megatinybert.training.checkpoint import Best
@@ -37,20 +35,18 @@ from megatinybert.training.checks import check_precision, check_schedule, check_
 from megatinybert.training.choices import Choices, check_choices
 from megatinybert.training.compile_choice import settle_choices
 from megatinybert.training.convert import check_target, load_converted
-from megatinybert.training.disk import check_disk, check_output_folder, room
+from megatinybert.training.disk import check_output_folder, check_room, checkpoint_bytes, room
 from megatinybert.training.engine import build_engine, dry_batch
 from megatinybert.training.export import export_student
 from megatinybert.training.lock import run_lock
 from megatinybert.training.loop import Run, fit
+from megatinybert.training.monitoring import begin, close
 from megatinybert.training.optimizers import prepare_kernel, updates_on_cpu
 from megatinybert.training.placement import in_words, on_precision
 from megatinybert.training.precision import settle_settings
-from megatinybert.training.record import write_config
 from megatinybert.training.resume import Start, starting_point, take_over, training_facts
-from megatinybert.training.stage import Facts, Stage
+from megatinybert.training.stage import STUDENT, Facts, Family, Stage
 from megatinybert.training.step import rank_micro_batches
-
-STUDENT = "student"  # the name of the one trainee
 
 
 def local_ranks(world: World) -> int:
@@ -94,6 +90,19 @@ class Ready:
     start: Start
 
 
+@dataclass(frozen=True)
+class ReadyFamily:
+    """The students of a run that can start, all at the same step."""
+
+    family: Family
+    members: Mapping[str, Ready]
+
+    @property
+    def first(self) -> Ready:
+        """Any of them, for what is the same in all."""
+        return next(iter(self.members.values()))
+
+
 def facts_of(stage: Stage, world: World) -> Facts:
     """All that decides a stage's result, as its checkpoints and its product record it."""
     common = training_facts(stage.config, stage.settings, stage.trainee, stage.teacher, world)
@@ -101,14 +110,35 @@ def facts_of(stage: Stage, world: World) -> Facts:
     return facts
 
 
-def get_ready(stage: Stage, facts: Facts, world: World, findings: Findings) -> Ready | None:
-    """Check a stage and run its first micro batch on a copy; None where something was found that forbids it."""
+def get_ready(family: Family, facts: Mapping[str, Facts], world: World, findings: Findings) -> ReadyFamily | None:
+    """Check the members and run the first micro batch on copies of them; None where something was found that forbids
+    the run. facts: of each member.
+    """
+    if check_output_folder(family.output) is None:
+        findings.add(_check_disk(family))
+    said = {family.places[name]: Findings() for name in family.members}
+    ready = {
+        name: _get_ready(stage, facts[name], world, said[family.places[name]], not findings.failed)
+        for name, stage in family.members.items()
+    }
+    findings.add(*of_each(said))
+    whole = {name: each for name, each in ready.items() if each}
+    return ReadyFamily(family, whole) if len(whole) == len(ready) else None
+
+
+def _check_disk(family: Family) -> Finding:
+    needed = {
+        stage.output: checkpoint_bytes(stage.parameters, stage.settings, stage.config.optimizer.name)
+        for stage in family.members.values()
+    }
+    return check_room(family.output, family.first.config.run.keep_checkpoints, needed)
+
+
+def _get_ready(stage: Stage, facts: Facts, world: World, findings: Findings, fits: bool) -> Ready | None:
+    """One member. findings: gets what concerns it. fits: whether nothing is known yet that forbids the run."""
     config, settings = stage.config, stage.settings
-    parameters = sum(parameter.numel() for parameter in stage.trainee.parameters())
-    if check_output_folder(stage.output) is None:
-        findings.add(check_disk(config, parameters, settings))
     findings.add(check_schedule(config, stage.max_steps))
-    fits = not findings.failed
+    fits = fits and not findings.failed
     start = findings.attempt("output folder", starting_point, config, facts, world)
     recorded = start.recorded if start else {}
     if start and settings.overruled and start.first_step < stage.max_steps:
@@ -129,65 +159,98 @@ def get_ready(stage: Stage, facts: Facts, world: World, findings: Findings) -> R
 
 
 def run_stage(stage: Stage | None, findings: Findings, world: World) -> None:
+    """`run_family` of one student."""
+    run_family(Family.of_one(stage) if stage else None, findings, world)
+
+
+def run_family(family: Family | None, findings: Findings, world: World) -> None:
     """Train, or resume training, unless the product is there and made of the same. Every rank calls it.
 
-    stage: None where it could not be opened. findings: of opening it. Raises ValueError on all ranks listing what any
+    family: None where it could not be opened. findings: of opening it. Raises ValueError on all ranks listing what any
     of them has found wrong, before the first step; `finite.NonFiniteLoss` and `stop.Stopped` later.
     """
-    if not all(world.gather(stage is not None)):
+    if not all(world.gather(family is not None)):
         world.refuse(findings.texts("fail"))
-    assert stage  # without failures there is one
-    facts = facts_of(stage, world)
-    # That auto settles on one machine as on the others.
-    dtype = str(stage.teacher.model.dtype) if stage.teacher else None
-    check_same_facts({**facts, "teacher.dtype": dtype, "steps in all": stage.max_steps}, world)
-    made = findings.attempt("output folder", stage.product.is_made, facts)
+    assert family  # without failures there is one
+    facts = {name: facts_of(stage, world) for name, stage in family.members.items()}
+    check_same_facts(_to_compare(family, facts), world)
+    made = findings.attempt("output folder", _is_made, family, facts)
     said = findings.warnings if made is False else []
     if made is False:
-        world.say("\n".join([*said, *stage.about, "trying the first batch"]))
-    ready = get_ready(stage, facts, world, findings) if made is False else None
+        about = lines_of_each({name: stage.about for name, stage in family.members.items()})
+        world.say("\n".join([*said, *about, "trying the first batch"]))
+    ready = get_ready(family, facts, world, findings) if made is False else None
     world.refuse(findings.texts("fail"))
     if made:
-        world.say(f"{stage.name}: done already ({stage.product.path})")
+        world.say(f"{family.first.name}: done already ({family.first.product.path})")
         return
     assert ready
-    check_shared(stage.output, world)
-    with run_lock(stage.output, world):
-        aside = world.first(lambda: take_over(ready.start, ready.stage.config.run))
-        findings.add(*([Finding("warn", "checkpoints", aside)] if aside else []))
+    check_shared(family.output, world)
+    with run_lock(family.output, world):
+        _take_over(ready, findings, world)
         for warning in findings.warnings:
             if warning not in said:
                 world.say(warning)
         _train(ready, world)
 
 
-def _train(ready: Ready, world: World) -> None:
-    """Train, or resume training, to the product. The output folder is locked."""
-    stage, start, facts = ready.stage, ready.start, ready.facts
-    if stage.solve and start.checkpoint is None:
-        stage.solve(world)
-    choices = settle_choices(stage, start, stage.settings, world.size, world)
-    on_cpu = updates_on_cpu(stage.settings, next(stage.trainee.parameters()).device)
-    prepare_kernel(stage.config.optimizer, choices.optimizer.by, on_cpu, world)
-    trainees = Trainees({STUDENT: build_engine(stage.trainee, stage.config.optimizer, stage.settings, choices)})
-    if start.checkpoint:
-        _load(start, trainees, world)
-    best = _keeper_of_the_best(stage, trainees, start, world)
-    monitor = _begin(ready, choices, world) if world.is_main else None
-    run = Run(stage, trainees, {**facts, **choices.facts}, start.first_step, best, world)
+def _to_compare(family: Family, facts: Mapping[str, Facts]) -> dict[str, object]:
+    """What all ranks are to have alike: with the facts of each student, what `auto` settles on each machine."""
+    stage = family.first
+    found: dict[str, object] = {
+        key if family.is_one else f"{family.places[name]}: {key}": value
+        for name, own in facts.items()
+        for key, value in own.items()
+    }
+    dtype = str(stage.teacher.model.dtype) if stage.teacher else None
+    return {**found, "teacher.dtype": dtype, "steps in all": stage.max_steps}
+
+
+def _is_made(family: Family, facts: Mapping[str, Facts]) -> bool:
+    return all(stage.product.is_made(facts[name]) for name, stage in family.members.items())
+
+
+def _take_over(ready: ReadyFamily, findings: Findings, world: World) -> None:
+    for each in ready.members.values():
+        if not ready.family.is_one:
+            check_shared(each.stage.output, world)
+        aside = world.first(functools.partial(take_over, each.start, each.stage.config.run))
+        if aside:
+            findings.add(Finding("warn", "checkpoints", aside))
+
+
+def _train(ready: ReadyFamily, world: World) -> None:
+    """Train, or resume training, to the products. The output folder is locked."""
+    family, start = ready.family, ready.first.start
+    starts = {name: each.start for name, each in ready.members.items()}
+    if family.solve and start.checkpoint is None:
+        family.solve(world)
+    settings = {name: stage.settings for name, stage in family.members.items()}
+    choices = settle_choices(family, starts, settings, world.size, world)
+    trainees = Trainees({name: _build(stage, choices[name], world) for name, stage in family.members.items()})
+    for line in dict.fromkeys(_load(starts[name], Trainees({STUDENT: trainees[name]}), world) for name in starts):
+        if line:
+            world.say(line)
+    best = _keeper_of_the_best(family.first, trainees, start, world)
+    monitor = begin(family, start.first_step, choices, world) if world.is_main else None
+    facts = {name: {**each.facts, **choices[name].facts} for name, each in ready.members.items()}
+    run = Run(family, trainees, facts, start.first_step, best, world)
     try:
         fit(run, monitor)
     finally:
         if monitor:
-            _close(monitor)
-    _make_product(stage, trainees, best, facts, world)
+            close(monitor)
+    for name, stage in family.members.items():
+        _make_product(stage, Trainees({STUDENT: trainees[name]}), best, ready.members[name].facts, world)
     trainees.destroy()
 
 
-def _load(start: Start, trainees: Trainees, world: World) -> None:
-    """Restore the trainees, and tell where the run continues on other ranks, at another ZeRO stage or precision."""
+def _load(start: Start, trainees: Trainees, world: World) -> str | None:
+    """Restore a trainee: what to tell where the run continues on other ranks, at another ZeRO stage or precision."""
+    if start.checkpoint is None:
+        return None
     here, there = start.here, start.there
-    assert start.checkpoint and here and there  # of a run that is continued
+    assert here and there  # of a run that is continued
     began = time.perf_counter()
     if start.converts:
         load_converted(start.checkpoint, trainees, there, world)
@@ -195,15 +258,14 @@ def _load(start: Start, trainees: Trainees, world: World) -> None:
     else:
         checkpoint.load(start.checkpoint, trainees)
         how = "nothing to convert"
-    if start.converts or (there.ranks and there != here):
-        world.say(f"continuing at {in_words(here, there)}: {how}")
+    changed = start.converts or (there.ranks and there != here)
+    return f"continuing at {in_words(here, there)}: {how}" if changed else None
 
 
-def _close(monitor: Monitor) -> None:
-    try:
-        monitor.close()
-    except OSError as error:  # which is no reason not to leave a student
-        print(f"warning: the last metrics are not written: {error}", file=sys.stderr)
+def _build(stage: Stage, choices: Choices, world: World) -> DeepSpeedEngine:
+    on_cpu = updates_on_cpu(stage.settings, next(stage.trainee.parameters()).device)
+    prepare_kernel(stage.config.optimizer, choices.optimizer.by, on_cpu, world)
+    return build_engine(stage.trainee, stage.config.optimizer, stage.settings, choices)
 
 
 def _make_product(stage: Stage, trainees: Trainees, best: Best | None, facts: Facts, world: World) -> None:
@@ -241,25 +303,3 @@ def _keeper_of_the_best(stage: Stage, trainees: Trainees, start: Start, world: W
     if start.checkpoint is None:
         world.first(best.forget)  # of a run that ended before its first checkpoint, by other options perhaps
     return best
-
-
-def _begin(ready: Ready, choices: Choices, world: World) -> Monitor:
-    """Say and record what is about to run. On rank 0."""
-    stage, first_step = ready.stage, ready.start.first_step
-    settings, batch = stage.settings, stage.config.run.global_batch
-    pooler = " with pooler" if isinstance(stage.trainee.student, BertModel) else ""
-    lines = [
-        f"{stage.learner}: {size_as_saved(stage.trainee.student).parameters:,} parameters{pooler}, "
-        f"ZeRO {settings.stage}, {world.size} rank(s) on {world.device.type}",
-        f"precision: {settings.precision} ({settings.reason or 'asked for'})",
-        f"steps: {first_step:,} done of {stage.max_steps:,}, global batch {batch}, micro batch {stage.micro_batch}",
-        f"kernels: {choices}",
-    ]
-    if first_step == 0:
-        lines.append(f"measuring the {stage.learner} before its first step")
-    world.say("\n".join(lines))
-    monitor = Monitor(stage.output, first_step, stage.max_steps, stage.name)
-    if stage.recipe:
-        write_config(stage.output, stage.recipe, settings, choices, world)
-        monitor.text("config", config_text((stage.output / "config.yaml").read_text(encoding="utf-8")))
-    return monitor

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,9 +32,12 @@ class Product(Protocol):
         """Write it, in place of what stood there. Every rank calls it."""
 
 
+STUDENT = "student"  # the name of the one trainee of most runs
+
+
 @dataclass(frozen=True)
 class Stage:
-    """A run, opened and described; `training.run` checks it and trains.
+    """A run of one student, opened and described; `training.run` checks it and trains.
 
     name: of the progress bar, and before what is said of it. config: what the engine and the loop are told; its
     run.output_dir holds checkpoints and metrics. tokenizer: folder or hub name, exported with the student. data: what
@@ -77,7 +80,64 @@ class Stage:
         return self.output / "checkpoints"
 
     @property
+    def parameters(self) -> int:
+        """How many weights student and objective have."""
+        return sum(parameter.numel() for parameter in self.trainee.parameters())
+
+    @property
     def micro_batch(self) -> int:
         """Rows of one forward pass on one rank."""
         rows: int = self.settings.raw["train_micro_batch_size_per_gpu"]
         return rows
+
+
+def places_of(names: Iterable[str]) -> dict[str, str]:
+    """How messages name each student of the option `students`, by its name."""
+    return {name: f"students[{number}] ({name})" for number, name in enumerate(names)}
+
+
+@dataclass(frozen=True)
+class Family:
+    """The students of a run, which train on the same batches from one teacher pass; of most runs there is one.
+
+    members: by name, each as the stage that it would be alone; data, batch, steps and measurements are the same in all,
+    and measured are all students together. teacher: as deep as any of them needs. output: holds what is the run's;
+    what is a member's is in its own `Stage.output`. recipe: as of a stage. solve: gives the trainees their first
+    weights, at the beginning of a new run; every rank calls it. resume: --run.resume, as the user gives it.
+    """
+
+    members: Mapping[str, Stage]
+    teacher: Teacher | None
+    output: Path
+    recipe: ProgramConfig | None = None
+    solve: Callable[[World], None] | None = None
+    resume: str = "auto"
+
+    @staticmethod
+    def of_one(stage: Stage) -> Family:
+        resume = stage.config.run.resume
+        return Family({STUDENT: stage}, stage.teacher, stage.output, stage.recipe, stage.solve, resume)
+
+    @property
+    def first(self) -> Stage:
+        """Any of the members, for what is the same in all."""
+        return next(iter(self.members.values()))
+
+    @property
+    def is_one(self) -> bool:
+        return self.first.output == self.output
+
+    @property
+    def places(self) -> dict[str, str]:
+        """How messages name each member, by its name."""
+        return places_of(self.members)
+
+    @property
+    def drawing_interval(self) -> int | None:
+        """Steps from picture to picture; None where there are none."""
+        return next((stage.pictures.interval for stage in self.members.values() if stage.pictures), None)
+
+    @property
+    def commands(self) -> Path:
+        """The folder in which the file STOP ends the run."""
+        return self.first.product.path.parent if self.is_one else self.output

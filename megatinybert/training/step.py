@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,29 +40,31 @@ def train_step(
     micro_batches: Iterable[tuple[int, dict[str, Tensor]]],
     step: int,
     seed: int,
-    learning_rate: float,
+    learning_rates: Mapping[str, float],
     watch: Stopwatch | None = None,
 ) -> dict[str, StepResult]:
     """One optimizer step of every trainee, from one teacher pass for each micro batch, where there is a teacher.
 
     micro_batches: this rank's share of the global batch, each with its index in the global batch; as many as the
-    engines accumulate over. Dropout depends on (seed, step, index, trainee) alone: ranks and resuming do not change it.
+    engines accumulate over. learning_rates: of this step, by trainee. Dropout depends on (seed, step, index) alone:
+    ranks and resuming do not change it, nor do other trainees, beside whom each comes to the weights that it would come
+    to alone.
     watch: gets the time of "data", "teacher", "student", "objective" and "optimizer".
     """
     losses: dict[str, list[Tensor]] = {name: [] for name in trainees}
     norms: dict[str, Tensor] = {}
     watch = watch or Stopwatch(torch.device("cpu"))  # one that nobody reads
     watch.start()
-    for engine in trainees.values():
+    for name, engine in trainees.items():
         for group in engine.optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = learning_rates[name]
     for index, batch in micro_batches:
         watch.lap("data")
         features = teacher.features(batch) if teacher else None
         watch.lap("teacher")
-        for number, (name, engine) in enumerate(trainees.items()):
-            torch.manual_seed(int(keyed_hash(seed, step, index, number, Stream.DROPOUT) >> np.uint64(1)))
-            total, values, _ = engine(batch, features, watch)  # laps of student and objective
+        for name, engine in trainees.items():
+            torch.manual_seed(int(keyed_hash(seed, step, index, 0, Stream.DROPOUT) >> np.uint64(1)))
+            total, values, _ = engine(batch, engine.module.sees(features), watch)  # laps of student and objective
             engine.backward(total)  # a lap of the objective
             watch.lap("student")
             if engine.zero_optimization_stage() == 0 and engine.is_gradient_accumulation_boundary():

@@ -39,6 +39,10 @@ class Trainee(nn.Module):
         """Train on batches of this shape of input_ids compiled from now on. It cannot be copied any more then."""
         self._compiled = compiled_run(self.student, shape, frozen=False), compiled_terms(self.objective)
 
+    def sees(self, features: Features | None) -> Features | None:
+        """What this objective is given of a teacher that may run deeper for others: no more than it asks for."""
+        return features.of_first(self.objective.teacher_layers) if features else None
+
     def forward(
         self, batch: dict[str, Tensor], teacher: Features | None, watch: Stopwatch | None = None
     ) -> tuple[Tensor, Tensor, Features | None]:

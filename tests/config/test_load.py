@@ -321,7 +321,7 @@ def test_every_objective_is_where_the_dict_says() -> None:
 
 
 def test_shipped_students() -> None:
-    assert shipped_students() == ["3L-312", "4L-312", "6L-384", "6L-768"]
+    assert shipped_students() == ["2L-192", "3L-312", "4L-312", "6L-384", "6L-768"]
 
 
 @pytest.mark.parametrize("flag", ["--help", "--print-config"])

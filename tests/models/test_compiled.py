@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 import shutil
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from megatinybert.config.load import ConfigError, GeneralConfig, load_config
 from megatinybert.models import compiled
 from megatinybert.models.capture import run_captured
 from megatinybert.models.configuration import read_bert_config
-from megatinybert.models.load import Teacher, load_teacher
+from megatinybert.models.load import Teacher, build_student, load_teacher
 from megatinybert.runtime.dist import World
 from megatinybert.training import compile_choice as compilation
 from megatinybert.training.checkpoint import read_state
@@ -25,7 +26,7 @@ from megatinybert.training.choices import Choice, check_choices
 from megatinybert.training.compile_choice import Work, choose_compilation
 from megatinybert.training.trainee import Trainee, build_trainee
 from tests.helpers.compiler import needs_compiler
-from tests.helpers.toys import metrics, padded_batch, recipe, run_general
+from tests.helpers.toys import bert_config, metrics, padded_batch, recipe, run_general
 from tests.scripts.golden import golden_options
 
 CPU = torch.device("cpu")
@@ -39,7 +40,7 @@ def work_of(inputs: Path, passes: int = 1, **overrides: object) -> tuple[Work, t
     teacher = load_teacher(str(config.teacher.model), trainee.objective.teacher_layers, torch.float32, CPU)
     batch = {name: tensor for name, tensor in padded_batch(4).items() if name != "attention_mask"}
     settings = load_ds_config(config.deepspeed, config, 1)
-    return Work(trainee, teacher, batch, passes), (config, settings)
+    return Work([trainee], teacher, batch, passes), (config, settings)
 
 
 def losses(trainee: Trainee, teacher: Teacher, work: Work) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -54,20 +55,20 @@ def losses(trainee: Trainee, teacher: Teacher, work: Work) -> tuple[torch.Tensor
 def test_compiled_passes_give_the_same_losses_and_gradients(toy_inputs: Path) -> None:
     work, _ = work_of(toy_inputs, **{"student.hidden_dropout": 0.0})
     assert work.teacher
-    values, gradients = losses(work.trainee, work.teacher, work)
+    values, gradients = losses(work.trainees[0], work.teacher, work)
     shape = work.batch["input_ids"].shape
     work.teacher.compile_passes(shape)
-    work.trainee.compile_passes(shape)
-    traced = losses(work.trainee, work.teacher, work)
+    work.trainees[0].compile_passes(shape)
+    traced = losses(work.trainees[0], work.teacher, work)
     with torch.compiler.set_stance("fail_on_recompile"):
-        again = losses(work.trainee, work.teacher, work)
+        again = losses(work.trainees[0], work.teacher, work)
     for found in (traced, again):
         torch.testing.assert_close(found[0], values, rtol=1e-5, atol=1e-7)
         assert found[1].keys() == gradients.keys()
         for name, gradient in gradients.items():
             torch.testing.assert_close(found[1][name], gradient, rtol=1e-4, atol=1e-6, msg=name)
     with torch.autocast("cpu", torch.bfloat16):
-        narrow, _ = losses(work.trainee, work.teacher, work)
+        narrow, _ = losses(work.trainees[0], work.teacher, work)
     torch.testing.assert_close(narrow, values, rtol=0.02, atol=1e-3)
 
 
@@ -79,7 +80,7 @@ def test_gradients_of_the_scores_leave_autocast_in_the_backward_pass_too(toy_inp
     assert work.teacher
     rows = {name: torch.cat([tensor] * 4, dim=1) for name, tensor in work.batch.items()}  # 32 tokens: the Gram form
     with torch.no_grad():
-        teacher, student = work.teacher.features(rows), run_captured(work.trainee.student.eval(), rows)
+        teacher, student = work.teacher.features(rows), run_captured(work.trainees[0].student.eval(), rows)
 
     def gradient(terms: Callable[..., list[torch.Tensor]]) -> torch.Tensor:
         query = student.queries[0].detach().requires_grad_()
@@ -90,8 +91,8 @@ def test_gradients_of_the_scores_leave_autocast_in_the_backward_pass_too(toy_inp
         assert query.grad is not None
         return query.grad
 
-    expected = gradient(work.trainee.objective)
-    found = gradient(compiled.compiled_terms(work.trainee.objective))
+    expected = gradient(work.trainees[0].objective)
+    found = gradient(compiled.compiled_terms(work.trainees[0].objective))
     assert float((found - expected).norm() / expected.norm()) < 1e-4
 
 
@@ -105,14 +106,14 @@ def test_measurements_and_other_shapes_run_as_written(toy_inputs: Path, monkeypa
     monkeypatch.setattr(torch, "compile", spy)
     work, _ = work_of(toy_inputs)
     assert work.teacher
-    work.trainee.compile_passes(work.batch["input_ids"].shape)
+    work.trainees[0].compile_passes(work.batch["input_ids"].shape)
     work.teacher.compile_passes(work.batch["input_ids"].shape)
     work.teacher.features({name: rows[:2] for name, rows in work.batch.items()})
     assert calls == []
     with torch.no_grad():
-        work.trainee.eval()(work.batch, work.teacher.features(work.batch))
+        work.trainees[0].eval()(work.batch, work.teacher.features(work.batch))
     assert calls == ["parts"]  # the teacher's
-    work.trainee.train()(work.batch, work.teacher.features(work.batch))
+    work.trainees[0].train()(work.batch, work.teacher.features(work.batch))
     assert calls == ["parts", "parts", "parts", "terms"]
 
 
@@ -172,12 +173,12 @@ def test_a_library_that_a_kill_cut_short_is_built_again(toy_inputs: Path, tmp_pa
 
 def test_a_short_run_is_not_compiled_and_nothing_is_changed_by_the_measurement(toy_inputs: Path) -> None:
     work, options = work_of(toy_inputs, passes=10)
-    weights = {name: weight.clone() for name, weight in work.trainee.named_parameters()}
+    weights = {name: weight.clone() for name, weight in work.trainees[0].named_parameters()}
     state = torch.get_rng_state()
     choice = choose_compilation(*options, work, ALONE, {})
     assert choice.by == "never" and re.fullmatch(r"a run of about [\d.]+ s", choice.reason)
     assert torch.equal(torch.get_rng_state(), state)
-    for name, weight in work.trainee.named_parameters():
+    for name, weight in work.trainees[0].named_parameters():
         assert weight.grad is None and torch.equal(weight, weights[name])
 
 
@@ -243,3 +244,16 @@ def test_what_cannot_be_compiled_is_refused(toy_inputs: Path) -> None:
     mlm = ["--data.shards", "x", "--objective.name", "mlm", "--teacher.tokenizer", "x", "--run.compile", "always"]
     with pytest.raises(ConfigError, match=r"--run.compile always: batches of masked tokens"):
         load_config(mlm)
+
+
+def test_more_models_than_one_piece_of_code_is_compiled_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a run of several students has them."""
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 2)
+    traced_only = functools.partial(torch.compile, backend="eager")
+    monkeypatch.setattr(torch, "compile", lambda function, options=None, **more: traced_only(function, **more))
+    batch = {name: tensor for name, tensor in padded_batch(4).items() if name != "attention_mask"}
+    for layers in range(1, 5):
+        model = build_student(bert_config(layers, hidden=12, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0))
+        found = compiled.compiled_run(model, batch["input_ids"].shape, frozen=False)(batch)
+        expected = run_captured(model, batch)
+        assert torch.allclose(found.hidden_states[-1], expected.hidden_states[-1], atol=1e-6)

@@ -105,10 +105,10 @@ def test_a_short_run_is_compiled_too_where_it_measures_faster(
     toy_inputs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured = "megatinybert.training.compile_choice._seconds_of_pass"
-    monkeypatch.setattr(measured, lambda trial, *_: 1.0 if trial._compiled else 2.0)
+    monkeypatch.setattr(measured, lambda trials, *_: 1.0 if trials[0]._compiled else 2.0)
     config = load_config(recipe(toy_inputs, **{"teacher.quantize": "int8"}))
     trainee = build_trainee(config, read_bert_config(str(config.teacher.model), "--teacher.model"))
-    work = Work(trainee, teacher_of(toy_inputs, "int8"), padded_batch(4), 1)
+    work = Work([trainee], teacher_of(toy_inputs, "int8"), padded_batch(4), 1)
     settings = load_ds_config(config.deepspeed, config, 1)
     choice = choose_compilation(config, settings, work, World(0, 1, CPU), {})
     assert choice.by == "always" and choice.reason.startswith("measured")

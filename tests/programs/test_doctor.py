@@ -17,7 +17,7 @@ from megatinybert.programs.distil import look
 from megatinybert.programs.doctor import examine
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Findings
-from megatinybert.training.run import Ready
+from megatinybert.training.run import ReadyFamily
 from tests.helpers.toys import REPOSITORY, environment, recipe
 from tests.scripts.golden import STEPS, golden_options
 
@@ -40,7 +40,7 @@ def run_doctor(*options: str, **variables: str) -> subprocess.CompletedProcess[s
     )
 
 
-def ready(options: list[str], ranks: int, world: World) -> Ready:
+def ready(options: list[str], ranks: int, world: World) -> ReadyFamily:
     findings = Findings()
     found = look(load_config(options), World(0, ranks, world.device), findings)
     assert found is not None, findings.all

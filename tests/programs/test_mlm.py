@@ -208,8 +208,8 @@ def test_a_shipped_shape_takes_the_tokenizers_vocabulary(toy_inputs: Path, tmp_p
     findings = Findings()
     ready = look(load_config(arguments), World(0, 1, torch.device("cpu")), findings)
     assert ready is not None, findings.texts("fail")
-    assert ready.stage.trainee.student.config.vocab_size == 100
-    assert ready.stage.teacher is None and ready.stage.pictures is None
+    assert ready.first.stage.trainee.student.config.vocab_size == 100
+    assert ready.first.stage.teacher is None and ready.first.stage.pictures is None
 
 
 def test_a_small_probability_masks_one_token_of_a_window(toy_inputs: Path, tmp_path: Path) -> None:

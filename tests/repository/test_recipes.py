@@ -29,7 +29,7 @@ from tests.helpers.toys import REPOSITORY, metrics, write_dataset, write_student
 RECIPES = sorted((REPOSITORY / "launch" / "recipes").glob("*.yaml"))
 TASK_RECIPES = {"task-paper"}  # the others are of general distillation
 NAMES = [path.stem for path in RECIPES if path.stem not in TASK_RECIPES]
-OWN = {"quickstart", "solved-4l"}  # the others are published ones, and keep their precision
+OWN = {"quickstart", "solved-4l", "family"}  # the others are published ones, and keep their precision
 BERT_LAYERS = 12  # of the teachers that the recipes name, and their heads
 # The quickstart's teacher is a folder inside a package, which launch/quickstart.sh finds.
 NOT_IN_THE_RECIPE = {"quickstart": {"teacher.model": "a MiniLM"}}
@@ -101,6 +101,7 @@ def test_there_are_the_recipes_of_the_documentation() -> None:
         "tinybert-6l",
         "chinese-4l",
         "solved-4l",
+        "family",
         "two-phase-128",
         "two-phase-512",
     }
@@ -125,7 +126,7 @@ def test_a_recipe_is_whole_and_fits_machines_of_one_and_eight_devices(name: str)
         resolve_layer_map(config.objective.layer_map, student["num_hidden_layers"], BERT_LAYERS)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("two-phase")])
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith(("two-phase", "family"))])
 def test_a_recipe_trains(
     name: str, inputs: Path, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,6 +136,23 @@ def test_a_recipe_trains(
     assert [row["step"] for row in metrics(output)] == [0, 1, 2]
     assert metrics(output)[-1]["held_out/total"] != metrics(output)[0]["held_out/total"]
     assert AutoModel.from_pretrained(output / "student").config.hidden_size == 12
+
+
+def test_the_recipe_of_several_students_trains_each(
+    inputs: Path, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The largest in a narrow shape, the others in their own."""
+    monkeypatch.chdir(tmp_path)
+    output = train("family", inputs, world, **{"student.solve_tokens": 512})
+    widths = {"large": 12, "medium": 312, "small": 192}
+    for name, width in widths.items():
+        assert [row["step"] for row in metrics(output / name)] == [0, 1, 2]
+        assert AutoModel.from_pretrained(output / name / "student").config.hidden_size == width
+    students = read("family").students or []
+    assert [student.student.config for student in students] == ["4L-312", "3L-312", "2L-192"]
+    for student in students:
+        layers = shape_of(student.student.config)["num_hidden_layers"]
+        assert resolve_layer_map(student.objective.layer_map, layers, BERT_LAYERS)[-1] == BERT_LAYERS - 1
 
 
 @pytest.mark.parametrize(("name", "map_"), [("tinybert-4l", [2, 5, 8, 11]), ("tinybert-6l", [1, 3, 5, 7, 9, 11])])

@@ -186,3 +186,19 @@ def test_the_bar_tells_the_time_left_after_a_few_steps(
     rate = (found["n"] - found["initial"]) / found["elapsed"]
     assert found["rate"] is None, "the mean of all steps is shown"
     assert found["n"] == first_step + 5 and 1 / rate == pytest.approx(2.0)
+
+
+def test_each_of_several_students_has_metrics_of_its_own(tmp_path: Path) -> None:
+    """With its own scalars as a run of its own has them, and what is common; what a killed run left is dropped."""
+    folders = {name: tmp_path / name for name in ("a", "ab")}
+    for folder in folders.values():
+        folder.mkdir()
+    scalars_of_step = {"a/loss/total": 1.0, "ab/loss/total": 2.0, "speed/tokens_per_second": 7.0}
+    monitor = Monitor(tmp_path, 0, 9, members=folders)
+    monitor.log(1, scalars_of_step)
+    monitor.log(2, scalars_of_step)
+    monitor.close()
+    Monitor(tmp_path, 1, 9, members=folders).close()  # continues after step 1
+    assert metrics(tmp_path) == [{"step": 1, **scalars_of_step}]
+    for name, loss in (("a", 1.0), ("ab", 2.0)):
+        assert metrics(folders[name]) == [{"step": 1, "loss/total": loss, "speed/tokens_per_second": 7.0}]

@@ -354,11 +354,11 @@ def test_bytes_of_a_checkpoint(world: World, toy_inputs: Path, tmp_path: Path, d
     findings = Findings()
     ready = look_at(config, world, findings)
     assert ready is not None, findings.all
-    stage = ready.stage
+    stage = ready.first.stage
     parameters = sum(parameter.numel() for parameter in stage.trainee.parameters())
     trainees = Trainees({"student": build_engine(stage.trainee, config.optimizer, stage.settings)})
     batches = rank_micro_batches(stage.data, 0, 8, 4, world)
-    train_step(trainees, stage.teacher, batches, 0, 0, 0.01)  # AdamW's means are made by the first update
+    train_step(trainees, stage.teacher, batches, 0, 0, {"student": 0.01})  # AdamW's means are made by the first update
     save(tmp_path / "checkpoints", trainees, 1, {}, world, keep=1)
     written = sum(path.stat().st_size for path in tmp_path.rglob("checkpoints/**/*.pt"))
     expected = checkpoint_bytes(parameters, stage.settings, optimizer)

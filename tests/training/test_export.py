@@ -142,7 +142,7 @@ def test_the_exported_weights_are_the_optimizers_float32_ones(
     teacher = load_teacher(config.teacher.model, 4, torch.float32, world.device)
     for step in range(3):
         batches = rank_micro_batches(windows, step, config.run.global_batch, 4, world)
-        train_step(Trainees({"student": engine}), teacher, batches, step, 0, 0.01)
+        train_step(Trainees({"student": engine}), teacher, batches, step, 0, {"student": 0.01})
     export_student(engine, tmp_path / "student", config.teacher.model, world)
     export_objective(engine, tmp_path / "objective.safetensors", config.objective, 16, world)
 

@@ -21,6 +21,7 @@ WHOLE = (1.0,)
 # Of each four batches of windows, the rows are cut to these shares of their length. A student solved on long rows alone
 # is poor at short ones (docs/solved-students.md has the figures).
 CUT = (1.0, 0.5, 0.25, 0.125)
+TEACHER = "teacher "  # begins the names of the states that enter the teacher's layers, which no student changes
 _SHORTEST = 8  # tokens
 _CACHED_BYTES = 1 << 30  # of hidden states on one rank; those of more tokens are computed again in each pass
 
@@ -86,6 +87,12 @@ class Calibration:
         if self._bytes + _size(states) <= _CACHED_BYTES:
             batch.states[name] = states
             self._bytes += _size(states)
+
+    def begin_again(self) -> None:
+        """Forget what is not the teacher's own states, for another student to be solved on the same batches."""
+        for batch in self._kept.values():
+            for name in [name for name in batch.states if not name.startswith(TEACHER)]:
+                self.forget(batch, name)
 
     def forget(self, batch: Batch, name: str) -> None:
         self._bytes -= _size(batch.states.pop(name, None))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import BertModel
 
 from megatinybert.runtime.dist import World
-from megatinybert.training.solve.calibration import Batch, Calibration, embed
+from megatinybert.training.solve.calibration import TEACHER, Batch, Calibration, embed
 from megatinybert.training.solve.factors import Coordinates
 from megatinybert.training.solve.moments import Moments
 from megatinybert.training.solve.trace import Trace, real_rows
@@ -42,7 +42,7 @@ class TeacherStates:
 
     def _states(self, batch: Batch, depth: int) -> Tensor:
         """The states that enter the teacher's layer `depth`."""
-        name = f"teacher {depth}"
+        name = f"{TEACHER}{depth}"
         if name in batch.states:
             return batch.states[name]
         if depth == 0:

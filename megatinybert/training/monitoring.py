@@ -1,0 +1,58 @@
+"""The monitor of a run: begun with what is about to run, and closed at its end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+
+from transformers import BertModel
+
+from megatinybert.models.load import size_as_saved
+from megatinybert.runtime.dist import World
+from megatinybert.runtime.findings import lines_of_each
+from megatinybert.tracking.monitor import Monitor
+from megatinybert.tracking.tensorboard_layout import config_text
+from megatinybert.training.choices import Choices
+from megatinybert.training.record import write_config
+from megatinybert.training.stage import Family, Stage
+
+
+def begin(family: Family, first_step: int, choices: Mapping[str, Choices], world: World) -> Monitor:
+    """Say and record what is about to run. On rank 0."""
+    lines = lines_of_each(
+        {name: _lines(stage, choices[name], first_step, world) for name, stage in family.members.items()}
+    )
+    if first_step == 0:
+        whose = f"{family.first.learner} before its" if family.is_one else "students before their"
+        lines.append(f"measuring the {whose} first step")
+    world.say("\n".join(lines))
+    members = {} if family.is_one else {name: stage.output for name, stage in family.members.items()}
+    stage = family.first
+    monitor = Monitor(family.output, first_step, stage.max_steps, stage.name, members)
+    for name, folder in members.items():
+        member = family.members[name]
+        if member.recipe:
+            write_config(folder, member.recipe, member.settings, choices[name], world)
+    if family.recipe:
+        write_config(family.output, family.recipe, stage.settings, choices[next(iter(choices))], world)
+        monitor.text("config", config_text((family.output / "config.yaml").read_text(encoding="utf-8")))
+    return monitor
+
+
+def _lines(stage: Stage, choices: Choices, first_step: int, world: World) -> list[str]:
+    settings, batch = stage.settings, stage.config.run.global_batch
+    pooler = " with pooler" if isinstance(stage.trainee.student, BertModel) else ""
+    return [
+        f"{stage.learner}: {size_as_saved(stage.trainee.student).parameters:,} parameters{pooler}, "
+        f"ZeRO {settings.stage}, {world.size} rank(s) on {world.device.type}",
+        f"precision: {settings.precision} ({settings.reason or 'asked for'})",
+        f"steps: {first_step:,} done of {stage.max_steps:,}, global batch {batch}, micro batch {stage.micro_batch}",
+        f"kernels: {choices}",
+    ]
+
+
+def close(monitor: Monitor) -> None:
+    try:
+        monitor.close()
+    except OSError as error:  # which is no reason not to leave a student
+        print(f"warning: the last metrics are not written: {error}", file=sys.stderr)
