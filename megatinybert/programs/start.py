@@ -43,19 +43,23 @@ def run_program(read: Callable[[list[str], bool], Any], work: str) -> None:
         os._exit(STOPPED)  # peers and threads may wait for this rank
 
 
-def _run(read: Callable[[list[str], bool], Any], work: str) -> None:
+def _read(read: Callable[[list[str], bool], Any]) -> Any:
+    """The configuration. Ends the process, with exit code 2, where the command line or the installation is wrong."""
     try:
         config = read(sys.argv[1:], _on_one_machine())
     except (ConfigError, NotInCache) as error:
         if os.environ.get("LOCAL_RANK", "0") == "0":  # all ranks of a machine have the same command
             _tell_error(str(error))
         sys.exit(2)
-
     unusable = [finding.text for finding in check_versions() if finding.level == "fail"]
     if unusable:
         _tell_error(refusal(unusable))
         sys.exit(2)
+    return config
 
+
+def _run(read: Callable[[list[str], bool], Any], work: str) -> None:
+    config = _read(read)
     if os.environ.pop(STARTS, ""):
         sys.exit(launch(sys.argv))
 
