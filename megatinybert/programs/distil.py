@@ -23,15 +23,15 @@ from megatinybert.training.agreement import check_same_program
 from megatinybert.training.checks import check_corpus, tokens_of
 from megatinybert.training.disk import checkpoint_bytes
 from megatinybert.training.fits import check_memory
-from megatinybert.training.run import (
+from megatinybert.training.ready import (
     ReadyFamily,
     check_machine,
     check_settings,
     facts_of,
     get_ready,
     local_ranks,
-    run_family,
 )
+from megatinybert.training.run import run_family
 from megatinybert.training.size import Size, check_size, check_steps_done, draft, settle
 from megatinybert.training.stage import Family, Stage
 

@@ -16,8 +16,8 @@ from megatinybert.runtime.text_table import format_table
 if TYPE_CHECKING:
     from megatinybert.programs.estimate import Estimate
     from megatinybert.runtime.dist import World
+    from megatinybert.training.ready import Ready
     from megatinybert.training.resume import Start
-    from megatinybert.training.run import Ready
 
 
 def examine(config: GeneralConfig, ranks: int | None, burst: bool, world: World, began: float) -> Findings:

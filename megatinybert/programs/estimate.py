@@ -19,7 +19,7 @@ from megatinybert.training import checkpoint
 from megatinybert.training.compile_choice import settle_choices
 from megatinybert.training.engine import build_engine
 from megatinybert.training.loop import learning_rates, pictures_of
-from megatinybert.training.run import Ready, ReadyFamily
+from megatinybert.training.ready import Ready, ReadyFamily
 from megatinybert.training.schedule import held_out_interval
 from megatinybert.training.step import micro_batches_ahead, train_step
 

@@ -28,7 +28,7 @@ from megatinybert.tasks.skipped import Skipped
 from megatinybert.tasks.stage_options import SECTIONS, TAUGHT, stage_folder, training_of
 from megatinybert.tasks.table import Task
 from megatinybert.training.checks import check_positions, check_tokenizer
-from megatinybert.training.run import check_machine, check_settings
+from megatinybert.training.ready import check_machine, check_settings
 
 SINGLE_LENGTH, PAIR_LENGTH = 64, 128  # of the published runs
 

@@ -49,7 +49,7 @@ def check_same_program(config: GeneralConfig | TaskConfig, world: World, action:
 
 
 def check_same_facts(facts: Mapping[str, Any], world: World) -> None:
-    """The same for what decides the result of a run, checksums of models and data among it (`run.facts_of`)."""
+    """The same for what decides the result of a run, checksums of models and data among it (`ready.facts_of`)."""
     if world.size > 1:
         _refuse(world.gather((socket.gethostname(), dict(facts))), world)
 

@@ -37,7 +37,7 @@ STUDENT = "student"  # the name of the one trainee of most runs
 
 @dataclass(frozen=True)
 class Stage:
-    """A run of one student, opened and described; `training.run` checks it and trains.
+    """A run of one student, opened and described; `training.ready` checks it, `training.run` trains.
 
     name: of the progress bar, and before what is said of it. config: what the engine and the loop are told; its
     run.output_dir holds checkpoints and metrics. tokenizer: folder or hub name, exported with the student. data: what

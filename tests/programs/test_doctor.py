@@ -17,7 +17,7 @@ from megatinybert.programs.distil import look
 from megatinybert.programs.doctor import examine
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Findings
-from megatinybert.training.run import ReadyFamily
+from megatinybert.training.ready import ReadyFamily
 from tests.helpers.toys import REPOSITORY, environment, recipe
 from tests.scripts.golden import STEPS, golden_options
 
