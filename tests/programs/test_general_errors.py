@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from megatinybert.runtime import dist
 from megatinybert.runtime.dist import World
 from tests.helpers.collectives import all_say_the_same
 from tests.helpers.messages import assert_says
-from tests.helpers.processes import GENERAL, exit_codes, start_ranks
+from tests.helpers.processes import GENERAL, exit_codes, start, start_ranks
 from tests.helpers.toys import VOCABULARY, recipe, run_general, write_dataset, write_student_shape, write_teacher
 
 
@@ -45,13 +46,18 @@ def test_a_mistake_ends_the_program_with_code_2_and_one_line(toy_inputs: Path, t
 
 
 def test_a_rank_that_never_meets_the_others_tells_its_own_mistake(tmp_path: Path) -> None:
-    """Of an empty recipe on one machine; each rank has a log of its own."""
+    """Of an empty recipe; once on each machine, whose ranks have the same command."""
     (tmp_path / "recipe.yaml").write_text("")
-    ranks = start_ranks(2, GENERAL, ["--config", str(tmp_path / "recipe.yaml")], tmp_path)
-    assert exit_codes(ranks) == [2, 2]
-    for rank, start in enumerate(("error: ", "error on rank 1 (")):
-        log = (tmp_path / f"rank-{rank}.log").read_text()
-        assert log.startswith(start) and log.count("error") == 1, log
+    places = {"a": ("0", "0"), "b": ("2", "0"), "c": ("3", "1")}  # ranks, in all and on their machine
+    command = [sys.executable, *GENERAL, "--config", str(tmp_path / "recipe.yaml")]
+    ranks = [
+        start(command, tmp_path / name, WORLD_SIZE="4", RANK=rank, LOCAL_RANK=local)
+        for name, (rank, local) in places.items()
+    ]
+    assert exit_codes(ranks) == [2, 2, 2]
+    first, other, second = ((tmp_path / name).read_text() for name in places)
+    assert first.startswith("error: ") and other.startswith("error on rank 2 (") and second == ""
+    assert first.count("error") == other.count("error") == 1
 
 
 def test_another_family_of_teacher_is_refused_by_name(toy_inputs: Path, tmp_path: Path) -> None:
