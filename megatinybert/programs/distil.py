@@ -63,7 +63,7 @@ def open_family(config: GeneralConfig, world: World, findings: Findings) -> Fami
     Whatever can be looked at without the things that failed is looked at, so that all mistakes are told at once.
     """
     check_machine(Path(config.run.output_dir), world, findings)
-    members = findings.attempt("output folder", world.first, lambda: find_members(config)) or unsettled_members(config)
+    members = findings.attempt("output folder", find_members, config, world) or unsettled_members(config)
     findings.add(*(Finding("warn", "checkpoints", line) for line in members.passed_over))
     taught, wanted = members.first.objective.name != "mlm", config.teacher
     dtype = teacher_dtype(wanted.dtype, world.device, wanted.quantize) if taught else None

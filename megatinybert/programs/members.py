@@ -8,6 +8,7 @@ from pathlib import Path
 
 from megatinybert.config.family import members_of
 from megatinybert.config.general import GeneralConfig
+from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Finding, Findings, of_each
 from megatinybert.training.family_checkpoints import check_one_student, where_all_continue
 from megatinybert.training.stage import STUDENT, places_of
@@ -37,8 +38,8 @@ class Members:
         return of_each({places[name]: found for name, found in said.items()})
 
 
-def find_members(config: GeneralConfig) -> Members:
-    """The students of a run, all to begin at the step that all have reached.
+def find_members(config: GeneralConfig, world: World) -> Members:
+    """The students of a run, all to begin at the step that all have reached. Every rank calls it.
 
     Raises ValueError where the output folder holds a run of other students.
     """
@@ -47,7 +48,7 @@ def find_members(config: GeneralConfig) -> Members:
         check_one_student(output)
         return Members({STUDENT: config})
     members = members_of(config)
-    resume, passed_over = where_all_continue(output, wanted, list(members))
+    resume, passed_over = world.first(lambda: where_all_continue(output, wanted, list(members)))
     configs = {
         name: member.model_copy(update={"run": member.run.model_copy(update={"resume": resume[name]})})
         for name, member in members.items()

@@ -14,6 +14,7 @@ def format_table(rows: Sequence[Sequence[str]], right_aligned: Container[int] = 
     """
     widths = [max(len(row[column]) for row in rows) + 2 for column in range(len(rows[0]) - 1)]
     rest = max(shutil.get_terminal_size((120, 24)).columns, 80) - sum(widths)
+    rest = max(rest, max(len(word) for row in rows for word in [*row[-1].split(), ""]))  # wider than it, if need be
     lines = []
     for *cells, text in rows:
         start = ""

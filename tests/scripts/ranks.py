@@ -65,9 +65,9 @@ def train(config: GeneralConfig, steps: int, export_to: pathlib.Path | None = No
     _record_gradients(engine, gradients)
     norms, losses, scales, rates = [], [], [loss_scale(engine)], []
     for step in range(steps):
-        rates = {"student": learning_rate(config.optimizer, config.schedule, step, steps)}
+        rate = {"student": learning_rate(config.optimizer, config.schedule, step, steps)}
         batches = rank_micro_batches(windows, step, config.run.global_batch, micro_batch, WORLD)
-        result = train_step(Trainees({"student": engine}), teacher, batches, step, config.run.seed, rates)["student"]
+        result = train_step(Trainees({"student": engine}), teacher, batches, step, config.run.seed, rate)["student"]
         norms.append(float(result.gradient_norm))
         losses.append(WORLD.mean(result.losses)[0].item())
         scales.append(loss_scale(engine))
