@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -35,8 +36,15 @@ def merged_by_deepspeed(folder: Path) -> None:
     torch.save(content, folder / OPTIMIZER)
 
 
+class Code:
+    """What is called when it is unpickled."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.getcwd, ()
+
+
 def with_code(folder: Path) -> None:
-    torch.save({"optimizer_state_dict": Path("/")}, folder / OPTIMIZER)
+    torch.save({"optimizer_state_dict": Code()}, folder / OPTIMIZER)
 
 
 @pytest.fixture
