@@ -422,8 +422,9 @@ def test_a_full_disk_leaves_a_build_to_go_on_with(several: Path, build: Build, t
     assert all(not problems for _, problems in verify(tmp_path / "out"))
 
 
-def test_ctrl_c_says_how_to_go_on(tmp_path: Path, tokenizer: Path) -> None:
-    (tmp_path / "a.txt").write_text(as_text(documents(20_000)))
+@pytest.mark.parametrize(("engine", "copies"), [("tokenizers", 1), ("auto", 12)])  # processes; mostly threads
+def test_ctrl_c_says_how_to_go_on(tmp_path: Path, tokenizer: Path, engine: str, copies: int) -> None:
+    (tmp_path / "a.txt").write_text(as_text(documents(20_000)) * copies)
     arguments = [
         "--input",
         tmp_path / "a.txt",
@@ -433,6 +434,8 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path, tokenizer: Path) -> None:
         tmp_path / "out",
         "--workers",
         2,
+        "--tokenizer-engine",
+        engine,
     ]
     process = subprocess.Popen(
         [sys.executable, str(SCRIPT), *map(str, arguments)],
