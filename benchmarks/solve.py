@@ -90,7 +90,7 @@ def measure(case: Case) -> dict[str, Any]:
     from megatinybert.runtime import dist
 
     world = dist.start()  # before whatever imports DeepSpeed
-    from megatinybert.programs.distil import open_stage, silence_transformers
+    from megatinybert.programs.distil import open_family, silence_transformers
     from megatinybert.runtime.findings import Findings
     from megatinybert.runtime.trainees import Trainees
     from megatinybert.training.engine import build_engine
@@ -100,17 +100,18 @@ def measure(case: Case) -> dict[str, Any]:
 
     silence_transformers()
     try:
-        stage = open_stage(config_of(case, case.shards), world, findings := Findings())
+        family = open_family(config_of(case, case.shards), world, findings := Findings())
         world.refuse(findings.texts("fail"))
-        assert stage and stage.teacher
+        assert family and family.teacher
+        stage = family.first
         found: dict[str, Any] = {}
         stage.trainee.to(world.device)
         if case.tokens:
-            source = open_stage(config_of(case, case.calibration), world, findings) if case.calibration else stage
+            source = open_family(config_of(case, case.calibration), world, findings) if case.calibration else family
             assert source
-            calibration = Calibration(source.data, case.tokens, case.length, ROWS, world, CUT)
+            calibration = Calibration(source.first.data, case.tokens, case.length, ROWS, world, CUT)
             solutions = []
-            solve = partial(solve_first_weights, stage.trainee, stage.teacher, calibration, case.seed, world)
+            solve = partial(solve_first_weights, stage.trainee, family.teacher, calibration, case.seed, world)
             memory_bytes = peak_growth(lambda: solutions.append(solve()), world.device)
             (solution,) = solutions
             found = {

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also where the package is not installed
 
 from megatinybert.config.augment import AUGMENT, AugmentOptions
+from megatinybert.config.hub import NotInCache, settle_hub
 from megatinybert.config.load import ConfigError, load_options
 from megatinybert.config.named_paths import missing_of_augment
-from megatinybert.runtime.hub import NotInCache, settle_hub
 
 if TYPE_CHECKING:
     from megatinybert.tasks.augment.run import AugmentReport

@@ -15,9 +15,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also where the package is not installed
 
+from megatinybert.config.hub import NotInCache, settle_hub
 from megatinybert.config.load import ConfigError, load_options
 from megatinybert.config.shards import SHARDS, BuildOptions
-from megatinybert.runtime.hub import NotInCache, settle_hub
 
 
 def main() -> int:

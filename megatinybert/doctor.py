@@ -8,12 +8,12 @@ import sys
 import time
 from collections.abc import Sequence
 
+from megatinybert.config.hub import NotInCache, settle_hub
 from megatinybert.config.load import ConfigError, load_config
 from megatinybert.config.named_paths import hub_names, missing_of_general
 from megatinybert.programs.doctor import examine, findings_table
 from megatinybert.programs.start import say
 from megatinybert.runtime.findings import Findings
-from megatinybert.runtime.hub import NotInCache, settle_hub
 from megatinybert.runtime.versions import check_versions
 
 USAGE = """\

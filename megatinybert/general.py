@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from megatinybert.config.general import GeneralConfig
+from megatinybert.config.hub import settle_hub
 from megatinybert.config.load import load_config
 from megatinybert.config.named_paths import hub_names, missing_of_general
 from megatinybert.programs.start import run_program
-from megatinybert.runtime.hub import settle_hub
 from megatinybert.training.lock import check_unlocked
 
 

@@ -42,8 +42,7 @@ class Entry:
         here, which is left out unless the entry itself says it.
         """
         inherited = {name: given for name, given in common.items() if name not in without_effect}
-        own = {name: given for name, given in (inherited | dict(self.given)).items() if given.value is not None}
-        return own
+        return {name: given for name, given in (inherited | dict(self.given)).items() if given.value is not None}
 
 
 def read_entries(students: Given, options: Options, problems: list[str]) -> list[Entry]:

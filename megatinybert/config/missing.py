@@ -12,11 +12,15 @@ from pathlib import Path
 from megatinybert.config.schema import nearest
 
 
+def is_path(name: str) -> bool:
+    """Whether the name of a model is a path: there, or written in a way that no name on the hub is."""
+    return Path(name).expanduser().exists() or name.startswith(("/", ".", "~")) or name.count("/") > 1
+
+
 def missing_folder(name: str) -> str:
     """What is wrong with a name that can only be a folder's: "" where it is one, or may be a name on the hub."""
     folder = Path(name).expanduser()
-    written_as_path = name.startswith(("/", ".", "~")) or name.count("/") > 1
-    if folder.exists() or not (written_as_path or ("/" in name and folder.parent.is_dir())):
+    if folder.exists() or not (is_path(name) or ("/" in name and folder.parent.is_dir())):
         return ""
     above = next(parent for parent in folder.parents if parent.exists())
     below = folder.parts[len(above.parts)]

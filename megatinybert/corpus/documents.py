@@ -90,9 +90,7 @@ class _Splitter:
         if block.layout == "object":
             texts = (self._object_text(line, number) for number, line in enumerate(data.split(b"\n")))
             return _of_texts([text for text in texts if text is not None])
-        begins, ends = lines_of(data)
-        filled = begins < ends
-        lines = Texts(data, begins[filled], ends[filled])
+        lines, filled = _filled_lines(data)
         if block.layout == "line":
             return lines, np.ones(len(lines), dtype=np.int64)
         if not (block.begins and block.ends):
@@ -118,10 +116,12 @@ class _Splitter:
     def _whole(self) -> bytes:
         """The text of the block, valid. Lines that are not are left out, blank ones in their place in .jsonl."""
         data = self._block.data
-        if self._left_out is None or self._replace_invalid or _is_valid(data):
+        if self._left_out is None or self._replace_invalid:
             valid = self._valid(data)
             assert valid is not None
             return valid
+        if _invalid_at(data) is None:
+            return data
         lines = [self._valid(line, number) for number, line in enumerate(data.split(b"\n"))]
         if self._block.layout == "object":  # whose lines are numbered
             return b"\n".join(line or b"" for line in lines)
@@ -129,15 +129,11 @@ class _Splitter:
 
     def _valid(self, data: bytes, number: int | None = None) -> bytes | None:
         """number: of the record, or of the line; None: these are all lines."""
-        if _is_valid(data):
+        at = _invalid_at(data)
+        if at is None:
             return data
         if not self._replace_invalid:
-            try:
-                data.decode()
-            except UnicodeDecodeError as error:
-                if number is None:
-                    number = data.count(b"\n", 0, error.start)
-                self._leave_out(number, self._invalid(data, error.start))
+            self._leave_out(data.count(b"\n", 0, at) if number is None else number, self._invalid(data, at))
             return None
         text = data.decode("utf-8", "replace")
         self.replaced += text.count("\ufffd") - data.count("\ufffd".encode())
@@ -193,22 +189,28 @@ class _Splitter:
         self._left_out.append(LeftOut(self._unit, number, reason))
 
 
-def _is_valid(data: bytes) -> bool:
+def _invalid_at(data: bytes) -> int | None:
+    """Where the first bytes are that are not valid UTF-8; None where all are."""
     if data.isascii():  # ten times as fast as decoding
-        return True
+        return None
     try:
         data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+    except UnicodeDecodeError as error:
+        return error.start
+    return None
+
+
+def _filled_lines(data: bytes) -> tuple[Texts, np.ndarray]:
+    """(The lines that are not blank; which of all lines they are, bool)."""
+    begins, ends = lines_of(data)
+    filled = begins < ends
+    return Texts(data, begins[filled], ends[filled]), filled
 
 
 def _of_texts(texts: list[bytes]) -> tuple[Texts, np.ndarray]:
     """Each of them a document: (lines of all; how many each has). CRLF and CR may stand within them, too."""
     texts = [text.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in text else text for text in texts]
     joined = Texts.of_bytes(texts)
-    begins, ends = lines_of(joined.data)
-    filled = begins < ends
-    lines = Texts(joined.data, begins[filled], ends[filled])
+    lines, _ = _filled_lines(joined.data)
     documents = np.searchsorted(joined.begins, lines.begins, side="right") - 1
     return lines, np.bincount(documents, minlength=len(texts))

@@ -105,21 +105,21 @@ class FastEngine:
 
     def _check_spelling(self, texts: Texts, ids: np.ndarray, ends: np.ndarray) -> None:
         """Compare texts that their ids do not spell."""
-        doubtful = self._spelling.doubtful(texts, ids, ends).tolist()
         size = int(texts.sizes.sum())
-        for in_ascii, share in ((True, _DOUBTFUL_ASCII), (False, _DOUBTFUL_OTHER)):
-            room = max(_FEWEST_DOUBTFUL, int(size * share))
-            compared = []
-            for number in doubtful:
-                text = texts.text(number)
-                if text.isascii() == in_ascii and room > 0:  # one text at least, however long
-                    compared.append(number)
-                    room -= len(text)
-            self._compare(texts, ids, ends, compared)
+        shares = {True: _DOUBTFUL_ASCII, False: _DOUBTFUL_OTHER}  # by whether a text is ASCII
+        room = {in_ascii: max(_FEWEST_DOUBTFUL, int(size * share)) for in_ascii, share in shares.items()}
+        compared = []
+        for number in self._spelling.doubtful(texts, ids, ends).tolist():
+            text = texts.text(number)
+            in_ascii = text.isascii()
+            if room[in_ascii] > 0:  # one text at least, however long
+                compared.append(number)
+                room[in_ascii] -= len(text)
+        self._compare(texts, ids, ends, compared)
 
     def _compare(self, texts: Texts, ids: np.ndarray, ends: np.ndarray, numbers: Sequence[int]) -> None:
         """Raise EngineDifference where the ids of one of these texts are not those of tokenizers."""
-        expected, counts = self._reference.encode(texts.select(list(numbers)))
+        expected, counts = self._reference.encode(texts.select(numbers))
         begins = np.cumsum(counts) - counts
         for number, begin, count in zip(numbers, begins.tolist(), counts.tolist(), strict=True):
             found, right = ids[ends[number] : ends[number + 1]], expected[begin : begin + count]

@@ -50,7 +50,7 @@ class Texts:
         data = self.data
         return [data[begin:end] for begin, end in zip(self.begins.tolist(), self.ends.tolist(), strict=True)]
 
-    def select(self, numbers: np.ndarray | list[int]) -> Texts:
+    def select(self, numbers: Iterable[int]) -> Texts:
         return Texts.of_bytes([self.text(number) for number in numbers])
 
 

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 from tokenizers import Tokenizer
 from tokenizers.implementations import BertWordPieceTokenizer
 
+from megatinybert.config.hub import advice
 from megatinybert.config.missing import missing_tokenizer
-from megatinybert.runtime.hub import advice
 
 # The names of [CLS], [SEP], [PAD] and [MASK] in the families of encoders: BERT and RoBERTa.
 _SPECIAL_NAMES = (("[CLS]", "[SEP]", "[PAD]", "[MASK]"), ("<s>", "</s>", "<pad>", "<mask>"))

@@ -33,7 +33,7 @@ from megatinybert.training.ready import (
 )
 from megatinybert.training.run import run_family
 from megatinybert.training.size import Size, check_size, check_steps_done, draft, settle
-from megatinybert.training.stage import Family, Stage
+from megatinybert.training.stage import Family
 
 
 def distil(config: GeneralConfig, world: World) -> None:
@@ -49,12 +49,6 @@ def distil(config: GeneralConfig, world: World) -> None:
     if world.is_main:
         names = [student.name for student in config.students or []]
         print(ending(Path(config.run.output_dir), names), flush=True)
-
-
-def open_stage(config: GeneralConfig, world: World, findings: Findings) -> Stage | None:
-    """The only student of `open_family`."""
-    family = open_family(config, world, findings)
-    return family.first if family else None
 
 
 def open_family(config: GeneralConfig, world: World, findings: Findings) -> Family | None:
@@ -146,7 +140,7 @@ def _check_sizes(
 ) -> None:
     """Whether text, batch and steps suit the students, and these the machine."""
     windows, held_out_windows = text
-    said = members.findings()
+    said, held = members.findings(), _held(sizes, settings, models, world)
     for name, size in sizes.items():
         config, own = size.config, said[name]
         shape = models.trainees[name].student.config
@@ -155,6 +149,6 @@ def _check_sizes(
         if world.device.type == "cpu":
             rows, length = settings[name].raw["train_micro_batch_size_per_gpu"], config.data.sequence_length
             shapes = shape, models.teacher_config
-            own.add(*check_memory(*shapes, rows, local_ranks(world), length, _held(sizes, settings, models, world)))
+            own.add(*check_memory(*shapes, rows, local_ranks(world), length, held))
         own.add(*check_size(size, windows.samples, tokens_of(windows), shape.hidden_size, world.size))
     findings.add(*members.of_each(said))

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from megatinybert.config.family import students_in
+from megatinybert.config.hub import settle_hub
 from megatinybert.programs.report_table import TIMED_RUNS, ModelFacts, Report, table
 from megatinybert.programs.search import shared_by
 from megatinybert.programs.start import say
 from megatinybert.runtime.files import write_atomically
-from megatinybert.runtime.hub import settle_hub
 from megatinybert.tracking import curves
 from megatinybert.tracking.figures import save_picture
 from megatinybert.tracking.measurements import ACCURACY, PROBE, PROJECTED

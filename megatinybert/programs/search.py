@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from megatinybert.config.family import students_in
+from megatinybert.config.hub import settle_hub
 from megatinybert.programs.found import TOP, Answer, Hit, Search
 from megatinybert.programs.start import say
 from megatinybert.runtime.counts import counted
 from megatinybert.runtime.files import file_sha256, write_atomically
 from megatinybert.runtime.findings import Findings, refusal
-from megatinybert.runtime.hub import settle_hub
 
 if TYPE_CHECKING:
     from torch import Tensor

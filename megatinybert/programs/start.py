@@ -11,10 +11,10 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from megatinybert.config.hub import NotInCache
 from megatinybert.config.schema import ConfigError
 from megatinybert.programs.launcher import STARTS, STOPPED, launch
 from megatinybert.runtime.findings import refusal
-from megatinybert.runtime.hub import NotInCache
 from megatinybert.runtime.versions import check_versions
 
 
@@ -25,8 +25,8 @@ def run_program(read: Callable[[list[str], bool], Any], work: str) -> None:
     stopped early and continues by the same command.
 
     read: (arguments, whether to look at the paths that they name) to configuration; it answers --help and
-    --print-config. work: where the function of (configuration,
-    World) is, as an import path, so that nothing heavy is imported before the command line is read.
+    --print-config. work: where the function of (configuration, World) is, as an import path, so that nothing heavy is
+    imported before the command line is read.
     """
     # Until the training loop has its own answer to them, what a scheduler or a closed terminal sends is as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -36,7 +36,7 @@ def run_program(read: Callable[[list[str], bool], Any], work: str) -> None:
         _run(read, work)
     except KeyboardInterrupt:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the launcher sends it to all ranks once the first has ended
-        if os.environ.get("LOCAL_RANK", "0") == "0":
+        if _speaks_for_machine():
             print("stopped; the same command continues", file=sys.stderr)
         sys.stdout.flush()
         sys.stderr.flush()
@@ -48,7 +48,7 @@ def _read(read: Callable[[list[str], bool], Any]) -> Any:
     try:
         config = read(sys.argv[1:], _on_one_machine())
     except (ConfigError, NotInCache) as error:
-        if os.environ.get("LOCAL_RANK", "0") == "0":  # all ranks of a machine have the same command
+        if _speaks_for_machine():
             _tell_error(str(error))
         sys.exit(2)
     unusable = [finding.text for finding in check_versions() if finding.level == "fail"]
@@ -117,6 +117,11 @@ def _on_one_machine() -> bool:
     """Several may see different files, and say so together once their ranks have met."""
     ranks, here = (os.environ.get(name, "1") for name in ("WORLD_SIZE", "LOCAL_SIZE"))
     return ranks == here and "HOSTFILE" not in os.environ
+
+
+def _speaks_for_machine() -> bool:
+    """Of the ranks of a machine, which have the same command, one tells what they all find in it."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def say(text: str) -> None:

@@ -59,22 +59,21 @@ class Findings:
 
 def of_each(said: Mapping[str, Findings]) -> list[Finding]:
     """What was found of each of several things: what is true of all of them once, the rest with the thing's name."""
-    told = [
-        found if all(found in other.all for other in said.values()) else _named(name, found)
-        for name, own in said.items()
-        for found in own.all
-    ]
-    return list(dict.fromkeys(told))
+    return _once({name: own.all for name, own in said.items()}, _named)
 
 
 def lines_of_each(said: Mapping[str, Sequence[str]]) -> list[str]:
-    """The same of lines, each once."""
-    lines = [
-        line if all(line in other for other in said.values()) else f"{name}: {line}"
+    """The same of lines."""
+    return _once(said, lambda name, line: f"{name}: {line}")
+
+
+def _once(said: Mapping[str, Sequence[T]], named: Callable[[str, T], T]) -> list[T]:
+    told = [
+        one if all(one in other for other in said.values()) else named(name, one)
         for name, own in said.items()
-        for line in own
+        for one in own
     ]
-    return list(dict.fromkeys(lines))
+    return list(dict.fromkeys(told))
 
 
 def _named(name: str, found: Finding) -> Finding:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.config.missing import nearest_existing, unusable_output
-from megatinybert.config.schema import TrainingConfig
 from megatinybert.runtime.findings import Finding
 
 
@@ -18,15 +17,8 @@ def check_output_folder(folder: Path) -> Finding | None:
     return Finding("fail", "output folder", problem) if problem else None
 
 
-def check_disk(config: TrainingConfig, parameters: int, settings: DeepSpeedSettings) -> Finding:
-    """Whether the checkpoints fit on the disk. parameters: of the trainee."""
-    folder = Path(config.run.output_dir)
-    one = checkpoint_bytes(parameters, settings, config.optimizer.name)
-    return check_room(folder, config.run.keep_checkpoints, {folder: one})
-
-
 def check_room(folder: Path, keep: int, members: Mapping[Path, int]) -> Finding:
-    """The same of all members of a run in `folder`. members: bytes of one checkpoint, by the member's folder."""
+    """Whether the checkpoints of a run in `folder` fit on the disk. members: bytes of one, by the member's folder."""
     one = sum(members.values())
     free = shutil.disk_usage(nearest_existing(folder)).free
     # A new checkpoint is whole before the oldest goes. Those that are there need no more room.

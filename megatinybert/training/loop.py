@@ -23,7 +23,7 @@ from megatinybert.tracking.measurements import tag_prefix
 from megatinybert.tracking.monitor import Monitor
 from megatinybert.tracking.tensorboard_layout import hardware_text, layout
 from megatinybert.training.checkpoint import Best, NotSaved
-from megatinybert.training.disk import checkpoint_bytes, not_saved
+from megatinybert.training.disk import not_saved
 from megatinybert.training.engine import arithmetic_dtype
 from megatinybert.training.family_checkpoints import save_all
 from megatinybert.training.finite import NonFiniteLoss, check_gradients, check_losses
@@ -183,10 +183,7 @@ def _save(run: Run, done: int, last_saved: int) -> bool:
     try:
         save_all(run.family, run.trainees, done, run.facts, run.world)
     except NotSaved as error:
-        needed = sum(
-            checkpoint_bytes(stage.parameters, stage.settings, stage.config.optimizer.name)
-            for stage in run.family.members.values()
-        )
+        needed = sum(stage.checkpoint_bytes for stage in run.family.members.values())
         run.world.say(f"\nwarning: {not_saved(error, done, needed, run.family.output)}; {_newest(last_saved)}")
         return False
     return True

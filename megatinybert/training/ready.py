@@ -24,7 +24,7 @@ from megatinybert.runtime.versions import check_versions
 from megatinybert.training.checks import check_precision, check_schedule, check_threads
 from megatinybert.training.choices import check_choices
 from megatinybert.training.convert import check_target
-from megatinybert.training.disk import check_output_folder, check_room, checkpoint_bytes
+from megatinybert.training.disk import check_output_folder, check_room
 from megatinybert.training.engine import dry_batch
 from megatinybert.training.placement import on_precision
 from megatinybert.training.precision import settle_settings
@@ -111,10 +111,7 @@ def get_ready(family: Family, facts: Mapping[str, Facts], world: World, findings
 
 
 def _check_disk(family: Family) -> Finding:
-    needed = {
-        stage.output: checkpoint_bytes(stage.parameters, stage.settings, stage.config.optimizer.name)
-        for stage in family.members.values()
-    }
+    needed = {stage.output: stage.checkpoint_bytes for stage in family.members.values()}
     return check_room(family.output, family.first.config.run.keep_checkpoints, needed)
 
 

@@ -15,6 +15,7 @@ from megatinybert.runtime.trainees import Trainees
 from megatinybert.samples.batches import TrainingData
 from megatinybert.tracking.attention_maps import AttentionPictures
 from megatinybert.training.checkpoint import Best
+from megatinybert.training.disk import checkpoint_bytes
 from megatinybert.training.trainee import Trainee
 
 Facts = Mapping[str, Any]  # what decides the result of a run, by name; JSON values
@@ -83,6 +84,11 @@ class Stage:
     def parameters(self) -> int:
         """How many weights student and objective have."""
         return sum(parameter.numel() for parameter in self.trainee.parameters())
+
+    @property
+    def checkpoint_bytes(self) -> int:
+        """Of a checkpoint on the disk."""
+        return checkpoint_bytes(self.parameters, self.settings, self.config.optimizer.name)
 
     @property
     def micro_batch(self) -> int:

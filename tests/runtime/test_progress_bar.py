@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from tqdm import tqdm
 
 from megatinybert.runtime.progress_bar import progress_bar
 
+Clocked = Callable[[int], tuple[tqdm, Callable[[float], None]]]
 
-def test_a_log_file_gets_a_line_every_half_minute(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = [0.0]
-    monkeypatch.setattr(tqdm, "monitor_interval", 0)
-    bar = progress_bar(200, "step", desc="distil")
-    monkeypatch.setattr(bar, "_time", lambda: now[0])
-    bar.start_t = bar.last_print_t = 0.0
+
+@pytest.fixture
+def clocked(monkeypatch: pytest.MonkeyPatch) -> Clocked:
+    """Makes a bar of so many steps, by a clock that a function sets: (bar, function)."""
+
+    def make(total: int) -> tuple[tqdm, Callable[[float], None]]:
+        now = [0.0]
+        monkeypatch.setattr(tqdm, "monitor_interval", 0)
+        bar = progress_bar(total, "step", desc="distil")
+        monkeypatch.setattr(bar, "_time", lambda: now[0])
+        bar.start_t = bar.last_print_t = 0.0
+        return bar, lambda seconds: now.__setitem__(0, float(seconds))
+
+    return make
+
+
+def test_a_log_file_gets_a_line_every_half_minute(clocked: Clocked, capsys: pytest.CaptureFixture[str]) -> None:
+    bar, set_clock = clocked(200)
     for second in range(1, 101):
-        now[0] = float(second)
+        set_clock(second)
         bar.update()
     bar.close()
     text = capsys.readouterr().err
@@ -27,16 +40,10 @@ def test_a_log_file_gets_a_line_every_half_minute(
     assert all(line.startswith("distil: ") and line == line.strip() for line in lines)
 
 
-def test_the_end_is_told_once_with_the_last_values(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = [0.0]
-    monkeypatch.setattr(tqdm, "monitor_interval", 0)
-    bar = progress_bar(2, "step", desc="distil")
-    monkeypatch.setattr(bar, "_time", lambda: now[0])
-    bar.start_t = bar.last_print_t = 0.0
+def test_the_end_is_told_once_with_the_last_values(clocked: Clocked, capsys: pytest.CaptureFixture[str]) -> None:
+    bar, set_clock = clocked(2)
     for second in (40, 80):
-        now[0] = float(second)
+        set_clock(second)
         bar.update()
         bar.set_postfix_str(f"loss {second}", refresh=False)
     bar.close()

@@ -31,7 +31,7 @@ from megatinybert.runtime.findings import Finding, Findings
 from megatinybert.runtime.trainees import Trainees
 from megatinybert.training import checks, disk
 from megatinybert.training.checkpoint import save
-from megatinybert.training.disk import check_disk, check_output_folder, checkpoint_bytes, size
+from megatinybert.training.disk import check_output_folder, check_room, checkpoint_bytes, size
 from megatinybert.training.engine import build_engine
 from megatinybert.training.step import rank_micro_batches, train_step
 from tests.helpers.toys import REPOSITORY, WORDS, recipe, write_dataset, write_student_shape, write_teacher
@@ -339,7 +339,8 @@ def test_checkpoints_that_are_there_need_no_more_room(
     usage = shutil.disk_usage(tmp_path)._replace(free=int(1.1 * one))
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: usage)
     config = load_config(recipe(toy_inputs, **{"run.output_dir": tmp_path / "run"}))
-    assert check_disk(config, 1000, load_ds_config("zero1", config, 1)).level == "ok"
+    needed = checkpoint_bytes(1000, load_ds_config("zero1", config, 1), config.optimizer.name)
+    assert check_room(tmp_path / "run", config.run.keep_checkpoints, {tmp_path / "run": needed}).level == "ok"
 
 
 @pytest.mark.parametrize(

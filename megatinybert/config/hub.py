@@ -10,6 +10,8 @@ import urllib.request
 from collections.abc import Iterable
 from pathlib import Path
 
+from megatinybert.config.missing import is_path
+
 OFFLINE = "HF_HUB_OFFLINE"
 _SECONDS = 5.0
 
@@ -24,7 +26,8 @@ def settle_hub(names: Iterable[str | None]) -> None:
     Called before anything that reads that variable is imported. The processes that this one starts inherit it. Raises
     NotInCache for names that the hub would have to be asked for.
     """
-    asked = list(dict.fromkeys(name for name in names if name and _may_be_in_hub(name)))
+    # Of a path that is not there whoever opens it tells.
+    asked = list(dict.fromkeys(name for name in names if name and not is_path(name)))
     if not asked:
         return
     if not os.environ.get(OFFLINE):
@@ -47,12 +50,6 @@ def advice() -> str:
     if not _is_offline():
         return ""
     return f"; the hub is not asked ({OFFLINE}=1): download the model where there is a network, and name its folder"
-
-
-def _may_be_in_hub(name: str) -> bool:
-    """And not only be a path, there or not, of which whoever opens it tells."""
-    is_path = Path(name).expanduser().exists() or name.startswith(("/", ".", "~")) or name.count("/") > 1
-    return not is_path
 
 
 def _is_offline() -> bool:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from megatinybert.config.hub import OFFLINE, NotInCache, advice, settle_hub
 from megatinybert.models.configuration import read_bert_config
-from megatinybert.runtime.hub import OFFLINE, NotInCache, advice, settle_hub
 
 NAME = "owner/no-such-model"
 
