@@ -30,8 +30,8 @@ from megatinybert.corpus.fast_engine import EngineDifference
 from megatinybert.corpus.manifest import MANIFEST, PROGRESS, Manifest, totals
 from megatinybert.corpus.progress import BuildPlan, Collector, Progress, open_output
 from megatinybert.corpus.sources import Source, check_unchanged, find_sources
-from megatinybert.corpus.tokenizer import load_tokenizer, special_ids, tokenizer_fingerprint
-from megatinybert.corpus.vocabulary import unknown_id, warnings
+from megatinybert.corpus.tokenizer import SpecialIds, load_tokenizer, special_ids, tokenizer_fingerprint
+from megatinybert.corpus.vocabulary import Vocabulary
 from megatinybert.runtime.files import file_lock, write_atomically
 from megatinybert.runtime.ray_workers import ray_cluster
 from megatinybert.runtime.workers import usable_cores
@@ -39,6 +39,15 @@ from megatinybert.runtime.workers import usable_cores
 BLOCK_BYTES = 1 << 21  # of 1 MiB each, building takes a tenth longer
 _LOCK = "build.lock"
 _LARGEST_UINT16_VOCABULARY = 65_500  # Megatron-LM's rule
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """The tokenizer, opened and looked into."""
+
+    tokenizer: Tokenizer
+    special: SpecialIds
+    vocabulary: Vocabulary
 
 
 @dataclass(frozen=True)
@@ -72,10 +81,10 @@ def build_corpus(
     written, RuntimeError where a worker was killed.
     After any of them, and after a kill, the same build continues with `resume`.
     """
-    sources, left_out, tokenizer, engine = _check(options)
+    sources, left_out, reader, engine = _check(options)
     plan = BuildPlan(
         created_by=f"megatinybert {__version__}",
-        tokenizer_fingerprint=tokenizer_fingerprint(tokenizer),
+        tokenizer_fingerprint=tokenizer_fingerprint(reader.tokenizer),
         options=shaping(options, block_bytes),
         sources=[(source.name, source.size) for source in sources],
     )
@@ -89,9 +98,9 @@ def build_corpus(
         with BuildBar(sources, show_progress) as bar:
             if engine.reason:
                 bar.say(f"tokenizer engine: {engine.version}, since {engine.reason}")
-            write = partial(_write, options, sources, tokenizer, start, workers, block_bytes, commit_seconds, bar)
+            write = partial(_write, options, sources, reader, start, workers, block_bytes, commit_seconds, bar)
             done = _write_checked(write, engine, options, start, bar)
-        manifest = _finish(options, start.plan, done, tokenizer)
+        manifest = _finish(options, start.plan, done, reader)
         return BuildReport(manifest, left_out, False, workers, bar.text_bytes, bar.tokens, time.monotonic() - began)
 
 
@@ -145,7 +154,7 @@ def _write_checked(
 def _write(
     options: BuildOptions,
     sources: list[Source],
-    tokenizer: Tokenizer,
+    reader: _Reader,
     start: Progress,
     workers: int,
     block_bytes: int,
@@ -154,7 +163,7 @@ def _write(
     engine: EngineChoice,
 ) -> Progress:
     """Read, encode and write from `start` on: the progress at the end."""
-    special = special_ids(tokenizer)
+    special = reader.special
     dtype = np.dtype("<u2" if special.vocab_size < _LARGEST_UINT16_VOCABULARY else "<i4")
     reading = ReadSettings(
         document=options.document,
@@ -166,7 +175,7 @@ def _write(
         mark_invalid=options.skip_bad_records > 0,
     )
     encoding = EncodeSettings(
-        tokenizer_json=tokenizer.to_str(),
+        tokenizer_json=reader.tokenizer.to_str(),
         engine=engine.name,
         sep=special.sep,
         dtype=dtype.str,
@@ -177,7 +186,7 @@ def _write(
         names=options.names,
         skip_bad_records=options.skip_bad_records > 0,
     )
-    rules = ContentRules(options.skip_bad_records, options.drop_duplicates, unknown_id(tokenizer), options.names)
+    rules = ContentRules(options.skip_bad_records, options.drop_duplicates, reader.vocabulary.unknown_id, options.names)
     with Collector(
         options.output, sources, start, dtype, special.sep, commit_seconds, engine.version, rules
     ) as collector:
@@ -192,9 +201,9 @@ def _write(
         return collector.finish()
 
 
-def _finish(options: BuildOptions, plan: BuildPlan, done: Progress, tokenizer: Tokenizer) -> Manifest:
+def _finish(options: BuildOptions, plan: BuildPlan, done: Progress, reader: _Reader) -> Manifest:
     """Write the manifest, which says that the corpus is whole."""
-    special, contents = special_ids(tokenizer), done.contents
+    special, contents = reader.special, done.contents
     shards = sorted(done.finished, key=lambda entry: (entry.split, entry.prefix))
     tokens = sum(entry.tokens - entry.documents for entry in shards)  # without [SEP]
     manifest = Manifest(
@@ -213,7 +222,7 @@ def _finish(options: BuildOptions, plan: BuildPlan, done: Progress, tokenizer: T
         left_out_records=contents.left_out_records,
         unknown_tokens=contents.unknown_tokens if contents.counted else None,
         duplicate_documents=contents.duplicate_documents if contents.counted else None,
-        warnings=warnings(tokenizer, options.tokenizer, contents.scripts, contents.unknown_tokens, tokens),
+        warnings=reader.vocabulary.warnings(contents.scripts, contents.unknown_tokens, tokens),
         engines=done.engines,
     )
     text = json.dumps(manifest.model_dump(), indent=2, sort_keys=True, ensure_ascii=False)
@@ -252,27 +261,26 @@ def _refuse_changed(digests: list[str], start: Progress, options: BuildOptions) 
         )
 
 
-def _check(options: BuildOptions) -> tuple[list[Source], list[str], Tokenizer, EngineChoice]:
+def _check(options: BuildOptions) -> tuple[list[Source], list[str], _Reader, EngineChoice]:
     problems: list[str] = []
     sources: list[Source] = []
     left_out: list[str] = []
-    tokenizer = engine = None
+    reader = engine = None
     try:
         sources, left_out = find_sources(options.input, options.output, options.names["input"])
     except ValueError as error:
         problems.append(str(error))
     try:
         tokenizer = load_tokenizer(options.tokenizer)
-        special_ids(tokenizer)
+        reader = _Reader(tokenizer, special_ids(tokenizer), Vocabulary(tokenizer, options.tokenizer))
     except ValueError as error:
         problems.append(f"{options.names['tokenizer']} {options.tokenizer}: {error}")
-        tokenizer = None
-    if tokenizer is not None:
+    if reader is not None:
         try:
-            engine = choose_engine(tokenizer, options.tokenizer_engine)
+            engine = choose_engine(reader.tokenizer, options.tokenizer_engine)
         except ValueError as error:
             option = options.names["tokenizer_engine"]
             problems.append(f"{option} {options.tokenizer_engine}: {error}. Or take {option} tokenizers")
-    if problems or tokenizer is None or engine is None:
+    if problems or reader is None or engine is None:
         raise ValueError("\n".join(problems))
-    return sources, left_out, tokenizer, engine
+    return sources, left_out, reader, engine

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Set
-from functools import lru_cache
+from collections.abc import Iterator, Mapping
+from functools import cached_property, lru_cache
 from typing import Any
 
 from tokenizers import Tokenizer
@@ -22,13 +22,96 @@ _SAMPLED_LINES, _SAMPLED_BYTES = 32, 100
 _OF_SINGLE_LETTERS = {"CJK", "HIRAGANA", "KATAKANA", "HANGUL"}
 
 
-def unknown_id(tokenizer: Tokenizer) -> int | None:
-    """The id of [UNK]; None where every text can be spelled (byte-level BPE)."""
-    model = json.loads(tokenizer.to_str())["model"]
-    if model.get("unk_id") is not None:  # Unigram
-        return int(model["unk_id"])
-    token = model.get("unk_token")
-    return None if token is None else tokenizer.token_to_id(token)
+class Vocabulary:
+    """What a tokenizer says of itself, read once, since that takes as long as a megabyte of text. name: for people."""
+
+    def __init__(self, tokenizer: Tokenizer, name: str) -> None:
+        self._tokenizer, self._name = tokenizer, name
+        self._parts: dict[str, Any] = json.loads(tokenizer.to_str())
+        self._ids: dict[str, int] = tokenizer.get_vocab(with_added_tokens=False)
+
+    @cached_property
+    def unknown_id(self) -> int | None:
+        """The id of [UNK]; None where every text can be spelled (byte-level BPE)."""
+        model = self._parts["model"]
+        if model.get("unk_id") is not None:  # Unigram
+            return int(model["unk_id"])
+        token = model.get("unk_token")
+        return None if token is None else self._tokenizer.token_to_id(token)
+
+    @cached_property
+    def capitals(self) -> str | None:
+        """A warning where it lower-cases texts and its vocabulary is a cased one."""
+        lowers = any(
+            step["type"] == "Lowercase" or step.get("lowercase") is True
+            for step in _steps(self._parts.get("normalizer"))
+        )
+        if not lowers:
+            return None
+        capitals = sorted(word for word in self._ids if word != word.lower() and self._is_word(word))
+        words = sum(map(self._is_word, self._ids)) if capitals else 0
+        if len(capitals) <= _CAPITALS * words:
+            return None
+        return (
+            f"{len(capitals):,} of the {words:,} tokens of {self._name} have capitals (such as {capitals[0]}) and can "
+            'never occur, since it lower-cases the text: beside a vocab.txt of a cased model put {"do_lower_case": '
+            "false} into tokenizer_config.json"
+        )
+
+    def warnings(self, scripts: Mapping[str, int], unknown: int, tokens: int) -> list[str]:
+        """What a person should look at. unknown, tokens: how many ids of a text are [UNK], and in all."""
+        found = [self.capitals, self._other_script(scripts), self.unknowns(unknown, tokens)]
+        return [warning for warning in found if warning]
+
+    def unknowns(self, unknown: int, tokens: int) -> str | None:
+        """A warning where more than MOST_UNKNOWN of some tokens are [UNK]."""
+        if unknown <= MOST_UNKNOWN * tokens:
+            return None
+        return (
+            f"{100 * unknown / tokens:.1f} % of the tokens are [UNK], of which nothing can be learnt: {self._name} "
+            "does not know this text; take a tokenizer of its language, and look whether its encoding is right"
+        )
+
+    def _other_script(self, scripts: Mapping[str, int]) -> str | None:
+        letters = sum(scripts.values())
+        if not letters:
+            return None
+        script = max(sorted(scripts), key=lambda each: scripts[each])
+        if scripts[script] <= _MOST * letters:
+            return None
+        known = words = 0
+        enough = min(_KNOWN_SHARE * len(self._ids), _KNOWN_TOKENS)
+        for word in self._words():
+            own = {_script(character) for character in word} - {""}
+            words += bool(own)
+            known += script in own and (script in _OF_SINGLE_LETTERS or len(word) > 1)
+            if known >= enough:
+                return None
+        if known >= min(_KNOWN_SHARE * words, _KNOWN_TOKENS):
+            return None
+        return (
+            f"{100 * scripts[script] / letters:.0f} % of the text's letters are {script.capitalize()}, but only "
+            f"{known:,} of {words:,} words and parts of words in {self._name}: take a tokenizer of the text's "
+            "language, and look whether its encoding is right"
+        )
+
+    def _words(self) -> Iterator[str]:
+        """The vocabulary as text, without special tokens and the marks of where a word begins or goes on."""
+        by_bytes = any(step["type"] == "ByteLevel" for step in _steps(self._parts.get("pre_tokenizer")))
+        for word, number in self._ids.items():
+            if self._is_word(word):
+                if by_bytes:
+                    yield self._tokenizer.decode([number]).strip()
+                else:
+                    yield word.removeprefix("##").lstrip("\u2581")
+
+    def _is_word(self, word: str) -> bool:
+        """And not "[SEP]", or "[unused7]"."""
+        return word not in self._added and not (len(word) > 2 and word.startswith("[") and word.endswith("]"))
+
+    @cached_property
+    def _added(self) -> frozenset[str]:
+        return frozenset(token["content"] for token in self._parts["added_tokens"])
 
 
 def scripts_of(lines: Texts) -> dict[str, int]:
@@ -41,93 +124,6 @@ def scripts_of(lines: Texts) -> dict[str, int]:
         if script := _script(character):
             scripts[script] += count
     return dict(scripts)
-
-
-def warnings(tokenizer: Tokenizer, name: str, scripts: Mapping[str, int], unknown: int, tokens: int) -> list[str]:
-    """What a person should look at. name: of the tokenizer. unknown, tokens: how many ids are [UNK], and in all."""
-    parts, vocabulary = json.loads(tokenizer.to_str()), tokenizer.get_vocab(with_added_tokens=False)
-    found = [
-        _capitals(parts, vocabulary, name),
-        _other_script(parts, tokenizer, vocabulary, name, scripts),
-        unknowns(name, unknown, tokens),
-    ]
-    return [warning for warning in found if warning]
-
-
-def unknowns(name: str, unknown: int, tokens: int) -> str | None:
-    """A warning where more than MOST_UNKNOWN of some tokens are [UNK]. name: of the tokenizer."""
-    if unknown <= MOST_UNKNOWN * tokens:
-        return None
-    return (
-        f"{100 * unknown / tokens:.1f} % of the tokens are [UNK], of which nothing can be learnt: {name} does not "
-        "know this text; take a tokenizer of its language, and look whether its encoding is right"
-    )
-
-
-def capitals(tokenizer: Tokenizer, name: str) -> str | None:
-    """A warning where a tokenizer lower-cases texts and its vocabulary is a cased one. name: of the tokenizer."""
-    return _capitals(json.loads(tokenizer.to_str()), tokenizer.get_vocab(with_added_tokens=False), name)
-
-
-def _capitals(parts: Mapping[str, Any], vocabulary: Mapping[str, int], name: str) -> str | None:
-    if not any(
-        step["type"] == "Lowercase" or step.get("lowercase") is True for step in _steps(parts.get("normalizer"))
-    ):
-        return None
-    added = {token["content"] for token in parts["added_tokens"]}
-    capitals = sorted(word for word in vocabulary if word != word.lower() and _is_word(word, added))
-    words = sum(_is_word(word, added) for word in vocabulary) if capitals else 0
-    if len(capitals) <= _CAPITALS * words:
-        return None
-    return (
-        f"{len(capitals):,} of the {words:,} tokens of {name} have capitals (such as {capitals[0]}) and can never "
-        'occur, since it lower-cases the text: beside a vocab.txt of a cased model put {"do_lower_case": false} into '
-        "tokenizer_config.json"
-    )
-
-
-def _other_script(
-    parts: Mapping[str, Any],
-    tokenizer: Tokenizer,
-    vocabulary: Mapping[str, int],
-    name: str,
-    scripts: Mapping[str, int],
-) -> str | None:
-    letters = sum(scripts.values())
-    if not letters:
-        return None
-    script = max(sorted(scripts), key=lambda each: scripts[each])
-    if scripts[script] <= _MOST * letters:
-        return None
-    known = words = 0
-    enough = min(_KNOWN_SHARE * len(vocabulary), _KNOWN_TOKENS)
-    for word in _words(parts, tokenizer, vocabulary):
-        own = {_script(character) for character in word} - {""}
-        words += bool(own)
-        known += script in own and (script in _OF_SINGLE_LETTERS or len(word) > 1)
-        if known >= enough:
-            return None
-    if known >= min(_KNOWN_SHARE * words, _KNOWN_TOKENS):
-        return None
-    return (
-        f"{100 * scripts[script] / letters:.0f} % of the text's letters are {script.capitalize()}, but only {known:,} "
-        f"of {words:,} words and parts of words in {name}: take a tokenizer of the text's language, and look whether "
-        "its encoding is right"
-    )
-
-
-def _words(parts: Mapping[str, Any], tokenizer: Tokenizer, vocabulary: Mapping[str, int]) -> Iterator[str]:
-    """The vocabulary as text, without special tokens and the marks of where a word begins or goes on."""
-    added = {token["content"] for token in parts["added_tokens"]}
-    by_bytes = any(step["type"] == "ByteLevel" for step in _steps(parts.get("pre_tokenizer")))
-    for word, number in vocabulary.items():
-        if _is_word(word, added):
-            yield tokenizer.decode([number]).strip() if by_bytes else word.removeprefix("##").lstrip("\u2581")
-
-
-def _is_word(word: str, added: Set[str]) -> bool:
-    """And not "[SEP]", or "[unused7]"."""
-    return word not in added and not (len(word) > 2 and word.startswith("[") and word.endswith("]"))
 
 
 def _steps(step: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:

@@ -15,7 +15,7 @@ from transformers import BertConfig
 from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.config.task import TaskConfig, TaskStudentConfig
 from megatinybert.corpus.tokenizer import SpecialIds, load_tokenizer, special_ids, tokenizer_fingerprint
-from megatinybert.corpus.vocabulary import capitals, unknown_id, unknowns
+from megatinybert.corpus.vocabulary import Vocabulary
 from megatinybert.models.configuration import read_bert_config, student_config
 from megatinybert.models.initialize import model_folder
 from megatinybert.models.load import teacher_dtype
@@ -44,6 +44,7 @@ class TaskInputs:
     tokenizer_name: str
     tokenizer: Tokenizer
     special: SpecialIds
+    vocabulary: Vocabulary
     settings: Mapping[str, DeepSpeedSettings]
     quiet: bool
     told: set[str] = field(default_factory=set)
@@ -106,8 +107,8 @@ class TaskInputs:
 
     def unknown(self, rows: EncodedRows) -> tuple[float, str | None]:
         """(share of their tokens that is [UNK], the warning where it is above MOST_UNKNOWN)."""
-        unknown, tokens = count_unknown(rows, self.special, unknown_id(self.tokenizer))
-        return unknown / max(tokens, 1), unknowns(self.tokenizer_name, unknown, tokens)
+        unknown, tokens = count_unknown(rows, self.special, self.vocabulary.unknown_id)
+        return unknown / max(tokens, 1), self.vocabulary.unknowns(unknown, tokens)
 
     def _tell_unknown(self, what: str, rows: EncodedRows) -> None:
         """Warn of [UNK], once for files that are alike: again where the share is more than twice what was told."""
@@ -131,8 +132,9 @@ def open_inputs(config: TaskConfig, world: World, findings: Findings) -> TaskInp
     name = config.teacher.tokenizer or config.teacher.model
     tokenizer = findings.attempt("tokenizer", load_tokenizer, name) if teacher or config.teacher.tokenizer else None
     special = findings.attempt("tokenizer", special_ids, tokenizer) if tokenizer else None
-    cased = capitals(tokenizer, name) if tokenizer else None
-    findings.add(*([Finding("warn", "tokenizer", cased)] if cased else []))
+    vocabulary = Vocabulary(tokenizer, name) if tokenizer else None
+    if vocabulary and vocabulary.capitals:
+        findings.add(Finding("warn", "tokenizer", vocabulary.capitals))
     dtype = teacher_dtype(config.teacher.dtype, world.device)
     settings = {}
     for stage, section in SECTIONS.items():
@@ -140,9 +142,11 @@ def open_inputs(config: TaskConfig, world: World, findings: Findings) -> TaskInp
         found = check_settings(training, dtype if section in TAUGHT else None, "none", world, findings)
         if found:
             settings[stage] = found
-    if not (files and teacher and student and tokenizer and special):
+    if not (files and teacher and student and tokenizer and special and vocabulary):
         return None
-    inputs = TaskInputs(config, files, teacher, student, name, tokenizer, special, settings, not world.is_main)
+    inputs = TaskInputs(
+        config, files, teacher, student, name, tokenizer, special, vocabulary, settings, not world.is_main
+    )
     models = {f"--teacher.model {config.teacher.model}": teacher, f"--student.config {_shape_of(config)}": student}
     fingerprint = tokenizer_fingerprint(tokenizer)
     findings.add(*(check_tokenizer(name, special, fingerprint, option, shape) for option, shape in models.items()))

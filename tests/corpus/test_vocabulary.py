@@ -18,7 +18,7 @@ from megatinybert.corpus.describe import build_summary, manifest_facts
 from megatinybert.corpus.manifest import Manifest, read_manifest
 from megatinybert.corpus.texts import Texts
 from megatinybert.corpus.tokenizer import load_tokenizer
-from megatinybert.corpus.vocabulary import scripts_of, unknown_id, warnings
+from megatinybert.corpus.vocabulary import Vocabulary, scripts_of
 from tests.helpers.texts import CHINESE, SPECIALS, VOCABULARY, as_text, documents
 
 Build = Callable[..., BuildReport]
@@ -113,7 +113,7 @@ def words(letters: str, count: int) -> list[str]:
 )
 def test_a_text_of_another_script(tmp_path: Path, vocabulary: list[str], text: str, share: str | None) -> None:
     tokenizer = load_tokenizer(folder_of(tmp_path / "t", [*SPECIALS, *vocabulary]))
-    found = warnings(tokenizer, "bert", scripts_of(Texts.of([text])), 0, 100)
+    found = Vocabulary(tokenizer, "bert").warnings(scripts_of(Texts.of([text])), 0, 100)
     assert (not found) if share is None else (share in found[0] and len(found) == 1)
 
 
@@ -126,8 +126,9 @@ def test_bytes_are_read_as_letters() -> None:
         from tokenizers import decoders
 
         tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(), decoders.ByteLevel()
-        assert unknown_id(tokenizer) is None
-        assert (warnings(tokenizer, "roberta", {"CYRILLIC": 9}, 0, 9) == []) == known
+        found = Vocabulary(tokenizer, "roberta")
+        assert found.unknown_id is None
+        assert (found.warnings({"CYRILLIC": 9}, 0, 9) == []) == known
 
 
 def test_a_sample_reaches_all_over_the_text() -> None:

@@ -11,7 +11,7 @@ from megatinybert.corpus.engines import auto_engine
 from megatinybert.corpus.fast_engine import FastEngine
 from megatinybert.corpus.reference_engine import Engine, ReferenceEngine
 from megatinybert.corpus.tokenizer import SpecialIds, load_tokenizer, special_ids
-from megatinybert.corpus.vocabulary import unknown_id
+from megatinybert.corpus.vocabulary import Vocabulary
 from megatinybert.samples.order import SampleOrder
 from megatinybert.tasks import rows as module
 from megatinybert.tasks.read import Row
@@ -145,7 +145,7 @@ def test_the_identity_tells_other_content_apart(tokenizer: Tokenizer) -> None:
 
 def test_unknown_tokens_are_counted_without_special_ones(tokenizer: Tokenizer) -> None:
     rows = encode(tokenizer, Row("w1 ζ w2", "η", 0), Row("w1", None, 0))
-    special, unknown = special_ids(tokenizer), unknown_id(tokenizer)
+    special, unknown = special_ids(tokenizer), Vocabulary(tokenizer, "toy").unknown_id
     assert count_unknown(rows, special, unknown) == (2, 5)
     assert count_unknown(rows, special, None) == (0, 5)
 
