@@ -12,17 +12,14 @@ import numpy as np
 
 from megatinybert.corpus.texts import Texts
 
+_CASE = np.uint8(ord("a") - ord("A"))
+
 
 class Spelling:
     """Of one BERT tokenizer. parts: its JSON, read."""
 
     def __init__(self, parts: dict[str, Any]) -> None:
-        lowercase = parts["normalizer"]["lowercase"]
-        weights = bytearray(256)
-        for byte in range(0x21, 0x7F):  # all that is visible in ASCII: controls and spaces are dropped
-            letter = ord(chr(byte).lower()) if lowercase else byte
-            weights[byte] = 1 + (letter * 97) % 251  # different for each, and of no pattern
-        self._weights = bytes(weights)
+        self._lowercase: bool = parts["normalizer"]["lowercase"]
         vocabulary: dict[str, int] = parts["model"]["vocab"]
         prefix = parts["model"]["continuing_subword_prefix"]
         spelled = [piece.removeprefix(prefix) if len(piece) > len(prefix) else piece for piece in vocabulary]
@@ -43,5 +40,15 @@ class Spelling:
 
     def _sums(self, texts: Texts) -> np.ndarray:
         """The weights of each text's bytes, summed: uint32. White space between texts weighs nothing."""
-        letters = np.frombuffer(texts.data.translate(self._weights), dtype=np.uint8)
-        return np.add.reduceat(letters, texts.begins, dtype=np.uint32)
+        letters = np.frombuffer(texts.data, dtype=np.uint8)
+        # All uint8, which wraps around: below a bound is then within a range. Not bytes.translate, which would hold
+        # Python's global lock.
+        visible = letters - np.uint8(0x21) < np.uint8(0x7F - 0x21)  # in ASCII: controls and spaces are dropped
+        if self._lowercase:
+            letters = letters + _CASE * (letters - np.uint8(ord("A")) < np.uint8(26))
+        # x (2 x + 97) is another for each byte x, and no straight line, on which "ac" would weigh as much as "bb".
+        weights = letters * np.uint8(2)
+        weights += np.uint8(97)
+        weights *= letters
+        weights *= visible
+        return np.add.reduceat(weights, texts.begins, dtype=np.uint32)
