@@ -1,0 +1,54 @@
+"""What a run over pdsh needs on its other machines that DeepSpeed's launcher does not give: environment, and signals.
+
+The launcher passes few variables on, and a signal by ending every process of those machines that looks like its own,
+those of other runs too.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+# What a person may have set for a run.
+_CARRIED = re.compile(
+    "(CUDA|DS|GLOO|HF|KMP|MKL|NCCL|OMP|TOKENIZERS|TORCH|TORCHINDUCTOR|TRANSFORMERS|TRITON)_[A-Z0-9_]+"
+)
+_NOT_CARRIED = {"CUDA_VISIBLE_DEVICES", "DS_ENV_FILE"}  # the launcher's own
+_PLAIN = re.compile(r"[\w@+=:,./ -]*")  # of characters that two shells and pdsh leave as they are
+_SECONDS = 15  # that a machine has to answer
+
+
+def carried(environment: Mapping[str, str]) -> list[str]:
+    """The lines of a `.deepspeed_env`: what is carried of this environment, and then what a person's own files hold."""
+    names = sorted(name for name in environment if _CARRIED.fullmatch(name) and name not in _NOT_CARRIED)
+    lines = [f"{name}={environment[name]}" for name in names if _PLAIN.fullmatch(environment[name])]
+    own = environment.get("DS_ENV_FILE", ".deepspeed_env")
+    for folder in (Path.home(), Path()):  # as DeepSpeed does, which takes the last of several values
+        if (folder / own).is_file():
+            lines += [line for line in (folder / own).read_text(encoding="utf-8").splitlines() if "=" in line]
+    return lines
+
+
+def signal_ranks(hosts: Iterable[str], port: str, name: str, environment: Mapping[str, str]) -> bool:
+    """Send a signal to the ranks of one run, whose launchers hand their exit codes on: whether any got it.
+
+    port: the run's --master_port. name: such as TERM; after KILL the launchers are ended, too.
+    """
+    launcher = f"[d]eepspeed.launcher.launch .*--master_port={port} "  # [d]: not this command itself
+    command = f"pkill -{name} -P $(pgrep -d, -f '{launcher}') && echo told"
+    if name == "KILL":
+        command += f"; pkill -KILL -f '{launcher}'"
+    words = ["pdsh", "-u", str(_SECONDS), "-w", ",".join(hosts), command]
+    # Not in the run's own process group. Silent: on some machines nothing may run, and one may be lost.
+    done = subprocess.run(
+        words,
+        env={**environment, "PDSH_RCMD_TYPE": "ssh"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        process_group=0,
+        check=False,
+    )
+    return b"told" in done.stdout

@@ -1,0 +1,104 @@
+"""Every way to start a run on several nodes trains two steps, as one rank alone does, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from subprocess import Popen
+
+import pytest
+from safetensors.torch import load_file
+
+from tests.helpers.cluster import GENERAL, PYTHON_GENERAL, Cluster, options
+from tests.helpers.processes import exit_codes
+from tests.helpers.toys import metrics
+
+pytestmark = pytest.mark.multinode
+
+Started = list["Popen[str]"]
+TORCHRUN = str(Path(sys.executable).with_name("torchrun"))
+
+
+def deepspeed_by_pdsh(cluster: Cluster, folder: Path, words: Sequence[str]) -> Started:
+    hosts = cluster.hostfile(folder, 1, 2)
+    return [cluster.start(1, ["deepspeed", "--hostfile", str(hosts), GENERAL, *words], folder / "node-1.log")]
+
+
+def sh_by_pdsh_on_three_nodes(cluster: Cluster, folder: Path, words: Sequence[str]) -> Started:
+    hosts = cluster.hostfile(folder, 1, 2, 3)
+    arguments = f"--enable_each_rank_log {folder}/logs"
+    variables = {"HOSTFILE": str(hosts), "DEEPSPEED_ARGS": arguments}
+    words = [*words, "--run.global_batch", "12"]  # a multiple of the micro batch times the ranks
+    return [cluster.start(1, ["sh", GENERAL, *words], folder / "node-1.log", **variables)]
+
+
+def one_launcher_on_each_node(cluster: Cluster, folder: Path, words: Sequence[str]) -> Started:
+    hosts = cluster.hostfile(folder, 1, 2)
+    launcher = ["deepspeed", "--hostfile", str(hosts), "--no_ssh", "--master_addr", "node-1"]
+    return [
+        cluster.start(node, [*launcher, "--node_rank", str(node - 1), GENERAL, *words], folder / f"node-{node}.log")
+        for node in (1, 2)
+    ]
+
+
+def torchrun(cluster: Cluster, folder: Path, words: Sequence[str]) -> Started:
+    launcher = [TORCHRUN, "--nnodes", "2", "--master_addr", "node-1", "--master_port", "29600"]
+    launcher += ["--log-dir", str(folder / "logs"), "--redirects", "3"]
+    return [
+        cluster.start(node, [*launcher, "--node_rank", str(node - 1), GENERAL, *words], folder / f"node-{node}.log")
+        for node in (1, 2)
+    ]
+
+
+def torchrun_by_rendezvous(cluster: Cluster, folder: Path, words: Sequence[str]) -> Started:
+    launcher = [TORCHRUN, "--nnodes", "2", "--rdzv-backend", "c10d", "--rdzv-endpoint", "node-1:29700"]
+    launcher += ["-m", "megatinybert.general"]
+    return [cluster.start(node, [*launcher, *words], folder / f"node-{node}.log") for node in (1, 2)]
+
+
+def pods_of_one_rank(cluster: Cluster, folder: Path, words: Sequence[str]) -> Started:
+    """The environment that Kubernetes' PyTorch operator gives to each pod."""
+    commands = (PYTHON_GENERAL, ["sh", GENERAL])
+    environment = {"MASTER_ADDR": "node-1", "MASTER_PORT": "23456", "WORLD_SIZE": "2"}
+    return [
+        cluster.start(rank + 1, [*command, *words], folder / f"node-{rank + 1}.log", RANK=str(rank), **environment)
+        for rank, command in enumerate(commands)
+    ]
+
+
+FORMS: dict[Callable[[Cluster, Path, Sequence[str]], Started], int] = {  # and the number of nodes
+    deepspeed_by_pdsh: 2,
+    sh_by_pdsh_on_three_nodes: 3,
+    one_launcher_on_each_node: 2,
+    torchrun: 2,
+    torchrun_by_rendezvous: 2,
+    pods_of_one_rank: 2,
+}
+
+
+def distance(run: Path, other: Path) -> float:
+    """The largest difference of two final students, relative to the largest weight of each tensor."""
+    students = [load_file(folder / "student" / "model.safetensors") for folder in (run, other)]
+    assert students[0].keys() == students[1].keys()
+    return max(float((own - students[1][name]).abs().max() / own.abs().max()) for name, own in students[0].items())
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
+def test_every_form_trains(
+    form: Callable[[Cluster, Path, Sequence[str]], Started],
+    cluster: Cluster,
+    alone: Path,
+    toy_inputs: Path,
+    tmp_path: Path,
+) -> None:
+    started = form(cluster, tmp_path, options(toy_inputs, tmp_path))
+    codes = exit_codes(started)
+    said = "\n".join(log.read_text() for log in sorted(tmp_path.rglob("*.log")))
+    assert codes == [0] * len(started), said
+    assert cluster.left_behind() == []
+    nodes = ", ".join(f"node-{node}" for node in range(1, FORMS[form] + 1))
+    assert f"{FORMS[form]} rank(s) on cpu of {nodes}\n" in said
+    assert [row["step"] for row in metrics(tmp_path / "run")] == [0, 1, 2]
+    if FORMS[form] == 2:
+        assert distance(tmp_path / "run", alone) < 1e-5
