@@ -21,7 +21,7 @@ from types import FrameType
 import psutil  # type: ignore[import-untyped]
 
 from megatinybert.programs.launch_options import Launch, plan_launch
-from megatinybert.programs.remote import carried, signal_ranks
+from megatinybert.programs.remote import carried, signal_ranks, wait_for_launcher
 from megatinybert.runtime.rendezvous import LOST
 from megatinybert.training.lock import HELD_BY, this_process
 
@@ -86,7 +86,7 @@ class _Front:
 
     def wait(self) -> int:
         """Wait for the launcher, and see that no rank is left: the exit code of `launch`."""
-        code = self._process.wait()
+        code = self._wait()
         if self._end_those_left(code) and code == 0:
             code = 1  # a launcher that is killed says 0
         if self._killed:
@@ -97,6 +97,16 @@ class _Front:
         if code not in _FORESEEN:
             print(f"error: a process of the run {_ending(code)}; what it said is above", file=sys.stderr)
         return code if code >= 0 else 1
+
+    def _wait(self) -> int:
+        if not self._plan.remote:
+            return self._process.wait()
+        code = wait_for_launcher(self._process, self._plan.hosts[0])
+        if code is None:
+            self._kill()
+            self._process.wait()
+            return LOST
+        return code
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         """Tell the ranks to save and to stop; at a second Ctrl-C end them."""

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
 
 # What a person may have set for a run.
 _CARRIED = re.compile(
@@ -17,6 +20,8 @@ _CARRIED = re.compile(
 )
 _NOT_CARRIED = {"CUDA_VISIBLE_DEVICES", "DS_ENV_FILE"}  # the launcher's own
 _PLAIN = re.compile(r"[\w@+=:,./ -]*")  # of characters that two shells and pdsh leave as they are
+_SECONDS_BETWEEN_LOOKS = 2.0
+_SECONDS_AFTER_THE_FIRST = 30.0  # in which all end in whose ranks nothing is frozen
 _SECONDS = 15  # that a machine has to answer
 
 
@@ -52,3 +57,30 @@ def signal_ranks(hosts: Iterable[str], port: str, name: str, environment: Mappin
         check=False,
     )
     return b"told" in done.stdout
+
+
+def wait_for_launcher(process: subprocess.Popen[bytes], first_host: str) -> int | None:
+    """Wait for the launcher of a run over pdsh: its exit code, or None where it has to be ended.
+
+    That is where the first machine, which has rank 0, has ended, and another does not: pdsh would wait for it as long
+    as a frozen rank stays there.
+    """
+    seen, alone = False, 0.0
+    while alone < _SECONDS_AFTER_THE_FIRST:
+        try:
+            return process.wait(_SECONDS_BETWEEN_LOOKS)
+        except subprocess.TimeoutExpired:
+            there = _is_connected(process.pid, first_host)
+            seen = seen or there
+            alone = alone + _SECONDS_BETWEEN_LOOKS if seen and not there else 0.0
+    what = f"the machine of rank 0, {first_host}, has ended, and others have not {alone:,.0f} s later"
+    print(f"error: {what}: their ranks are ended", file=sys.stderr, flush=True)
+    return None
+
+
+def _is_connected(launcher: int, host: str) -> bool:
+    try:
+        below = psutil.Process(launcher).children(recursive=True)
+        return any(each.name() == "ssh" and host in each.cmdline() for each in below)
+    except psutil.Error:  # something has ended meanwhile: one look too few
+        return True

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from subprocess import Popen
 
 import pytest
+import yaml
 from safetensors.torch import load_file
 
 from tests.helpers.cluster import GENERAL, PYTHON_GENERAL, Cluster, options
 from tests.helpers.processes import exit_codes
-from tests.helpers.toys import metrics
+from tests.helpers.toys import REPOSITORY, metrics
 
 pytestmark = pytest.mark.multinode
 
@@ -67,6 +69,28 @@ def pods_of_one_rank(cluster: Cluster, folder: Path, words: Sequence[str]) -> St
     ]
 
 
+def pods_of_an_indexed_job(cluster: Cluster, folder: Path, words: Sequence[str]) -> Started:
+    """The command of launch/kubernetes/general.yaml, with names and options of this run."""
+    documents = yaml.safe_load_all((REPOSITORY / "launch" / "kubernetes" / "general.yaml").read_text())
+    [container] = list(documents)[1]["spec"]["template"]["spec"]["containers"]
+    [script] = container["args"]
+    replaced = {
+        "megatinybert-$index.megatinybert": "node-$((index + 1))",
+        "megatinybert-0.megatinybert": "node-1",
+        "/tmp/hosts": f"{folder}/hosts-$JOB_COMPLETION_INDEX",
+        "--config /etc/megatinybert/recipe.yaml": shlex.join(words),
+    }
+    for name, here in replaced.items():
+        assert name in script
+        script = script.replace(name, here)
+    pod = {"MACHINES": "2", "SLOTS": "1"}
+    command = [*container["command"], script]
+    return [
+        cluster.start(index + 1, command, folder / f"node-{index + 1}.log", JOB_COMPLETION_INDEX=str(index), **pod)
+        for index in (0, 1)
+    ]
+
+
 FORMS: dict[Callable[[Cluster, Path, Sequence[str]], Started], int] = {  # and the number of nodes
     deepspeed_by_pdsh: 2,
     sh_by_pdsh_on_three_nodes: 3,
@@ -74,6 +98,7 @@ FORMS: dict[Callable[[Cluster, Path, Sequence[str]], Started], int] = {  # and t
     torchrun: 2,
     torchrun_by_rendezvous: 2,
     pods_of_one_rank: 2,
+    pods_of_an_indexed_job: 2,
 }
 
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
@@ -48,7 +48,7 @@ class Cluster:
 
     def __call__(self, *words: str) -> str:
         """Run a command of cluster.sh to its end: what it printed."""
-        done = subprocess.run([SCRIPT, *words], env=self._environment(), capture_output=True, text=True, check=False)
+        done = subprocess.run([SCRIPT, *words], env=self.environment(), capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"cluster.sh {words}: {done.stdout}{done.stderr}"
         return done.stdout
 
@@ -59,7 +59,7 @@ class Cluster:
             return subprocess.Popen(
                 [SCRIPT, "run", str(node), *command],
                 cwd=REPOSITORY,
-                env=self._environment(**variables),
+                env=self.environment(**variables),
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 text=True,
@@ -111,7 +111,7 @@ class Cluster:
         file.write_text("".join(f"node-{node} slots={slots}\n" for node in nodes))
         return file
 
-    def _environment(self, **variables: str) -> Mapping[str, str]:
+    def environment(self, **variables: str) -> dict[str, str]:
         return environment(**self._settings, DS_ACCELERATOR="cpu", **variables)
 
     def _space(self, node: int) -> str:
@@ -121,6 +121,12 @@ class Cluster:
             return os.readlink(f"/proc/{pid}/ns/pid")
         except OSError:
             return ""
+
+
+def begun(run: Path) -> bool:
+    """Whether a run has logged its first steps."""
+    file = run / "metrics.jsonl"
+    return file.exists() and len(file.read_text().splitlines()) > 3
 
 
 def wait_for(happened: Callable[[], bool], seconds: float = 120.0) -> float:

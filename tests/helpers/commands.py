@@ -57,7 +57,9 @@ def write_noting_tools(folder: Path) -> None:
     for name in NOTED:
         write_tool(folder / name, f"{LAUNCHED}\n{NOTE}" if name == "python" else NOTE)
     write_tool(folder / "scontrol", "echo node-1; echo node-2")
-    write_tool(folder / "srun", 'shift 2; for SLURM_NODEID in 0 1; do export SLURM_NODEID; "$@"; done')
+    skip_options = "while case $1 in -*) ;; *) false ;; esac; do shift; done"
+    write_tool(folder / "srun", f'{skip_options}; for SLURM_NODEID in 0 1; do export SLURM_NODEID; "$@"; done')
+    write_tool(folder / "sbatch", 'exec sh "$@"')
 
 
 def noted_calls(folder: Path) -> list[Call]:
