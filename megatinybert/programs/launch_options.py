@@ -45,7 +45,7 @@ def plan_launch(environment: Mapping[str, str]) -> Launch:
         raise ValueError(alone)
     hosts = _hosts(Path(asked.hostfile)) if asked.hostfile else _hosts(DEFAULT_HOSTFILE, may_lack=True)
     several = len(hosts) > 1 and asked.num_nodes != 1
-    remote = (several or asked.force_multi) and not asked.no_ssh
+    remote = (several or (asked.force_multi and bool(hosts))) and not asked.no_ssh
     chosen = []
     if not asked.quiet and asked.log_level is None:
         # At "error" a mistake of the user's ends with the whole command line.

@@ -18,7 +18,8 @@ import psutil  # type: ignore[import-untyped]
 _CARRIED = re.compile(
     "(CUDA|DS|GLOO|HF|KMP|MKL|NCCL|OMP|TOKENIZERS|TORCH|TORCHINDUCTOR|TRANSFORMERS|TRITON)_[A-Z0-9_]+"
 )
-_NOT_CARRIED = {"CUDA_VISIBLE_DEVICES", "DS_ENV_FILE"}  # the launcher's own
+# The launcher's own, and a secret that process tables would show.
+_NOT_CARRIED = {"CUDA_VISIBLE_DEVICES", "DS_ENV_FILE", "HF_TOKEN"}
 _PLAIN = re.compile(r"[\w@+=:,./ -]*")  # of characters that two shells and pdsh leave as they are
 _SECONDS_BETWEEN_LOOKS = 2.0
 _SECONDS_AFTER_THE_FIRST = 30.0  # in which all end in whose ranks nothing is frozen

@@ -65,7 +65,7 @@ def test_a_warned_job_is_queued_again_and_continues(cluster: Cluster, toy_inputs
     steps = {"run.max_steps": 150, "run.held_out_interval": 1000}
     words = options(toy_inputs, folder, **steps)
     job = sbatch(cluster, folder, words)
-    wait_until(lambda: begun(folder / "run"), [job])
+    wait_until(lambda: begun(folder / "run"), [job], 480)
     cluster.signal(signal.SIGUSR1, 1, 2)
     assert exit_codes([job], seconds=60) == [0], (folder / "log").read_text()
     assert (folder / "requeued").read_text() == "12345\n"
@@ -74,7 +74,7 @@ def test_a_warned_job_is_queued_again_and_continues(cluster: Cluster, toy_inputs
     assert before < 150 and (folder / "slurm-12345-node-1.log").exists()
 
     job = sbatch(cluster, folder, words, SLURM_RESTART_COUNT="1")
-    assert exit_codes([job]) == [0], (folder / "log").read_text()
+    assert exit_codes([job], 480) == [0], (folder / "log").read_text()
     assert (folder / "requeued").read_text() == "12345\n"
     assert [int(row["step"]) for row in metrics(folder / "run")] == list(range(151))
     assert cluster.left_behind() == []

@@ -118,7 +118,7 @@ def test_every_form_trains(
     tmp_path: Path,
 ) -> None:
     started = form(cluster, tmp_path, options(toy_inputs, tmp_path))
-    codes = exit_codes(started)
+    codes = exit_codes(started, seconds=480)
     said = "\n".join(log.read_text() for log in sorted(tmp_path.rglob("*.log")))
     assert codes == [0] * len(started), said
     assert cluster.left_behind() == []

@@ -21,8 +21,8 @@ PYTHON_GENERAL = [sys.executable, "-m", "megatinybert.general"]
 
 def options(inputs: Path, folder: Path, **overrides: object) -> list[str]:
     """Of a run of two steps, whose start is as short as it can be."""
-    short = {"run.max_steps": 2, "run.compile": "never", "student.hidden_dropout": 0.0}
-    return recipe(inputs, **short, **{"run.output_dir": folder / "run", **overrides})
+    short: dict[str, object] = {"run.max_steps": 2, "run.compile": "never", "student.hidden_dropout": 0.0}
+    return recipe(inputs, **{**short, "run.output_dir": folder / "run", **overrides})
 
 
 def missing() -> str:
