@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from tests.helpers.cluster import GENERAL, PYTHON_GENERAL, Cluster, options
 from tests.helpers.processes import exit_codes
-from tests.helpers.toys import REPOSITORY, metrics
+from tests.helpers.toys import REPOSITORY, free_port, metrics
 
 pytestmark = pytest.mark.multinode
 
@@ -42,6 +42,11 @@ def one_launcher_on_each_node(cluster: Cluster, folder: Path, words: Sequence[st
         cluster.start(node, [*launcher, "--node_rank", str(node - 1), GENERAL, *words], folder / f"node-{node}.log")
         for node in (1, 2)
     ]
+
+
+def two_ranks_of_one_node(cluster: Cluster, folder: Path, words: Sequence[str]) -> Started:
+    arguments = f"--num_accelerators 2 --master_port {free_port()}"
+    return [cluster.start(1, ["sh", GENERAL, *words], folder / "node-1.log", DEEPSPEED_ARGS=arguments)]
 
 
 def torchrun(cluster: Cluster, folder: Path, words: Sequence[str]) -> Started:
@@ -91,14 +96,15 @@ def pods_of_an_indexed_job(cluster: Cluster, folder: Path, words: Sequence[str])
     ]
 
 
-FORMS: dict[Callable[[Cluster, Path, Sequence[str]], Started], int] = {  # and the number of nodes
-    deepspeed_by_pdsh: 2,
-    sh_by_pdsh_on_three_nodes: 3,
-    one_launcher_on_each_node: 2,
-    torchrun: 2,
-    torchrun_by_rendezvous: 2,
-    pods_of_one_rank: 2,
-    pods_of_an_indexed_job: 2,
+FORMS: dict[Callable[[Cluster, Path, Sequence[str]], Started], str] = {  # and what the run says of its ranks
+    deepspeed_by_pdsh: "2 rank(s) on cpu of node-1, node-2",
+    sh_by_pdsh_on_three_nodes: "3 rank(s) on cpu of node-1, node-2, node-3",
+    one_launcher_on_each_node: "2 rank(s) on cpu of node-1, node-2",
+    two_ranks_of_one_node: "2 rank(s) on cpu",
+    torchrun: "2 rank(s) on cpu of node-1, node-2",
+    torchrun_by_rendezvous: "2 rank(s) on cpu of node-1, node-2",
+    pods_of_one_rank: "2 rank(s) on cpu of node-1, node-2",
+    pods_of_an_indexed_job: "2 rank(s) on cpu of node-1, node-2",
 }
 
 
@@ -122,8 +128,9 @@ def test_every_form_trains(
     said = "\n".join(log.read_text() for log in sorted(tmp_path.rglob("*.log")))
     assert codes == [0] * len(started), said
     assert cluster.left_behind() == []
-    nodes = ", ".join(f"node-{node}" for node in range(1, FORMS[form] + 1))
-    assert f"{FORMS[form]} rank(s) on cpu of {nodes}\n" in said
+    assert f"{FORMS[form]}\n" in said
     assert [row["step"] for row in metrics(tmp_path / "run")] == [0, 1, 2]
-    if FORMS[form] == 2:
-        assert distance(tmp_path / "run", alone) < 1e-5
+    if form is not sh_by_pdsh_on_three_nodes:  # whose batch is larger
+        apart = distance(tmp_path / "run", alone)
+        print(f"{form.__name__}: weights at most {apart:.1e} from those of one rank")
+        assert apart < 1e-6
