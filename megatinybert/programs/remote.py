@@ -14,6 +14,8 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
+from megatinybert.runtime.rendezvous import LOST
+
 # What a person may have set for a run.
 _CARRIED = re.compile(
     "(CUDA|DS|GLOO|HF|KMP|MKL|NCCL|OMP|TOKENIZERS|TORCH|TORCHINDUCTOR|TRANSFORMERS|TRITON)_[A-Z0-9_]+"
@@ -21,6 +23,7 @@ _CARRIED = re.compile(
 # The launcher's own, and a secret that process tables would show.
 _NOT_CARRIED = {"CUDA_VISIBLE_DEVICES", "DS_ENV_FILE", "HF_TOKEN"}
 _PLAIN = re.compile(r"[\w@+=:,./ -]*")  # of characters that two shells and pdsh leave as they are
+_SSH_FAILED = 255  # ssh's exit code where a machine cannot be reached, or no more; pdsh says which
 _SECONDS_BETWEEN_LOOKS = 2.0
 _SECONDS_AFTER_THE_FIRST = 30.0  # in which all end in whose ranks nothing is frozen
 _SECONDS = 15  # that a machine has to answer
@@ -61,15 +64,16 @@ def signal_ranks(hosts: Iterable[str], port: str, name: str, environment: Mappin
 
 
 def wait_for_launcher(process: subprocess.Popen[bytes], first_host: str) -> int | None:
-    """Wait for the launcher of a run over pdsh: its exit code, or None where it has to be ended.
+    """Wait for the launcher of a run over pdsh: its exit code, LOST for that of ssh, or None where it has to be ended.
 
-    That is where the first machine, which has rank 0, has ended, and another does not: pdsh would wait for it as long
+    It has where the first machine, which has rank 0, has ended, and another does not: pdsh would wait for it as long
     as a frozen rank stays there.
     """
     seen, alone = False, 0.0
     while alone < _SECONDS_AFTER_THE_FIRST:
         try:
-            return process.wait(_SECONDS_BETWEEN_LOOKS)
+            code = process.wait(_SECONDS_BETWEEN_LOOKS)
+            return LOST if code == _SSH_FAILED else code
         except subprocess.TimeoutExpired:
             there = _is_connected(process.pid, first_host)
             seen = seen or there

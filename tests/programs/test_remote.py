@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,9 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from megatinybert.programs.remote import carried, signal_ranks
+from megatinybert.programs import remote
+from megatinybert.programs.remote import carried, signal_ranks, wait_for_launcher
+from megatinybert.runtime.rendezvous import LOST
 
 # As DeepSpeed's launcher appears in a process table, and below it a rank.
 LAUNCHER = (
@@ -50,3 +53,26 @@ def test_a_signal_reaches_the_ranks_of_one_run(tmp_path: Path) -> None:
     finally:
         for run in runs:
             run.kill()
+
+
+@pytest.mark.parametrize(("code", "seen"), [(0, 0), (69, 69), (75, 75), (255, LOST)])
+def test_the_launcher_is_waited_for(code: int, seen: int) -> None:
+    launcher = subprocess.Popen([sys.executable, "-c", f"raise SystemExit({code})"])
+    assert wait_for_launcher(launcher, "node-1") == seen
+
+
+def test_a_machine_that_outlasts_the_first_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(remote, "_SECONDS_BETWEEN_LOOKS", 0.2)
+    monkeypatch.setattr(remote, "_SECONDS_AFTER_THE_FIRST", 1.0)
+    (tmp_path / "ssh").symlink_to("/bin/sleep")
+    # As pdsh: one connection for each machine, of which the first ends.
+    pdsh = f"cd {tmp_path}; (exec ./ssh 2 0) & (exec ./ssh 60 0) & wait"
+    launcher = subprocess.Popen(["bash", "-c", pdsh], process_group=0)
+    try:
+        assert wait_for_launcher(launcher, "2") is None
+        assert "the machine of rank 0, 2, has ended, and others have not" in capsys.readouterr().err
+    finally:
+        os.killpg(launcher.pid, signal.SIGKILL)
+        launcher.wait()
