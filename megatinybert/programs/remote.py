@@ -45,7 +45,8 @@ def signal_ranks(hosts: Iterable[str], port: str, name: str, environment: Mappin
 
     port: the run's --master_port. name: such as TERM; after KILL the launchers are ended, too.
     """
-    launcher = f"[d]eepspeed.launcher.launch .*--master_port={port} "  # [d]: not this command itself
+    # Not the shells, pdsh and ssh that have its command among their words.
+    launcher = f"^[^ ]*python[^ ]* -u -m deepspeed.launcher.launch .*--master_port={port} "
     command = f"pkill -{name} -P $(pgrep -d, -f '{launcher}') && echo told"
     if name == "KILL":
         command += f"; pkill -KILL -f '{launcher}'"

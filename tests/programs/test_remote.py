@@ -14,11 +14,13 @@ import pytest
 from megatinybert.programs import remote
 from megatinybert.programs.remote import carried, signal_ranks, wait_for_launcher
 from megatinybert.runtime.rendezvous import LOST
+from tests.helpers.processes import wait_until
 
-# As DeepSpeed's launcher appears in a process table, and below it a rank.
-LAUNCHER = (
-    "import subprocess, sys; sys.exit(subprocess.run([sys.executable, '-c', 'import time; time.sleep(60)']).returncode)"
-)
+# As DeepSpeed's launcher appears in a process table, below a shell that has its words too, and above a rank.
+LAUNCHER = """
+(exec -a "/bin/python3 -u -m deepspeed.launcher.launch --node_rank=0 --master_port={port} launch/general.sh" \\
+    bash -c 'trap "exit 1" TERM; sleep 60; exit 75')
+"""
 
 
 def test_what_matters_is_carried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,22 +39,22 @@ def test_a_signal_reaches_the_ranks_of_one_run(tmp_path: Path) -> None:
     pdsh.write_text('#!/bin/sh\nwhile [ $# -gt 1 ]; do shift; done\nexec sh -c "$1"\n')
     pdsh.chmod(0o755)
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    marks = [f"{os.getpid()}{number}" for number in (1, 2)]
-    runs = [
-        subprocess.Popen([sys.executable, "-c", LAUNCHER, "deepspeed.launcher.launch", f"--master_port={mark}", "x"])
-        for mark in marks
-    ]
+    ports = [f"{os.getpid()}{number}" for number in (1, 2)]
+    runs = [subprocess.Popen(["bash", "-c", LAUNCHER.format(port=port)]) for port in ports]
     try:
-        while not all(psutil.Process(run.pid).children() for run in runs):
-            pass
+        wait_until(lambda: all("sleep" in names_below(run.pid) for run in runs), runs)
         assert not signal_ranks(["node-1"], "1", "TERM", environment)
-        assert signal_ranks(["node-1"], marks[0], "TERM", environment)
-        assert runs[0].wait(30) != 0 and runs[1].poll() is None
-        assert signal_ranks(["node-1"], marks[1], "KILL", environment)
+        assert signal_ranks(["node-1"], ports[0], "TERM", environment)
+        assert runs[0].wait(30) == 75 and runs[1].poll() is None
+        assert signal_ranks(["node-1"], ports[1], "KILL", environment)
         assert runs[1].wait(30) != 0
     finally:
         for run in runs:
             run.kill()
+
+
+def names_below(pid: int) -> list[str]:
+    return [process.name() for process in psutil.Process(pid).children(recursive=True)]
 
 
 @pytest.mark.parametrize(("code", "seen"), [(0, 0), (69, 69), (75, 75), (255, LOST)])
