@@ -18,7 +18,7 @@ fi
 python=$(dirname -- "$(command -v deepspeed)")/python
 [ -x "$python" ] || python=python3
 
-if [ -z "${LOCAL_RANK-}" ]; then # else one rank, started by `deepspeed --no_python`
+if [ -z "${LOCAL_RANK-}${RANK-}" ]; then # else one rank, started by `deepspeed --no_python` or in a pod of its own
     export MEGATINYBERT_LAUNCH=1 # Python reads the options first, and then starts the launcher
 fi
 exec "$python" "$0" "$@"

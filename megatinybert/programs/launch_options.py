@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from megatinybert.runtime.rendezvous import free_port, lone_task
+from megatinybert.runtime.rendezvous import DEVICES, free_port, lone_task
 
 DEFAULT_HOSTFILE = Path("/job/hostfile")  # where DeepSpeed looks by itself
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -19,11 +19,14 @@ _KEEP_ALIVE = "-o ServerAliveInterval=15 -o ServerAliveCountMax=4"
 
 @dataclass(frozen=True)
 class Launch:
-    """options: of the launcher. environment: of it and so of the ranks. remote: it starts ranks on other machines."""
+    """options: of the launcher. environment: of it and so of the ranks. remote: it starts ranks on other machines, by
+    pdsh. hosts: that the hostfile names. port: where the ranks meet; "" where the launcher chooses."""
 
     options: list[str]
     environment: dict[str, str]
     remote: bool
+    hosts: tuple[str, ...] = ()
+    port: str = ""
 
 
 def plan_launch(environment: Mapping[str, str]) -> Launch:
@@ -41,20 +44,41 @@ def plan_launch(environment: Mapping[str, str]) -> Launch:
     if alone:
         raise ValueError(alone)
     hosts = _hosts(Path(asked.hostfile)) if asked.hostfile else _hosts(DEFAULT_HOSTFILE, may_lack=True)
-    several = hosts > 1 and asked.num_nodes != 1
-    remote = (several or asked.force_multi) and not asked.no_ssh
+    several = len(hosts) > 1 and asked.num_nodes != 1
+    remote = (several or (asked.force_multi and bool(hosts))) and not asked.no_ssh
     chosen = []
     if not asked.quiet and asked.log_level is None:
         # At "error" a mistake of the user's ends with the whole command line.
         chosen += ["--log_level", "critical"]
-    if not several and asked.master_port is None:
-        chosen += ["--master_port", str(free_port())]
+    port = asked.master_port or ""
+    if not port and (remote or not several):
+        port = str(free_port())  # of this machine; by which the run's processes on others are known, too
+        chosen += ["--master_port", port]
+    _keep_devices(own, asked, hosts, remote)
     if not hosts:
         devices, options = _devices(own, asked, options)
         chosen += devices
     if remote and "ServerAliveInterval" not in own.get("PDSH_SSH_ARGS_APPEND", ""):
         own["PDSH_SSH_ARGS_APPEND"] = f"{own.get('PDSH_SSH_ARGS_APPEND', '')} {_KEEP_ALIVE}".strip()
-    return Launch([*chosen, *options], own, remote)
+    return Launch([*chosen, *options], own, remote, hosts, port)
+
+
+def _keep_devices(own: dict[str, str], asked: argparse.Namespace, hosts: Sequence[str], remote: bool) -> None:
+    """Have the ranks see the GPUs of CUDA_VISIBLE_DEVICES, which the launcher replaces where there is a hostfile.
+
+    Raises ValueError over pdsh, where it would have to be known of each machine.
+    """
+    visible = own.get(_VISIBLE)
+    if not hosts or visible is None or asked.include or asked.exclude or own.get("DS_ACCELERATOR") == "cpu":
+        return
+    if not remote:
+        own[DEVICES] = visible
+    elif visible != ",".join(map(str, range(len(visible.split(","))))):
+        example = "@".join(f"{host}:{visible}" for host in hosts[:2])
+        raise ValueError(
+            f"{_VISIBLE}={visible}: over pdsh, the launcher would take the first GPUs of each machine; name them by "
+            f"DEEPSPEED_ARGS='--include {example}', or unset {_VISIBLE}"
+        )
 
 
 def choose_gpus(visible: str, uuids: Sequence[str]) -> list[int]:
@@ -131,11 +155,11 @@ def _read(options: list[str]) -> argparse.Namespace:
     return parser.parse_known_args(options)[0]
 
 
-def _hosts(hostfile: Path, may_lack: bool = False) -> int:
-    """How many machines a hostfile names. Raises ValueError where it is missing: the launcher would train without."""
+def _hosts(hostfile: Path, may_lack: bool = False) -> tuple[str, ...]:
+    """The machines that a hostfile names. Raises ValueError where it is missing: the launcher would train without."""
     if not hostfile.is_file():
         if may_lack:
-            return 0
+            return ()
         raise ValueError(f"the hostfile {hostfile} is not there")
     lines = (line.split("#")[0].strip() for line in hostfile.read_text(encoding="utf-8").splitlines())
-    return sum(map(bool, lines))
+    return tuple(line.split()[0] for line in lines if line)

@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from types import FrameType
@@ -20,6 +21,7 @@ from types import FrameType
 import psutil  # type: ignore[import-untyped]
 
 from megatinybert.programs.launch_options import Launch, plan_launch
+from megatinybert.programs.remote import carried, signal_ranks, wait_for_launcher
 from megatinybert.runtime.rendezvous import LOST
 from megatinybert.training.lock import HELD_BY, this_process
 
@@ -48,6 +50,16 @@ def launch(command: Sequence[str]) -> int:
     if deepspeed is None:
         print("error: deepspeed is not on PATH; run: make setup", file=sys.stderr)
         return 2
+    if plan.remote:
+        with tempfile.NamedTemporaryFile("w", prefix="megatinybert-environment-", encoding="utf-8") as file:
+            file.write("".join(f"{line}\n" for line in carried(plan.environment)))
+            file.flush()
+            plan.environment["DS_ENV_FILE"] = file.name
+            return _launch(deepspeed, plan, command)
+    return _launch(deepspeed, plan, command)
+
+
+def _launch(deepspeed: str, plan: Launch, command: Sequence[str]) -> int:
     print(f"starting: deepspeed {' '.join(plan.options)}", file=sys.stderr, flush=True)
     # A warning in time for Slurm's SIGUSR1 would end the launcher, which does not know it; ranks set a handler.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
@@ -74,7 +86,7 @@ class _Front:
 
     def wait(self) -> int:
         """Wait for the launcher, and see that no rank is left: the exit code of `launch`."""
-        code = self._process.wait()
+        code = self._wait()
         if self._end_those_left(code) and code == 0:
             code = 1  # a launcher that is killed says 0
         if self._killed:
@@ -86,15 +98,25 @@ class _Front:
             print(f"error: a process of the run {_ending(code)}; what it said is above", file=sys.stderr)
         return code if code >= 0 else 1
 
+    def _wait(self) -> int:
+        if not self._plan.remote:
+            return self._process.wait()
+        code = wait_for_launcher(self._process, self._plan.hosts[0])
+        if code is None:
+            self._kill()
+            self._process.wait()
+            return LOST
+        return code
+
     def _stop(self, number: int, frame: FrameType | None) -> None:
         """Tell the ranks to save and to stop; at a second Ctrl-C end them."""
         if number == signal.SIGINT and self._told:
             self._killed = True
-            self._signal_group(signal.SIGKILL)
+            self._kill()
             return
         first, self._told = not self._told, True
         if self._plan.remote:
-            self._process.terminate()  # which ends the launcher of each machine
+            self._stop_remote()
             return
         ranks = self._ranks()
         self._before_ranks = not ranks
@@ -107,6 +129,20 @@ class _Front:
                 rank.terminate()
         if not ranks:
             self._signal_group(signal.SIGKILL)
+
+    def _stop_remote(self) -> None:
+        """Not by the launcher, which would end the runs of others on those machines, too."""
+        os.write(2, b"\nstopping after this step on all machines\n")
+        plan = self._plan
+        if not signal_ranks(plan.hosts, plan.port, "TERM", plan.environment):
+            self._before_ranks = True
+            self._kill()
+
+    def _kill(self) -> None:
+        plan = self._plan
+        if plan.remote:
+            signal_ranks(plan.hosts, plan.port, "KILL", plan.environment)
+        self._signal_group(signal.SIGKILL)
 
     def _pause(self, number: int, frame: FrameType | None) -> None:
         """Ctrl-Z."""

@@ -9,7 +9,7 @@ import socket
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from megatinybert.runtime.findings import refusal
 from megatinybert.runtime.meeting import gloo_interface, meet, open_store, own_arrival
-from megatinybert.runtime.rendezvous import LOST, free_port, lone_task
+from megatinybert.runtime.rendezvous import DEVICES, LOST, free_port, lone_task
 from megatinybert.runtime.watch import Watch
 
 # A collective that has waited this long has lost a peer. DeepSpeed's own default would wait for 30 minutes.
@@ -39,6 +39,7 @@ class World:
     size: int
     device: torch.device
     watch: Watch | None = field(default=None, compare=False, repr=False)  # of several ranks
+    machines: tuple[str, ...] = ()  # names, of several
 
     @property
     def is_main(self) -> bool:
@@ -142,9 +143,21 @@ class World:
 
 
 def choose_accelerator() -> torch.device:
-    """Pick this rank's device, and tell DeepSpeed, which must not have been imported before."""
+    """Pick this rank's device, and tell DeepSpeed, which must not have been imported before.
+
+    Raises ValueError where this machine has fewer GPUs than ranks.
+    """
+    if DEVICES in os.environ:
+        os.environ["CUDA_VISIBLE_DEVICES"] = os.environ[DEVICES]
     if torch.cuda.is_available() and os.environ.get("DS_ACCELERATOR") != "cpu":
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        number, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+        if number >= count:
+            visible = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
+            raise ValueError(
+                f"{socket.gethostname()} has no GPU for its rank {number}, but {count} in all (CUDA_VISIBLE_DEVICES: "
+                f"{visible}): start as many ranks (slots of the hostfile) as there are GPUs"
+            )
+        device = torch.device("cuda", number)
         torch.cuda.set_device(device)
         return device
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
@@ -157,6 +170,8 @@ def start() -> World:
     Raises ValueError where some other launcher started several processes, each of which would take itself for the whole
     run, where the port is taken, and where not all ranks come (`meeting.meet`).
     """
+    if "RANK" in os.environ:
+        _complete(os.environ)
     device = choose_accelerator()
     share_threads()
     if "RANK" not in os.environ:
@@ -190,8 +205,10 @@ def start() -> World:
     stuck.cancel()
     # ZeRO's collectives run in a group that DeepSpeed makes without the timeout above, unless it finds one here.
     groups._WORLD_GROUP = torch.distributed.new_group(timeout=TIMEOUT)
-    watch = Watch(store, rank, [arrival.host for arrival in arrivals]) if size > 1 else None
-    return World(rank, size, device, watch)
+    hosts = [arrival.host for arrival in arrivals]
+    machines = tuple(dict.fromkeys(hosts))
+    watch = Watch(store, rank, hosts) if size > 1 else None
+    return World(rank, size, device, watch, machines if len(machines) > 1 else ())
 
 
 def is_of_lost_peer(error: BaseException) -> bool:
@@ -209,13 +226,21 @@ def _end_unconnected() -> None:
     os._exit(LOST)
 
 
+def _complete(environment: MutableMapping[str, str]) -> None:
+    """Say which of this machine's ranks this is, and of how many, where not DeepSpeed's launcher started it."""
+    if "LOCAL_RANK" not in environment:  # operators of Kubernetes give one rank to a pod
+        environment.update({"LOCAL_RANK": "0", "LOCAL_SIZE": "1"})
+    elif "LOCAL_WORLD_SIZE" in environment:  # torchrun
+        environment.setdefault("LOCAL_SIZE", environment["LOCAL_WORLD_SIZE"])
+
+
 def share_threads() -> None:
     """Give each rank of this machine its share of torch's threads, unless OMP_NUM_THREADS says how many.
 
     Each would take all cores: small products then wait for one another's time slices, and take many times as long.
     """
     if "OMP_NUM_THREADS" not in os.environ:
-        ranks = int(os.environ.get("LOCAL_SIZE", "1"))  # which the launcher sets
+        ranks = int(os.environ.get("LOCAL_SIZE", "1"))  # which the launcher sets, or `start`
         torch.set_num_threads(max(torch.get_num_threads() // ranks, 1))
 
 

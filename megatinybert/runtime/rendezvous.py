@@ -8,6 +8,8 @@ from collections.abc import Mapping
 
 # Exit code (EX_UNAVAILABLE of sysexits.h) of a rank that has lost another; the same command continues the run.
 LOST = 69
+# Environment: CUDA_VISIBLE_DEVICES as the person had it, where the DeepSpeed launcher replaces it.
+DEVICES = "MEGATINYBERT_DEVICES"
 # Below the ports that Linux gives to outgoing connections, so that none takes it before rank 0 does.
 _PORTS = range(20_000, 30_000)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from transformers import BertModel
 
@@ -15,6 +15,8 @@ from megatinybert.tracking.tensorboard_layout import config_text
 from megatinybert.training.choices import Choices
 from megatinybert.training.record import write_config
 from megatinybert.training.stage import Family, Stage
+
+_SHOWN = 4  # names of machines
 
 
 def begin(family: Family, first_step: int, choices: Mapping[str, Choices], world: World) -> Monitor:
@@ -44,7 +46,7 @@ def _lines(stage: Stage, choices: Choices, first_step: int, world: World) -> lis
     pooler = " with pooler" if isinstance(stage.trainee.student, BertModel) else ""
     return [
         f"{stage.learner}: {size_as_saved(stage.trainee.student).parameters:,} parameters{pooler}, "
-        f"ZeRO {settings.stage}, {world.size} rank(s) on {world.device.type}",
+        f"ZeRO {settings.stage}, {world.size} rank(s) on {world.device.type}{_of(world.machines)}",
         f"precision: {settings.precision} ({settings.reason or 'asked for'})",
         f"steps: {first_step:,} done of {stage.max_steps:,}, global batch {batch}, micro batch {stage.micro_batch}",
         f"kernels: {choices}",
@@ -56,3 +58,9 @@ def close(monitor: Monitor) -> None:
         monitor.close()
     except OSError as error:  # which is no reason not to leave a student
         print(f"warning: the last metrics are not written: {error}", file=sys.stderr)
+
+
+def _of(machines: Sequence[str]) -> str:
+    """machines: none, of a run on one."""
+    shown = ", ".join(machines) if len(machines) <= _SHOWN else f"{len(machines)} machines"
+    return f" of {shown}" if machines else ""

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, NoReturn
 import pytest
 from deepspeed.launcher import runner
 from tensorboard.program import TensorBoard
+from torch.distributed import run as torchrun
 
 from megatinybert.config import load
 from megatinybert.config.deepspeed import find_ds_config, load_ds_config
@@ -30,7 +31,7 @@ from megatinybert.training.size import draft
 from tests.helpers.toys import REPOSITORY
 
 TOOLS = ("sh", "bash", "cat", "dirname", "head", "mkdir", "sed")
-NOTED = ("deepspeed", "make", "python", "python3", "tensorboard")
+NOTED = ("deepspeed", "make", "python", "python3", "tensorboard", "torchrun")
 # Python starts the launcher where launch/start.sh asks for it; how, tests/programs/test_launch_options.py looks at.
 LAUNCHED = (
     'if [ -n "${MEGATINYBERT_LAUNCH-}" ]; then\n'
@@ -57,7 +58,9 @@ def write_noting_tools(folder: Path) -> None:
     for name in NOTED:
         write_tool(folder / name, f"{LAUNCHED}\n{NOTE}" if name == "python" else NOTE)
     write_tool(folder / "scontrol", "echo node-1; echo node-2")
-    write_tool(folder / "srun", 'shift 2; for SLURM_NODEID in 0 1; do export SLURM_NODEID; "$@"; done')
+    skip_options = "while case $1 in -*) ;; *) false ;; esac; do shift; done"
+    write_tool(folder / "srun", f'{skip_options}; for SLURM_NODEID in 0 1; do export SLURM_NODEID; "$@"; done')
+    write_tool(folder / "sbatch", 'exec sh "$@"')
 
 
 def noted_calls(folder: Path) -> list[Call]:
@@ -89,6 +92,11 @@ def check_call(call: Call) -> None:
         check_python(words[1])
     elif program in ("python", "python3") and words and words[0].endswith(".py"):
         accepted_options(words[0], words[1:])
+    elif program == "torchrun":
+        run = torchrun.parse_args(words)
+        name = run.training_script if run.module else f"megatinybert/{Path(run.training_script).stem}.py"
+        assert run.module or (REPOSITORY / run.training_script).is_file(), run.training_script
+        accepted_options(name.replace(".", "/") + ".py" if run.module else name, run.training_script_args)
     elif program == "tensorboard":
         assert TensorBoard().configure(("tensorboard", *words))
     elif program == "make":

@@ -45,7 +45,10 @@ def test_several_machines_keep_the_port_that_all_know(tmp_path: Path) -> None:
     hosts = tmp_path / "my hosts"
     hosts.write_text("# two machines\nnode-1 slots=8\n\nnode-2 slots=8 # the last\n")
     plan = plan_launch({"HOSTFILE": str(hosts), "PDSH_SSH_ARGS_APPEND": "-F mine"})
-    assert plan.options == ["--log_level", "critical", "--hostfile", str(hosts)] and plan.remote
+    # The launcher tells all machines the port, by which the run's processes there are found.
+    assert plan.options[:3] == ["--log_level", "critical", "--master_port"] and plan.remote
+    assert plan.options[3:] == [plan.port, "--hostfile", str(hosts)] and 20_000 <= int(plan.port) < 30_000
+    assert plan.hosts == ("node-1", "node-2")
     assert plan.environment["PDSH_SSH_ARGS_APPEND"] == "-F mine -o ServerAliveInterval=15 -o ServerAliveCountMax=4"
     arguments = "--no_ssh --node_rank 0 --master_addr node-1"
     alone = plan_launch({"HOSTFILE": str(hosts), "DEEPSPEED_ARGS": arguments, "SLURM_STEP_NUM_TASKS": "2"})
@@ -97,3 +100,15 @@ def test_without_gpus_the_processor_is_used(visible: str, gpus: list[str]) -> No
     plan = plan_launch({"CUDA_VISIBLE_DEVICES": visible, "DEEPSPEED_ARGS": "-q --num_accelerators 2 --master_port 1"})
     assert plan.options == ["-q", "--num_accelerators", "2", "--master_port", "1"]
     assert "CUDA_VISIBLE_DEVICES" not in plan.environment and plan.environment["DS_ACCELERATOR"] == "cpu"
+
+
+def test_gpus_of_one_machine_among_several_stay(tmp_path: Path) -> None:
+    hosts = tmp_path / "hosts"
+    hosts.write_text("node-1 slots=2\nnode-2 slots=2\n")
+    own = {"HOSTFILE": str(hosts), "DEEPSPEED_ARGS": "--no_ssh --node_rank 0", "CUDA_VISIBLE_DEVICES": "GPU-11aa-2,3"}
+    assert plan_launch(own).environment["MEGATINYBERT_DEVICES"] == "GPU-11aa-2,3"
+    pdsh = {"HOSTFILE": str(hosts), "CUDA_VISIBLE_DEVICES": "2,3"}
+    with pytest.raises(ValueError, match="--include node-1:2,3@node-2:2,3"):
+        plan_launch(pdsh)
+    assert "MEGATINYBERT_DEVICES" not in plan_launch(pdsh | {"CUDA_VISIBLE_DEVICES": "0,1"}).environment
+    assert "MEGATINYBERT_DEVICES" not in plan_launch(own | {"DS_ACCELERATOR": "cpu"}).environment

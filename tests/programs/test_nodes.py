@@ -1,4 +1,4 @@
-"""Two nodes as two launchers of one machine: they train one run, end together, and leave nothing behind."""
+"""Two launchers of one machine, where no little cluster can be had (tests/cluster): one run, ended together."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from tests.helpers.processes import exit_codes, left_behind, start, wait_until
 from tests.helpers.toys import free_port, metrics, recipe
 
-pytestmark = pytest.mark.multinode
+pytestmark = pytest.mark.slow
 
 
 def start_nodes(folder: Path, inputs: Path, **overrides: object) -> list[subprocess.Popen[str]]:

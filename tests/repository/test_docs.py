@@ -53,8 +53,8 @@ TINY_TASK = (
     "--task.max_length 16 --task.force true --teacher.dtype fp32 --run.held_out_interval 1000"
     " --monitor.attention_interval 0"
 )
-SEVERAL_MACHINES = ("--hostfile hosts", "HOSTFILE=hosts", "srun")
-COMMANDS = r"^(?:[A-Z_]+=\S+ )*(?:bash|cd|deepspeed|export|git|make|pip|python3?|sbatch|sh|srun|tensorboard)\b"
+SEVERAL_MACHINES = ("--hostfile hosts", "HOSTFILE=hosts", "sbatch")
+COMMANDS = r"^(?:[A-Z_]+=\S+ )*(?:bash|cd|deepspeed|export|git|make|pip|python3?|sbatch|sh|srun|tensorboard|torchrun)\b"
 NO_COMMANDS = {
     ("migration.md", "python pregenerate_training_data.py"): "commands of another repository",
     ("migration.md", "bash script/task_train.sh"): "commands of another repository",
@@ -155,14 +155,15 @@ def is_for_several_machines(block: CodeBlock) -> bool:
 
 def read_commands(block: CodeBlock, folder: Path, noting: Path) -> None:
     hosts(folder / "hosts")
-    shell(["sh", "-e", "-c", block.text], folder, str(noting), SLURM_JOB_NODELIST="node-[1-2]", SLURM_JOB_ID="7")
+    job = {"SLURM_JOB_NODELIST": "node-[1-2]", "SLURM_JOB_ID": "7", "SLURM_GPUS_ON_NODE": "8"}
+    shell(["sh", "-e", "-c", block.text], folder, str(noting), **job)
     calls = noted_calls(folder)
     for call in calls:
         check_call(call)
     if not is_for_several_machines(block):
         return
     launches = [read_launch(call) for call in calls]
-    hostfile = "hosts-7" if "srun" in block.text else "hosts"
+    hostfile = "hosts-7" if "sbatch" in block.text else "hosts"
     assert dict(runner.fetch_hostfile(str(folder / hostfile))) == {"node-1": 8, "node-2": 8}
     assert launches and all((each.hostfile, each.user_script) == (hostfile, "launch/general.sh") for each in launches)
     if any(launch.no_ssh for launch in launches):

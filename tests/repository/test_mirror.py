@@ -10,6 +10,7 @@ TESTS = REPOSITORY / "tests"
 # Folders whose files are not of one module each.
 WHOLE = {
     "programs": "whole programs, in processes of their own",
+    "cluster": "runs on several nodes",
     "repository": "pages, launch files, recipes, data_prep/collect_docs.py and the tests themselves",
     "benchmarks": "the scripts in benchmarks/",
 }
