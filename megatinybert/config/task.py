@@ -114,6 +114,10 @@ class StageTwoConfig(StageConfig):
     learning_rate: Positive = Field(1e-4, description="peak learning rate")
     temperature: Positive = Field(1.0, description="temperature of both models' logits (classification)")
     hard_label_weight: NonNegative = Field(0.0, description="weight of an additional loss on the labels")
+    teacher_cache: Literal["auto", "always", "never"] = Field(
+        "auto",
+        description="keep the teacher's logits of all rows, computed once; auto: for more than one pass over the rows",
+    )
 
 
 class MlmConfig(StageConfig):

@@ -38,6 +38,7 @@ class Teacher:
         quantize: how `model` is quantized."""
         self.model = model.eval().requires_grad_(False)
         self.fingerprint, self.quantize, self.checksum = fingerprint, quantize, checksum
+        self.is_kept = False  # whether training and measurements read its kept logits, and it runs no more
         self._run: Run = functools.partial(run_captured, self.model)
 
     def compile_passes(self, shape: torch.Size) -> None:
@@ -46,8 +47,12 @@ class Teacher:
 
     @torch.no_grad()  # not inference_mode: its tensors could not enter the student's loss
     def features(self, batch: dict[str, Tensor]) -> Features:
-        """batch as `run_captured` takes it -> the teacher's features, in its own dtype, without a graph."""
-        return self._run(batch)
+        """batch as `run_captured` takes it -> the teacher's features, in its own dtype, without a graph.
+
+        Of a batch that holds its logits as "teacher_logits", (B, C), these alone, without a pass.
+        """
+        kept = batch.get("teacher_logits")
+        return self._run(batch) if kept is None else Features(logits=kept)
 
 
 def teacher_dtype(name: str, device: torch.device, quantize: Quantize = "none") -> torch.dtype:

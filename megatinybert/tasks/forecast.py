@@ -11,12 +11,13 @@ from typing import NamedTuple
 from tqdm import tqdm
 from transformers import BertConfig
 
+from megatinybert.config.task import StageTwoConfig
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.stopwatch import duration
 from megatinybert.runtime.trainees import Trainees
 from megatinybert.tasks.inputs import TaskInputs
 from megatinybert.tasks.rows import EncodedRows
-from megatinybert.tasks.stage_options import SECTIONS, TAUGHT, steps_of
+from megatinybert.tasks.stage_options import SECTIONS, TAUGHT, keeps_answers, steps_of
 from megatinybert.tracking.flops import forward_flops, training_flops
 from megatinybert.training.stage import Stage
 
@@ -85,7 +86,8 @@ def work_of_stages(inputs: TaskInputs, rows: EncodedRows) -> dict[str, float]:
         trained = inputs.student if section in TAUGHT else inputs.teacher
         work[name] = training_flops(trained, seen, length)
         if section in TAUGHT:
-            work[name] += _forward(inputs.teacher, seen, length)
+            once = isinstance(options, StageTwoConfig) and keeps_answers(options, count, seen // options.global_batch)
+            work[name] += _forward(inputs.teacher, count if once else seen, length)
     dev = sum(len(each) for each in inputs.dev.values())
     work["eval"] = _forward(inputs.teacher, dev, length) + _forward(inputs.student, dev, length)
     return work

@@ -29,7 +29,8 @@ class EncodedRows:
 
     tokens: uint16 or uint32 (T,), ids of all rows. offsets: int64 (N + 1,), where in them each row begins. first: int32
     (N,), tokens of the first segment, [CLS] A [SEP]. labels: int64 (N,) class indices, float32 (N,) scores, or None.
-    pad: id that fills batches up. segments: whether B has token type 1. truncated: rows that were cut to fit.
+    pad: id that fills batches up. segments: whether B has token type 1. truncated: rows that were cut to fit. answers:
+    a teacher's logits, float32 (N, C), where they are kept.
     """
 
     tokens: np.ndarray
@@ -39,6 +40,7 @@ class EncodedRows:
     pad: int
     segments: bool
     truncated: int
+    answers: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.first)
@@ -61,7 +63,7 @@ class EncodedRows:
 
     @property
     def identity(self) -> str:
-        """A short hash of everything a batch is made of."""
+        """A short hash of everything a batch is made of, but for the answers, which follow from it and the teacher."""
         digest = hashlib.sha256(repr((len(self), self.pad, self.segments)).encode())
         for array in (self.tokens, self.offsets, self.first, *([] if self.labels is None else [self.labels])):
             digest.update(array.dtype.str.encode())
@@ -83,7 +85,8 @@ class EncodedRows:
     def batch(self, ids: np.ndarray) -> dict[str, np.ndarray]:
         """ids: int64 (B,) -> "input_ids" and "token_type_ids", int64 (B, S), S being the longest of these rows.
 
-        "attention_mask", int64 (B, S), is there only where a row is shorter; "labels", (B,), where the rows have them.
+        "attention_mask", int64 (B, S), is there only where a row is shorter; "labels", (B,), and
+        "teacher_logits", (B, C), where the rows have them.
         """
         begins_B, lengths_B = self.offsets[ids], self.offsets[ids + 1] - self.offsets[ids]
         place_S = np.arange(lengths_B.max())
@@ -98,6 +101,8 @@ class EncodedRows:
             batch["attention_mask"] = real_BS.astype(np.int64)
         if self.labels is not None:
             batch["labels"] = self.labels[ids]
+        if self.answers is not None:
+            batch["teacher_logits"] = self.answers[ids]
         return batch
 
 

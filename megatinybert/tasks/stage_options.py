@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from megatinybert.config.schema import OptimizerConfig, RunConfig, ScheduleConfig, StudentConfig
-from megatinybert.config.task import MOST_EPOCHS, TOKENS_BY_DEFAULT, FinetuneConfig, StageConfig, TaskConfig
+from megatinybert.config.task import (
+    MOST_EPOCHS,
+    TOKENS_BY_DEFAULT,
+    FinetuneConfig,
+    StageConfig,
+    StageTwoConfig,
+    TaskConfig,
+)
 
 # The section of each stage's options.
 SECTIONS = {"teacher": "finetune", "mlm": "mlm", "one": "one", "two": "two"}
@@ -40,6 +47,11 @@ def steps_of(stage: StageConfig, rows: int, tokens: int) -> int:
         fewest = 1.0 if isinstance(stage, FinetuneConfig) else 0.0  # a poor teacher spoils all that follows
         epochs = min(max(TOKENS_BY_DEFAULT / tokens, fewest), MOST_EPOCHS)
     return math.ceil(epochs * rows / stage.global_batch)
+
+
+def keeps_answers(stage: StageTwoConfig, rows: int, steps: int) -> bool:
+    """Whether the teacher answers each of so many rows once, and not in each pass over them."""
+    return stage.teacher_cache == "always" or (stage.teacher_cache == "auto" and steps * stage.global_batch > rows)
 
 
 def stage_folder(output: Path, name: str) -> Path:

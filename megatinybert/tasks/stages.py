@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,9 +26,10 @@ from megatinybert.samples.masking import Masked, MaskedHeldOut, Masking
 from megatinybert.tasks.classifiers import classifier_on, new_classifier
 from megatinybert.tasks.development import measure_task, measured_tags, score_tag
 from megatinybert.tasks.inputs import TaskInputs
+from megatinybert.tasks.kept_answers import FOLDER, answered
 from megatinybert.tasks.model_folder import ModelFolder
 from megatinybert.tasks.rows import BucketedRows, EncodedRows
-from megatinybert.tasks.stage_options import SECTIONS, stage_folder, steps_of, training_of
+from megatinybert.tasks.stage_options import SECTIONS, keeps_answers, stage_folder, steps_of, training_of
 from megatinybert.tracking.attention_maps import AttentionPictures, choose_maps, drawing_interval
 from megatinybert.training.first_weights import Lesson, give_first_weights, projections_left_aside
 from megatinybert.training.held_out import beside_losses, held_out
@@ -50,7 +51,8 @@ def finetuning(inputs: TaskInputs, rows: EncodedRows) -> Stage:
     config, task = inputs.config, inputs.task
     model = classifier_on(config.teacher.model, "--teacher.model", inputs.teacher, task, config.run.seed)
     trainee = Trainee(model, LabelLoss(task.labels is None))
-    return _of_answers("teacher", "teacher", trainee, None, inputs, rows)
+    data = BucketedRows(rows, config.finetune.global_batch, config.run.seed)
+    return _of_answers("teacher", "teacher", trainee, None, inputs, data, inputs.dev)
 
 
 def layers(inputs: TaskInputs, teacher_folder: str, rows: EncodedRows, world: World) -> Stage:
@@ -106,7 +108,8 @@ def answers(inputs: TaskInputs, teacher: Teacher, body: BertModel, rows: Encoded
     depth = teacher.model.config.num_hidden_layers
     two = config.two
     trainee = Trainee(student, PredictionLoss(task.labels is None, two.temperature, two.hard_label_weight, depth))
-    data = BucketedRows(rows, two.global_batch, config.run.seed)
+    data, dev = BucketedRows(rows, two.global_batch, config.run.seed), dict(inputs.dev)
+    steps = steps_of(two, len(rows), int(rows.lengths.sum()))
 
     def solve(world: World) -> None:
         tokens = config.student.solve_tokens
@@ -119,8 +122,26 @@ def answers(inputs: TaskInputs, teacher: Teacher, body: BertModel, rows: Encoded
         error = solve_head(student, teacher.model, calibration, world)
         world.say(f"student: classifier solved; error of its logits, as a share of their variance: {error:.3f}")
 
-    solver = solve if config.student.init == SOLVED else None
-    return _of_answers("two", "student", trainee, teacher, inputs, rows, solver, _solved(inputs))
+    def prepare(world: World) -> None:
+        passes = steps * two.global_batch / len(rows)
+        folder = stage_folder(inputs.output, "two") / FOLDER
+        kept = answered({"rows": rows, **inputs.dev}, teacher, folder, passes, world)
+        data.rows = kept.pop("rows")
+        dev.update(kept)
+        teacher.is_kept = True
+
+    return _of_answers(
+        "two",
+        "student",
+        trainee,
+        teacher,
+        inputs,
+        data,
+        dev,
+        solve=solve if config.student.init == SOLVED else None,
+        decides=_solved(inputs),
+        prepare=prepare if keeps_answers(two, len(rows), steps) else None,
+    )
 
 
 def masked_lm(inputs: TaskInputs, rows: EncodedRows) -> Stage:
@@ -158,13 +179,14 @@ def _of_answers(
     trainee: Trainee,
     teacher: Teacher | None,
     inputs: TaskInputs,
-    rows: EncodedRows,
+    data: BucketedRows,
+    dev: Mapping[str, EncodedRows],
     solve: Callable[[World], None] | None = None,
     decides: Facts | None = None,
+    prepare: Callable[[World], None] | None = None,
 ) -> Stage:
     """A stage whose student answers, and is selected by its answers to the development rows."""
-    config, task, dev = inputs.config, inputs.task, inputs.dev
-    options: StageConfig = getattr(config, SECTIONS[name])
+    task = inputs.task
 
     def measure(trainees: Trainees, world: World) -> dict[str, float]:
         engine = trainees.only
@@ -176,13 +198,14 @@ def _of_answers(
         trainee,
         teacher,
         inputs,
-        rows,
-        BucketedRows(rows, options.global_batch, config.run.seed),
+        data.rows,
+        data,
         {"development rows": [split.identity for split in dev.values()], **(decides or {})},
         measure,
         measured_tags(task, dev),
         best=score_tag(dev),
         solve=solve,
+        prepare=prepare,
     )
 
 
@@ -200,6 +223,7 @@ def _stage(
     best: str | None = None,
     pictures: Callable[[int], AttentionPictures | None] | None = None,
     solve: Callable[[World], None] | None = None,
+    prepare: Callable[[World], None] | None = None,
 ) -> Stage:
     """What all stages have in common. product: name of the model folder. pictures: by the interval between them."""
     config, section = inputs.config, SECTIONS[name]
@@ -227,7 +251,7 @@ def _stage(
             "steps": max_steps,
             "student dropout": [student.hidden_dropout_prob, student.attention_probs_dropout_prob],
             **({"steps between measurements": training.run.held_out_interval} if best else {}),
-            **_options(f"--{section}", options, {"epochs", "max_steps", "micro_batch"}),
+            **_options(f"--{section}", options, {"epochs", "max_steps", "micro_batch", "teacher_cache"}),
             **_options("--optimizer", config.optimizer, {"implementation"}),
             **_options("--schedule", config.schedule, set()),
         },
@@ -238,6 +262,7 @@ def _stage(
         pictures=pictures(interval) if pictures else None,
         about=[f"stage {name}: {data.samples:,} rows"],
         solve=solve,
+        prepare=prepare,
         learner=_LEARNERS[name],
     )
 

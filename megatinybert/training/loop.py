@@ -276,7 +276,7 @@ def step_work(trainees: Trainees, teacher: Teacher | None, world: World) -> Step
     Every rank calls it: ranks that share a CPU then measure what is left for each.
     """
     models = {}
-    if teacher:
+    if teacher and not teacher.is_kept:
         # Of one in 8 bits it is a share of what 16 bits could do, so that its gain is seen.
         dtype = teacher.model.dtype if teacher.quantize == "none" else teacher_dtype("auto", world.device)
         models["teacher"] = teacher.model.config, 1, dtype

@@ -100,6 +100,9 @@ def _train(ready: ReadyFamily, world: World) -> None:
     starts = {name: each.start for name, each in ready.members.items()}
     if family.solve and start.checkpoint is None:
         family.solve(world)
+    for stage in family.members.values():
+        if stage.prepare and start.first_step < stage.max_steps:
+            stage.prepare(world)
     settings = {name: stage.settings for name, stage in family.members.items()}
     choices = settle_choices(family, starts, settings, world.size, world)
     trainees = Trainees({name: _build(stage, choices[name], world) for name, stage in family.members.items()})

@@ -48,7 +48,8 @@ class Stage:
     weights are kept; None: the last count. pictures: attention maps to draw. about: lines for the person who starts
     it. recipe: what config.yaml in the output folder is to hold; None: none is written. learner: what the model that is
     trained is called before that person. solve: gives the trainee its first weights, at the beginning of a new run;
-    every rank calls it. try_solving: the same on so many tokens, for a trial.
+    every rank calls it. try_solving: the same on so many tokens, for a trial. prepare: computes what the steps read,
+    once before the first step of a new or resumed run; every rank calls it.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Stage:
     learner: str = "student"
     solve: Callable[[World], None] | None = None
     try_solving: Callable[[int, World], object] | None = None
+    prepare: Callable[[World], None] | None = None
 
     @property
     def output(self) -> Path:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertForSequenceClassification
 
@@ -297,6 +298,29 @@ def test_the_order_of_the_teachers_outputs_makes_no_difference(
     assert measured["shuffled"] == measured["nameless"] == measured["as it was"]
     with pytest.raises(ValueError, match=r"LABEL_0 LABEL_1 LABEL_2.*--teacher.labels bad fair good"):
         run("two", two_alone(task_inputs, tmp_path / "refused", nameless), world)
+
+
+def test_a_teacher_answers_once_where_there_are_several_passes(
+    done_task: Path, task_inputs: Path, world: World, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Batches round a row's logits in other ways in each pass: with kept ones the student is the same but for that."""
+    students, said = {}, {}
+    for wanted, steps in (("always", 12), ("never", 12), ("auto", 12), ("auto", 3)):  # 48 rows are 3 steps
+        output = tmp_path / f"{wanted} {steps}"
+        more = {"two.max_steps": steps, "two.teacher_cache": wanted, "student.hidden_dropout": 0.0}
+        run("two", two_alone(task_inputs, output, done_task / "teacher", **more), world)
+        students[wanted, steps] = load_file(output / "student" / "model.safetensors")
+        said[wanted, steps] = capfd.readouterr().err
+        kept = (output / "stages" / "two" / "teacher-answers" / "rows" / "00000.safetensors").is_file()
+        assert kept == (wanted != "never" and steps == 12)
+    assert "its answers to 78 rows (936 B) are computed once, for 4 passes over them" in said["auto", 12]
+    assert "its answers" not in said["auto", 3] + said["never", 12]
+    always, never, auto = (students[wanted, 12] for wanted in ("always", "never", "auto"))
+    assert all(torch.equal(always[name], auto[name]) for name in always)
+    for name, weight in never.items():
+        torch.testing.assert_close(always[name], weight, rtol=1e-4, atol=1e-5)
+    before = load_file(done_task / "student" / "model.safetensors")  # of other steps: the bound above can be missed
+    assert any((before[name] - never[name]).abs().max() > 1e-3 for name in never)
 
 
 def test_predictions_of_the_test_file_and_of_any_file(
