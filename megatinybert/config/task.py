@@ -13,6 +13,7 @@ from megatinybert.config.monitor import MonitorConfig
 from megatinybert.config.rows import RowOptions, TaskName
 from megatinybert.config.schema import (
     FIRST_WEIGHTS,
+    RESTARTS,
     Count,
     DeepSpeedFile,
     FractionAboveZero,
@@ -170,6 +171,7 @@ class TaskRunConfig(Section):
     )
     keep_checkpoints: Count = Field(1, description="number of newest checkpoints of a stage to keep")
     time_limit: Duration | None = Field(None, description=TIME_LIMIT)
+    restarts: Index = Field(0, description=RESTARTS)
 
 
 class PredictConfig(Section):

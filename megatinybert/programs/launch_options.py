@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from megatinybert.runtime.rendezvous import free_port, lone_task
 
+REPOSITORY = Path(__file__).parents[2]
 DEFAULT_HOSTFILE = Path("/job/hostfile")  # where DeepSpeed looks by itself
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 # A machine that falls silent would else leave pdsh waiting on ssh for ever.
@@ -19,11 +21,14 @@ _KEEP_ALIVE = "-o ServerAliveInterval=15 -o ServerAliveCountMax=4"
 
 @dataclass(frozen=True)
 class Launch:
-    """options: of the launcher. environment: of it and so of the ranks. remote: it starts ranks on other machines."""
+    """options: of the launcher. environment: of it and so of the ranks. remote: it starts ranks on other machines.
+    restarts: it is not the DeepSpeed launcher, but `agent`, which starts ranks again.
+    """
 
     options: list[str]
     environment: dict[str, str]
     remote: bool
+    restarts: int = 0
 
 
 def plan_launch(environment: Mapping[str, str]) -> Launch:
@@ -55,6 +60,37 @@ def plan_launch(environment: Mapping[str, str]) -> Launch:
     if remote and "ServerAliveInterval" not in own.get("PDSH_SSH_ARGS_APPEND", ""):
         own["PDSH_SSH_ARGS_APPEND"] = f"{own.get('PDSH_SSH_ARGS_APPEND', '')} {_KEEP_ALIVE}".strip()
     return Launch([*chosen, *options], own, remote)
+
+
+def plan_agent(environment: Mapping[str, str], restarts: int, work: str) -> Launch:
+    """The same where the ranks are started by torch's elastic agent (`agent`), which can start them again.
+
+    work: where the function that they run is, as an import path. Raises ValueError.
+    """
+    own = dict(environment)
+    options = shlex.split(own.get("DEEPSPEED_ARGS", ""))
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--num_gpus", "--num_accelerators", default="0")
+    asked, others = parser.parse_known_args(options)
+    several = f"HOSTFILE={own['HOSTFILE']}" if own.get("HOSTFILE") else ""
+    if not several and _hosts(DEFAULT_HOSTFILE, may_lack=True) > 1:
+        several = str(DEFAULT_HOSTFILE)
+    if several:
+        raise ValueError(
+            f"--run.restarts {restarts} starts ranks on this machine alone, but {several} names others: there, start "
+            f"torchrun --max-restarts {restarts} on each machine instead (docs/cluster.md), or take --run.restarts 0"
+        )
+    if others:
+        raise ValueError(
+            f"--run.restarts {restarts} starts the ranks by torch's elastic agent, which knows no {' '.join(others)} "
+            "of DEEPSPEED_ARGS, but --num_accelerators; CUDA_VISIBLE_DEVICES chooses GPUs"
+        )
+    alone = lone_task(own)
+    if alone:
+        raise ValueError(alone)
+    own["PYTHONPATH"] = os.pathsep.join(filter(None, [str(REPOSITORY), own.get("PYTHONPATH")]))
+    own |= {"PYTHONUNBUFFERED": "1", "TORCH_CPP_LOG_LEVEL": own.get("TORCH_CPP_LOG_LEVEL", "ERROR")}
+    return Launch(["-m", "megatinybert.programs.agent", str(restarts), asked.num_gpus, work], own, False, restarts)
 
 
 def choose_gpus(visible: str, uuids: Sequence[str]) -> list[int]:

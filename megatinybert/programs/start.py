@@ -15,6 +15,7 @@ from megatinybert.config.hub import NotInCache
 from megatinybert.config.schema import ConfigError
 from megatinybert.programs.launcher import STARTS, STOPPED, launch
 from megatinybert.runtime.findings import refusal
+from megatinybert.runtime.rendezvous import AGENT, HALTED
 from megatinybert.runtime.versions import check_versions
 
 
@@ -61,7 +62,7 @@ def _read(read: Callable[[list[str], bool], Any]) -> Any:
 def _run(read: Callable[[list[str], bool], Any], work: str) -> None:
     config = _read(read)
     if os.environ.pop(STARTS, ""):
-        sys.exit(launch(sys.argv))
+        sys.exit(launch(sys.argv, _restarts(config), work))
 
     if os.environ.get("RANK", "0") == "0":
         say("loading PyTorch and DeepSpeed")
@@ -90,7 +91,7 @@ def _run(read: Callable[[list[str], bool], Any], work: str) -> None:
             world.say(str(error))
         elif world.is_main or not dist.is_raised_by_all(error):
             _tell_error(str(error))
-        code = STOPPED if stopped else 1 if isinstance(error, NonFiniteLoss) else 2
+        code = STOPPED if stopped else _halted() if isinstance(error, NonFiniteLoss) else 2
         if world.size > 1:
             # Ranks end one after the other, and gloo may abort in a process group that a peer has left, which would
             # take the exit code's place.
@@ -111,6 +112,16 @@ def _run(read: Callable[[list[str], bool], Any], work: str) -> None:
         os._exit(1)
     finally:
         dist.stop()
+
+
+def _restarts(config: Any) -> int:
+    """config: as `read` gives it: a configuration, or an action and one."""
+    return int((config[-1] if isinstance(config, tuple) else config).run.restarts)
+
+
+def _halted() -> int:
+    """Exit code of a run that had to stop, and that would have to again."""
+    return HALTED if AGENT in os.environ else 1
 
 
 def _on_one_machine() -> bool:

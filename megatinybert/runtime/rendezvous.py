@@ -8,6 +8,9 @@ from collections.abc import Mapping
 
 # Exit code (EX_UNAVAILABLE of sysexits.h) of a rank that has lost another; the same command continues the run.
 LOST = 69
+# Of a rank under programs/agent.py that had to stop and would have to again (EX_SOFTWARE); 1 everywhere else.
+HALTED = 70
+AGENT = "MEGATINYBERT_AGENT"  # environment of ranks: when the agent that starts them again was started, in Unix time
 # Below the ports that Linux gives to outgoing connections, so that none takes it before rank 0 does.
 _PORTS = range(20_000, 30_000)
 
