@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from megatinybert.config.duration import TIME_LIMIT, Duration
+from megatinybert.config.duration import LOST_AFTER, TIME_LIMIT, Duration, Patience
 from megatinybert.config.removed import Fixed
 
 STUDENTS_FOLDER = Path(__file__).parents[1] / "models" / "students"
@@ -216,6 +216,7 @@ class OpenRunConfig(Section):
     keep_every: Count | None = Field(None, description="keep also the checkpoints of steps that are multiples of this")
     time_limit: Duration | None = Field(None, description=TIME_LIMIT)
     restarts: Index = Field(0, description=RESTARTS)
+    lost_after: Patience = Field("60s", description=LOST_AFTER)
     resume: Text = Field("auto", description="auto (newest whole checkpoint or a new run), never, or a checkpoint")
 
     @model_validator(mode="after")

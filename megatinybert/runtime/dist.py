@@ -75,9 +75,16 @@ class World:
             self.watch.micro_batches += 1
 
     def is_in_training(self, value: bool) -> None:
-        """Whether a rank without a sign of life is lost after a minute; else, as at start and in saves, after ten."""
+        """Whether a rank without a sign of life is lost soon (`lose_after`); else, as at start and in saves, after ten
+        minutes.
+        """
         if self.watch:
             self.watch.short = value
+
+    def lose_after(self, seconds: float) -> None:
+        """How long a rank in training may give no sign of life."""
+        if self.watch:
+            self.watch.lose_after(seconds)
 
     def barrier(self) -> None:
         if self.size > 1:

@@ -59,9 +59,13 @@ class Heard:
 
 
 class Judge:
-    """Decides, one look after the other, whether a rank is lost. hosts: of all ranks."""
+    """Decides, one look after the other, whether a rank is lost. hosts: of all ranks.
+
+    short: looks without a sign, in training.
+    """
 
     def __init__(self, hosts: Sequence[str]) -> None:
+        self.short = _SHORT
         self._hosts, self._before = hosts, Heard()
         self._unheard = self._troubled = self._stuck = self._longest = 0
         self._silent: dict[int, int] = {}
@@ -81,7 +85,7 @@ class Judge:
     def _on_silence(self, heard: Heard, short: bool, own_short: bool) -> Verdict | None:
         if self._unheard:  # what the others said last may be of before the training
             short = own_short
-        limit = _BROKEN if heard.trouble else _SHORT if short else _LONG
+        limit = _BROKEN if heard.trouble else self.short if short else _LONG
         # The store is rank 0's.
         lost = [0] if self._unheard >= limit else [rank for rank, looks in self._silent.items() if looks >= limit]
         if lost:
@@ -101,7 +105,7 @@ class Judge:
         else:
             self._stuck += 1
         behind, text = self._behind(heard)
-        if not behind or self._stuck < max(_SHORT, _SLOWER * self._longest):
+        if not behind or self._stuck < max(self.short, _SLOWER * self._longest):
             return None
         seconds = self._stuck * INTERVAL
         return Verdict(behind, f"the ranks are alive, but have not got on for {seconds:,.0f} s{text}")
@@ -122,7 +126,7 @@ class Watch:
         self.short = False  # whether the ranks are in training, where no collective waits long for any of them
         self.micro_batches = 0
         self._store = PrefixStore("watch", store.clone())  # type: ignore[attr-defined]
-        self._rank, self._hosts = rank, hosts
+        self._rank, self._hosts, self._judge = rank, hosts, Judge(hosts)
         self._ranks = range(len(hosts)) if rank == 0 else range(1)
         self._heard, self._trouble, self._beats = Heard(), "", 0
         self._verdict: Verdict | None = None
@@ -135,6 +139,10 @@ class Watch:
         for thread in self._threads:
             thread.start()
         atexit.register(self._end)  # no thread may be in C++ when the interpreter ends
+
+    def lose_after(self, seconds: float) -> None:
+        """Take a rank for lost after so long without a sign, in training; 60 s unless this is called."""
+        self._judge.short = round(seconds / INTERVAL)
 
     def explain(self, error: BaseException) -> None:
         """Wait until it is known which rank a collective failed for; this ends the process. error: that it raised.
@@ -163,11 +171,10 @@ class Watch:
                 return
 
     def _look(self) -> None:
-        judge = Judge(self._hosts)
         while not self._ending.wait(INTERVAL):
             heard = self._heard
             trouble = heard.trouble or self._trouble
-            self._verdict = judge.look(Heard(heard.round, trouble, heard.verdict, heard.signs), self.short)
+            self._verdict = self._judge.look(Heard(heard.round, trouble, heard.verdict, heard.signs), self.short)
             if self._verdict:
                 self._leave(self._verdict)
 

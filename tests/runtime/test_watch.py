@@ -52,6 +52,13 @@ def test_a_silent_rank_is_lost_after_a_minute_in_training() -> None:
     assert lost == Verdict([2], "rank 2 (node-2) has ended or does not answer: no sign of life for 60 s")
 
 
+def test_the_time_in_training_can_be_set() -> None:
+    judge = Judge(HOSTS)
+    judge.short = 10
+    found = [judge.look(each, True) for each in looks(10, silent=[2])]
+    assert found[:-1] == [None] * 19 and found[-1] and found[-1].text.endswith("no sign of life for 5 s")
+
+
 def test_elsewhere_it_is_lost_after_ten() -> None:
     assert verdict(looks(10 * MINUTE - 1, silent=[1, 2], short=False)) is None
     lost = verdict(looks(10 * MINUTE, silent=[1, 2], short=False))

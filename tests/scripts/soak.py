@@ -111,6 +111,7 @@ def options(folder: Path, name: str, output: Path, steps: int) -> list[str]:
         "run.micro_batch": 4 if same else "null",
         "run.compile": "never",
         "run.restarts": 1000,
+        "run.lost_after": "10s",
         # Dropout depends on the micro batch, and that on the number of ranks.
         "student.hidden_dropout": 0.1 if same else 0.0,
     }
