@@ -12,7 +12,8 @@ TIME_LIMIT = (
     "time after which the run saves and ends, to be continued, such as 3h30m, or seconds; counted from its start"
 )
 LOST_AFTER = (
-    "time without a sign of life, such as 60s, after which a rank that trains is taken for lost and the others end"
+    "time without a sign of life, such as 60s, after which a rank in training is taken for lost and the others end;"
+    " ten times as long in saves and measurements"
 )
 SHORTEST_PATIENCE = 5
 

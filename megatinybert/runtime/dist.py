@@ -21,7 +21,7 @@ from torch import Tensor
 
 from megatinybert.runtime.findings import refusal
 from megatinybert.runtime.meeting import gloo_interface, meet, open_store, own_arrival
-from megatinybert.runtime.rendezvous import LOST, free_port, lone_task
+from megatinybert.runtime.rendezvous import LOST, free_port, lone_task, ranks_here
 from megatinybert.runtime.watch import Watch
 
 # A collective that has waited this long has lost a peer. DeepSpeed's own default would wait for 30 minutes.
@@ -76,7 +76,7 @@ class World:
 
     def is_in_training(self, value: bool) -> None:
         """Whether a rank without a sign of life is lost soon (`lose_after`); else, as at start and in saves, after ten
-        minutes.
+        times as long.
         """
         if self.watch:
             self.watch.short = value
@@ -222,8 +222,7 @@ def share_threads() -> None:
     Each would take all cores: small products then wait for one another's time slices, and take many times as long.
     """
     if "OMP_NUM_THREADS" not in os.environ:
-        ranks = int(os.environ.get("LOCAL_SIZE", "1"))  # which the launcher sets
-        torch.set_num_threads(max(torch.get_num_threads() // ranks, 1))
+        torch.set_num_threads(max(torch.get_num_threads() // (ranks_here(os.environ) or 1), 1))
 
 
 def check_shared(folder: Path, world: World) -> None:

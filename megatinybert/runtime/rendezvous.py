@@ -15,6 +15,12 @@ AGENT = "MEGATINYBERT_AGENT"  # environment of ranks: when the agent that starts
 _PORTS = range(20_000, 30_000)
 
 
+def ranks_here(environment: Mapping[str, str]) -> int | None:
+    """How many ranks of the run are on this machine, as what started them says: DeepSpeed's launcher, or torchrun."""
+    count = environment.get("LOCAL_SIZE") or environment.get("LOCAL_WORLD_SIZE")
+    return int(count) if count else None
+
+
 def free_port() -> int:
     """A port that nobody listens on, drawn at random, so that runs that start together take different ones.
 

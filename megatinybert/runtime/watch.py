@@ -25,7 +25,8 @@ from megatinybert.runtime.meeting import name_ranks
 from megatinybert.runtime.rendezvous import LOST
 
 INTERVAL = 0.5  # seconds between signs, and between looks
-_SHORT, _LONG = 120, 1200  # looks without a sign: in training, where collectives are short; at start, in saves and such
+_SHORT = 120  # looks without a sign, in training, where collectives are short
+_LONGER = 10  # times that many at start, in saves and such
 _SLOWER = 10  # times the longest that the ranks ever took in training, after which they are taken to be stuck
 _BROKEN = 6  # looks without a sign that are enough once a collective has failed
 _UNEXPLAINED = 20  # looks after that which find every rank alive
@@ -85,7 +86,7 @@ class Judge:
     def _on_silence(self, heard: Heard, short: bool, own_short: bool) -> Verdict | None:
         if self._unheard:  # what the others said last may be of before the training
             short = own_short
-        limit = _BROKEN if heard.trouble else self.short if short else _LONG
+        limit = _BROKEN if heard.trouble else self.short * (1 if short else _LONGER)
         # The store is rank 0's.
         lost = [0] if self._unheard >= limit else [rank for rank, looks in self._silent.items() if looks >= limit]
         if lost:
@@ -141,7 +142,9 @@ class Watch:
         atexit.register(self._end)  # no thread may be in C++ when the interpreter ends
 
     def lose_after(self, seconds: float) -> None:
-        """Take a rank for lost after so long without a sign, in training; 60 s unless this is called."""
+        """Take a rank for lost after so long without a sign, in training, and ten times as long elsewhere; 60 s unless
+        this is called.
+        """
         self._judge.short = round(seconds / INTERVAL)
 
     def explain(self, error: BaseException) -> None:

@@ -21,6 +21,7 @@ from tests.scripts.drawing import DRAW
 
 MARK = "MEGATINYBERT_SOAK"  # environment of all processes of a run
 FULL_SECONDS = 5.0
+SETTLED = 2.0  # seconds after which a run that has begun again says that it trains
 LONGEST = 300.0  # seconds in which a run is to be back
 
 
@@ -188,6 +189,7 @@ def act(run: Soaked, kind: str, choose: random.Random, problems: list[str]) -> b
     elif kind == "SIGKILL of the agent":
         run.agent().kill()
     elif kind == "SIGSTOP of a rank":
+        time.sleep(SETTLED)
         choose.choice(run.rank_processes()).send_signal(signal.SIGSTOP)
     else:
         if "checkpoint" in kind:
