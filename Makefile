@@ -13,7 +13,7 @@ TEST_STAMP := .venv/.test-setup-complete
 REQUIREMENTS := requirements.txt launch/requirements-teacher.txt
 TEST_REQUIREMENTS := tests/requirements.txt tests/requirements-no-deps.txt
 
-.PHONY: setup quickstart lint unit test test-slow test-multinode test-elastic clean
+.PHONY: setup quickstart lint unit test test-slow test-multinode test-elastic soak clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -62,6 +62,10 @@ test-multinode: $(TEST_STAMP)
 
 test-elastic: $(TEST_STAMP)
 	$(BIN)/python -m pytest -s -m slow tests/programs/test_elastic.py
+
+# Half an hour of faults, and some minutes more; see tests/scripts/soak.py.
+soak: $(TEST_STAMP)
+	$(BIN)/python -m tests.scripts.soak
 
 # Keeps .venv, data and runs.
 clean:

@@ -7,12 +7,13 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from megatinybert.config.duration import TIME_LIMIT, Duration
+from megatinybert.config.duration import LOST_AFTER, TIME_LIMIT, Duration, Patience
 from megatinybert.config.load import Program
 from megatinybert.config.monitor import MonitorConfig
 from megatinybert.config.rows import RowOptions, TaskName
 from megatinybert.config.schema import (
     FIRST_WEIGHTS,
+    RESTARTS,
     Count,
     DeepSpeedFile,
     FractionAboveZero,
@@ -174,6 +175,8 @@ class TaskRunConfig(Section):
     )
     keep_checkpoints: Count = Field(1, description="number of newest checkpoints of a stage to keep")
     time_limit: Duration | None = Field(None, description=TIME_LIMIT)
+    restarts: Index = Field(0, description=RESTARTS)
+    lost_after: Patience = Field("60s", description=LOST_AFTER)
 
 
 class PredictConfig(Section):

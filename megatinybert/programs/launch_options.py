@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from megatinybert.runtime.rendezvous import DEVICES, free_port, lone_task
 
+REPOSITORY = Path(__file__).parents[2]
 DEFAULT_HOSTFILE = Path("/job/hostfile")  # where DeepSpeed looks by itself
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 # A machine that falls silent would else leave pdsh waiting on ssh for ever.
@@ -20,13 +22,16 @@ _KEEP_ALIVE = "-o ServerAliveInterval=15 -o ServerAliveCountMax=4"
 @dataclass(frozen=True)
 class Launch:
     """options: of the launcher. environment: of it and so of the ranks. remote: it starts ranks on other machines, by
-    pdsh. hosts: that the hostfile names. port: where the ranks meet; "" where the launcher chooses."""
+    pdsh. hosts: that the hostfile names. port: where the ranks meet; "" where the launcher chooses. restarts: it is not
+    the DeepSpeed launcher, but `agent`, which starts ranks again.
+    """
 
     options: list[str]
     environment: dict[str, str]
     remote: bool
     hosts: tuple[str, ...] = ()
     port: str = ""
+    restarts: int = 0
 
 
 def plan_launch(environment: Mapping[str, str]) -> Launch:
@@ -79,6 +84,39 @@ def _keep_devices(own: dict[str, str], asked: argparse.Namespace, hosts: Sequenc
             f"{_VISIBLE}={visible}: over pdsh, the launcher would take the first GPUs of each machine; name them by "
             f"DEEPSPEED_ARGS='--include {example}', or unset {_VISIBLE}"
         )
+
+
+def plan_agent(environment: Mapping[str, str], restarts: int, work: str) -> Launch:
+    """The same where the ranks are started by torch's elastic agent (`agent`), which can start them again.
+
+    work: where the function that they run is, as an import path. Raises ValueError.
+    """
+    own = dict(environment)
+    options = shlex.split(own.get("DEEPSPEED_ARGS", ""))
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--num_gpus", "--num_accelerators", default="0")
+    asked, others = parser.parse_known_args(options)
+    several = f"HOSTFILE={own['HOSTFILE']}" if own.get("HOSTFILE") else ""
+    if not several and len(_hosts(DEFAULT_HOSTFILE, may_lack=True)) > 1:
+        several = str(DEFAULT_HOSTFILE)
+    if several:
+        raise ValueError(
+            f"--run.restarts {restarts} starts ranks on this machine alone, but {several} names others: there, start "
+            f"torchrun --max-restarts {restarts} on each machine instead (docs/cluster.md), or take --run.restarts 0"
+        )
+    if others:
+        raise ValueError(
+            f"--run.restarts {restarts} starts the ranks by torch's elastic agent, which knows no {' '.join(others)} "
+            "of DEEPSPEED_ARGS, but --num_accelerators; CUDA_VISIBLE_DEVICES chooses GPUs"
+        )
+    alone = lone_task(own)
+    if alone:
+        raise ValueError(alone)
+    own["PYTHONPATH"] = os.pathsep.join(filter(None, [str(REPOSITORY), own.get("PYTHONPATH")]))
+    own |= {"PYTHONUNBUFFERED": "1", "TORCH_CPP_LOG_LEVEL": own.get("TORCH_CPP_LOG_LEVEL", "ERROR")}
+    return Launch(
+        ["-m", "megatinybert.programs.agent", str(restarts), asked.num_gpus, work], own, False, restarts=restarts
+    )
 
 
 def choose_gpus(visible: str, uuids: Sequence[str]) -> list[int]:

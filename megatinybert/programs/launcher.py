@@ -20,7 +20,7 @@ from types import FrameType
 
 import psutil  # type: ignore[import-untyped]
 
-from megatinybert.programs.launch_options import Launch, plan_launch
+from megatinybert.programs.launch_options import Launch, plan_agent, plan_launch
 from megatinybert.programs.remote import carried, signal_ranks, wait_for_launcher
 from megatinybert.runtime.rendezvous import LOST
 from megatinybert.training.lock import HELD_BY, this_process
@@ -29,20 +29,22 @@ from megatinybert.training.lock import HELD_BY, this_process
 STOPPED, ENDED_AT_ONCE = 75, 130
 STARTS = "MEGATINYBERT_LAUNCH"  # set by launch/start.sh: this process is to start the launcher
 _FORESEEN = {0, 1, 2, LOST, STOPPED, ENDED_AT_ONCE}
-_RANKS = "deepspeed.launcher.launch"
+_STARTS_RANKS = ("deepspeed.launcher.launch", "multiprocessing.forkserver")  # in the command line of what does
 _TOLD = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1}
 _SECONDS_TO_SAVE = 60.0  # of ranks whose launcher has died
 _SECONDS_TO_LEAVE = 10.0  # of what the ranks started themselves, such as workers that tokenize or compile
 
 
-def launch(command: Sequence[str]) -> int:
+def launch(command: Sequence[str], restarts: int = 0, work: str = "") -> int:
     """Run `command`, a script that the launcher takes and its arguments, on all ranks: the exit code.
 
+    restarts: how often after a fault, by `agent` in place of the launcher. work: of `agent`.
     It is that of the first rank that fails, STOPPED where a signal stopped the run and the same command continues it,
     and ENDED_AT_ONCE where a second Ctrl-C ended it. The environment: HOSTFILE, DEEPSPEED_ARGS, CUDA_VISIBLE_DEVICES.
     """
     try:
-        plan = plan_launch(dict(os.environ))
+        environment = dict(os.environ)
+        plan = plan_agent(environment, restarts, work) if restarts else plan_launch(environment)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -50,21 +52,23 @@ def launch(command: Sequence[str]) -> int:
     if deepspeed is None:
         print("error: deepspeed is not on PATH; run: make setup", file=sys.stderr)
         return 2
+    starter = sys.executable if restarts else deepspeed
+    said = f"torch's elastic agent, {restarts} restart(s)" if restarts else f"deepspeed {' '.join(plan.options)}"
+    print(f"starting: {said}", file=sys.stderr, flush=True)
     if plan.remote:
         with tempfile.NamedTemporaryFile("w", prefix="megatinybert-environment-", encoding="utf-8") as file:
             file.write("".join(f"{line}\n" for line in carried(plan.environment)))
             file.flush()
             plan.environment["DS_ENV_FILE"] = file.name
-            return _launch(deepspeed, plan, command)
-    return _launch(deepspeed, plan, command)
+            return _launch(starter, plan, command)
+    return _launch(starter, plan, command)
 
 
-def _launch(deepspeed: str, plan: Launch, command: Sequence[str]) -> int:
-    print(f"starting: deepspeed {' '.join(plan.options)}", file=sys.stderr, flush=True)
+def _launch(starter: str, plan: Launch, command: Sequence[str]) -> int:
     # A warning in time for Slurm's SIGUSR1 would end the launcher, which does not know it; ranks set a handler.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     process = subprocess.Popen(
-        [deepspeed, *plan.options, *command],
+        [starter, *plan.options, *command],
         env=plan.environment | {HELD_BY: this_process()},
         stdin=subprocess.DEVNULL,  # a process group that is not the terminal's would be stopped by a read
         process_group=0,
@@ -95,7 +99,7 @@ class _Front:
             print("stopped before the run began; the same command starts it", file=sys.stderr)
             return STOPPED
         if code not in _FORESEEN:
-            print(f"error: a process of the run {_ending(code)}; what it said is above", file=sys.stderr)
+            print(f"error: a process of the run {how_ended(code)}; what it said is above", file=sys.stderr)
         return code if code >= 0 else 1
 
     def _wait(self) -> int:
@@ -124,6 +128,8 @@ class _Front:
             again = "; Ctrl-C again ends it at once" if number == signal.SIGINT else ""
             # Not by print, which a second signal may not interrupt.
             os.write(2, f"\nstopping after this step{again}\n".encode())
+        if self._plan.restarts:
+            self._process.send_signal(signal.SIGUSR1)  # for the agent to start no rank again
         for rank in ranks:
             with contextlib.suppress(psutil.Error):  # ended meanwhile, by a second signal perhaps
                 rank.terminate()
@@ -153,7 +159,8 @@ class _Front:
     def _ranks(self) -> list[psutil.Process]:
         try:
             below = psutil.Process(self._process.pid).children()
-            return [rank for each in below if _RANKS in each.cmdline() for rank in each.children()]
+            starters = [each for each in below if any(name in " ".join(each.cmdline()) for name in _STARTS_RANKS)]
+            return [rank for each in starters for rank in each.children()]
         except psutil.Error:  # it has ended meanwhile
             return []
 
@@ -190,7 +197,7 @@ class _Front:
         return found
 
 
-def _ending(code: int) -> str:
+def how_ended(code: int) -> str:
     """code: of a process, as the launcher hands it on: of one that a signal ended, 256 less its number."""
     number = -code if code < 0 else 256 - code
     try:

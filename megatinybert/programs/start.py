@@ -15,6 +15,7 @@ from megatinybert.config.hub import NotInCache
 from megatinybert.config.schema import ConfigError
 from megatinybert.programs.launcher import STARTS, STOPPED, launch
 from megatinybert.runtime.findings import refusal
+from megatinybert.runtime.rendezvous import AGENT, HALTED, ranks_here
 from megatinybert.runtime.versions import check_versions
 
 
@@ -40,7 +41,7 @@ def run_program(read: Callable[[list[str], bool], Any], work: str) -> None:
             print("stopped; the same command continues", file=sys.stderr)
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(STOPPED)  # peers and threads may wait for this rank
+        os._exit(_stopped())  # peers and threads may wait for this rank
 
 
 def _read(read: Callable[[list[str], bool], Any]) -> Any:
@@ -61,9 +62,11 @@ def _read(read: Callable[[list[str], bool], Any]) -> Any:
 def _run(read: Callable[[list[str], bool], Any], work: str) -> None:
     config = _read(read)
     if os.environ.pop(STARTS, ""):
-        sys.exit(launch(sys.argv))
+        sys.exit(launch(sys.argv, _restarts(config), work))
 
     if os.environ.get("RANK", "0") == "0":
+        if _restarts(config) and not {AGENT, "TORCHELASTIC_RUN_ID"} & os.environ.keys():
+            say("warning: --run.restarts has no effect here: sh launch/... and torchrun alone start ranks again")
         say("loading PyTorch and DeepSpeed")
 
     # Each lost connection is a page of C++ to torch; what matters of it is said by the exceptions.
@@ -90,7 +93,7 @@ def _run(read: Callable[[list[str], bool], Any], work: str) -> None:
             world.say(str(error))
         elif world.is_main or not dist.is_raised_by_all(error):
             _tell_error(str(error))
-        code = STOPPED if stopped else 1 if isinstance(error, NonFiniteLoss) else 2
+        code = _stopped() if stopped else _halted() if isinstance(error, NonFiniteLoss) else 2
         if world.size > 1:
             # Ranks end one after the other, and gloo may abort in a process group that a peer has left, which would
             # take the exit code's place.
@@ -113,10 +116,25 @@ def _run(read: Callable[[list[str], bool], Any], work: str) -> None:
         dist.stop()
 
 
+def _restarts(config: Any) -> int:
+    """config: as `read` gives it: a configuration, or an action and one."""
+    return int((config[-1] if isinstance(config, tuple) else config).run.restarts)
+
+
+def _stopped() -> int:
+    """Exit code of a rank that was asked to stop. torchrun would start it again after any code but 0."""
+    again = os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0" and AGENT not in os.environ
+    return 0 if again else STOPPED
+
+
+def _halted() -> int:
+    """Exit code of a run that had to stop, and that would have to again."""
+    return HALTED if AGENT in os.environ else 1
+
+
 def _on_one_machine() -> bool:
     """Several may see different files, and say so together once their ranks have met."""
-    ranks, here = (os.environ.get(name, "1") for name in ("WORLD_SIZE", "LOCAL_SIZE"))
-    return ranks == here and "HOSTFILE" not in os.environ
+    return int(os.environ.get("WORLD_SIZE", "1")) == (ranks_here(os.environ) or 1) and "HOSTFILE" not in os.environ
 
 
 def _speaks_for_machine() -> bool:

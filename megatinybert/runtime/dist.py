@@ -21,7 +21,7 @@ from torch import Tensor
 
 from megatinybert.runtime.findings import refusal
 from megatinybert.runtime.meeting import gloo_interface, meet, open_store, own_arrival
-from megatinybert.runtime.rendezvous import DEVICES, LOST, free_port, lone_task
+from megatinybert.runtime.rendezvous import DEVICES, LOST, free_port, lone_task, ranks_here
 from megatinybert.runtime.watch import Watch
 
 # A collective that has waited this long has lost a peer. DeepSpeed's own default would wait for 30 minutes.
@@ -76,9 +76,16 @@ class World:
             self.watch.micro_batches += 1
 
     def is_in_training(self, value: bool) -> None:
-        """Whether a rank without a sign of life is lost after a minute; else, as at start and in saves, after ten."""
+        """Whether a rank without a sign of life is lost soon (`lose_after`); else, as at start and in saves, after ten
+        times as long.
+        """
         if self.watch:
             self.watch.short = value
+
+    def lose_after(self, seconds: float) -> None:
+        """How long a rank in training may give no sign of life."""
+        if self.watch:
+            self.watch.lose_after(seconds)
 
     def barrier(self) -> None:
         if self.size > 1:
@@ -227,11 +234,9 @@ def _end_unconnected() -> None:
 
 
 def _complete(environment: MutableMapping[str, str]) -> None:
-    """Say which of this machine's ranks this is, and of how many, where not DeepSpeed's launcher started it."""
-    if "LOCAL_RANK" not in environment:  # operators of Kubernetes give one rank to a pod
+    """Operators of Kubernetes give one rank to a pod, and do not say which of its machine's it is."""
+    if "LOCAL_RANK" not in environment:
         environment.update({"LOCAL_RANK": "0", "LOCAL_SIZE": "1"})
-    elif "LOCAL_WORLD_SIZE" in environment:  # torchrun
-        environment.setdefault("LOCAL_SIZE", environment["LOCAL_WORLD_SIZE"])
 
 
 def share_threads() -> None:
@@ -240,8 +245,7 @@ def share_threads() -> None:
     Each would take all cores: small products then wait for one another's time slices, and take many times as long.
     """
     if "OMP_NUM_THREADS" not in os.environ:
-        ranks = int(os.environ.get("LOCAL_SIZE", "1"))  # which the launcher sets, or `start`
-        torch.set_num_threads(max(torch.get_num_threads() // ranks, 1))
+        torch.set_num_threads(max(torch.get_num_threads() // (ranks_here(os.environ) or 1), 1))
 
 
 def check_shared(folder: Path, world: World) -> None:

@@ -10,8 +10,17 @@ from collections.abc import Mapping
 LOST = 69
 # Environment: CUDA_VISIBLE_DEVICES as the person had it, where the DeepSpeed launcher replaces it.
 DEVICES = "MEGATINYBERT_DEVICES"
+# Of a rank under programs/agent.py that had to stop and would have to again (EX_SOFTWARE); 1 everywhere else.
+HALTED = 70
+AGENT = "MEGATINYBERT_AGENT"  # environment of ranks: when the agent that starts them again was started, in Unix time
 # Below the ports that Linux gives to outgoing connections, so that none takes it before rank 0 does.
 _PORTS = range(20_000, 30_000)
+
+
+def ranks_here(environment: Mapping[str, str]) -> int | None:
+    """How many ranks of the run are on this machine, as what started them says: DeepSpeed's launcher, or torchrun."""
+    count = environment.get("LOCAL_SIZE") or environment.get("LOCAL_WORLD_SIZE")
+    return int(count) if count else None
 
 
 def free_port() -> int:

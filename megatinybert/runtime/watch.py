@@ -25,7 +25,8 @@ from megatinybert.runtime.meeting import name_ranks
 from megatinybert.runtime.rendezvous import LOST
 
 INTERVAL = 0.5  # seconds between signs, and between looks
-_SHORT, _LONG = 120, 1200  # looks without a sign: in training, where collectives are short; at start, in saves and such
+_SHORT = 120  # looks without a sign, in training, where collectives are short
+_LONGER = 10  # times that many at start, in saves and such
 _SLOWER = 10  # times the longest that the ranks ever took in training, after which they are taken to be stuck
 _BROKEN = 6  # looks without a sign that are enough once a collective has failed
 _UNEXPLAINED = 20  # looks after that which find every rank alive
@@ -59,9 +60,13 @@ class Heard:
 
 
 class Judge:
-    """Decides, one look after the other, whether a rank is lost. hosts: of all ranks."""
+    """Decides, one look after the other, whether a rank is lost. hosts: of all ranks.
+
+    short: looks without a sign, in training.
+    """
 
     def __init__(self, hosts: Sequence[str]) -> None:
+        self.short = _SHORT
         self._hosts, self._before = hosts, Heard()
         self._unheard = self._troubled = self._stuck = self._longest = 0
         self._silent: dict[int, int] = {}
@@ -81,7 +86,7 @@ class Judge:
     def _on_silence(self, heard: Heard, short: bool, own_short: bool) -> Verdict | None:
         if self._unheard:  # what the others said last may be of before the training
             short = own_short
-        limit = _BROKEN if heard.trouble else _SHORT if short else _LONG
+        limit = _BROKEN if heard.trouble else self.short * (1 if short else _LONGER)
         # The store is rank 0's.
         lost = [0] if self._unheard >= limit else [rank for rank, looks in self._silent.items() if looks >= limit]
         if lost:
@@ -101,7 +106,7 @@ class Judge:
         else:
             self._stuck += 1
         behind, text = self._behind(heard)
-        if not behind or self._stuck < max(_SHORT, _SLOWER * self._longest):
+        if not behind or self._stuck < max(self.short, _SLOWER * self._longest):
             return None
         seconds = self._stuck * INTERVAL
         return Verdict(behind, f"the ranks are alive, but have not got on for {seconds:,.0f} s{text}")
@@ -122,7 +127,7 @@ class Watch:
         self.short = False  # whether the ranks are in training, where no collective waits long for any of them
         self.micro_batches = 0
         self._store = PrefixStore("watch", store.clone())  # type: ignore[attr-defined]
-        self._rank, self._hosts = rank, hosts
+        self._rank, self._hosts, self._judge = rank, hosts, Judge(hosts)
         self._ranks = range(len(hosts)) if rank == 0 else range(1)
         self._heard, self._trouble, self._beats = Heard(), "", 0
         self._verdict: Verdict | None = None
@@ -135,6 +140,12 @@ class Watch:
         for thread in self._threads:
             thread.start()
         atexit.register(self._end)  # no thread may be in C++ when the interpreter ends
+
+    def lose_after(self, seconds: float) -> None:
+        """Take a rank for lost after so long without a sign, in training, and ten times as long elsewhere; 60 s unless
+        this is called.
+        """
+        self._judge.short = round(seconds / INTERVAL)
 
     def explain(self, error: BaseException) -> None:
         """Wait until it is known which rank a collective failed for; this ends the process. error: that it raised.
@@ -163,11 +174,10 @@ class Watch:
                 return
 
     def _look(self) -> None:
-        judge = Judge(self._hosts)
         while not self._ending.wait(INTERVAL):
             heard = self._heard
             trouble = heard.trouble or self._trouble
-            self._verdict = judge.look(Heard(heard.round, trouble, heard.verdict, heard.signs), self.short)
+            self._verdict = self._judge.look(Heard(heard.round, trouble, heard.verdict, heard.signs), self.short)
             if self._verdict:
                 self._leave(self._verdict)
 

@@ -80,6 +80,7 @@ def training_of(config: TaskConfig, section: str, folder: Path, max_steps: int) 
             held_out_interval=every.held_out_interval or math.ceil(max_steps / _MEASUREMENTS),
             keep_checkpoints=every.keep_checkpoints,
             time_limit=every.time_limit,
+            lost_after=every.lost_after,
         ),
         deepspeed=config.deepspeed,
     )

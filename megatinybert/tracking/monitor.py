@@ -105,11 +105,15 @@ class Monitor:
             others = tuple(f"{other}/" for other in self._members if other != name)
             own = {tag: value for tag, value in scalars.items() if not tag.startswith(others)}
             file.write(step, {tag.removeprefix(f"{name}/"): value for tag, value in own.items()})
-        for tag, value in scalars.items():
-            place = place_of(tag)
-            self._writer(place.run).add_scalar(place.tag, value, step)
-        for writer in self._writers.values():
-            writer.flush()
+        try:
+            for tag, value in scalars.items():
+                place = place_of(tag)
+                self._writer(place.run).add_scalar(place.tag, value, step)
+            for writer in self._writers.values():
+                writer.flush()
+        except OSError:  # such as a full disk; a writer that failed once fails for ever, so the next step gets new ones
+            self._writers, self._first_logged = {}, step + 1
+            raise
         shown = {"loss": scalars.get("loss/total"), "held-out": scalars.get("held_out/total")}
         shown |= {f"loss of {name}": scalars.get(f"{name}/loss/total") for name in self._members}
         text = [f"{name} {value:.4f}" for name, value in shown.items() if value is not None]

@@ -41,6 +41,9 @@ class CheckpointFiles(TorchCheckpointEngine):
         except (OSError, RuntimeError) as error:  # torch's writer tells a full disk as the latter
             self.problems.append(f"{path} cannot be written: {str(error).splitlines()[0]}")
 
+    def no_scripts(self, folder: str) -> None:
+        """In place of DeepSpeed's copies of its conversion scripts, which rank 0 alone would fail to write."""
+
     def load(self, path: str, map_location: Any = None) -> Any:
         try:
             with torch.serialization.safe_globals(list(_PLAIN)):
@@ -56,4 +59,5 @@ def files_of(engine: DeepSpeedEngine) -> CheckpointFiles:
     """The engine's reader and writer of files from now on."""
     files = CheckpointFiles()
     engine.checkpoint_engine = files
+    engine._copy_recovery_script = files.no_scripts
     return files

@@ -20,6 +20,7 @@ from megatinybert.models.quantize import check_quantized
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Finding, Findings, of_each
 from megatinybert.runtime.hardware import computes_bfloat16
+from megatinybert.runtime.rendezvous import ranks_here
 from megatinybert.runtime.versions import check_versions
 from megatinybert.training.checks import check_precision, check_schedule, check_threads
 from megatinybert.training.choices import check_choices
@@ -35,7 +36,7 @@ from megatinybert.training.step import rank_micro_batches
 
 def local_ranks(world: World) -> int:
     """Of this machine."""
-    return int(os.environ.get("LOCAL_SIZE", world.size))  # which the launcher sets
+    return ranks_here(os.environ) or world.size
 
 
 def check_machine(output: Path, world: World, findings: Findings) -> None:

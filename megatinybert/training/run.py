@@ -10,6 +10,7 @@ from pathlib import Path
 from deepspeed.runtime.engine import DeepSpeedEngine
 from safetensors import SafetensorError
 
+from megatinybert.config.duration import duration_seconds
 from megatinybert.models.load import size_of
 from megatinybert.runtime.dist import World, check_shared
 from megatinybert.runtime.findings import Finding, Findings, lines_of_each
@@ -112,6 +113,7 @@ def _train(ready: ReadyFamily, world: World) -> None:
     best = _keeper_of_the_best(family.first, trainees, start, world)
     monitor = begin(family, start.first_step, choices, world) if world.is_main else None
     facts = {name: {**each.facts, **choices[name].facts} for name, each in ready.members.items()}
+    world.lose_after(duration_seconds(family.first.config.run.lost_after))
     run = Run(family, trainees, facts, start.first_step, best, world)
     try:
         fit(run, monitor)

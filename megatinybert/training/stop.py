@@ -16,6 +16,7 @@ import torch
 
 from megatinybert.config.duration import duration_seconds
 from megatinybert.runtime.dist import World
+from megatinybert.runtime.rendezvous import AGENT
 
 STOP = "STOP"  # the file in the output folder
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
@@ -32,7 +33,8 @@ class Stopped(Exception):
 class Requests:
     """Requests to stop, of any rank.
 
-    folder: which may hold the file STOP. time_limit: seconds from the start of the process; rank 0 keeps to it.
+    folder: which may hold the file STOP. time_limit: seconds from the start of the process, or of the agent that starts
+    it again after a fault; rank 0 keeps to it.
     """
 
     def __init__(self, folder: Path, time_limit: float | None, world: World) -> None:
@@ -40,7 +42,7 @@ class Requests:
         self._asked = False
         self._interrupted: float | None = None
         self._before = torch.zeros((), device=world.device)
-        self._ends = None if time_limit is None else psutil.Process().create_time() + time_limit
+        self._ends = None if time_limit is None else _began() + time_limit
         self._reserve = 0.0 if time_limit is None else min(_LARGEST_RESERVE, time_limit * 0.05)
         self._boundary, self._longest = time.time(), 0.0
 
@@ -77,6 +79,10 @@ class Requests:
         now = time.time()
         self._boundary, self._longest = now, max(self._longest, now - self._boundary)
         return self._ends is not None and now + 2 * self._longest + self._reserve > self._ends
+
+
+def _began() -> float:
+    return float(os.environ.get(AGENT) or psutil.Process().create_time())
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ import pytest
 from megatinybert.runtime import watch
 from megatinybert.runtime.rendezvous import LOST
 from megatinybert.runtime.watch import Heard, Judge, Sign, Verdict
-from tests.helpers.processes import exit_codes, start_ranks, wait_until
+from tests.helpers.processes import GENERAL, exit_codes, start_ranks, wait_until
 from tests.helpers.toys import metrics, recipe
 
 HOSTS = ["node-1", "node-1", "node-2"]
@@ -50,6 +50,13 @@ def test_a_silent_rank_is_lost_after_a_minute_in_training() -> None:
     assert verdict(looks(MINUTE - 1, silent=[2])) is None
     lost = verdict(looks(MINUTE, silent=[2]))
     assert lost == Verdict([2], "rank 2 (node-2) has ended or does not answer: no sign of life for 60 s")
+
+
+def test_the_time_in_training_can_be_set() -> None:
+    judge = Judge(HOSTS)
+    judge.short = 10
+    found = [judge.look(each, True) for each in looks(10, silent=[2])]
+    assert found[:-1] == [None] * 19 and found[-1] and found[-1].text.endswith("no sign of life for 5 s")
 
 
 def test_elsewhere_it_is_lost_after_ten() -> None:
@@ -121,7 +128,7 @@ def test_a_verdict_of_another_rank_is_taken_over() -> None:
 
 
 def test_looks_add_up_to_what_the_documentation_says() -> None:
-    assert (watch._SHORT * watch.INTERVAL, watch._LONG * watch.INTERVAL) == (60, 600)
+    assert (watch._SHORT * watch.INTERVAL, watch._LONGER) == (60, 10)
 
 
 @pytest.mark.slow
@@ -129,10 +136,9 @@ def test_looks_add_up_to_what_the_documentation_says() -> None:
 def test_the_other_rank_names_one_that_is_frozen_or_killed(
     lost: int, number: signal.Signals, toy_inputs: Path, tmp_path: Path
 ) -> None:
-    """With a bound of 10 s in place of a minute."""
     options = recipe(toy_inputs, **{"run.output_dir": tmp_path / "run", "run.max_steps": 100_000})
-    options += ["--run.save_interval", "100000"]
-    ranks = start_ranks(2, ("tests/scripts/impatient.py",), options, tmp_path)
+    options += ["--run.save_interval", "100000", "--run.held_out_interval", "100000", "--run.lost_after", "10s"]
+    ranks = start_ranks(2, GENERAL, options, tmp_path)
     try:
         metrics_file = tmp_path / "run" / "metrics.jsonl"
         wait_until(lambda: metrics_file.exists() and len(metrics(tmp_path / "run")) > 5, ranks)

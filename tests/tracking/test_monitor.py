@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from tensorboard.summary.writer.record_writer import RecordWriter
 from tqdm import tqdm
 
 from megatinybert.config.load import load_config
@@ -144,6 +147,21 @@ def test_a_monitor_of_a_run_begun_anew_drops_everything(tmp_path: Path) -> None:
         monitor.close()
     assert metrics(tmp_path) == [{"step": 0, "held_out/total": 2.0}]
     assert scalars(tmp_path) == {"held_out/total": [(0, 2.0)]}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # of TensorBoard's thread
+def test_tensorboard_goes_on_after_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monitor = Monitor(tmp_path, 0, 4)
+    monitor.log(1, {"loss/total": 1.0})
+    with monkeypatch.context() as full:
+        full.setattr(RecordWriter, "write", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
+        for step in (2, 3):
+            with pytest.raises(OSError, match="No space left"):
+                monitor.log(step, {"loss/total": 1.0})
+    monitor.log(4, {"loss/total": 4.0})
+    monitor.close()
+    assert [row["step"] for row in metrics(tmp_path)] == [1, 2, 3, 4]
+    assert scalars(tmp_path)["loss/total"] == [(1, 1.0), (4, 4.0)]
 
 
 def test_what_is_not_finite_is_null_in_metrics_and_itself_in_tensorboard(tmp_path: Path) -> None:

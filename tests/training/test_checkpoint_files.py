@@ -39,6 +39,12 @@ def test_what_deepspeed_writes_is_read(tmp_path: Path) -> None:
     assert not files.problems
 
 
+def test_a_checkpoint_holds_no_scripts(golden_run: Path) -> None:
+    """DeepSpeed's copies of them are of rank 0 alone: where the disk is full, the others would wait for it."""
+    files = [path for path in (golden_run / "checkpoints").rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} == {".pt", ".json"}
+
+
 def test_a_write_that_fails_is_noted(tmp_path: Path) -> None:
     files = CheckpointFiles()
     (tmp_path / "file").write_text("")
