@@ -209,6 +209,7 @@ class OpenRunConfig(Section):
     )
     keep_checkpoints: Count = Field(2, description="number of newest checkpoints to keep")
     keep_every: Count | None = Field(None, description="keep also the checkpoints of steps that are multiples of this")
+    async_save: bool = Field(False, description="write checkpoints beside training, from a copy in host memory")
     time_limit: Duration | None = Field(None, description=TIME_LIMIT)
     resume: Text = Field("auto", description="auto (newest whole checkpoint or a new run), never, or a checkpoint")
 

@@ -33,12 +33,13 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class World:
-    """This process among its peers."""
+    """This process among its peers. watch, store: of several ranks; in the store they have met."""
 
     rank: int
     size: int
     device: torch.device
-    watch: Watch | None = field(default=None, compare=False, repr=False)  # of several ranks
+    watch: Watch | None = field(default=None, compare=False, repr=False)
+    store: torch.distributed.Store | None = field(default=None, compare=False, repr=False)
 
     @property
     def is_main(self) -> bool:
@@ -191,7 +192,7 @@ def start() -> World:
     # ZeRO's collectives run in a group that DeepSpeed makes without the timeout above, unless it finds one here.
     groups._WORLD_GROUP = torch.distributed.new_group(timeout=TIMEOUT)
     watch = Watch(store, rank, [arrival.host for arrival in arrivals]) if size > 1 else None
-    return World(rank, size, device, watch)
+    return World(rank, size, device, watch, store)
 
 
 def is_of_lost_peer(error: BaseException) -> bool:

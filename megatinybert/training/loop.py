@@ -22,11 +22,10 @@ from megatinybert.tracking.flops import Part, StepWork
 from megatinybert.tracking.measurements import tag_prefix
 from megatinybert.tracking.monitor import Monitor
 from megatinybert.tracking.tensorboard_layout import hardware_text, layout
-from megatinybert.training.checkpoint import Best, NotSaved
-from megatinybert.training.disk import not_saved
+from megatinybert.training.checkpoint import Best
 from megatinybert.training.engine import arithmetic_dtype
-from megatinybert.training.family_checkpoints import save_all
 from megatinybert.training.finite import NonFiniteLoss, check_gradients, check_losses
+from megatinybert.training.saving import Saver
 from megatinybert.training.schedule import held_out_interval, learning_rate
 from megatinybert.training.stage import Facts, Family
 from megatinybert.training.step import StepResult, loss_scale, micro_batches_ahead, train_step
@@ -94,10 +93,10 @@ def fit(run: Run, monitor: Monitor | None) -> None:
     family, stage, trainees, world = run.family, run.family.first, run.trainees, run.world
     max_steps, every = stage.max_steps, stage.config.run
     watch, work = Stopwatch(world.device), _open(run, monitor)
-    steps, last_saved = range(run.first_step, max_steps), run.first_step
+    steps, saver = range(run.first_step, max_steps), Saver(family, trainees, world, run.first_step)
     ahead = micro_batches_ahead(stage.data, steps, every.global_batch, stage.micro_batch, world)
     since = _Since()
-    with listening(family.commands, every.time_limit, world) as requests:
+    with listening(family.commands, every.time_limit, world) as requests, saver:
         for step, batches in zip(steps, ahead, strict=True):
             rates = learning_rates(family, step)
             batches = since.noting(batches, world)
@@ -106,6 +105,8 @@ def fit(run: Run, monitor: Monitor | None) -> None:
             since.pending.append((done, result))
             if monitor:
                 monitor.advance()
+            saver.look()
+            requests.saving = saver.seconds
             due = _due(family, done, requests.agreed())
             world.is_in_training(not due.takes_long)  # after the first step, in which kernels may be compiled
             if not due:
@@ -120,12 +121,12 @@ def fit(run: Run, monitor: Monitor | None) -> None:
             _write(monitor, done, scalars)
             if due.draw:
                 _draw(run, monitor, done)
-            if due.store and _save(run, done, last_saved):
-                last_saved = done
+            if due.store:
+                saver.save(done, run.facts, at_once=due.stop or done == max_steps or not every.async_save)
             if due.stop:
                 if world.is_main:
                     requests.forget()
-                raise Stopped(_farewell(done, last_saved, family.resume))
+                raise Stopped(_farewell(done, saver.last, family.resume))
             since = _Since()
             world.is_in_training(True)
     world.is_in_training(False)
@@ -176,21 +177,6 @@ def _pace(run: Run, since: _Since, work: StepWork, watch: Stopwatch) -> dict[str
     scalars["windows/epoch"] = done * stage.config.run.global_batch / stage.data.samples
     scalars["windows/padding_share"] = sum(map(float, since.padding)) / len(since.padding)
     return scalars | memory(run.world.device)
-
-
-def _save(run: Run, done: int, last_saved: int) -> bool:
-    """Save a checkpoint, or say why it could not be. Every rank calls it."""
-    try:
-        save_all(run.family, run.trainees, done, run.facts, run.world)
-    except NotSaved as error:
-        needed = sum(stage.checkpoint_bytes for stage in run.family.members.values())
-        run.world.say(f"\nwarning: {not_saved(error, done, needed, run.family.output)}; {_newest(last_saved)}")
-        return False
-    return True
-
-
-def _newest(last_saved: int) -> str:
-    return f"the newest checkpoint is of step {last_saved:,}" if last_saved else "there is no checkpoint yet"
 
 
 def _farewell(done: int, last_saved: int, resume: str) -> str:
