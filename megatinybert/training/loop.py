@@ -24,7 +24,8 @@ from megatinybert.tracking.monitor import Monitor
 from megatinybert.tracking.tensorboard_layout import hardware_text, layout
 from megatinybert.training.checkpoint import Best
 from megatinybert.training.engine import arithmetic_dtype
-from megatinybert.training.finite import NonFiniteLoss, check_gradients, check_losses
+from megatinybert.training.finite import BadStep, NonFiniteLoss, bad_steps, leave_out
+from megatinybert.training.resume import with_skipped
 from megatinybert.training.saving import Saver
 from megatinybert.training.schedule import held_out_interval, learning_rate
 from megatinybert.training.stage import Facts, Family
@@ -35,7 +36,7 @@ from megatinybert.training.stop import Stopped, listening
 @dataclass(frozen=True)
 class Run:
     """A run under way. facts: what the checkpoints of each member record. best: keeps the best weights of the only one;
-    None: the last count.
+    None: the last count. skipped: the steps of each member whose batch was left out (`finite.leave_out`).
     """
 
     family: Family
@@ -44,6 +45,11 @@ class Run:
     first_step: int
     best: Best | None
     world: World
+    skipped: Mapping[str, list[int]]
+
+    def facts_now(self) -> dict[str, Facts]:
+        """What a checkpoint of each member records."""
+        return {name: with_skipped(facts, self.skipped[name]) for name, facts in self.facts.items()}
 
 
 @dataclass
@@ -92,7 +98,7 @@ def fit(run: Run, monitor: Monitor | None) -> None:
     """
     family, stage, trainees, world = run.family, run.family.first, run.trainees, run.world
     max_steps, every = stage.max_steps, stage.config.run
-    watch, work = Stopwatch(world.device), _open(run, monitor)
+    watch, work, skips = Stopwatch(world.device), _open(run, monitor), every.skip_bad_batches > 0
     steps, saver = range(run.first_step, max_steps), Saver(family, trainees, world, run.first_step)
     ahead = micro_batches_ahead(stage.data, steps, every.global_batch, stage.micro_batch, world)
     since = _Since()
@@ -100,7 +106,7 @@ def fit(run: Run, monitor: Monitor | None) -> None:
         for step, batches in zip(steps, ahead, strict=True):
             rates = learning_rates(family, step)
             batches = since.noting(batches, world)
-            result = train_step(trainees, family.teacher, batches, step, every.seed, rates, watch)
+            result = train_step(trainees, family.teacher, batches, step, every.seed, rates, watch, skips)
             done = step + 1
             since.pending.append((done, result))
             if monitor:
@@ -111,7 +117,7 @@ def fit(run: Run, monitor: Monitor | None) -> None:
             world.is_in_training(not due.takes_long)  # after the first step, in which kernels may be compiled
             if not due:
                 continue
-            scalars = _read(run, since.pending)  # waits for the device; all ranks see the same losses
+            scalars = _read(run, since.pending, saver)  # waits for the device; all ranks see the same losses
             scalars |= _pace(run, since, work, watch) | _of_each(run, "optimizer/learning_rate", rates)
             if due.measure:
                 measurement = stage.measure(trainees, world)
@@ -122,7 +128,7 @@ def fit(run: Run, monitor: Monitor | None) -> None:
             if due.draw:
                 _draw(run, monitor, done)
             if due.store:
-                saver.save(done, run.facts, at_once=due.stop or done == max_steps or not every.async_save)
+                saver.save(done, run.facts_now(), at_once=due.stop or done == max_steps or not every.async_save)
             if due.stop:
                 if world.is_main:
                     requests.forget()
@@ -192,29 +198,38 @@ def padding_share(batch: dict[str, Tensor]) -> Tensor | float:
     return 0.0 if mask_BS is None else 1.0 - mask_BS.float().mean()
 
 
-def _read(run: Run, pending: list[tuple[int, dict[str, StepResult]]]) -> dict[str, float]:
+def _read(run: Run, pending: list[tuple[int, dict[str, StepResult]]], saver: Saver) -> dict[str, float]:
     """Average the losses since the last reading over ranks, check them all, and give the last step's scalars."""
-    steps = [step for step, _ in pending]
     scalars: dict[str, float] = {}
     for name, engine in run.trainees.items():
-        terms, stage = engine.module.objective.terms, run.family.members[name]
-        own = torch.stack([result[name].losses for _, result in pending])
-        losses = run.world.mean(own).tolist()
-        try:
-            check_losses(stage, steps, own, losses, [term.name for term in terms], run.world)
-            check_gradients(stage, engine, [(step, result[name]) for step, result in pending], run.world)
-        except NonFiniteLoss as error:
-            raise error if run.family.is_one else NonFiniteLoss(f"{name}: {error}") from None
-        total, *values = losses[-1]
+        terms, own = engine.module.objective.terms, [(step, result[name]) for step, result in pending]
+        losses = run.world.mean(torch.stack([result.losses for _, result in own])).tolist()
+        bad = bad_steps(engine, own, losses, [term.name for term in terms], run.world)
+        if bad:
+            saver.finish()  # so that what is said of the newest checkpoint is so
+            for each in bad:
+                _leave_out(run, name, each)
         prefix = tag_prefix(name, run.trainees)
+        scalars[f"{prefix}optimizer/loss_scale"] = loss_scale(engine)
+        scalars[f"{prefix}optimizer/overflow_count"] = float(engine.skipped_steps)
+        skipped = {each.step for each in bad}
+        good = [number for number, (step, _) in enumerate(own) if step not in skipped]
+        if not good:
+            continue
+        total, *values = losses[good[-1]]
         scalars[f"{prefix}loss/total"] = total
         scalars |= {f"{prefix}loss/{group}": value for group, value in by_group(terms, values).items()}
         layers = zip(terms, values, strict=True)
         scalars |= {f"{prefix}loss_per_layer/{t.name}": value for t, value in layers if t.name != t.group}
-        scalars[f"{prefix}optimizer/gradient_norm"] = float(pending[-1][1][name].gradient_norm)
-        scalars[f"{prefix}optimizer/loss_scale"] = loss_scale(engine)
-        scalars[f"{prefix}optimizer/overflow_count"] = float(engine.skipped_steps)
+        scalars[f"{prefix}optimizer/gradient_norm"] = float(own[good[-1]][1].gradient_norm)
     return scalars
+
+
+def _leave_out(run: Run, name: str, bad: BadStep) -> None:
+    try:
+        leave_out(run.family.members[name], bad, run.skipped[name], run.world)
+    except NonFiniteLoss as error:
+        raise error if run.family.is_one else NonFiniteLoss(f"{name}: {error}") from None
 
 
 def learning_rates(family: Family, step: int) -> dict[str, float]:

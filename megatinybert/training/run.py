@@ -109,7 +109,8 @@ def _train(ready: ReadyFamily, world: World) -> None:
     best = _keeper_of_the_best(family.first, trainees, start, world)
     monitor = begin(family, start.first_step, choices, world) if world.is_main else None
     facts = {name: {**each.facts, **choices[name].facts} for name, each in ready.members.items()}
-    run = Run(family, trainees, facts, start.first_step, best, world)
+    skipped = {name: each.skipped for name, each in starts.items()}
+    run = Run(family, trainees, facts, start.first_step, best, world, skipped)
     try:
         fit(run, monitor)
     finally:

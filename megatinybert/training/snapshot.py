@@ -30,8 +30,10 @@ def _copy(state: Any, storages: dict[int, torch.UntypedStorage]) -> Any:
         for key, value in state.items():
             copied[key] = _copy(value, storages)
         return copied
-    if type(state) in (list, tuple):
-        return type(state)(_copy(value, storages) for value in state)
+    if type(state) is list:
+        return [_copy(value, storages) for value in state]
+    if type(state) is tuple and any(isinstance(value, (Tensor, dict, list, tuple)) for value in state):
+        return tuple(_copy(value, storages) for value in state)
     return copy.deepcopy(state)
 
 
@@ -41,7 +43,9 @@ def _copy_tensor(tensor: Tensor, storages: dict[int, torch.UntypedStorage]) -> T
         storages[storage.data_ptr()] = _copy_storage(storage)
     shape = tensor.storage_offset(), tensor.size(), tensor.stride()
     copied = torch.empty(0, dtype=tensor.dtype).set_(storages[storage.data_ptr()], *shape)
-    return nn.Parameter(copied, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else copied
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(copied, tensor.requires_grad)
+    return copied.requires_grad_(tensor.requires_grad)  # as a file has it of a part of a parameter, too
 
 
 def _copy_storage(storage: torch.UntypedStorage) -> torch.UntypedStorage:
