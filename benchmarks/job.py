@@ -43,6 +43,7 @@ class Job:
             "run.global_batch": self.micro_batch,
             "run.micro_batch": self.micro_batch,
             "run.compile": self.compile,
+            "optimizer.learning_rate": 5e-4,  # null would ask for that of a run's length
             "teacher.quantize": self.quantize,
             "deepspeed": self.deepspeed,
         }

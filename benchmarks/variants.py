@@ -160,7 +160,7 @@ class EngineStep:
         self._bench, self._teacher = bench, bench.teacher(trainee.objective.teacher_layers)
         if bench.job.compile == "always":
             trainee.compile_passes(bench.shape)
-        self._engine = build_engine(trainee.to(bench.world.device), bench.config.optimizer, bench.settings)
+        self.engine = build_engine(trainee.to(bench.world.device), bench.config.optimizer, bench.settings)
         rows = bench.job.micro_batch
         self._steps = enumerate(micro_batches_ahead(bench.windows, range(sys.maxsize), rows, rows, bench.world))
 
@@ -176,7 +176,7 @@ class EngineStep:
     def _step(self, watch: Stopwatch) -> None:
         (step, batches), config = next(self._steps), self._bench.config
         rates = {"student": config.optimizer.learning_rate}
-        train_step(Trainees({"student": self._engine}), self._teacher, batches, step, config.run.seed, rates, watch)
+        train_step(Trainees({"student": self.engine}), self._teacher, batches, step, config.run.seed, rates, watch)
 
 
 class Floor(Objective):

@@ -214,6 +214,8 @@ class OpenRunConfig(Section):
     )
     keep_checkpoints: Count = Field(2, description="number of newest checkpoints to keep")
     keep_every: Count | None = Field(None, description="keep also the checkpoints of steps that are multiples of this")
+    skip_bad_batches: Index = Field(0, description="batches to leave out whose loss or gradient is not finite, at most")
+    async_save: bool = Field(False, description="write checkpoints beside training, from a copy in host memory")
     time_limit: Duration | None = Field(None, description=TIME_LIMIT)
     restarts: Index = Field(0, description=RESTARTS)
     lost_after: Patience = Field("60s", description=LOST_AFTER)

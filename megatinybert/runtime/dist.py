@@ -33,12 +33,13 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class World:
-    """This process among its peers."""
+    """This process among its peers. watch, store: of several ranks; in the store they have met."""
 
     rank: int
     size: int
     device: torch.device
-    watch: Watch | None = field(default=None, compare=False, repr=False)  # of several ranks
+    watch: Watch | None = field(default=None, compare=False, repr=False)
+    store: torch.distributed.Store | None = field(default=None, compare=False, repr=False)
     machines: tuple[str, ...] = ()  # names, of several
 
     @property
@@ -215,7 +216,7 @@ def start() -> World:
     hosts = [arrival.host for arrival in arrivals]
     machines = tuple(dict.fromkeys(hosts))
     watch = Watch(store, rank, hosts) if size > 1 else None
-    return World(rank, size, device, watch, machines if len(machines) > 1 else ())
+    return World(rank, size, device, watch, store, machines if len(machines) > 1 else ())
 
 
 def is_of_lost_peer(error: BaseException) -> bool:

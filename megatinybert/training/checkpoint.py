@@ -8,12 +8,13 @@ DeepSpeed>}.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import math
 import shutil
 import zlib
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from megatinybert.runtime.differences import refuse_differences
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.files import file_crc32, publish_folder, sync_folder, write_atomically
 from megatinybert.runtime.trainees import Trainees
-from megatinybert.training.checkpoint_files import files_of
+from megatinybert.training.checkpoint_files import CheckpointFiles, files_of
 
 UNPUBLISHED = ".tmp"  # ends the name of a checkpoint that is being written
 _STATE = "state.json"  # of a checkpoint
@@ -47,37 +48,42 @@ def save(
 
     facts: what a run that continues from here must have in common with this one (`check_facts`). Raises NotSaved.
     """
-    (final,) = publish([write(folder, trainees, step, facts, world)], world)
+    temporary = unpublished(folder, step)
+    hand_over(temporary, trainees, world)
+    seal(temporary, step, facts, world)
+    (final,) = publish([temporary], world)
     if world.is_main:
         prune(folder, final, keep, every)
     world.barrier()
 
 
-def write(folder: Path, trainees: Trainees, step: int, facts: dict[str, Any], world: World) -> Path:
-    """Write what `save` publishes, whole, under the temporary name that is returned. Raises NotSaved."""
-    temporary = folder / f"{name_of(step)}{UNPUBLISHED}"
-    try:
-        world.together(lambda: _empty(temporary) if world.is_main else None)
+def hand_over(folder: Path, trainees: Trainees, world: World, later: bool = False) -> list[CheckpointFiles]:
+    """Write the state of `trainees` to an unpublished folder, without the record; or copy it, to be written later.
+
+    Every rank calls it. Returns who writes. Raises NotSaved.
+    """
+    with _dropped_on_failure([folder], world):
+        world.together(lambda: _empty(folder) if world.is_main else None)
+        writers = []
         for name, engine in trainees.items():
-            files = files_of(engine)
-            engine.save_checkpoint(str(temporary), tag=name, save_latest=False)
-            world.refuse(files.problems[:1])  # all ranks meet here, with or without problems
-        world.together(lambda: _write_state(temporary, step, facts) if world.is_main else None)
-    except (ValueError, OSError) as error:
-        drop([temporary], world)
-        raise NotSaved(str(error)) from error
-    return temporary
+            writers.append(files_of(engine, later))
+            engine.save_checkpoint(str(folder), tag=name, save_latest=False)
+            world.refuse(writers[-1].problems[:1])  # all ranks meet here, with or without problems
+        return writers
+
+
+def seal(folder: Path, step: int, facts: dict[str, Any], world: World) -> None:
+    """Record an unpublished checkpoint's files, which all ranks have written. Raises NotSaved."""
+    with _dropped_on_failure([folder], world):
+        world.together(lambda: _write_state(folder, step, facts) if world.is_main else None)
 
 
 def publish(temporaries: Sequence[Path], world: World) -> list[Path]:
     """Give what was written its names, which are returned. Raises NotSaved where one cannot have it; none has then."""
     finals = [path.with_name(path.name.removesuffix(UNPUBLISHED)) for path in temporaries]
-    done: list[Path] = []
-    try:
+    done = [*temporaries]  # to be dropped with those that have their names
+    with _dropped_on_failure(done, world):
         world.together(lambda: _publish(temporaries, finals, done) if world.is_main else None)
-    except (ValueError, OSError) as error:
-        drop([*temporaries, *done], world)
-        raise NotSaved(str(error)) from error
     return finals
 
 
@@ -90,6 +96,11 @@ def drop(checkpoints: Iterable[Path], world: World) -> None:
 def name_of(step: int) -> str:
     """Of a checkpoint's folder."""
     return f"step-{step:08d}"
+
+
+def unpublished(folder: Path, step: int) -> Path:
+    """Where a checkpoint is written, in the folder of a run's checkpoints."""
+    return folder / f"{name_of(step)}{UNPUBLISHED}"
 
 
 def prune(folder: Path, newest: Path, keep: int, every: int | None = None) -> None:
@@ -227,6 +238,16 @@ class Best:
             return None
         state = json.loads(file.read_text(encoding="utf-8"))
         return state["step"], state["value"]
+
+
+@contextlib.contextmanager
+def _dropped_on_failure(checkpoints: Sequence[Path], world: World) -> Iterator[None]:
+    """Remove what is unfinished and raise NotSaved where something inside fails, as it does on all ranks."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        drop(checkpoints, world)
+        raise NotSaved(str(error)) from error
 
 
 def _empty(folder: Path) -> None:

@@ -2,35 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from megatinybert.config.family import students_in
-from megatinybert.runtime.dist import World
-from megatinybert.runtime.trainees import Trainees
 from megatinybert.training import checkpoint
-from megatinybert.training.stage import STUDENT, Facts, Family
-
-
-def save_all(family: Family, trainees: Trainees, step: int, facts: Mapping[str, Facts], world: World) -> None:
-    """Publish the state of all members after `step` steps, and only then remove earlier ones. Every rank calls it.
-
-    facts: of each. Raises NotSaved where that of one cannot be written; none has one of this step then.
-    """
-    run = family.first.config.run
-    written: list[Path] = []
-    try:
-        for name, stage in family.members.items():
-            one = Trainees({STUDENT: trainees[name]})
-            written.append(checkpoint.write(stage.checkpoints, one, step, dict(facts[name]), world))
-    except checkpoint.NotSaved:
-        checkpoint.drop(written, world)
-        raise
-    published = checkpoint.publish(written, world)
-    for path in published if world.is_main else ():
-        checkpoint.prune(path.parent, path, run.keep_checkpoints, run.keep_every)
-        checkpoint.drop(path.parent.glob(f"step-*{checkpoint.UNPUBLISHED}"), world)
-    world.barrier()
 
 
 def where_all_continue(output: Path, resume: str, names: Sequence[str]) -> tuple[dict[str, str], list[str]]:

@@ -22,11 +22,11 @@ from megatinybert.tracking.flops import Part, StepWork
 from megatinybert.tracking.measurements import tag_prefix
 from megatinybert.tracking.monitor import Monitor
 from megatinybert.tracking.tensorboard_layout import hardware_text, layout
-from megatinybert.training.checkpoint import Best, NotSaved
-from megatinybert.training.disk import not_saved
+from megatinybert.training.checkpoint import Best
 from megatinybert.training.engine import arithmetic_dtype
-from megatinybert.training.family_checkpoints import save_all
-from megatinybert.training.finite import NonFiniteLoss, check_gradients, check_losses
+from megatinybert.training.finite import BadStep, NonFiniteLoss, bad_steps, leave_out
+from megatinybert.training.resume import with_skipped
+from megatinybert.training.saving import Saver
 from megatinybert.training.schedule import held_out_interval, learning_rate
 from megatinybert.training.stage import Facts, Family
 from megatinybert.training.step import StepResult, loss_scale, micro_batches_ahead, train_step
@@ -36,7 +36,7 @@ from megatinybert.training.stop import Stopped, listening
 @dataclass(frozen=True)
 class Run:
     """A run under way. facts: what the checkpoints of each member record. best: keeps the best weights of the only one;
-    None: the last count.
+    None: the last count. skipped: the steps of each member whose batch was left out (`finite.leave_out`).
     """
 
     family: Family
@@ -45,6 +45,11 @@ class Run:
     first_step: int
     best: Best | None
     world: World
+    skipped: Mapping[str, list[int]]
+
+    def facts_now(self) -> dict[str, Facts]:
+        """What a checkpoint of each member records."""
+        return {name: with_skipped(facts, self.skipped[name]) for name, facts in self.facts.items()}
 
 
 @dataclass
@@ -93,24 +98,26 @@ def fit(run: Run, monitor: Monitor | None) -> None:
     """
     family, stage, trainees, world = run.family, run.family.first, run.trainees, run.world
     max_steps, every = stage.max_steps, stage.config.run
-    watch, work = Stopwatch(world.device), _open(run, monitor)
-    steps, last_saved = range(run.first_step, max_steps), run.first_step
+    watch, work, skips = Stopwatch(world.device), _open(run, monitor), every.skip_bad_batches > 0
+    steps, saver = range(run.first_step, max_steps), Saver(family, trainees, world, run.first_step)
     ahead = micro_batches_ahead(stage.data, steps, every.global_batch, stage.micro_batch, world)
     since = _Since()
-    with listening(family.commands, every.time_limit, world) as requests:
+    with listening(family.commands, every.time_limit, world) as requests, saver:
         for step, batches in zip(steps, ahead, strict=True):
             rates = learning_rates(family, step)
             batches = since.noting(batches, world)
-            result = train_step(trainees, family.teacher, batches, step, every.seed, rates, watch)
+            result = train_step(trainees, family.teacher, batches, step, every.seed, rates, watch, skips)
             done = step + 1
             since.pending.append((done, result))
             if monitor:
                 monitor.advance()
+            saver.look()
+            requests.saving = saver.seconds
             due = _due(family, done, requests.agreed())
             world.is_in_training(not due.takes_long)  # after the first step, in which kernels may be compiled
             if not due:
                 continue
-            scalars = _read(run, since.pending)  # waits for the device; all ranks see the same losses
+            scalars = _read(run, since.pending, saver)  # waits for the device; all ranks see the same losses
             scalars |= _pace(run, since, work, watch) | _of_each(run, "optimizer/learning_rate", rates)
             if due.measure:
                 measurement = stage.measure(trainees, world)
@@ -120,12 +127,12 @@ def fit(run: Run, monitor: Monitor | None) -> None:
             _write(monitor, done, scalars)
             if due.draw:
                 _draw(run, monitor, done)
-            if due.store and _save(run, done, last_saved):
-                last_saved = done
+            if due.store:
+                saver.save(done, run.facts_now(), at_once=due.stop or done == max_steps or not every.async_save)
             if due.stop:
                 if world.is_main:
                     requests.forget()
-                raise Stopped(_farewell(done, last_saved, family.resume))
+                raise Stopped(_farewell(done, saver.last, family.resume))
             since = _Since()
             world.is_in_training(True)
     world.is_in_training(False)
@@ -178,21 +185,6 @@ def _pace(run: Run, since: _Since, work: StepWork, watch: Stopwatch) -> dict[str
     return scalars | memory(run.world.device)
 
 
-def _save(run: Run, done: int, last_saved: int) -> bool:
-    """Save a checkpoint, or say why it could not be. Every rank calls it."""
-    try:
-        save_all(run.family, run.trainees, done, run.facts, run.world)
-    except NotSaved as error:
-        needed = sum(stage.checkpoint_bytes for stage in run.family.members.values())
-        run.world.say(f"\nwarning: {not_saved(error, done, needed, run.family.output)}; {_newest(last_saved)}")
-        return False
-    return True
-
-
-def _newest(last_saved: int) -> str:
-    return f"the newest checkpoint is of step {last_saved:,}" if last_saved else "there is no checkpoint yet"
-
-
 def _farewell(done: int, last_saved: int, resume: str) -> str:
     """What a run that ends early says. resume: --run.resume."""
     command = "the same command" if resume == "auto" else "with --run.resume auto the same command"
@@ -206,29 +198,38 @@ def padding_share(batch: dict[str, Tensor]) -> Tensor | float:
     return 0.0 if mask_BS is None else 1.0 - mask_BS.float().mean()
 
 
-def _read(run: Run, pending: list[tuple[int, dict[str, StepResult]]]) -> dict[str, float]:
+def _read(run: Run, pending: list[tuple[int, dict[str, StepResult]]], saver: Saver) -> dict[str, float]:
     """Average the losses since the last reading over ranks, check them all, and give the last step's scalars."""
-    steps = [step for step, _ in pending]
     scalars: dict[str, float] = {}
     for name, engine in run.trainees.items():
-        terms, stage = engine.module.objective.terms, run.family.members[name]
-        own = torch.stack([result[name].losses for _, result in pending])
-        losses = run.world.mean(own).tolist()
-        try:
-            check_losses(stage, steps, own, losses, [term.name for term in terms], run.world)
-            check_gradients(stage, engine, [(step, result[name]) for step, result in pending], run.world)
-        except NonFiniteLoss as error:
-            raise error if run.family.is_one else NonFiniteLoss(f"{name}: {error}") from None
-        total, *values = losses[-1]
+        terms, own = engine.module.objective.terms, [(step, result[name]) for step, result in pending]
+        losses = run.world.mean(torch.stack([result.losses for _, result in own])).tolist()
+        bad = bad_steps(engine, own, losses, [term.name for term in terms], run.world)
+        if bad:
+            saver.finish()  # so that what is said of the newest checkpoint is so
+            for each in bad:
+                _leave_out(run, name, each)
         prefix = tag_prefix(name, run.trainees)
+        scalars[f"{prefix}optimizer/loss_scale"] = loss_scale(engine)
+        scalars[f"{prefix}optimizer/overflow_count"] = float(engine.skipped_steps)
+        skipped = {each.step for each in bad}
+        good = [number for number, (step, _) in enumerate(own) if step not in skipped]
+        if not good:
+            continue
+        total, *values = losses[good[-1]]
         scalars[f"{prefix}loss/total"] = total
         scalars |= {f"{prefix}loss/{group}": value for group, value in by_group(terms, values).items()}
         layers = zip(terms, values, strict=True)
         scalars |= {f"{prefix}loss_per_layer/{t.name}": value for t, value in layers if t.name != t.group}
-        scalars[f"{prefix}optimizer/gradient_norm"] = float(pending[-1][1][name].gradient_norm)
-        scalars[f"{prefix}optimizer/loss_scale"] = loss_scale(engine)
-        scalars[f"{prefix}optimizer/overflow_count"] = float(engine.skipped_steps)
+        scalars[f"{prefix}optimizer/gradient_norm"] = float(own[good[-1]][1].gradient_norm)
     return scalars
+
+
+def _leave_out(run: Run, name: str, bad: BadStep) -> None:
+    try:
+        leave_out(run.family.members[name], bad, run.skipped[name], run.world)
+    except NonFiniteLoss as error:
+        raise error if run.family.is_one else NonFiniteLoss(f"{name}: {error}") from None
 
 
 def learning_rates(family: Family, step: int) -> dict[str, float]:

@@ -47,6 +47,14 @@ def training_facts(
     return json.loads(json.dumps(facts))
 
 
+_SKIPPED = "skipped batches"  # a fact of checkpoints alone: the steps whose batch was left out, as it was not finite
+
+
+def with_skipped(facts: Facts, steps: list[int]) -> Facts:
+    """What a checkpoint records of a run that has left out the batches of these steps."""
+    return {**facts, _SKIPPED: list(steps)} if steps else facts
+
+
 # Facts that older checkpoints do not have. What is continued has its first weights behind it.
 _SINCE = (
     *("student.init", "student.solve_tokens"),
@@ -80,6 +88,11 @@ class Start:
     def converts(self) -> bool:
         """Whether the checkpoint's files are for other ranks, another ZeRO stage or precision (`convert`)."""
         return self.here is not None and self.there is not None and not self.here.reads(self.there)
+
+    @property
+    def skipped(self) -> list[int]:
+        """The steps whose batch was left out so far."""
+        return list(self.recorded.get(_SKIPPED, []))
 
 
 def find_checkpoint(run: OpenRunConfig, checksums: bool = True) -> tuple[Path | None, list[str]]:
@@ -127,7 +140,7 @@ def starting_point(config: TrainingConfig, facts: Facts, world: World) -> Start:
     fixed = {option: removed.value for option, removed in REMOVED.items() if option in recorded}
     start = Start(found, passed_over, first_step, recorded, newest, placement_of(facts), placement_of(recorded))
     # A converted one rounds otherwise in any case, and what an option of another stage excludes can be left out.
-    free = {*PLACEMENT, *choices} if start.converts else {*PLACEMENT}
+    free = {*PLACEMENT, _SKIPPED, *(choices if start.converts else ())}
     if config.deepspeed == "auto":  # another precision has to be asked for by a file
         free.discard("precision")
     checkpoint.check_facts(found, {**known_to(recorded, facts), **choices, **fixed}, free)

@@ -114,7 +114,8 @@ def _train(ready: ReadyFamily, world: World) -> None:
     monitor = begin(family, start.first_step, choices, world) if world.is_main else None
     facts = {name: {**each.facts, **choices[name].facts} for name, each in ready.members.items()}
     world.lose_after(duration_seconds(family.first.config.run.lost_after))
-    run = Run(family, trainees, facts, start.first_step, best, world)
+    skipped = {name: each.skipped for name, each in starts.items()}
+    run = Run(family, trainees, facts, start.first_step, best, world, skipped)
     try:
         fit(run, monitor)
     finally:

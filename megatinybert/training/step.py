@@ -42,6 +42,7 @@ def train_step(
     seed: int,
     learning_rates: Mapping[str, float],
     watch: Stopwatch | None = None,
+    skips: bool = False,
 ) -> dict[str, StepResult]:
     """One optimizer step of every trainee, from one teacher pass for each micro batch, where there is a teacher.
 
@@ -49,10 +50,13 @@ def train_step(
     engines accumulate over. learning_rates: of this step, by trainee. Dropout depends on (seed, step, index) alone:
     ranks and resuming do not change it, nor do other trainees, beside whom each comes to the weights that it would come
     to alone.
-    watch: gets the time of "data", "teacher", "student", "objective" and "optimizer".
+    watch: gets the time of "data", "teacher", "student", "objective" and "optimizer". skips: whether a step is left out
+    whose loss or gradient is not finite, in whatever mode: weights and optimizer stay as they are (`applied`). At ZeRO
+    stage 0 it waits for the device.
     """
     losses: dict[str, list[Tensor]] = {name: [] for name in trainees}
     norms: dict[str, Tensor] = {}
+    left_out: set[str] = set()
     watch = watch or Stopwatch(torch.device("cpu"))  # one that nobody reads
     watch.start()
     for name, engine in trainees.items():
@@ -65,18 +69,24 @@ def train_step(
         for name, engine in trainees.items():
             torch.manual_seed(int(keyed_hash(seed, step, index, 0, Stream.DROPOUT) >> np.uint64(1)))
             total, values, _ = engine(batch, engine.module.sees(features), watch)  # laps of student and objective
+            if skips:  # then the gradient is not finite either, on no rank
+                total = total * torch.where(values.isfinite().all(), 1.0, torch.nan).to(total.dtype)
             engine.backward(total)  # a lap of the objective
             watch.lap("student")
             if engine.zero_optimization_stage() == 0 and engine.is_gradient_accumulation_boundary():
                 norms[name] = _gradient_norm(engine)
-            engine.step()
+            if skips and name in norms and not bool(norms[name].isfinite()):
+                _step_without_update(engine)
+                left_out.add(name)
+            else:
+                engine.step()
             watch.lap("optimizer")
             losses[name].append(values)
     return {
         name: StepResult(
             torch.stack(losses[name]).mean(dim=0),
             norms.get(name, engine.get_global_grad_norm()),
-            engine.was_step_applied(),
+            engine.was_step_applied() and name not in left_out,
         )
         for name, engine in trainees.items()
     }
@@ -112,6 +122,18 @@ def _gradient_norm(engine: DeepSpeedEngine) -> Tensor:
     """Of the averaged gradients, after the last backward: DeepSpeed keeps no norm at stage 0."""
     gradients = [p.grad for p in engine.module.parameters() if p.grad is not None]
     return torch.nn.utils.get_total_norm(gradients)
+
+
+def _step_without_update(engine: DeepSpeedEngine) -> None:
+    """In place of the step that ends an accumulation, at ZeRO stage 0: as DeepSpeed itself skips one at others.
+
+    Its own step cannot do it: it fails to clip where there is no gradient.
+    """
+    engine.zero_grad()
+    engine.micro_steps += 1
+    engine.global_steps += 1
+    engine.global_samples += engine.train_batch_size()
+    engine.skipped_steps += 1
 
 
 def loss_scale(engine: DeepSpeedEngine) -> float:

@@ -34,7 +34,8 @@ class Requests:
     """Requests to stop, of any rank.
 
     folder: which may hold the file STOP. time_limit: seconds from the start of the process, or of the agent that starts
-    it again after a fault; rank 0 keeps to it.
+    it again after a fault; rank 0 keeps to it. saving: seconds that a save takes beside training, and thus not between
+    two steps.
     """
 
     def __init__(self, folder: Path, time_limit: float | None, world: World) -> None:
@@ -44,7 +45,7 @@ class Requests:
         self._before = torch.zeros((), device=world.device)
         self._ends = None if time_limit is None else _began() + time_limit
         self._reserve = 0.0 if time_limit is None else min(_LARGEST_RESERVE, time_limit * 0.05)
-        self._boundary, self._longest = time.time(), 0.0
+        self._boundary, self._longest, self.saving = time.time(), 0.0, 0.0
 
     def agreed(self) -> bool:
         """Whether all ranks stop here. Every rank calls it after each step.
@@ -75,10 +76,13 @@ class Requests:
         self._asked = True
 
     def _out_of_time(self) -> bool:
-        """Whether another two steps, with all that was ever done between two, may not fit into the time limit."""
+        """Whether another two steps, with all that was ever done between two, may not fit into the time limit.
+
+        Then the save that is under way is waited for, and a last one follows.
+        """
         now = time.time()
         self._boundary, self._longest = now, max(self._longest, now - self._boundary)
-        return self._ends is not None and now + 2 * self._longest + self._reserve > self._ends
+        return self._ends is not None and now + 2 * (self._longest + self.saving) + self._reserve > self._ends
 
 
 def _began() -> float:
