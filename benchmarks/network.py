@@ -3,7 +3,7 @@
     python benchmarks/network.py [--nodes 2] [--deepspeed zero0 zero1 zero2 zero3 ...] [--rate 100mbit] [--json FILE]
 
 It makes a little cluster on this machine (tests/cluster/cluster.sh, which needs root) with one rank on each node,
-trains a student of about a million weights, and reads what each node has sent, and when, as steps are logged: first
+trains a student of about two million weights, and reads what each node has sent, and when, as steps are logged: first
 over links as fast as the machine, and then over links of `--rate`. A name with `-reduce` is the file without it, with
 DeepSpeed's use_multi_rank_bucket_allreduce off: each part of the gradient is reduced to the rank that owns it.
 """
@@ -91,7 +91,7 @@ def _measure(cluster: Cluster, name: str, rate: str, folder: Path) -> dict[str, 
     seen = {}
     for step in (*_FAST, *_SLOW):
         _await_step(metrics, step, processes, folder / name / "log-1")
-        seen[step] = (time.monotonic(), sum(_sent(cluster, node) for node in nodes) / cluster.size)
+        seen[step] = (time.monotonic(), sum(map(cluster.sent, nodes)) / cluster.size)
         for node in nodes if step == _FAST[1] else ():
             limit = f"tc qdisc replace dev eth0 root tbf rate {rate} burst 64kb latency 2s"
             cluster("run", str(node), *limit.split())
@@ -118,7 +118,8 @@ def _recipe(name: str, nodes: int, folder: Path) -> list[str]:
     inputs = folder / "inputs"
     if not inputs.exists():
         toys.write_teacher(inputs / "teacher")
-        toys.write_student_shape(inputs / "shape", layers=4, hidden=144)
+        # Matrices of more than 100,000 weights: ZeRO 3 would not split smaller ones.
+        toys.write_student_shape(inputs / "shape", layers=2, hidden=320)
         toys.write_dataset(inputs / "corpus")
     return toys.recipe(
         inputs,
@@ -139,10 +140,6 @@ def _await_step(metrics: Path, step: int, processes: list[subprocess.Popen[str]]
         if any(process.poll() for process in processes):
             raise RuntimeError(f"a run failed:\n{log.read_text()}")
         time.sleep(0.002)
-
-
-def _sent(cluster: Cluster, node: int) -> int:
-    return int(cluster("run", str(node), "cat", "/sys/class/net/eth0/statistics/tx_bytes"))
 
 
 def _weights(run: Path) -> int:

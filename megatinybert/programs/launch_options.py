@@ -76,7 +76,9 @@ def _keep_devices(own: dict[str, str], asked: argparse.Namespace, hosts: Sequenc
     visible = own.get(_VISIBLE)
     if not hosts or visible is None or asked.include or asked.exclude or own.get("DS_ACCELERATOR") == "cpu":
         return
-    if not remote:
+    if visible.strip() in ("", "-1"):  # none
+        own["DS_ACCELERATOR"] = "cpu"
+    elif not remote:
         own[DEVICES] = visible
     elif visible != ",".join(map(str, range(len(visible.split(","))))):
         example = "@".join(f"{host}:{visible}" for host in hosts[:2])

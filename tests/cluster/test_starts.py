@@ -64,12 +64,14 @@ def torchrun_by_rendezvous(cluster: Cluster, folder: Path, words: Sequence[str])
     return [cluster.start(node, [*launcher, *words], folder / f"node-{node}.log") for node in (1, 2)]
 
 
-def pods_of_one_rank(cluster: Cluster, folder: Path, words: Sequence[str]) -> Started:
-    """The environment that Kubernetes' PyTorch operator gives to each pod."""
-    commands = (PYTHON_GENERAL, ["sh", GENERAL])
+def pods_of_one_rank(
+    cluster: Cluster, folder: Path, words: Sequence[str], of_the_second: Sequence[str] = ()
+) -> Started:
+    """The environment that Kubernetes' PyTorch operator gives to each pod. of_the_second: options that it has more."""
+    commands = ([*PYTHON_GENERAL, *words], ["sh", GENERAL, *words, *of_the_second])
     environment = {"MASTER_ADDR": "node-1", "MASTER_PORT": "23456", "WORLD_SIZE": "2"}
     return [
-        cluster.start(rank + 1, [*command, *words], folder / f"node-{rank + 1}.log", RANK=str(rank), **environment)
+        cluster.start(rank + 1, command, folder / f"node-{rank + 1}.log", RANK=str(rank), **environment)
         for rank, command in enumerate(commands)
     ]
 
@@ -134,3 +136,26 @@ def test_every_form_trains(
         apart = distance(tmp_path / "run", alone)
         print(f"{form.__name__}: weights at most {apart:.1e} from those of one rank")
         assert apart < 1e-6
+
+
+def test_nodes_that_differ_are_refused(cluster: Cluster, toy_inputs: Path, tmp_path: Path) -> None:
+    """The teacher of the second node has another weight; its file is another one on that node alone."""
+    weights = toy_inputs / "teacher" / "model.safetensors"
+    changed = bytearray(weights.read_bytes())
+    changed[-1] ^= 1
+    (tmp_path / "changed").write_bytes(changed)
+    cluster("run", "2", "mount", "--bind", str(tmp_path / "changed"), str(weights))
+    try:
+        started = pods_of_one_rank(cluster, tmp_path, options(toy_inputs, tmp_path))
+        codes = exit_codes(started, seconds=480)
+    finally:
+        cluster("run", "2", "umount", str(weights))
+    said = [(tmp_path / f"node-{node}.log").read_text() for node in (1, 2)]
+    assert codes == [2, 2], said
+    for text in said:
+        assert "the ranks do not run the same" in text and "rank 1 (node-2)" in text
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+    started = pods_of_one_rank(cluster, tmp_path, options(toy_inputs, tmp_path), ["--run.seed", "7"])
+    assert exit_codes(started, seconds=480) == [2, 2]
+    assert "run.seed: 0 on rank 0 (node-1); 7 on rank 1 (node-2)" in (tmp_path / "node-1.log").read_text()

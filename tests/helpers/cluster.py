@@ -105,6 +105,13 @@ class Cluster:
             process.kill()
         return left
 
+    def sent(self, node: int) -> int:
+        """Bytes that a node has sent by its cable so far."""
+        pid = (self._folder / str(node) / "pid").read_text().strip()
+        lines = Path(f"/proc/{pid}/net/dev").read_text().splitlines()
+        [counts] = [line.split(":")[1].split() for line in lines if line.strip().startswith("eth0:")]
+        return int(counts[8])  # the first that is of what was sent
+
     def hostfile(self, folder: Path, *nodes: int, slots: int = 1) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / "hosts"

@@ -111,4 +111,5 @@ def test_gpus_of_one_machine_among_several_stay(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="--include node-1:2,3@node-2:2,3"):
         plan_launch(pdsh)
     assert "MEGATINYBERT_DEVICES" not in plan_launch(pdsh | {"CUDA_VISIBLE_DEVICES": "0,1"}).environment
+    assert plan_launch(pdsh | {"CUDA_VISIBLE_DEVICES": ""}).environment["DS_ACCELERATOR"] == "cpu"
     assert "MEGATINYBERT_DEVICES" not in plan_launch(own | {"DS_ACCELERATOR": "cpu"}).environment

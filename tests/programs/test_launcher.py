@@ -50,10 +50,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start(folder: Path) -> subprocess.Popen[str]:
+def start(folder: Path, **more: str) -> subprocess.Popen[str]:
     """What starts the launcher, once its rank is there."""
     program = "import sys; from megatinybert.programs.launcher import launch; sys.exit(launch(sys.argv[1:]))"
-    variables = environment(PATH=f"{folder}:{os.environ['PATH']}", CUDA_VISIBLE_DEVICES="")
+    variables = environment(PATH=f"{folder}:{os.environ['PATH']}", CUDA_VISIBLE_DEVICES="", **more)
     command = [sys.executable, "-c", program, str(folder)]
     front = subprocess.Popen(command, cwd=REPOSITORY, env=variables, stderr=subprocess.PIPE, text=True)
     wait_until((folder / "ready").exists, [front])
@@ -108,3 +108,16 @@ def test_a_killed_rank_is_told(folder: Path) -> None:
         "error: a process of the run was ended by SIGKILL, which the kernel sends where memory runs out; "
         "what it said is above"
     ]
+
+
+def test_over_pdsh_what_no_signal_reaches_is_ended(folder: Path) -> None:
+    """As where the launchers of other machines have not started their ranks yet."""
+    (folder / "pdsh").write_text(f'#!/bin/sh\necho "$@" >>{folder}/asked\n')
+    (folder / "pdsh").chmod(0o755)
+    (folder / "hosts").write_text("node-1 slots=1\nnode-2 slots=1\n")
+    front = start(folder, HOSTFILE=str(folder / "hosts"))
+    front.send_signal(signal.SIGTERM)
+    said = ["stopping after this step on all machines", "stopped before the run began; the same command starts it"]
+    assert ended(front, folder) == (STOPPED, said)
+    asked = (folder / "asked").read_text()
+    assert asked.count("-w node-1,node-2") == 2 and "pkill -TERM -P" in asked and "pkill -KILL -P" in asked

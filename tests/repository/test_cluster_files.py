@@ -74,7 +74,7 @@ def test_slurm_asks_for_what_the_script_relies_on() -> None:
 
 @pytest.mark.parametrize(
     ("code", "restarts", "requeued"),
-    [(0, "0", False), (75, "99", True), (LOST, "9", True), (LOST, "10", False), (1, "0", False)],
+    [(0, "0", False), (75, "99", True), (LOST, "9", True), (LOST, "10", False), (247, "9", True), (1, "0", False)],
 )
 def test_a_job_is_queued_again_where_it_can_continue(code: int, restarts: str, requeued: bool, tmp_path: Path) -> None:
     write_tool(tmp_path / "srun", f"exit {code}")
