@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import pytest
+import torch.distributed.run
 from deepspeed.launcher import runner
 from tensorboard.program import TensorBoard
 
@@ -30,7 +31,7 @@ from megatinybert.training.size import draft
 from tests.helpers.toys import REPOSITORY
 
 TOOLS = ("sh", "bash", "cat", "dirname", "head", "mkdir", "sed")
-NOTED = ("deepspeed", "make", "python", "python3", "tensorboard")
+NOTED = ("deepspeed", "make", "python", "python3", "tensorboard", "torchrun")
 # Python starts the launcher where launch/start.sh asks for it; how, tests/programs/test_launch_options.py looks at.
 LAUNCHED = (
     'if [ -n "${MEGATINYBERT_LAUNCH-}" ]; then\n'
@@ -81,6 +82,10 @@ def check_call(call: Call) -> None:
         script = Path(launch.user_script)
         assert (REPOSITORY / script).is_file() and script.parent == Path("launch"), script
         _check_run(accepted_options(f"megatinybert/{script.stem}.py", launch.user_args), _ranks(launch))
+    elif program == "torchrun":
+        torchrun = torch.distributed.run.parse_args(words)
+        program_file = f"megatinybert/{Path(torchrun.training_script).stem}.py"
+        _check_run(accepted_options(program_file, torchrun.training_script_args), int(torchrun.nproc_per_node))
     elif program in ("python", "python3") and words[:1] == ["-m"]:
         options = accepted_options(words[1].replace(".", "/") + ".py", words[2:])
         if isinstance(options, ProgramConfig):

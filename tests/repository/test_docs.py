@@ -54,7 +54,7 @@ TINY_TASK = (
     " --monitor.attention_interval 0"
 )
 SEVERAL_MACHINES = ("--hostfile hosts", "HOSTFILE=hosts", "srun")
-COMMANDS = r"^(?:[A-Z_]+=\S+ )*(?:bash|cd|deepspeed|export|git|make|pip|python3?|sbatch|sh|srun|tensorboard)\b"
+COMMANDS = r"^(?:[A-Z_]+=\S+ )*(?:bash|cd|deepspeed|export|git|make|pip|python3?|sbatch|sh|srun|tensorboard|torchrun)\b"
 NO_COMMANDS = {
     ("migration.md", "python pregenerate_training_data.py"): "commands of another repository",
     ("migration.md", "bash script/task_train.sh"): "commands of another repository",
