@@ -94,9 +94,9 @@ def check_call(call: Call) -> None:
         accepted_options(words[0], words[1:])
     elif program == "torchrun":
         run = torchrun.parse_args(words)
-        name = run.training_script if run.module else f"megatinybert/{Path(run.training_script).stem}.py"
         assert run.module or (REPOSITORY / run.training_script).is_file(), run.training_script
-        accepted_options(name.replace(".", "/") + ".py" if run.module else name, run.training_script_args)
+        name = run.training_script.replace(".", "/") if run.module else f"megatinybert/{Path(run.training_script).stem}"
+        _check_run(accepted_options(f"{name}.py", run.training_script_args), int(run.nproc_per_node))
     elif program == "tensorboard":
         assert TensorBoard().configure(("tensorboard", *words))
     elif program == "make":

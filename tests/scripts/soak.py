@@ -25,8 +25,8 @@ from tests.scripts.drawing import DRAW
 from tests.scripts.soak_faults import FAULTS, OTHER_RANKS, Soaked, drawn, inflict
 from tests.scripts.soak_report import compared, report
 
-PAUSE = 0.1  # seconds of each step
-SAVED_EVERY = 20  # steps
+PAUSE = 0.2  # seconds of each step
+SAVED_EVERY = 10  # steps
 SHARE_OF_RANKS = 0.15  # of the time, for the part in which the number of ranks changes
 BATCH = {"same ranks": 8, "other ranks": 12}
 
