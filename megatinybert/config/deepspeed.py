@@ -70,7 +70,7 @@ def load_ds_config(name: str, config: TrainingConfig, world_size: int) -> DeepSp
     Raises ConfigError listing every problem of the file, and every value in which it contradicts the recipe.
     """
     path = find_ds_config(name)
-    raw = _read(path)
+    raw = read_ds_config(path)
     problems = [*_unknown_keys(raw)]
     stage, precision = _mode(raw, problems)
     micro_batch, accumulation_steps = resolve_batch(config, world_size)
@@ -87,8 +87,8 @@ def load_ds_config(name: str, config: TrainingConfig, world_size: int) -> DeepSp
     return DeepSpeedSettings(raw, stage, precision, path)
 
 
-def find_ds_config(name: str) -> Path:
-    """The file meant by --deepspeed, or ConfigError.
+def find_ds_config(name: str, option: str = "--deepspeed") -> Path:
+    """The file meant by --deepspeed, or another option, or ConfigError.
 
     name: a path from the working directory or the repository, or a file in ds_configs/ without its ending.
     """
@@ -99,10 +99,12 @@ def find_ds_config(name: str) -> Path:
     names = sorted(path.stem for path in shipped.glob("*.json"))
     meant = nearest(Path(name).stem, ["auto", *names])
     hint = f"did you mean {meant}?" if meant else f"shipped ones: {', '.join(names) or 'none found'}"
-    raise ConfigError(f"--deepspeed {name}: no such file here, in {REPOSITORY} or in {shipped}; {hint}")
+    raise ConfigError(f"{option} {name}: no such file here, in {REPOSITORY} or in {shipped}; {hint}")
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_ds_config(path: Path, option: str = "--deepspeed") -> dict[str, Any]:
+    """The content of a file that an option names. Raises ConfigError where it is no JSON object."""
+
     def refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         keys = [key for key, _ in pairs]
         repeated = sorted({key for key in keys if keys.count(key) > 1})
@@ -113,9 +115,9 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         raw = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=refuse_repeated_keys)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"--deepspeed {path} cannot be read as JSON: {error}") from None
+        raise ConfigError(f"{option} {path} cannot be read as JSON: {error}") from None
     if not isinstance(raw, dict):
-        raise ConfigError(f"--deepspeed {path} must hold a JSON object, not {json.dumps(raw)[:40]}")
+        raise ConfigError(f"{option} {path} must hold a JSON object, not {json.dumps(raw)[:40]}")
     return raw
 
 

@@ -35,6 +35,7 @@ from megatinybert.config.schema import (
     replaced,
 )
 from megatinybert.config.transfer import TransferConfig
+from megatinybert.config.whole_teacher import refuse_whole_teacher
 
 # The names of the table in megatinybert/objectives/, which is further up the house.
 OBJECTIVES = ("tinybert", "mlm")
@@ -52,6 +53,9 @@ class GeneralTeacherConfig(TeacherConfig):
     )
     quantize: Quantize = Field(
         "none", description="matrix products in 8 bits by torchao: int8, or fp8 on GPUs that have it"
+    )
+    deepspeed: Text | None = Field(
+        None, description="DeepSpeed configuration that partitions the teacher over the ranks, such as teacher-zero3"
     )
 
 
@@ -254,6 +258,13 @@ class GeneralConfig(ProgramConfig):
             raise ValueError("--mlm.train head: the body stays as it is, so name its folder with --student.init")
         return mlm
 
+    @model_validator(mode="after")
+    def _parts_of_a_teacher(self) -> GeneralConfig:
+        if self.teacher.deepspeed and self.objective.name != "mlm":
+            students = [member.student for member in self.students or []] or [self.student]
+            refuse_whole_teacher([student.init for student in students], self.teacher.quantize, self.run.compile)
+        return self
+
     @staticmethod
     def without_effect(values: Mapping[str, Any]) -> dict[str, str]:
         off = replaced(values)
@@ -261,7 +272,7 @@ class GeneralConfig(ProgramConfig):
         if values.get("objective.name") != "mlm":
             sections = {"mlm": MaskedLmConfig}
         else:
-            off |= dict.fromkeys(("teacher.dtype", "teacher.quantize"), "objective.name")
+            off |= dict.fromkeys(("teacher.dtype", "teacher.quantize", "teacher.deepspeed"), "objective.name")
         off |= {f"{name}.{key}": "objective.name" for name, each in sections.items() for key in each.model_fields}
         if values.get("data.shards") is not None:
             of_text = ("cache", "encoding", "invalid_utf8", "text_key", "document", "skip_bad_records")

@@ -89,10 +89,11 @@ def _missing_of_any(given: Mapping[str, Any]) -> list[str]:
     weights = [name for name in _names(given, "student.init") if name not in _NO_FOLDERS]
     problems += [missing_model("--student.init", name) for name in weights]
     problems += [unusable_output(Path(name)) for name in _names(given, "run.output_dir")]
-    for name in _names(given, "deepspeed"):
+    for option in ("deepspeed", "teacher.deepspeed"):
         try:
-            if name != "auto":
-                find_ds_config(name)
+            for name in _names(given, option):
+                if name != "auto":
+                    find_ds_config(name, f"--{option}")
         except ConfigError as error:
             problems.append(str(error))
     return problems

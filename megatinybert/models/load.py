@@ -29,7 +29,12 @@ UNREADABLE = (OSError, SafetensorError, UnpicklingError, EOFError, RuntimeError)
 
 
 class Teacher:
-    """A frozen encoder in eval mode. It belongs to no engine, so no checkpoint holds it and nothing trains it."""
+    """A frozen encoder in eval mode. It belongs to no student's engine: no checkpoint holds it and nothing trains it.
+
+    is_partitioned: whether every rank holds a part of it, and all have to run it together.
+    """
+
+    is_partitioned = False
 
     def __init__(
         self, model: PreTrainedModel, fingerprint: str = "", quantize: Quantize = "none", checksum: str = ""
@@ -96,20 +101,42 @@ def load_teachers(
     return {depth: Teacher(model, of, quantize, checksum) for depth, (of, checksum) in known.items()}
 
 
+class Digest:
+    """Of weights in float32 on the CPU, one after the other."""
+
+    def __init__(self) -> None:
+        self._some, self._all = hashlib.sha256(), 0
+
+    def add(self, weight: Tensor) -> None:
+        self._some.update(weight.detach().flatten()[:256].numpy().tobytes())
+        self._all = zlib.crc32(weight.detach().contiguous().numpy().data, self._all)
+
+    @property
+    def fingerprint(self) -> str:
+        """A short hash of some of each weight, which tells them from others."""
+        return self._some.hexdigest()[:16]
+
+    @property
+    def checksum(self) -> str:
+        """CRC-32 of all of them, in hex."""
+        return f"{self._all:08x}"
+
+
 def fingerprint_of(model: nn.Module) -> str:
-    """A short hash that tells a model's weights, float32 on the CPU, from others."""
-    digest = hashlib.sha256()
-    for parameter in model.parameters():
-        digest.update(parameter.detach().flatten()[:256].numpy().tobytes())
-    return digest.hexdigest()[:16]
+    """`Digest.fingerprint` of a model's weights, float32 on the CPU."""
+    return _digest_of(model).fingerprint
 
 
 def checksum_of(model: nn.Module) -> str:
-    """CRC-32 of all of a model's weights, float32 on the CPU, in hex. `fingerprint_of` looks at some of each alone."""
-    value = 0
+    """`Digest.checksum` of the same."""
+    return _digest_of(model).checksum
+
+
+def _digest_of(model: nn.Module) -> Digest:
+    digest = Digest()
     for parameter in model.parameters():
-        value = zlib.crc32(parameter.detach().contiguous().numpy().data, value)
-    return f"{value:08x}"
+        digest.add(parameter)
+    return digest
 
 
 def build_student(config: BertConfig) -> BertModel:

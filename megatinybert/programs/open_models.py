@@ -10,6 +10,7 @@ from transformers import BertConfig, PreTrainedConfig
 
 from megatinybert.config.general import GeneralConfig
 from megatinybert.config.schema import shipped_students
+from megatinybert.config.teacher_engine import load_teacher_ds_config
 from megatinybert.corpus.tokenizer import SpecialIds, load_tokenizer, special_ids, tokenizer_fingerprint
 from megatinybert.models.configuration import read_bert_config, student_config
 from megatinybert.models.initialize import model_folder
@@ -28,6 +29,7 @@ from megatinybert.training.checks import (
 )
 from megatinybert.training.first_weights import projections_left_aside
 from megatinybert.training.fits import check_dropout, check_embeddings
+from megatinybert.training.partitioned_teacher import load_partitioned
 from megatinybert.training.solve.first import check_solvable
 from megatinybert.training.trainee import Trainee, build_mlm_trainee, build_trainee
 
@@ -74,6 +76,7 @@ def taught_models(members: Members, tokenizer: str, world: World, findings: Find
     assert name is not None, "which the configuration has seen to"
     option = f"--teacher.model {name}"
     whole = findings.attempt("teacher", read_bert_config, name, "--teacher.model")
+    may_load = _may_load(config, world, findings)
     if whole is None:  # its own tokenizer is not there either
         own = config.teacher.tokenizer is None
         return Models(None if own else _open_tokenizer(tokenizer, option, None, findings), None)
@@ -82,7 +85,9 @@ def taught_models(members: Members, tokenizer: str, world: World, findings: Find
     findings.add(*members.of_each(said))
     trainees = {name: trainee for name, trainee in built.items() if trainee}
     findings.add(*_check_alike(config, trainees))
-    teachers = _load_teachers(config, whole, trainees, world, findings)
+    if may_load:
+        may_load = _may_load(config, world, findings)
+    teachers = _load_teachers(config, whole, trainees, world, findings) if may_load else {}
     reader = _open_tokenizer(tokenizer, option, whole, findings)
     said, maps = members.findings(), {}
     for student, trainee in trainees.items():
@@ -148,6 +153,13 @@ def _check_alike(config: GeneralConfig, trainees: Mapping[str, Trainee]) -> list
     return findings
 
 
+def _may_load(config: GeneralConfig, world: World, findings: Findings) -> bool:
+    """Whether to load the teacher: one that is partitioned is loaded by all ranks together, so by none of them where
+    any has found a failure. Every rank calls it.
+    """
+    return config.teacher.deepspeed is None or not world.count(findings.failed)
+
+
 def _load_teachers(
     config: GeneralConfig, teacher: BertConfig, trainees: Mapping[str, Trainee], world: World, findings: Findings
 ) -> dict[str, Teacher]:
@@ -157,10 +169,19 @@ def _load_teachers(
     wanted = list(depths.values()) or [teacher.num_hidden_layers]
     quantize = config.teacher.quantize
     dtype = teacher_dtype(config.teacher.dtype, world.device, quantize)
-    loaded = findings.attempt("teacher", load_teachers, config.teacher.model, wanted, dtype, world.device, quantize)
+    name, file = config.teacher.model, config.teacher.deepspeed
+    if file:
+        raw = findings.attempt("teacher", load_teacher_ds_config, file, str(dtype).removeprefix("torch."))
+        if world.count(raw is None) or raw is None:
+            return {}
+        loaded = findings.attempt("teacher", load_partitioned, name, teacher, wanted, dtype, raw, world)
+    else:
+        loaded = findings.attempt("teacher", load_teachers, name, wanted, dtype, world.device, quantize)
     if loaded is None:
         return {}
-    findings.attempt("teacher", check_embeddings, loaded[max(wanted)], config.teacher.model)
+    if not file:
+        words = loaded[max(wanted)].model.base_model.embeddings.word_embeddings.weight
+        findings.attempt("teacher", check_embeddings, words, name)
     return {name: loaded[depth] for name, depth in depths.items()}
 
 

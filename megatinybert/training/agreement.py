@@ -36,7 +36,7 @@ def check_same_program(config: GeneralConfig | TaskConfig, world: World, action:
     """
     if world.size == 1:
         return
-    own = {"action": action, **_flat(config.model_dump(mode="json")), **_ds_file(config.deepspeed), **_versions()}
+    own = {"action": action, **_flat(config.model_dump(mode="json")), **_ds_files(config), **_versions()}
     # A commit that differs in other files is no other program.
     _refuse(world.gather((socket.gethostname(), own)), world)
     told: list[tuple[str, dict[str, Any]]] = world.gather((socket.gethostname(), {"git commit": git_hash()}))
@@ -96,15 +96,22 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _ds_file(name: str) -> dict[str, Any]:
-    """What the file behind --deepspeed says; where it cannot be read, which the run refuses later, why."""
+def _ds_files(config: GeneralConfig | TaskConfig) -> dict[str, Any]:
+    """What the files behind --deepspeed and --teacher.deepspeed say."""
+    of_teacher = config.teacher.deepspeed if isinstance(config, GeneralConfig) else None
+    names = {"DeepSpeed file": config.deepspeed, "teacher's DeepSpeed file": of_teacher}
+    return {key: value for what, name in names.items() if name for key, value in _ds_file(name, what).items()}
+
+
+def _ds_file(name: str, what: str) -> dict[str, Any]:
+    """The content of one of them, called `what`; where it cannot be read, which the run refuses later, why."""
     if name == "auto":
         return {}
     try:
         read = json.loads(find_ds_config(name).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         read = {"file": str(error)}
-    return _flat(read, "DeepSpeed file: ") if isinstance(read, dict) else {"DeepSpeed file": read}
+    return _flat(read, f"{what}: ") if isinstance(read, dict) else {what: read}
 
 
 def _versions() -> dict[str, str]:

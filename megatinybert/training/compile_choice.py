@@ -95,6 +95,8 @@ def choose_compilation(
     problem = compiler_problem(settings.stage, world.device)
     if problem or work.teacher is None:
         return Choice("never", problem or "batches of masked tokens differ in shape")
+    if work.teacher.is_partitioned:
+        return Choice("never", "the teacher is partitioned over the ranks")
     trials = [trial_of(trainee, settings) for trainee in work.trainees]
     world.say("timing a pass, to see whether to compile")
     # The first pass is slower than those to come, so a run that is short by it is short.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedConfig
 
 from megatinybert.config.schema import StudentConfig
-from megatinybert.models.load import Teacher
 from megatinybert.runtime.findings import Finding
 from megatinybert.runtime.hardware import available_memory
 from megatinybert.training.disk import size
@@ -47,9 +47,11 @@ def check_memory(
     return [Finding("fail", "memory", text)]
 
 
-def check_embeddings(teacher: Teacher, name: str) -> None:
-    """Raise ValueError where a row of the teacher's embeddings is not finite: a rare token would spoil the student."""
-    words = teacher.model.base_model.embeddings.word_embeddings.weight
+def check_embeddings(words: Tensor, name: str) -> None:
+    """Raise ValueError where a row of the teacher's embeddings is not finite: a rare token would spoil the student.
+
+    words: (V, E), one row for each token. name: of the teacher.
+    """
     bad = torch.nonzero(~torch.isfinite(words).all(dim=1)).flatten().tolist()
     if bad:
         shown = ", ".join(map(str, bad[:4])) + (f" and {len(bad) - 4:,} more" if len(bad) > 4 else "")

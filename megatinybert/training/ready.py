@@ -131,6 +131,8 @@ def _get_ready(stage: Stage, facts: Facts, world: World, findings: Findings, fit
         changed = on_precision(start.here, start.there)
         findings.add(*([Finding("warn", "precision", changed)] if changed else []))
     findings.attempt("kernels", check_choices, config, settings, world.device, recorded)
+    if stage.teacher and stage.teacher.is_partitioned:  # which all ranks have to run, or none
+        fits = not world.count(not fits or findings.failed)
     if not fits:
         return None
     idle = findings.attempt("first batch", _try_first_batch, stage, world)

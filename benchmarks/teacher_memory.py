@@ -1,0 +1,131 @@
+"""What a teacher takes of each rank's memory: whole on every rank, and partitioned by ZeRO stage 3.
+
+    python benchmarks/teacher_memory.py [--shape base large] [--dtype fp32 bf16] [--ranks 2] [--rows 4] [--length 128]
+
+Random weights in BERT's shapes are written to a folder and loaded by the product's own functions, by `--ranks`
+processes on the CPU, which then make two forward passes. Told is the growth of each process's peak of resident memory
+(VmHWM) from before the teacher is loaded, the largest of all ranks, after loading and after the passes; and the time
+of the second pass. glibc is told to map blocks from 64 kB on (MALLOC_MMAP_THRESHOLD_), or freed weights would stay
+with the process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also where the package is not installed
+
+from megatinybert.runtime.rendezvous import free_port
+from megatinybert.runtime.text_table import format_table
+
+_SHAPES = {
+    "base": {},
+    "large": {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096},
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = parse(arguments)
+    if options.child:
+        child(options)
+        return
+    rows = [("teacher", "dtype", "how", "MB loaded", "MB at the peak", "of the whole one's", "s a pass")]
+    with tempfile.TemporaryDirectory(prefix="teacher-memory-") as folder:
+        for shape in options.shape:
+            write(shape, Path(folder) / shape)
+            for dtype in options.dtype:
+                found = {how: run(options, Path(folder) / shape, dtype, how) for how in ("whole", "teacher-zero3")}
+                for how, (loaded, peak, seconds) in found.items():
+                    share = f"{peak / found['whole'][1]:.2f}"
+                    rows.append(
+                        (f"BERT-{shape}", dtype, how, f"{loaded:,.0f}", f"{peak:,.0f}", share, f"{seconds:.1f}")
+                    )
+                    print(rows[-1], flush=True)
+    print(format_table(rows, right_aligned=range(3, 7)))
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shape", nargs="+", default=["base", "large"], choices=sorted(_SHAPES))
+    parser.add_argument("--dtype", nargs="+", default=["fp32", "bf16"], choices=["fp32", "bf16", "fp16"])
+    parser.add_argument("--ranks", type=int, default=2)
+    parser.add_argument("--rows", type=int, default=4, help="of a micro batch (default: 4)")
+    parser.add_argument("--length", type=int, default=128, help="tokens of a row (default: 128)")
+    parser.add_argument("--child", nargs=3, metavar=("FOLDER", "DTYPE", "HOW"), help=argparse.SUPPRESS)
+    return parser.parse_args(arguments)
+
+
+def write(shape: str, folder: Path) -> None:
+    import torch
+    from transformers import BertConfig, BertModel
+
+    torch.manual_seed(0)
+    BertModel(BertConfig(**_SHAPES[shape])).save_pretrained(folder)
+
+
+def run(options: argparse.Namespace, folder: Path, dtype: str, how: str) -> tuple[float, float, float]:
+    """(MB after loading, MB after two passes, seconds of the second pass), the largest of all ranks."""
+    size = {"WORLD_SIZE": str(options.ranks), "LOCAL_SIZE": str(options.ranks)}
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "DS_ACCELERATOR": "cpu"}
+    memory = {"MALLOC_MMAP_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, __file__, "--rows", str(options.rows), "--length", str(options.length), "--child"]
+    ranks = [
+        subprocess.Popen(
+            [*command, str(folder), dtype, how],
+            env={**os.environ, **size, **place, **memory, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        for rank in range(options.ranks)
+    ]
+    found = [json.loads(process.communicate()[0].splitlines()[-1]) for process in ranks]
+    loaded, peak, seconds = (max(values) for values in zip(*found, strict=True))
+    return loaded, peak, seconds
+
+
+def child(options: argparse.Namespace) -> None:
+    from megatinybert.runtime import dist
+
+    world = dist.start()
+    import torch
+
+    from megatinybert.config.teacher_engine import load_teacher_ds_config
+    from megatinybert.models.configuration import read_bert_config
+    from megatinybert.models.load import DTYPES, load_teacher
+    from megatinybert.training.partitioned_teacher import load_partitioned
+
+    folder, name, how = options.child
+    dtype, config = DTYPES[name], read_bert_config(folder, "--teacher.model")
+    depth, before = config.num_hidden_layers, peak_mb()
+    if how == "whole":
+        teacher = load_teacher(folder, depth, dtype, world.device)
+    else:
+        raw = load_teacher_ds_config(how, str(dtype).removeprefix("torch."))
+        teacher = load_partitioned(folder, config, [depth], dtype, raw, world)[depth]
+    loaded = peak_mb() - before
+    ids = torch.randint(5, config.vocab_size, (options.rows, options.length))
+    for _ in range(2):
+        began = time.perf_counter()
+        teacher.features({"input_ids": ids, "token_type_ids": torch.zeros_like(ids)})
+        seconds = time.perf_counter() - began
+    world.barrier()
+    print(json.dumps([loaded, peak_mb() - before, seconds]), flush=True)
+    dist.stop()
+
+
+def peak_mb() -> float:
+    """The largest resident memory that this process has had, in units of 10^6 bytes."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024 / 1e6
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""A teacher whose weights ZeRO stage 3 partitions over the ranks, so that none of them holds it whole."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import deepspeed
+import torch
+from deepspeed.runtime.engine import DeepSpeedEngine
+from torch import Tensor, nn
+from transformers import BertConfig, BertModel
+
+from megatinybert.models.capture import ATTENTION_NAME
+from megatinybert.models.load import Digest, Teacher
+from megatinybert.models.published import read_weights
+from megatinybert.runtime.dist import World
+from megatinybert.training.fits import check_embeddings
+
+_OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}  # of files of 2019
+
+
+class PartitionedTeacher(Teacher):
+    """Each module's weights are gathered before it runs and dropped after it, so all ranks have to run it in step."""
+
+    is_partitioned = True
+
+    def __init__(self, engine: DeepSpeedEngine, fingerprint: str, checksum: str) -> None:
+        super().__init__(engine.module, fingerprint, checksum=checksum)
+        self._engine = engine  # holds what gathers the weights
+
+    def compile_passes(self, shape: torch.Size) -> None:
+        """It runs as written: what gathers the weights cannot be compiled."""
+
+
+def load_partitioned(
+    name: str, config: BertConfig, depths: Iterable[int], dtype: torch.dtype, raw: Mapping[str, Any], world: World
+) -> dict[int, Teacher]:
+    """As `models.load.load_teachers`, with the same fingerprints and checksums. Every rank calls it.
+
+    config: of the whole teacher. raw: of `config.teacher_engine`. Rank 0 reads the embeddings and one layer after the
+    other and sends them to all, and each rank keeps its share of them. Raises ValueError on all ranks where weights are
+    missing, damaged or not finite.
+    """
+    wanted = sorted(set(depths))
+    model = _without_weights(config, wanted[-1], world.device)
+    digest, known = Digest(), {0: ("", "")}
+    parts: dict[str, nn.Module] = {"embeddings": model.embeddings}
+    parts |= {f"encoder.layer.{number}": layer for number, layer in enumerate(model.encoder.layer)}
+    for number, (place, part) in enumerate(parts.items()):
+        weights = world.together(functools.partial(_weights_of, name, place, part, world))
+        for key, weight in weights.items():
+            digest.add(weight)
+            owner, _, own = key.rpartition(".")
+            value = weight.to(world.device, dtype)
+            setattr(part.get_submodule(owner), own, nn.Parameter(value, requires_grad=False))
+        known[number] = digest.fingerprint, digest.checksum
+        del weights
+        deepspeed.zero.Init(module=part, mem_efficient_linear=False, config_dict_or_path=dict(raw), dtype=dtype)
+    told = world.first(lambda: known)
+    engine, *_ = deepspeed.initialize(model=model, config=dict(raw))
+    return {depth: PartitionedTeacher(engine, *told[depth]) for depth in wanted}
+
+
+def _without_weights(config: BertConfig, layers: int, device: torch.device) -> BertModel:
+    config = copy.deepcopy(config)
+    config.num_hidden_layers = layers
+    config._attn_implementation = ATTENTION_NAME
+    with torch.device("meta"):
+        model = BertModel(config, add_pooling_layer=False)
+    positions = torch.arange(config.max_position_embeddings, device=device)[None]
+    model.embeddings.register_buffer("position_ids", positions, persistent=False)
+    model.embeddings.register_buffer("token_type_ids", torch.zeros_like(positions), persistent=False)
+    return model
+
+
+def _weights_of(name: str, place: str, part: nn.Module, world: World) -> dict[str, Tensor]:
+    """The weights of a part of a BERT, by their names there: float32 on the CPU; on other ranks than 0 not yet set."""
+    shapes = {key: weight.shape for key, weight in part.named_parameters()}
+    if not world.is_main:
+        return {key: torch.empty(shape) for key, shape in shapes.items()}
+    role = f"--teacher.model {name}"
+    found = read_weights(name, role, f"{place}.", f"bert.{place}.")
+    weights = {_key(key, place): weight for key, weight in found.items()}
+    missing = [key for key, shape in shapes.items() if key not in weights or weights[key].shape != shape]
+    if missing:
+        raise ValueError(
+            f"{role}: the files hold no weights for {_shown(place, missing)}: this is not a whole BERT encoder"
+        )
+    if place == "embeddings":
+        check_embeddings(weights["word_embeddings.weight"], name)
+    return {key: weights[key].float() for key in shapes}
+
+
+def _key(key: str, place: str) -> str:
+    key = key.removeprefix("bert.").removeprefix(f"{place}.")
+    for old, new in _OLD_NAMES.items():
+        key = key.replace(old, new)
+    return key
+
+
+def _shown(place: str, keys: Sequence[str]) -> str:
+    more = f" and {len(keys) - 4} more" if len(keys) > 4 else ""
+    return ", ".join(f"{place}.{key}" for key in keys[:4]) + more
