@@ -27,7 +27,7 @@ from benchmarks.measure import environment, interleave
 from megatinybert.config.schema import shipped_students
 from megatinybert.models.configuration import student_config
 from megatinybert.models.load import teacher_dtype
-from megatinybert.runtime import dist
+from megatinybert.runtime.devices import choose_accelerator
 from megatinybert.runtime.files import write_atomically
 from megatinybert.tasks.augment.masked_lm import Filler, Query, top_ids
 from megatinybert.tasks.augment.run import BATCH_TOKENS
@@ -68,7 +68,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    device = dist.choose_accelerator()
+    device = choose_accelerator()
     dtype = teacher_dtype("auto", device)
     if options.model == "BERT-base":
         config = transformers.BertConfig()

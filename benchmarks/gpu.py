@@ -40,7 +40,7 @@ from megatinybert.models.compiled import compiler_problem
 from megatinybert.models.configuration import read_bert_config
 from megatinybert.models.load import build_student, load_teacher
 from megatinybert.models.quantize import quantize_problem
-from megatinybert.runtime import dist
+from megatinybert.runtime.devices import choose_accelerator
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.stopwatch import seconds_of
 from megatinybert.runtime.versions import PACKAGES, check_versions
@@ -104,7 +104,7 @@ def prepare(folder: Path, sizes: Sizes) -> None:
     if isinstance(sizes.student, dict):
         transformers.BertConfig(**{**sizes.teacher, **sizes.student}).save_pretrained(folder / "student")
     write_corpus(folder / "corpus", config.vocab_size, 12 * max(sizes.solve))
-    device = dist.choose_accelerator()
+    device = choose_accelerator()
     about = environment(device, [name for name in PACKAGES if importlib.util.find_spec(name)])
     del about["command"]  # it is that of gpu.sh
     about["commit"] = os.environ.get("COMMIT") or about["commit"]
@@ -137,7 +137,7 @@ def tests(folder: Path, sizes: Sizes) -> None:
 
 def solve(folder: Path, sizes: Sizes) -> None:
     """Time and memory of solving, and whether this device finds what the CPU finds."""
-    device = dist.choose_accelerator()
+    device = choose_accelerator()
     here, on_cpu = (small_errors(folder, each) for each in (device, torch.device("cpu")))  # the first warms up too
     difference = max(abs(one - other) / other for one, other in zip(here, on_cpu, strict=True))
     world = World(0, 1, device)
@@ -241,7 +241,7 @@ def _run(module: list[str]) -> tuple[int, list[str]]:
 
 def quantized(folder: Path, sizes: Sizes) -> None:
     """A teacher in 8 bits: its time, its errors against float32, and a run that learns from it."""
-    device = dist.choose_accelerator()
+    device = choose_accelerator()
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     config = read_bert_config(str(folder / "teacher"), "--teacher")
     layers, data = config.num_hidden_layers, _windows(folder / "corpus", config.vocab_size, sizes.length)

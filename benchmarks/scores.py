@@ -19,7 +19,7 @@ from torch import Tensor
 
 from benchmarks.measure import environment, interleave, native_dtypes
 from megatinybert.objectives.scores import gram_square_sum, literal_square_sum, takes_gram_form
-from megatinybert.runtime import dist
+from megatinybert.runtime.devices import choose_accelerator
 
 # Head widths: of 4L-312 under MiniLM and under BERT-base, of 6L-384 and 6L-768 under BERT-base.
 _WIDTHS = ((26, 32), (26, 64), (32, 64), (64, 64))
@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--lengths", type=int, nargs="+", default=_LENGTHS, metavar="S")
     parser.add_argument("--repeats", type=int, default=10, help="timed runs of each (default: 10)")
     options = parser.parse_args(arguments)
-    device = dist.choose_accelerator()
+    device = choose_accelerator()
     tokens, dtype = _TOKENS[device.type], native_dtypes(device)[-1]
     for name, value in environment(device).items():
         print(f"- {name}: {value}")

@@ -28,6 +28,7 @@ from megatinybert.config.schema import Quantize, shipped_students
 from megatinybert.models.compiled import compiler_problem
 from megatinybert.models.configuration import read_bert_config
 from megatinybert.runtime import dist
+from megatinybert.runtime.devices import choose_accelerator
 from megatinybert.runtime.hardware import large_product
 
 # Tokens of a micro batch where --micro-batch is not given: a GPU needs more to be busy.
@@ -96,7 +97,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Measure; folder: takes the inputs. Raises ValueError where the options do not fit together."""
-    device = dist.choose_accelerator()
+    device = choose_accelerator()
     teacher = options.teacher or write_teacher(folder / "teacher", options.length)
     micro_batch = options.micro_batch or max(_TOKENS[device.type] // options.length, 1)
     vocabulary = read_bert_config(teacher, "--teacher").vocab_size

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from megatinybert.config.flat import FilePath, FlatOptions
 from megatinybert.config.load import Program
 from megatinybert.config.rows import RowOptions, TaskName
-from megatinybert.config.schema import Count, FractionAboveZero, Index, Names, Text
+from megatinybert.config.values import Count, FractionAboveZero, Index, Names, Text
 
 # N of the paper's authors; fewer for tasks that have many rows.
 PUBLISHED_COPIES = {"cola": 30, "mrpc": 30, "rte": 30, "sts-b": 30, "sst-2": 20, "qnli": 20, "mnli": 10, "qqp": 10}

@@ -12,16 +12,10 @@ from megatinybert.config.monitor import MonitorConfig
 from megatinybert.config.removed import REMOVED
 from megatinybert.config.schema import (
     FIRST_WEIGHTS,
-    Count,
     DeepSpeedFile,
-    Fraction,
-    FractionAboveZero,
-    FractionBelowOne,
-    Names,
     OpenOptimizerConfig,
     OpenRunConfig,
     OptimizerConfig,
-    Positive,
     ProgramConfig,
     Quantize,
     RunConfig,
@@ -29,12 +23,20 @@ from megatinybert.config.schema import (
     Section,
     StudentConfig,
     TeacherConfig,
-    Text,
-    Whole,
-    list_of_one,
     replaced,
 )
 from megatinybert.config.transfer import TransferConfig
+from megatinybert.config.values import (
+    Count,
+    Fraction,
+    FractionAboveZero,
+    FractionBelowOne,
+    Names,
+    Positive,
+    Text,
+    Whole,
+    list_of_one,
+)
 from megatinybert.config.whole_teacher import refuse_whole_teacher
 
 # The names of the table in megatinybert/objectives/, which is further up the house.

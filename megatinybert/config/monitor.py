@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from megatinybert.config.schema import Index, Section, list_of_one
+from megatinybert.config.schema import Section
+from megatinybert.config.values import Index, list_of_one
 
 
 class MonitorConfig(Section):

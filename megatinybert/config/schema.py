@@ -1,4 +1,4 @@
-"""Value types, and option sections that programs share.
+"""Option sections that programs share.
 
 A schema gives every option with its type, its limits and its default; the command line, --help and the messages about
 mistakes are derived from it (load.py).
@@ -11,10 +11,20 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Protocol, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from megatinybert.config.duration import LOST_AFTER, TIME_LIMIT, Duration, Patience
 from megatinybert.config.removed import Fixed
+from megatinybert.config.values import (
+    Count,
+    Fraction,
+    FractionBelowOne,
+    Index,
+    NonNegative,
+    Positive,
+    Seed,
+    Text,
+)
 
 STUDENTS_FOLDER = Path(__file__).parents[1] / "models" / "students"
 LARGEST_AUTOMATIC_MICRO_BATCH = 32
@@ -37,34 +47,6 @@ def nearest(name: str, valid: Iterable[str]) -> str | None:
     cutoff = 0.0 if same_last_part else 0.6
     close = difflib.get_close_matches(name, same_last_part or valid, n=1, cutoff=cutoff)
     return close[0] if close else None
-
-
-def _no_truth_value(value: object) -> object:
-    # YAML reads yes, no, on and off as booleans, which Python takes for numbers; as text they are refused.
-    return str(value) if isinstance(value, bool) else value
-
-
-def _fits_64_bits(value: int) -> int:
-    if value >= 2**63:
-        raise ValueError(f"must be below 2^63, {2**63:,}")
-    return value
-
-
-def list_of_one(value: object) -> object:
-    return [value] if isinstance(value, str) or type(value) in (int, float) else value
-
-
-Text = Annotated[str, Field(min_length=1)]
-Names = Annotated[list[Text], Field(min_length=1), BeforeValidator(list_of_one)]
-Whole = Annotated[int, BeforeValidator(_no_truth_value)]
-Count = Annotated[int, Field(ge=1), BeforeValidator(_no_truth_value)]
-Index = Annotated[int, Field(ge=0), BeforeValidator(_no_truth_value)]
-Seed = Annotated[Index, AfterValidator(_fits_64_bits)]
-Positive = Annotated[float, Field(gt=0), BeforeValidator(_no_truth_value)]
-NonNegative = Annotated[float, Field(ge=0), BeforeValidator(_no_truth_value)]
-Fraction = Annotated[float, Field(ge=0, le=1), BeforeValidator(_no_truth_value)]
-FractionAboveZero = Annotated[float, Field(gt=0, le=1), BeforeValidator(_no_truth_value)]
-FractionBelowOne = Annotated[float, Field(ge=0, lt=1), BeforeValidator(_no_truth_value)]
 
 
 def split_batch(global_batch: int, micro_batch: int | None, world_size: int, section: str = "run") -> tuple[int, int]:

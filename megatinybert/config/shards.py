@@ -9,7 +9,7 @@ from pydantic import Field
 from megatinybert.config.codec import Encoding
 from megatinybert.config.flat import FilePath, FlatOptions
 from megatinybert.config.load import Program
-from megatinybert.config.schema import Count, FractionBelowOne, Index, Names, Text
+from megatinybert.config.values import Count, FractionBelowOne, Index, Names, Text
 
 
 class BuildOptions(FlatOptions):

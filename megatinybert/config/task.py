@@ -14,26 +14,18 @@ from megatinybert.config.rows import RowOptions, TaskName
 from megatinybert.config.schema import (
     FIRST_WEIGHTS,
     RESTARTS,
-    Count,
     DeepSpeedFile,
-    FractionAboveZero,
-    Index,
-    Names,
-    NonNegative,
-    Positive,
     ProgramConfig,
     ScheduleConfig,
     Section,
-    Seed,
     StudentConfig,
     TeacherConfig,
-    Text,
     UpdateConfig,
-    Whole,
     replaced,
     split_batch,
 )
 from megatinybert.config.transfer import TransferConfig
+from megatinybert.config.values import Count, FractionAboveZero, Index, Names, NonNegative, Positive, Seed, Text, Whole
 
 ACTIONS = ("teacher", "augment", "one", "two", "eval", "predict", "all")
 READING = ("eval", "predict")  # those that may run beside a run in training

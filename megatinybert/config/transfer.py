@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from megatinybert.config.schema import Index, NonNegative, Section, list_of_one
+from megatinybert.config.schema import Section
+from megatinybert.config.values import Index, NonNegative, list_of_one
 
 
 def _one_layer(value: object) -> object:

@@ -144,7 +144,7 @@ def measure_models(teacher: str | None, *students: Path) -> tuple[ModelFacts | N
     import torch
     from transformers.utils import logging
 
-    from megatinybert.runtime.dist import choose_accelerator
+    from megatinybert.runtime.devices import choose_accelerator
 
     choose_accelerator()  # before DeepSpeed is imported, which else warns of what it chooses
 

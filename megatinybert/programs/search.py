@@ -125,7 +125,7 @@ def search(teacher: str, student: Path, passages: list[str], of: int, questions:
     import torch
     from torch.nn.functional import normalize
 
-    from megatinybert.runtime.dist import choose_accelerator
+    from megatinybert.runtime.devices import choose_accelerator
 
     choose_accelerator()  # before DeepSpeed is imported, which else warns of what it chooses
 

@@ -19,9 +19,10 @@ import torch
 import torch.distributed
 from torch import Tensor
 
+from megatinybert.runtime.devices import choose_accelerator, share_threads
 from megatinybert.runtime.findings import refusal
 from megatinybert.runtime.meeting import gloo_interface, meet, open_store, own_arrival
-from megatinybert.runtime.rendezvous import DEVICES, LOST, free_port, lone_task, ranks_here
+from megatinybert.runtime.rendezvous import LOST, free_port, lone_task
 from megatinybert.runtime.watch import Watch
 
 # A collective that has waited this long has lost a peer. DeepSpeed's own default would wait for 30 minutes.
@@ -150,28 +151,6 @@ class World:
         return result
 
 
-def choose_accelerator() -> torch.device:
-    """Pick this rank's device, and tell DeepSpeed, which must not have been imported before.
-
-    Raises ValueError where this machine has fewer GPUs than ranks.
-    """
-    if DEVICES in os.environ:
-        os.environ["CUDA_VISIBLE_DEVICES"] = os.environ[DEVICES]
-    if torch.cuda.is_available() and os.environ.get("DS_ACCELERATOR") != "cpu":
-        number, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
-        if number >= count:
-            visible = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
-            raise ValueError(
-                f"{socket.gethostname()} has no GPU for its rank {number}, but {count} in all (CUDA_VISIBLE_DEVICES: "
-                f"{visible}): start as many ranks (slots of the hostfile) as there are GPUs"
-            )
-        device = torch.device("cuda", number)
-        torch.cuda.set_device(device)
-        return device
-    os.environ.setdefault("DS_ACCELERATOR", "cpu")
-    return torch.device("cpu")
-
-
 def start() -> World:
     """Join the process group that the launcher describes, or make one of this process alone.
 
@@ -238,15 +217,6 @@ def _complete(environment: MutableMapping[str, str]) -> None:
     """Operators of Kubernetes give one rank to a pod, and do not say which of its machine's it is."""
     if "LOCAL_RANK" not in environment:
         environment.update({"LOCAL_RANK": "0", "LOCAL_SIZE": "1"})
-
-
-def share_threads() -> None:
-    """Give each rank of this machine its share of torch's threads, unless OMP_NUM_THREADS says how many.
-
-    Each would take all cores: small products then wait for one another's time slices, and take many times as long.
-    """
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(torch.get_num_threads() // (ranks_here(os.environ) or 1), 1))
 
 
 def check_shared(folder: Path, world: World) -> None:

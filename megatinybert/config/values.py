@@ -1,0 +1,35 @@
+"""Types of the values that options take."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+
+def _no_truth_value(value: object) -> object:
+    # YAML reads yes, no, on and off as booleans, which Python takes for numbers; as text they are refused.
+    return str(value) if isinstance(value, bool) else value
+
+
+def _fits_64_bits(value: int) -> int:
+    if value >= 2**63:
+        raise ValueError(f"must be below 2^63, {2**63:,}")
+    return value
+
+
+def list_of_one(value: object) -> object:
+    return [value] if isinstance(value, str) or type(value) in (int, float) else value
+
+
+Text = Annotated[str, Field(min_length=1)]
+Names = Annotated[list[Text], Field(min_length=1), BeforeValidator(list_of_one)]
+Whole = Annotated[int, BeforeValidator(_no_truth_value)]
+Count = Annotated[int, Field(ge=1), BeforeValidator(_no_truth_value)]
+Index = Annotated[int, Field(ge=0), BeforeValidator(_no_truth_value)]
+Seed = Annotated[Index, AfterValidator(_fits_64_bits)]
+Positive = Annotated[float, Field(gt=0), BeforeValidator(_no_truth_value)]
+NonNegative = Annotated[float, Field(ge=0), BeforeValidator(_no_truth_value)]
+Fraction = Annotated[float, Field(ge=0, le=1), BeforeValidator(_no_truth_value)]
+FractionAboveZero = Annotated[float, Field(gt=0, le=1), BeforeValidator(_no_truth_value)]
+FractionBelowOne = Annotated[float, Field(ge=0, lt=1), BeforeValidator(_no_truth_value)]
