@@ -30,7 +30,7 @@ from benchmarks.paper import step_bytes
 from megatinybert.config.deepspeed import find_ds_config
 from megatinybert.runtime.files import write_atomically
 from tests.helpers import toys
-from tests.helpers.cluster import PYTHON_GENERAL, Cluster, missing
+from tests.helpers.cluster import PREFIX, PYTHON_GENERAL, Cluster, missing
 
 _FAST, _SLOW = (6, 26), (32, 42)  # steps after which what was sent is read, before and after the links are made slow
 _DEFAULT = ("zero0", "zero1", "zero2", "zero3", "zero1-reduce", "zero2-reduce")
@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> None:
         folder = Path(name)
         number = os.getpid() % 250
         with Cluster(
-            f"net{os.getpid()}", f"10.{80 + number % 20}.{number}", folder / "cluster", options.nodes
+            f"{PREFIX}{os.getpid()}", f"10.{80 + number % 20}.{number}", folder / "cluster", options.nodes
         ) as nodes:
             rows = [_measure(nodes, file, options.rate, folder) for file in options.deepspeed]
     results = {"environment": about, "nodes": options.nodes, "rate": options.rate, "rows": rows}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.cluster import Cluster, missing
+from tests.helpers.cluster import PREFIX, Cluster, missing, remove_orphans
 
 
 @pytest.fixture(scope="session")
@@ -20,9 +20,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     lacking = missing()
     if lacking:
         pytest.skip(f"no little cluster here; missing: {lacking}")
+    remove_orphans()
     number = os.getpid() % 250
     folder = tmp_path_factory.mktemp("cluster")
-    with Cluster(f"mtb{os.getpid()}", f"10.{60 + number % 20}.{number}", folder, size=4) as made:
+    with Cluster(f"{PREFIX}{os.getpid()}", f"10.{60 + number % 20}.{number}", folder, size=4) as made:
         yield made
 
 

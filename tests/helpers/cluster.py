@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import psutil  # type: ignore[import-untyped]
 from tests.helpers.toys import REPOSITORY, environment, recipe
 
 SCRIPT = str(REPOSITORY / "tests" / "cluster" / "cluster.sh")
+PREFIX = "mtb"  # of a cluster's name, which ends in the number of the process that made it
 GENERAL = "launch/general.sh"
 PYTHON_GENERAL = [sys.executable, "-m", "megatinybert.general"]
 
@@ -28,6 +30,14 @@ def options(inputs: Path, folder: Path, **overrides: object) -> list[str]:
 def missing() -> str:
     """What this machine lacks for a cluster, for a person to read; "" where nothing is."""
     return subprocess.run([SCRIPT, "missing"], capture_output=True, text=True, check=False).stdout.strip()
+
+
+def remove_orphans() -> None:
+    """Remove the clusters of tests that were killed, and so could not do it themselves."""
+    listed = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
+    for owner in {int(number) for number in re.findall(rf"^{PREFIX}(\d+)-", listed, re.M)}:
+        if not psutil.pid_exists(owner):
+            subprocess.run([SCRIPT, "down"], env={**os.environ, "CLUSTER": f"{PREFIX}{owner}"}, check=True)
 
 
 class Cluster:
