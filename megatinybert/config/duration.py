@@ -5,17 +5,12 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import BeforeValidator
 
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?")
 TIME_LIMIT = (
     "time after which the run saves and ends, to be continued, such as 3h30m, or seconds; counted from its start"
 )
-LOST_AFTER = (
-    "time without a sign of life, such as 60s, after which a rank in training is taken for lost and the others end;"
-    " ten times as long in saves and measurements"
-)
-SHORTEST_PATIENCE = 5
 
 
 def duration_seconds(text: str) -> float:
@@ -34,11 +29,4 @@ def _checked(value: object) -> object:
     return text
 
 
-def _patient(text: str) -> str:
-    if duration_seconds(text) < SHORTEST_PATIENCE:
-        raise ValueError(f"must be {SHORTEST_PATIENCE} s or more: a busy machine is silent for a moment")
-    return text
-
-
 Duration = Annotated[str, BeforeValidator(_checked)]
-Patience = Annotated[Duration, AfterValidator(_patient)]

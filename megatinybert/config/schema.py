@@ -13,7 +13,8 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from megatinybert.config.duration import LOST_AFTER, TIME_LIMIT, Duration, Patience
+from megatinybert.config.duration import TIME_LIMIT, Duration
+from megatinybert.config.faults import LOST_AFTER, RESTARTS, Patience, check_restarts
 from megatinybert.config.removed import Fixed
 from megatinybert.config.values import (
     Count,
@@ -69,11 +70,6 @@ def split_batch(global_batch: int, micro_batch: int | None, world_size: int, sec
         fixes += f", or --{section}.micro_batch {' or '.join(map(str, around))}"
     factors = f"--{section}.micro_batch {micro_batch} x {ranks}"
     raise ConfigError(f"--{section}.global_batch {global_batch} is not a multiple of {factors}; try {fixes}")
-
-
-RESTARTS = (
-    "how often the run is started again after a fault, from its newest checkpoint (0: never); by sh launch/... alone"
-)
 
 
 class Section(BaseModel):
@@ -204,19 +200,10 @@ class OpenRunConfig(Section):
     resume: Text = Field("auto", description="auto (newest whole checkpoint or a new run), never, or a checkpoint")
 
     @model_validator(mode="after")
-    def _whole_micro_batches(self) -> Self:
+    def _fits_together(self) -> Self:
+        check_restarts(self.restarts, self.resume)
         if self.global_batch is not None:
             split_batch(self.global_batch, self.micro_batch, world_size=1)
-        return self
-
-    @model_validator(mode="after")
-    def _restarts_from_newest(self) -> Self:
-        if self.restarts and self.resume != "auto":
-            raise ValueError(
-                f"--run.restarts {self.restarts}: a restart continues from the newest checkpoint of --run.output_dir, "
-                f"which --run.resume {self.resume} would not; take --run.resume auto, or --run.restarts 0 until the "
-                "first checkpoint is written"
-            )
         return self
 
 

@@ -7,13 +7,13 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from megatinybert.config.duration import LOST_AFTER, TIME_LIMIT, Duration, Patience
+from megatinybert.config.duration import TIME_LIMIT, Duration
+from megatinybert.config.faults import LOST_AFTER, RESTARTS, Patience
 from megatinybert.config.load import Program
 from megatinybert.config.monitor import MonitorConfig
 from megatinybert.config.rows import RowOptions, TaskName
 from megatinybert.config.schema import (
     FIRST_WEIGHTS,
-    RESTARTS,
     DeepSpeedFile,
     ProgramConfig,
     ScheduleConfig,

@@ -14,7 +14,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from megatinybert.config.load import ConfigError, load_config
 from megatinybert.programs.agent import count_ranks, preloaded
 from megatinybert.programs.launch_options import plan_agent
 from megatinybert.programs.launcher import STOPPED
@@ -130,11 +129,6 @@ def test_more_ranks_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> No
     assert (count_ranks(0), count_ranks(1)) == (2, 1)
     with pytest.raises(ValueError, match="--num_accelerators 3, but there are 2 GPU"):
         count_ranks(3)
-
-
-def test_a_restart_continues_from_the_newest_checkpoint_alone(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--run.restarts 2: a restart continues from the newest checkpoint"):
-        load_config(recipe(tmp_path, **{"run.restarts": 2, "run.resume": "never"}))
 
 
 def test_the_agent_starts_ranks_on_this_machine_alone(tmp_path: Path) -> None:

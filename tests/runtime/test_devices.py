@@ -1,11 +1,13 @@
-"""How ranks of one machine share its threads."""
+"""How ranks of one machine share it."""
 
 from __future__ import annotations
+
+import os
 
 import pytest
 import torch
 
-from megatinybert.runtime.devices import share_threads
+from megatinybert.runtime.devices import choose_accelerator, share_threads
 
 
 @pytest.mark.parametrize(
@@ -25,3 +27,17 @@ def test_ranks_share_the_threads(variables: dict[str, str], threads: int, monkey
     monkeypatch.setenv("OMP_NUM_THREADS", "8")
     share_threads()
     assert set_to == [threads]  # as the person says
+
+
+def test_a_rank_sees_the_gpus_that_its_person_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEGATINYBERT_DEVICES", "GPU-11aa,GPU-22bb")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")  # as the launcher counts
+    monkeypatch.setenv("DS_ACCELERATOR", "cpu")
+    choose_accelerator()
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-11aa,GPU-22bb"
+    monkeypatch.delenv("DS_ACCELERATOR")
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ValueError, match=r"no GPU for its rank 2, but 2 in all .*GPU-11aa,GPU-22bb"):
+        choose_accelerator()

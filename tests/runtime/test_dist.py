@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 
+from megatinybert.runtime import dist
 from tests.helpers.toys import REPOSITORY, environment, free_port, metrics, recipe
 
 
@@ -21,24 +21,7 @@ def test_two_ranks_do_not_hinder_one_another(toy_inputs: Path, tmp_path: Path) -
     assert metrics(tmp_path)[-1]["step"] == 1
 
 
-def test_a_pod_of_one_rank_is_completed_and_torchrun_understood() -> None:
+def test_a_pod_of_one_rank_is_completed() -> None:
     pod = {"RANK": "3", "WORLD_SIZE": "4"}
     dist._complete(pod)
     assert pod == {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "0", "LOCAL_SIZE": "1"}
-    torchrun = {"RANK": "3", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
-    dist._complete(torchrun)
-    assert torchrun["LOCAL_RANK"] == "1" and torchrun["LOCAL_SIZE"] == "2"
-
-
-def test_a_rank_sees_the_gpus_that_its_person_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MEGATINYBERT_DEVICES", "GPU-11aa,GPU-22bb")
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")  # as the launcher counts
-    monkeypatch.setenv("DS_ACCELERATOR", "cpu")
-    dist.choose_accelerator()
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-11aa,GPU-22bb"
-    monkeypatch.delenv("DS_ACCELERATOR")
-    monkeypatch.setenv("LOCAL_RANK", "2")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with pytest.raises(ValueError, match=r"no GPU for its rank 2, but 2 in all .*GPU-11aa,GPU-22bb"):
-        dist.choose_accelerator()
