@@ -18,8 +18,9 @@ import numpy as np
 
 from megatinybert.corpus.describe import manifest_facts, shard_table, split_table
 from megatinybert.corpus.manifest import Manifest
-from megatinybert.corpus.shards import TokenShard, open_corpus, verify
+from megatinybert.corpus.shards import TokenShard, open_corpus
 from megatinybert.corpus.tokenizer import load_tokenizer, tokenizer_fingerprint
+from megatinybert.corpus.verify import verify
 
 
 def main() -> int:

@@ -12,6 +12,7 @@ import mmap
 import os
 import resource
 import struct
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -21,7 +22,6 @@ import numpy as np
 
 from megatinybert.config.missing import missing_shards
 from megatinybert.corpus.manifest import MANIFEST, Manifest, ShardEntry, read_manifest
-from megatinybert.runtime.files import file_sha256
 
 _MAGIC = b"MMIDIDX\x00\x00"
 _HEADER = struct.Struct("<9sQBQQ")
@@ -29,6 +29,8 @@ _DTYPES = {1: np.uint8, 2: np.int8, 3: np.int16, 4: np.int32, 5: np.int64, 8: np
 _CODES = {np.dtype(kind): code for code, kind in _DTYPES.items()}
 _CHUNK = 1 << 18
 _MOST_FILES = 1 << 15
+# Seconds for which storage that has disappeared is waited for, and between two tries. Other ranks wait for a minute.
+_PATIENCE, _PAUSE = 30.0, 1.0
 
 
 class MappedFiles:
@@ -59,9 +61,23 @@ class TokenShard:
 
     @property
     def tokens(self) -> np.ndarray:
-        """All ids, 1-D, mapped read-only. Raises ValueError where the file has been cut short since it was opened:
-        reading beyond its end would end the process without a word.
+        """All ids, 1-D, mapped read-only. A file that cannot be reached is tried again for _PATIENCE.
+
+        Raises ValueError where that is in vain, and where the file has been cut short since it was opened: reading
+        beyond its end would end the process without a word.
         """
+        first_failure: float | None = None
+        while True:
+            try:
+                return self._mapped()
+            except OSError as error:
+                first_failure = first_failure or time.monotonic()
+                waited = time.monotonic() - first_failure
+                if waited >= _PATIENCE:
+                    raise ValueError(f"{self._bin_path} cannot be read, tried for {waited:.0f} s: {error}") from error
+            time.sleep(_PAUSE)
+
+    def _mapped(self) -> np.ndarray:
         tokens = self._files.tokens(self._bin_path, self.dtype, 0, self.n_tokens)
         if isinstance(mapped := tokens.base, np.memmap) and isinstance(file := mapped.base, mmap.mmap):
             _check_holds(self._bin_path, file.size(), tokens.nbytes)
@@ -122,7 +138,7 @@ def open_corpus(path: str | Path, split: str = "train") -> Corpus:
         return Corpus([shard] if split == "train" else [], None)
     manifest = read_manifest(path)
     entries = [entry for entry in manifest.shards if entry.split == split]
-    problems = [problem for entry in entries for problem in _misfits(path, entry)]
+    problems = [problem for entry in entries for problem in misfits(path, entry)]
     if problems:
         raise ValueError("\n".join([*problems, f"restore the files or build {path} again"]))
     files = MappedFiles()
@@ -188,35 +204,6 @@ def write_index(path: Path, dtype: np.dtype, sequence_lengths: np.ndarray, docum
         os.fsync(file.fileno())
 
 
-def verify(path: str | Path) -> Iterator[tuple[str, list[str]]]:
-    """Check every file of a folder or of a Megatron prefix: yields (prefix of the shard, what is wrong with it).
-
-    Of a folder every checksum is computed again; a Megatron dataset has none, so its index is checked for sense.
-    """
-    path = Path(path)
-    if not path.is_dir():
-        yield path.name, _senseless(open_shard(path))
-        return
-    for entry in read_manifest(path).shards:
-        problems = _misfits(path, entry)
-        if not problems:
-            prefix = path / entry.prefix
-            for file, checksum in (
-                (bin_path(prefix), entry.bin_sha256),
-                (idx_path(prefix), entry.idx_sha256),
-            ):
-                if file_sha256(file) != checksum:
-                    problems.append(f"{file} is corrupt: its checksum is not the manifest's")
-        if not problems:
-            shard = open_shard(path / entry.prefix)
-            counts = (shard.n_tokens, shard.sequences, shard.documents, shard.dtype.name)
-            if counts != (entry.tokens, entry.sequences, entry.documents, entry.dtype):
-                problems.append(
-                    f"{path / MANIFEST} is corrupt: its counts of {entry.prefix} are not those of the index"
-                )
-        yield entry.prefix, problems
-
-
 def bin_path(prefix: Path) -> Path:
     return prefix.with_name(prefix.name + ".bin")
 
@@ -225,7 +212,8 @@ def idx_path(prefix: Path) -> Path:
     return prefix.with_name(prefix.name + ".idx")
 
 
-def _misfits(folder: Path, entry: ShardEntry) -> list[str]:
+def misfits(folder: Path, entry: ShardEntry) -> list[str]:
+    """What is wrong with the files of a shard, by their sizes."""
     problems = []
     prefix = folder / entry.prefix
     for path, expected in ((bin_path(prefix), entry.bin_bytes), (idx_path(prefix), entry.idx_bytes)):
@@ -257,18 +245,6 @@ def _index_size(sequences: int, indices: int) -> int:
 def _check_holds(path: Path, size: int, needed: int) -> None:
     if size < needed:
         raise ValueError(f"{path} has {size:,} bytes, where {needed:,} are needed: it was cut short or replaced")
-
-
-def _senseless(shard: TokenShard) -> list[str]:
-    lengths = shard.sequence_lengths.astype(np.int64)
-    documents = shard.document_indices
-    problems = []
-    starts = np.cumsum(lengths) - lengths
-    if (lengths < 0).any() or not np.array_equal(shard.sequence_pointers, starts * shard.dtype.itemsize):
-        problems.append(f"{idx_path(shard.prefix)} is corrupt: its sequences do not follow one another")
-    if documents[0] != 0 or documents[-1] > shard.sequences or (np.diff(documents) < 0).any():
-        problems.append(f"{idx_path(shard.prefix)} is corrupt: its document indices are not in order")
-    return problems
 
 
 def _map(path: Path, dtype: np.dtype, offset: int, count: int) -> np.ndarray:

@@ -119,14 +119,18 @@ def _size_of_each(members: Members, models: Models, windows: int, world: World) 
 
 
 def _held(sizes: Mapping[str, Size], settings: Mapping[str, DeepSpeedSettings], models: Models, world: World) -> int:
-    """Bytes that the weights and optimizers of several students take on this machine, at the least."""
-    if len(sizes) == 1:
+    """Bytes that weights and optimizers of several students take on this machine, at the least, and of one or several
+    the copy that --run.async_save writes from.
+    """
+    asynchronous = any(size.config.run.async_save for size in sizes.values())
+    times = (len(sizes) > 1) + asynchronous
+    if not times:
         return 0
     count = {name: sum(weight.numel() for weight in models.trainees[name].parameters()) for name in sizes}
     of_all = sum(
         checkpoint_bytes(count[name], settings[name], size.config.optimizer.name) for name, size in sizes.items()
     )
-    return of_all * local_ranks(world) // world.size
+    return times * of_all * local_ranks(world) // world.size
 
 
 def _check_sizes(

@@ -102,7 +102,7 @@ def estimate(ready: ReadyFamily, ranks: int, alone: World, seconds: float = 10.0
     parts = train(_WARM_UP_STEPS, steps)
     scaled = {name: value * (1 if name == "optimizer" else accumulation / shown) for name, value in parts.items()}
     occasions = [*solving, *_occasions(ready, trainees, ranks, alone)]
-    saving, checkpoint_bytes = _save_once(family.output, trainees, alone)
+    saving, checkpoint_bytes = _save_once(family.output, trainees, alone, run.async_save)
     occasions.append(Occasion("checkpoint", saving, _times(run.save_interval, ready.first)))
     tokens = run.global_batch * stage.length
     to_do, peak = stage.max_steps - start.first_step, peak_memory(alone.device)
@@ -141,9 +141,18 @@ def _times(interval: int, ready: Ready) -> int:
     return last // interval - first // interval + (last % interval != 0)
 
 
-def _save_once(output: Path, trainees: Trainees, alone: World) -> tuple[float, int]:
-    """(seconds, bytes) of a checkpoint on the disk that the run writes to, beside its output folder."""
+def _save_once(output: Path, trainees: Trainees, alone: World, later: bool) -> tuple[float, int]:
+    """(seconds that training stands still, bytes) of a checkpoint on the disk that the run writes to, beside its output
+    folder. later: whether it is written beside training.
+    """
     beside = nearest_existing(output.absolute().parent)
     with tempfile.TemporaryDirectory(prefix=".doctor-", dir=beside) as folder:
-        seconds = seconds_of(lambda: checkpoint.save(Path(folder), trainees, 0, {}, alone, keep=1), alone.device)
+        if later:
+            path, writers = checkpoint.unpublished(Path(folder), 0), []
+            copy = functools.partial(checkpoint.hand_over, path, trainees, alone, later)
+            seconds = seconds_of(lambda: writers.extend(copy()), alone.device)
+            for writer in writers:
+                writer.write_copies()
+        else:
+            seconds = seconds_of(lambda: checkpoint.save(Path(folder), trainees, 0, {}, alone, keep=1), alone.device)
         return seconds, sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())

@@ -116,9 +116,10 @@ def report_of(
         return (first[tag], last[tag]) if tag in first and tag in last else None
 
     layer_map = config.get("objective", {}).get("layer_map", "uniform")
+    trained = int(last["step"]) - curves.skipped_steps(rows)
     return Report(
-        steps=int(last["step"]),
-        tokens=int(last["step"]) * tokens_per_step,
+        steps=trained,
+        tokens=trained * tokens_per_step,
         teacher=teacher,
         student=student,
         speed_up=teacher.milliseconds / student.milliseconds if teacher else None,

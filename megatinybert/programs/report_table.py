@@ -49,7 +49,7 @@ class Report:
     teacher's TOP nearest passages that the student finds, where megatinybert.search was run.
     """
 
-    steps: int
+    steps: int  # that changed the weights
     tokens: int  # that the student was trained on
     teacher: ModelFacts | None
     student: ModelFacts

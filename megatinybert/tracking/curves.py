@@ -15,12 +15,14 @@ from megatinybert.tracking.measurements import BESIDE_LOSSES, PROJECTED
 
 Row = dict[str, float]  # of one line of metrics.jsonl, what is kept
 _MOST_POINTS = 2000  # of a curve: more are chosen from evenly, for they take seconds to draw and are not seen
-_KEPT = ("step", "loss/", "held_out/", "speed/tokens_per_second")  # a long run logs much else
+_SKIPPED = "optimizer/overflow_count"
+# A long run logs much else.
+_KEPT = ("step", "loss/", "held_out/", "speed/tokens_per_second", _SKIPPED)
 
 
 def read_metrics(file: Path) -> list[Row]:
-    """Losses, what is measured beside them, and speed of each logged step. null, which JSON has in place of NaN and
-    infinity, becomes NaN.
+    """Losses, what is measured beside them, speed and skipped steps of each logged step. null, which JSON has in place
+    of NaN and infinity, becomes NaN.
 
     Raises ValueError where a line is cut short.
     """
@@ -34,6 +36,11 @@ def read_metrics(file: Path) -> list[Row]:
             kept = {tag: value for tag, value in values.items() if tag.startswith(_KEPT)}
             rows.append({tag: math.nan if value is None else value for tag, value in kept.items()})
     return rows
+
+
+def skipped_steps(rows: Sequence[Row]) -> int:
+    """How many of the steps of a run changed no weight (fp16's overflows, batches left out), as far as they say."""
+    return int(max((row[_SKIPPED] for row in rows if _SKIPPED in row), default=0))
 
 
 def loss_names(rows: Sequence[Row]) -> list[str]:

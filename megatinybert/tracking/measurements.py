@@ -136,7 +136,7 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     Measurement(
         "optimizer/overflow_count",
         "steps",
-        "steps that fp16 skipped so far because of overflow; 0 in other modes",
+        "steps so far that changed no weight: skipped by fp16 because of overflow, or by `run.skip_bad_batches`",
         _OPTIMIZER,
         "overflows",
         per_trainee=True,

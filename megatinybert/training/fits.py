@@ -30,7 +30,8 @@ def check_memory(
 
     rows: of a micro batch. ranks: of this machine. The estimate is low: of each layer of the student, what backward
     needs of products and norms (10 D + 2 I values a token), and what the loss holds of both models (4 E), in 16 bits.
-    held: bytes of the weights and optimizers of several students: they stay, while their passes follow one another.
+    held: bytes of the weights and optimizers of several students, which stay while their passes follow one another, and
+    of what --run.async_save copies.
     """
     free = max(available_memory() - held, 0)
     width = (teacher or student).hidden_size
@@ -39,7 +40,7 @@ def check_memory(
     if needed < free:
         return []
     fits = max(int(rows * free / needed) // 2, 1)
-    beside = f" beside the {size(held)} of all students' weights and optimizers" if held else ""
+    beside = f" beside the {size(held)} of weights, optimizers and their copies" if held else ""
     text = (
         f"a micro batch of {rows:,} rows of {length} tokens on {ranks} rank(s) needs {size(needed)} at the least, and "
         f"{size(free)} are free{beside}: lower --run.micro_batch, to {fits} or less"

@@ -219,12 +219,15 @@ def _facts(run: Provenance, rows: Sequence[Row], environment: Mapping[str, Any])
     config = run.config
     length, batch = config.data.sequence_length, config.run.global_batch
     seconds, timed = logged_time(rows, batch * length)
+    skipped = curves.skipped_steps(rows)
+    trained = run.steps - skipped
+    left_out = f", {skipped:,} of which changed no weight, as loss or gradient was not finite" if skipped else ""
     own = _facts_of_distillation(run, run.teacher) if run.teacher else _facts_of_mlm(run)
     facts = own | {
         "first weights": shown_name(config.student.init),
         "data": f"{_corpora(config.data)}: {run.windows:,} windows of {length} tokens, {run.windows * length:,} in all",
-        "training": f"{counted(run.steps, 'step')} of {counted(batch, 'window')}: "
-        f"{run.steps * batch * length:,} tokens seen, {run.steps * batch / run.windows:.2f} passes over the data",
+        "training": f"{counted(run.steps, 'step')} of {counted(batch, 'window')}{left_out}: "
+        f"{trained * batch * length:,} tokens seen, {trained * batch / run.windows:.2f} passes over the data",
         "optimizer": f"{config.optimizer.name}, learning rate up to {config.optimizer.learning_rate:g}",
     }
     if timed:

@@ -18,9 +18,10 @@ import pytest
 
 from megatinybert.corpus.build import BuildReport
 from megatinybert.corpus.manifest import Manifest, read_manifest
-from megatinybert.corpus.shards import open_corpus, verify
+from megatinybert.corpus.shards import open_corpus
 from megatinybert.corpus.sources import DataError
 from megatinybert.corpus.tokenizer import load_tokenizer
+from megatinybert.corpus.verify import verify
 from tests.helpers.texts import (
     CHINESE,
     SCRIPT,

@@ -84,6 +84,34 @@ def test_a_shard_replaced_under_a_run_is_read_as_it_was(tmp_path: Path) -> None:
     assert np.array_equal(stream.rows(np.array([0, 280]), 10), before)
 
 
+def test_storage_that_comes_back_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prefix = write_corpus(tmp_path)
+    stream = TokenStream(open_corpus(tmp_path).shards)
+    bin_path(prefix).rename(tmp_path / "elsewhere")
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            (tmp_path / "elsewhere").rename(bin_path(prefix))
+
+    monkeypatch.setattr("megatinybert.corpus.shards.time.sleep", pause)
+    assert stream.rows(np.array([0, 280]), 10).shape == (2, 10) and len(pauses) == 3
+
+
+def test_storage_that_stays_away_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prefix = write_corpus(tmp_path)
+    stream = TokenStream(open_corpus(tmp_path).shards)
+    bin_path(prefix).unlink()
+    clock = [100.0]
+    monkeypatch.setattr("megatinybert.corpus.shards.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr(
+        "megatinybert.corpus.shards.time.sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds)
+    )
+    with pytest.raises(ValueError, match=r"corpus\.bin cannot be read, tried for 30 s: .*No such file"):
+        stream.rows(np.array([0, 280]), 10)
+
+
 def test_random_damage_is_refused_or_read(tmp_path: Path) -> None:
     assert damage_and_read(tmp_path, seed=0, most=300) == 300
 

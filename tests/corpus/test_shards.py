@@ -25,10 +25,10 @@ from megatinybert.corpus.shards import (
     idx_path,
     open_corpus,
     open_shard,
-    verify,
     write_index,
 )
 from megatinybert.corpus.tokenizer import load_tokenizer, special_ids, tokenizer_fingerprint
+from megatinybert.corpus.verify import verify
 from tests.helpers.texts import CHINESE, SPECIALS, as_text, documents
 from tests.helpers.toys import REPOSITORY, environment
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from megatinybert.corpus.manifest import MANIFEST, Manifest, ShardEntry, totals
-from megatinybert.corpus.shards import bin_path, idx_path, open_corpus, open_shard, verify
+from megatinybert.corpus.shards import bin_path, idx_path, open_corpus, open_shard
+from megatinybert.corpus.verify import verify
 from megatinybert.runtime.files import file_sha256
 from tests.helpers.toys import write_dataset
 

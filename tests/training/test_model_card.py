@@ -98,6 +98,19 @@ def test_the_python_of_the_card_works(golden_run: Path) -> None:
     assert sentences.startswith("from sentence_transformers import SentenceTransformer\n")
 
 
+def test_steps_that_changed_nothing_are_not_counted_as_trained() -> None:
+    """Those that fp16 skipped, and batches that were left out: of 40 steps of 8 windows of 16 tokens, 10."""
+    rows = [
+        {**row, "optimizer/overflow_count": count} for row, count in zip(ROWS, [3, *[10] * len(ROWS)], strict=False)
+    ]
+    training = table(model_card(run_of(), rows, ENVIRONMENT, picture=False))["training"]
+    assert training == (
+        "40 steps of 8 windows, 10 of which changed no weight, as loss or gradient was not finite: 3,840 tokens seen, "
+        "2.40 passes over the data"
+    )
+    assert "40 steps of 8 windows: 5,120 tokens seen" in model_card(run_of(), ROWS, ENVIRONMENT, picture=False)
+
+
 def test_a_teacher_of_the_hub_is_the_base_model() -> None:
     text = model_card(run_of(), ROWS, ENVIRONMENT, picture=True)
     assert front(text) == {

@@ -187,7 +187,7 @@ def test_a_rank_killed_while_it_writes_leaves_the_previous_checkpoint_in_charge(
     assert "rank 1" in log, log
     found, passed_over = checkpoint.newest(tmp_path / "run" / "checkpoints")
     assert found and found.name == checkpoint.name_of(8) and not passed_over
-    assert (tmp_path / "run" / "checkpoints" / f"{checkpoint.name_of(10)}.tmp").exists()
+    assert not (tmp_path / "run" / "checkpoints" / checkpoint.name_of(10)).exists()
     assert exit_codes(start_ranks(2, GENERAL, options, tmp_path / "resumed")) == [0, 0]
     assert "steps: 8 done of 40" in (tmp_path / "resumed" / "rank-0.log").read_text()
     kept = sorted((tmp_path / "run" / "checkpoints").iterdir())
