@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator, model_validator
 
@@ -172,6 +172,10 @@ class GeneralConfig(ProgramConfig):
     """All options of general distillation. What is null of batch, passes and learning rate, `training.size` settles."""
 
     removed = REMOVED
+    of_others: ClassVar[Mapping[str, str]] = {
+        "data.teacher_cache": "a teacher's scores and hidden states are larger than its pass would repay (the doctor "
+        "tells their size); in tasks --two.teacher_cache keeps its logits"
+    }
 
     teacher: GeneralTeacherConfig = GeneralTeacherConfig()
     student: GeneralStudentConfig = GeneralStudentConfig()

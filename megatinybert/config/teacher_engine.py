@@ -36,6 +36,8 @@ def load_teacher_ds_config(name: str, dtype: str) -> dict[str, Any]:
             problems.append(f"{key}: no meaning for a teacher; {f'did you mean {meant}?' if meant else 'remove it'}")
     if problems:
         raise ConfigError("\n  ".join([f"{OPTION} {path} cannot be used:", *problems]))
+    # Else DeepSpeed would put a function of its own in place of torch's linear, for the student too.
+    raw["zero_optimization"] = {**raw["zero_optimization"], "memory_efficient_linear": False}
     block = {"bfloat16": "bf16", "float16": "fp16"}.get(dtype)
     # The batch is never used, since the engine is not asked for a step, but DeepSpeed wants one.
     return {**raw, "train_micro_batch_size_per_gpu": 1, **({block: {"enabled": True}} if block else {})}

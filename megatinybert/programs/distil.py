@@ -22,7 +22,7 @@ from megatinybert.samples.open import HeldOut, Samples
 from megatinybert.training.agreement import check_same_program
 from megatinybert.training.checks import check_corpus, tokens_of
 from megatinybert.training.disk import checkpoint_bytes
-from megatinybert.training.fits import check_memory
+from megatinybert.training.fits import check_memory, on_kept_signals
 from megatinybert.training.ready import (
     ReadyFamily,
     check_machine,
@@ -156,3 +156,7 @@ def _check_sizes(
             own.add(*check_memory(*shapes, rows, local_ranks(world), length, held))
         own.add(*check_size(size, windows.samples, tokens_of(windows), shape.hidden_size, world.size))
     findings.add(*members.of_each(said))
+    if models.teacher_config:
+        layers = max(trainee.objective.teacher_layers for trainee in models.trainees.values())
+        length = members.first.data.sequence_length
+        findings.add(on_kept_signals(models.teacher_config, layers, windows.samples, length))

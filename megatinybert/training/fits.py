@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedConfig
+from transformers import BertConfig, PreTrainedConfig
 
 from megatinybert.config.schema import StudentConfig
 from megatinybert.runtime.findings import Finding
 from megatinybert.runtime.hardware import available_memory
+from megatinybert.tracking.flops import forward_flops
 from megatinybert.training.disk import size
+
+_DISK = 1e9  # bytes a second
 
 
 def check_dropout(student: StudentConfig, device: torch.device) -> list[Finding]:
@@ -46,6 +49,23 @@ def check_memory(
         f"{size(free)} are free{beside}: lower --run.micro_batch, to {fits} or less"
     )
     return [Finding("fail", "memory", text)]
+
+
+def on_kept_signals(teacher: BertConfig, layers: int, windows: int, length: int) -> Finding:
+    """Why the teacher runs in every pass: what it would take to keep what an objective of layers looks at.
+
+    layers: that the teacher runs. In 16 bits, for each token: hidden states of the embeddings and each layer, queries
+    and keys of each layer.
+    """
+    bytes_of_one = 2 * length * teacher.hidden_size * (1 + 3 * layers)
+    operations = forward_flops(teacher, layers, rows=1, length=length)
+    limit = operations / (bytes_of_one / _DISK)
+    text = (
+        f"run in every pass, not kept: hidden states, queries and keys are {size(bytes_of_one)} a window in 16 bits, "
+        f"{size(windows * bytes_of_one)} in all; to read them at {size(_DISK)} a second takes longer than the pass "
+        f"where the teacher runs at more than {limit / 1e12:.2g} TFLOP/s"
+    )
+    return Finding("ok", "teacher's signals", text)
 
 
 def check_embeddings(words: Tensor, name: str) -> None:

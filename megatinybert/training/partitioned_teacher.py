@@ -58,7 +58,7 @@ def load_partitioned(
             setattr(part.get_submodule(owner), own, nn.Parameter(value, requires_grad=False))
         known[number] = digest.fingerprint, digest.checksum
         del weights
-        deepspeed.zero.Init(module=part, mem_efficient_linear=False, config_dict_or_path=dict(raw), dtype=dtype)
+        deepspeed.zero.Init(module=part, config_dict_or_path=dict(raw), dtype=dtype)
     told = world.first(lambda: known)
     engine, *_ = deepspeed.initialize(model=model, config=dict(raw))
     return {depth: PartitionedTeacher(engine, *told[depth]) for depth in wanted}

@@ -25,7 +25,8 @@ def test_offloading_passes_through(tmp_path: Path) -> None:
     file = tmp_path / "ds.json"
     file.write_text(json.dumps({"zero_optimization": {"stage": 3, "offload_param": {"device": "cpu"}}}))
     raw = load_teacher_ds_config(str(file), "float32")
-    assert raw["zero_optimization"]["offload_param"] == {"device": "cpu"}
+    expected = {"stage": 3, "offload_param": {"device": "cpu"}, "memory_efficient_linear": False}
+    assert raw["zero_optimization"] == expected
 
 
 @pytest.mark.parametrize(

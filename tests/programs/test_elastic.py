@@ -14,16 +14,19 @@ from typing import NamedTuple
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 from torch import Tensor
 
+from megatinybert.config.load import load_config
+from megatinybert.programs.distil import distil
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.text_table import format_table
 from megatinybert.training.stop import Stopped
 from tests.helpers.processes import exit_codes, start
 from tests.helpers.task_toys import options as task_options
 from tests.helpers.task_toys import run
-from tests.helpers.toys import free_port, metrics, recipe
+from tests.helpers.toys import free_port, metrics, recipe, run_general, write_student_shape
 from tests.scripts.elastic import DRAWN
 
 pytestmark = pytest.mark.slow
@@ -178,3 +181,28 @@ def test_a_stage_of_a_task(task_inputs: Path, done_task: Path, world: World, tmp
     run("two", task_options(task_inputs, "singles", whole, **{"two.max_steps": 6}), world)
     found, expected = (metrics(folder / "stages" / "two") for folder in (output, whole))
     assert [row["loss/total"] for row in found[1:]] == pytest.approx([row["loss/total"] for row in expected[1:]], 1e-5)
+
+
+def test_several_students(inputs: Path, world: World, tmp_path: Path) -> None:
+    """One process, asked to stop after its first step; then two ranks, from the checkpoints of both students."""
+    shape = write_student_shape(tmp_path / "shape", layers=1, hidden=8)
+    students = tmp_path / "students.yaml"
+    students.write_text(yaml.safe_dump([{"name": "first"}, {"name": "small", "student": {"config": str(shape)}}]))
+    stopped, whole = (
+        options(inputs, tmp_path / name, "zero1", students=students, **{"run.held_out_interval": STEPS})
+        for name in ("stopped", "whole")
+    )
+    (tmp_path / "stopped").mkdir()
+    (tmp_path / "stopped" / "STOP").touch()
+    with pytest.raises(Stopped):
+        distil(load_config(stopped), world)
+    done = run_general(stopped, ranks=2)
+    assert done.returncode == 0, done.stderr
+    assert "continuing at 2 ranks, ZeRO 1, from a checkpoint of 1 rank, ZeRO 1: converted in" in done.stderr
+    distil(load_config(whole), world)
+    for name in ("first", "small"):
+        found, expected = (metrics(tmp_path / run / name) for run in ("stopped", "whole"))
+        losses = [[row["loss/total"] for row in rows if "loss/total" in row] for rows in (found, expected)]
+        assert len(losses[0]) == STEPS and losses[0] == pytest.approx(losses[1], rel=1e-5)
+        here, there = (weights(tmp_path / run / name) for run in ("stopped", "whole"))
+        assert float((here - there).norm() / there.norm()) < 1e-6
