@@ -178,6 +178,7 @@ def test_a_run_comes_back_by_itself_to_the_same_bits(toy_inputs: Path, tmp_path:
     assert [row["step"] for row in metrics(tmp_path / "killed")] == list(range(61))
 
 
+@pytest.mark.slow
 def test_a_run_that_is_asked_to_stop_stays_so(toy_inputs: Path, tmp_path: Path) -> None:
     front = launch(tmp_path / "run", toy_inputs, **{"run.max_steps": 100_000})
     wait_until(lambda: saved(tmp_path / "run"), [front])

@@ -27,6 +27,7 @@ from tests.scripts.soak_report import compared, report
 
 PAUSE = 0.2  # seconds of each step
 SAVED_EVERY = 10  # steps
+FITTED = 0.75  # share of its time that the steps of a run take undisturbed
 SHARE_OF_RANKS = 0.15  # of the time, for the part in which the number of ranks changes
 BATCH = {"same ranks": 8, "other ranks": 12}
 
@@ -70,7 +71,7 @@ def soak(folder: Path, minutes: float, choose: random.Random, disk: bool) -> tup
     print(f"undisturbed: {rate:.2f} steps/s", file=sys.stderr)
     lines, failed = [], False
     for name, long in parts.items():
-        steps = int(0.85 * rate * 60 * long)
+        steps = int(FITTED * rate * 60 * long)
         kinds = drawn(FAULTS if name == "same ranks" else OTHER_RANKS, long, choose, disk)
         run = Soaked(name, options(folder, name, folder / "disk" / name, steps), folder / f"drawn {name}", PAUSE)
         wall, events, problems = inflict(run, kinds, 60 * long, choose)
@@ -82,6 +83,7 @@ def soak(folder: Path, minutes: float, choose: random.Random, disk: bool) -> tup
         problems += differences
         failed |= bool(problems)
         lines.append(report(run, steps, rate, wall, events, problems, said))
+        print(lines[-1], file=sys.stderr, flush=True)  # the next part takes some time
     return "\n\n".join(lines), failed
 
 

@@ -21,6 +21,7 @@ from tests.scripts.drawing import DRAW
 
 MARK = "MEGATINYBERT_SOAK"  # environment of all processes of a run
 FULL_SECONDS = 5.0
+WITH_FAULTS = 0.75  # share of a run's time after which the faults are over, so that none comes too late
 SETTLED = 2.0  # seconds after which a run that has begun again says that it trains
 LONGEST = 300.0  # seconds in which a run is to be back
 
@@ -153,7 +154,7 @@ def inflict(
     began = time.monotonic()
     mean = 0.0  # seconds that a fault has cost so far
     for number, kind in enumerate(kinds):
-        rest = (0.9 * seconds - (time.monotonic() - began)) / (len(kinds) - number)
+        rest = (WITH_FAULTS * seconds - (time.monotonic() - began)) / (len(kinds) - number)
         if not idle(run, max(rest - mean, 0.0) * choose.uniform(0.5, 1.5) + 0.5):
             break
         known, at = run.files(), time.monotonic()
