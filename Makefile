@@ -13,7 +13,7 @@ TEST_STAMP := .venv/.test-setup-complete
 REQUIREMENTS := requirements.txt launch/requirements-teacher.txt
 TEST_REQUIREMENTS := tests/requirements.txt tests/requirements-no-deps.txt
 
-.PHONY: setup quickstart lint unit test test-slow test-elastic clean
+.PHONY: setup quickstart lint unit test test-slow test-elastic fuzz clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -57,6 +57,11 @@ test-slow: $(TEST_STAMP)
 
 test-elastic: $(TEST_STAMP)
 	$(BIN)/python -m pytest -s -m slow tests/programs/test_elastic.py
+
+# Hostile files for FUZZ_SECONDS; not in any other target.
+FUZZ_SECONDS ?= 300
+fuzz: $(TEST_STAMP)
+	$(BIN)/python -m tests.scripts.fuzz $(FUZZ_SECONDS)
 
 # Keeps .venv, data and runs.
 clean:
