@@ -3,8 +3,8 @@
     python -m tests.scripts.fuzz SECONDS [SEED]
 
 Indexes and manifests of shards, recipes and DeepSpeed files are damaged by bytes, numbers, cuts and repeated pieces,
-and by values that do not belong there. What comes of each must be a ValueError, an OSError, or a result, in little memory.
-Anything else ends the run with the damaged content. SECONDS are for all four together.
+and by values that do not belong there. What comes of each must be a ValueError, an OSError, or a result, in little
+memory. Anything else ends the run with the damaged content. SECONDS are for all four together.
 """
 
 from __future__ import annotations
