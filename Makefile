@@ -13,7 +13,7 @@ TEST_STAMP := .venv/.test-setup-complete
 REQUIREMENTS := requirements.txt launch/requirements-teacher.txt
 TEST_REQUIREMENTS := tests/requirements.txt tests/requirements-no-deps.txt
 
-.PHONY: setup quickstart lint unit test test-slow test-multinode test-elastic soak clean
+.PHONY: setup quickstart lint unit test test-slow test-multinode test-elastic soak fuzz clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -66,6 +66,11 @@ test-elastic: $(TEST_STAMP)
 # Half an hour of faults, and some minutes more; see tests/scripts/soak.py.
 soak: $(TEST_STAMP)
 	$(BIN)/python -m tests.scripts.soak
+
+# Hostile files for FUZZ_SECONDS; not in any other target.
+FUZZ_SECONDS ?= 300
+fuzz: $(TEST_STAMP)
+	$(BIN)/python -m tests.scripts.fuzz $(FUZZ_SECONDS)
 
 # Keeps .venv, data and runs.
 clean:

@@ -14,7 +14,7 @@ import pytest
 from megatinybert.corpus.manifest import MANIFEST
 from megatinybert.corpus.shards import bin_path, idx_path, open_corpus, open_shard
 from megatinybert.samples.windows import TokenStream
-from tests.helpers.hostile_shards import read_everything, write_corpus
+from tests.helpers.hostile_shards import damaged, read_everything, write_corpus
 
 HEADER = 34  # bytes: 9 of the magic, 8 of the version, 1 of the type, 8 and 8 of the counts
 MOST_BYTES = 256 << 20
@@ -136,42 +136,20 @@ def damage_and_read(folder: Path, seed: int, seconds: float = 1e9, most: int = 1
     begin, count = time.monotonic(), 0
     while count < most and time.monotonic() - begin < seconds:
         path = list(whole)[count % 2]
-        damaged = _damaged(whole[path], draw)
-        path.write_bytes(damaged)
+        content = damaged(whole[path], draw)
+        path.write_bytes(content)
         tracemalloc.reset_peak()
         try:
             read_everything(prefix if path.suffix == ".idx" else folder)
         except (ValueError, OSError):  # DataError is a ValueError
             pass
         except BaseException as error:
-            raise AssertionError(f"{path.name} {damaged!r} (seed {seed}, {count})") from error
-        assert tracemalloc.get_traced_memory()[1] < MOST_BYTES, f"{path.name} {damaged!r}"
+            raise AssertionError(f"{path.name} {content!r} (seed {seed}, {count})") from error
+        assert tracemalloc.get_traced_memory()[1] < MOST_BYTES, f"{path.name} {content!r}"
         path.write_bytes(whole[path])
         count += 1
     tracemalloc.stop()
     return count
-
-
-def _damaged(whole: bytes, draw: np.random.Generator) -> bytes:
-    """A copy with up to four changes: of a byte, a number of 8 bytes or a run of digits, a cut, or a repeated piece."""
-    data = bytearray(whole)
-    for _ in range(draw.integers(1, 5)):
-        at = int(draw.integers(len(data))) if data else 0
-        kind = draw.integers(6)
-        if kind == 0 and data:
-            data[at] = int(draw.integers(256))
-        elif kind == 1:
-            number = int(draw.choice([0, -1, 1 << 31, 1 << 40, -(1 << 63), (1 << 63) - 1]))
-            data[at : at + 8] = struct.pack("<q", number)
-        elif kind == 2:
-            data[at : at + int(draw.integers(1, 4))] = str(int(draw.integers(-(1 << 40), 1 << 62))).encode()
-        elif kind == 3:
-            del data[at:]
-        elif kind == 4:
-            data[at:at] = data[at : at + int(draw.integers(1, 64))]
-        else:
-            data[at : at + 1] = draw.choice([b"-", b"/", b".", b"\0", b'"', b"{", b"1e9", b"null", b"\xff"])
-    return bytes(data)
 
 
 def _overwrite(prefix: Path, place: int, data: bytes) -> None:

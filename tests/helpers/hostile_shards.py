@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -53,3 +54,25 @@ def read_everything(path: Path) -> None:
         for document in range(shard.documents):
             shard.document_sequences(document)
     list(verify(path))
+
+
+def damaged(whole: bytes, draw: np.random.Generator) -> bytes:
+    """A copy with up to four changes: of a byte, a number of 8 bytes or a run of digits, a cut, or a repeated piece."""
+    data = bytearray(whole)
+    for _ in range(draw.integers(1, 5)):
+        at = int(draw.integers(len(data))) if data else 0
+        kind = draw.integers(6)
+        if kind == 0 and data:
+            data[at] = int(draw.integers(256))
+        elif kind == 1:
+            number = int(draw.choice([0, -1, 1 << 31, 1 << 40, -(1 << 63), (1 << 63) - 1]))
+            data[at : at + 8] = struct.pack("<q", number)
+        elif kind == 2:
+            data[at : at + int(draw.integers(1, 4))] = str(int(draw.integers(-(1 << 40), 1 << 62))).encode()
+        elif kind == 3:
+            del data[at:]
+        elif kind == 4:
+            data[at:at] = data[at : at + int(draw.integers(1, 64))]
+        else:
+            data[at : at + 1] = draw.choice([b"-", b"/", b".", b"\0", b'"', b"{", b"1e9", b"null", b"\xff"])
+    return bytes(data)
