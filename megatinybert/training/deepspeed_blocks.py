@@ -57,7 +57,7 @@ def _of_models(raw: Mapping[str, Any]) -> Iterator[str]:
         except ValidationError as error:
             for detail in error.errors(include_url=False):
                 yield _in_words(key, model, detail)
-        except (TypeError, ValueError, AssertionError) as error:
+        except (TypeError, ValueError, OverflowError, AssertionError) as error:
             yield f"{key}: {error}"
 
 

@@ -10,7 +10,7 @@ import json
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from megatinybert.training.disk import not_saved
 from megatinybert.training.stage import STUDENT, Facts, Family
 
 _LOOK = 0.05  # seconds between looks whether all ranks have written
+_BETWEEN_MEETINGS = 0.2  # seconds, of ranks that wait for a save
 
 
 @dataclass(frozen=True)
@@ -84,10 +85,20 @@ class Saver:
     def look(self) -> None:
         """Say how the save that is under way has ended, if it has."""
         if self._pending and self._pending[1].done():
-            self.finish()
+            self._conclude()
 
     def finish(self) -> None:
-        """Wait for the save that is under way, if one is."""
+        """Wait for the save that is under way, if one is. Every rank calls it.
+
+        Meanwhile they meet again and again, so that one that is lost is noticed.
+        """
+        while self._world.count(self._pending is not None):
+            if self._pending:
+                wait([self._pending[1]], _BETWEEN_MEETINGS)
+            self.look()
+
+    def _conclude(self) -> None:
+        """Say how the save that is under way ends, which is waited for."""
         if self._pending is None:
             return
         (save, written), self._pending = self._pending, None
@@ -107,9 +118,11 @@ class Saver:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if error and not is_raised_by_all(error) and self._world.size > 1:
+        if error is None or is_raised_by_all(error):
+            self.finish()
+        elif self._world.size > 1:
             self._given_up.set()
-        self.finish()
+        self._conclude()
         self._thread.shutdown()
 
     def _write(self, save: _Save, number: int) -> None:

@@ -22,6 +22,7 @@ FILE = Path("file.json")
         ({"zero_optimization": {"offload_param": {"device": "nvme"}}}, ["offload_param.device nvme", "nvme_path"]),
         ({"zero_optimization": {"reduce_bucket_size": "many"}}, ["zero_optimization.reduce_bucket_size", "many"]),
         ({"fp16": {"enabled": True, "los_scale": 1}}, ["fp16.los_scale", "did you mean loss_scale?"]),
+        ({"fp16": {"enabled": True, "loss_scale": 10**400}}, ["fp16: int too large to convert to float"]),
         ({"wall_clock_breakdown": "maybe"}, ['wall_clock_breakdown "maybe"', "true or false"]),
         ({"checkpoint": {"tag_validation": "sometimes"}}, ["checkpoint.tag_validation", "Ignore, Warn, Fail"]),
         ({"comms_logger": 3}, ["comms_logger 3", "an object"]),
