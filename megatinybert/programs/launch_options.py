@@ -117,7 +117,7 @@ def plan_agent(environment: Mapping[str, str], restarts: int, work: str) -> Laun
     own["PYTHONPATH"] = os.pathsep.join(filter(None, [str(REPOSITORY), own.get("PYTHONPATH")]))
     own |= {"PYTHONUNBUFFERED": "1", "TORCH_CPP_LOG_LEVEL": own.get("TORCH_CPP_LOG_LEVEL", "ERROR")}
     return Launch(
-        ["-m", "megatinybert.programs.agent", str(restarts), asked.num_gpus, work], own, False, restarts=restarts
+        ["-m", "megatinybert.programs.agent", str(restarts), asked.num_gpus, work], own, remote=False, restarts=restarts
     )
 
 
