@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from torch.distributed import run as torchrun
 
 from megatinybert.config.augment import AUGMENT
 from megatinybert.config.load import GENERAL as GENERAL_PROGRAM
@@ -86,7 +87,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.fixture(scope="module")
 def known_options() -> set[str]:
-    """Every option of the launcher, of our scripts and of the Makefile's tools, by their own help and source."""
+    """Every option of the launchers, of our scripts and of the Makefile's tools, by their own help and source."""
     help_text = subprocess.run(
         ["deepspeed", "--help"], env=environment(), capture_output=True, text=True, check=True
     ).stdout
@@ -97,7 +98,7 @@ def known_options() -> set[str]:
         *(REPOSITORY / "megatinybert" / "config").glob("*.py"),
         *(REPOSITORY / "benchmarks").glob("*.py"),
     ]
-    texts = [help_text, *(path.read_text() for path in ours)]
+    texts = [help_text, torchrun.get_args_parser().format_help(), *(path.read_text() for path in ours)]
     named = [name for program in (GENERAL_PROGRAM, TASK_PROGRAM, SHARDS, AUGMENT) for name in options_of(program)]
     return {f"--{name}" for name in named} | set(re.findall(r"--[a-zA-Z][\w-]*", " ".join(texts)))
 
