@@ -36,7 +36,7 @@ def fake_tools(tmp_path: Path) -> Path:
 
 
 def launch(shell: str, script: Path, tools: Path, *arguments: str, **environment: str) -> list[str]:
-    outside = ("DS_ACCELERATOR", "LOCAL_RANK", "HOSTFILE", "DEEPSPEED_ARGS", "CUDA_VISIBLE_DEVICES")
+    outside = ("DS_ACCELERATOR", "RANK", "LOCAL_RANK", "HOSTFILE", "DEEPSPEED_ARGS", "CUDA_VISIBLE_DEVICES")
     clean = {k: v for k, v in os.environ.items() if k not in outside}
     variables = {**clean, **environment, "PATH": f"{tools}:{clean['PATH']}"}
     command = [shell, str(script), *arguments]
