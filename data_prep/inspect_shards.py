@@ -21,6 +21,7 @@ from megatinybert.corpus.manifest import Manifest
 from megatinybert.corpus.shards import TokenShard, open_corpus
 from megatinybert.corpus.tokenizer import load_tokenizer, tokenizer_fingerprint
 from megatinybert.corpus.verify import verify
+from megatinybert.runtime.counts import counted
 
 
 def main() -> int:
@@ -50,7 +51,10 @@ def check(path: str) -> int:
     problems = [problem for _, of_shard in found for problem in of_shard]
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
-    print(f"{len(found):,} shards checked, " + (f"{len(problems):,} files damaged" if problems else "all intact"))
+    print(
+        f"{counted(len(found), 'shard')} checked, "
+        + (f"{counted(len(problems), 'file')} damaged" if problems else "all intact")
+    )
     return 1 if problems else 0
 
 

@@ -84,9 +84,9 @@ class Agent(LocalElasticAgent):
 
     def _start_workers(self, worker_group: WorkerGroup) -> dict[int, int]:
         pids: dict[int, int] = super()._start_workers(worker_group)
-        started = {process.pid: process for process in multiprocessing.active_children()}
         self.code = 0
-        self._ranks = [started[pid] for _, pid in sorted(pids.items())]
+        context: Any = self._pcontext
+        self._ranks = context._pc.processes  # in local order; multiprocessing forgets those that have ended already
         return pids
 
     def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:

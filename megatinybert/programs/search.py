@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 FILE = "questions.json"  # in the run's output folder
 SHOWN_PASSAGES, SHOWN_QUESTIONS = 3, 3
 LEAST_WORDS, MOST_WORDS = 20, 40  # of a passage; one paragraph alone may be longer
+_WORD_CHARACTERS = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f]")
 _COLUMN, _LINES = 54, 2  # characters of a line and lines of a passage as it is shown
 
 
@@ -104,12 +106,17 @@ def cut_passages(text: str) -> list[str]:
         words: list[str] = []
         for line in document if filled else ():
             more = line.split()
-            if words and len(words) + len(more) > MOST_WORDS:
+            if words and _count(words + more) > MOST_WORDS:
                 passages.append(words)
                 words = []
             words = words + more
         passages.append(words)
-    return [" ".join(words) for words in passages if len(words) >= LEAST_WORDS]
+    return [" ".join(words) for words in passages if _count(words) >= LEAST_WORDS]
+
+
+def _count(words: Sequence[str]) -> int:
+    """Of what stands between spaces, each character that is a word, or part of one without spaces around, counts."""
+    return sum(max(1, len(_WORD_CHARACTERS.findall(word))) for word in words)
 
 
 def even_sample(passages: Sequence[str], most: int) -> list[str]:

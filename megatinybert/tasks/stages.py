@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -43,6 +44,7 @@ from megatinybert.training.stage import Facts, Stage
 from megatinybert.training.trainee import Trainee
 
 _LEARNERS = {"teacher": "teacher", "mlm": "masked-LM", "one": "student", "two": "student"}  # by stage
+_ERROR = "error of its logits, as a share of their variance"
 _HELD_OUT_ROWS = 256  # of the losses of layers
 
 
@@ -120,7 +122,8 @@ def answers(inputs: TaskInputs, teacher: Teacher, body: BertModel, rows: Encoded
             world.say(f"student: {solve_student(student.bert, body, layer_map, calibration, config.run.seed, world)}")
         student.eval()
         error = solve_head(student, teacher.model, calibration, world)
-        world.say(f"student: classifier solved; error of its logits, as a share of their variance: {error:.3f}")
+        measured = "too few rows to measure its error" if math.isnan(error) else f"{_ERROR}: {error:.3f}"
+        world.say(f"student: classifier solved; {measured}")
 
     def prepare(world: World) -> None:
         passes = steps * two.global_batch / len(rows)

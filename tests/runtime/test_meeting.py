@@ -14,7 +14,7 @@ from megatinybert.runtime import meeting
 from megatinybert.runtime.meeting import Arrival, address_towards, gloo_interface, meet, name_ranks, open_store
 from tests.helpers.toys import free_port
 
-SOON = datetime.timedelta(seconds=0.3)
+SOON = datetime.timedelta(seconds=1.0)
 ON_CPU = Arrival("node-1", "cpu", "10.0.0.1")
 
 
