@@ -59,6 +59,10 @@ def test_lines_of_a_document_are_joined_to_passages() -> None:
     assert [len(passage.split()) for passage in cut_passages(text)] == [30, 50, 21, 40]
 
 
+def test_a_chinese_character_counts_as_a_word() -> None:
+    assert cut_passages("\n".join(["天" * 15 + "。", "地" * 20, "天" * 15])) == ["天" * 15 + "。 " + "地" * 20]
+
+
 def test_passages_do_not_reach_over_documents() -> None:
     assert cut_passages("\n".join([_words(18), "", _words(18)])) == []
     assert cut_passages("") == cut_passages("\n\n") == []

@@ -48,7 +48,7 @@ def test_all_ranks_name_those_that_are_missing(
     monkeypatch.setattr(meeting, "_SECONDS_UNTIL_TOLD", 0.0)
     said = outcomes({0: ON_CPU, 2: Arrival("node-2", "cpu", "10.0.0.2")}, 6, SOON)
     assert said[0] == said[1]
-    assert "waited 0 s for ranks 1, 3 to 5 of 6, which did not start" in str(said[0])
+    assert "waited 1 s for ranks 1, 3 to 5 of 6, which did not start" in str(said[0])
     assert "Those that did: ranks 0, 2 (node-1, node-2)" in str(said[0])
     told = capfd.readouterr().err.splitlines()
     assert len(told) == 1 and "to start" in told[0]
@@ -67,7 +67,7 @@ def test_a_rank_0_that_is_not_there_is_named(
     monkeypatch.setattr(meeting, "_SECONDS_UNTIL_TOLD", 0.0)
     port = free_port()
     environment = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    with pytest.raises(ValueError, match=rf"waited 0 s for rank 0 at 127.0.0.1:{port} .*refused; either"):
+    with pytest.raises(ValueError, match=rf"waited 1 s for rank 0 at 127.0.0.1:{port} .*refused; either"):
         open_store(environment, SOON)
     told = capfd.readouterr().err.splitlines()
     assert len(told) == 1 and told[0].startswith(f"waiting for rank 0 at 127.0.0.1:{port}")
