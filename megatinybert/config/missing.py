@@ -60,7 +60,9 @@ def missing_shards(prefix: Path) -> str:
     for suffix in (".bin", ".idx"):
         path = prefix.with_name(prefix.name + suffix)
         if not path.is_file():
-            hint = "give the prefix, without .bin or .idx" if prefix.suffix in (".bin", ".idx") else "no such file"
+            with_suffix = prefix.suffix in (".bin", ".idx")
+            absent = "no such file; data_prep/build_shards.py makes shards of text"
+            hint = "give the prefix, without .bin or .idx" if with_suffix else absent
             return f"{prefix} is neither a folder of shards nor the prefix of a dataset ({path}: {hint})"
     return ""
 

@@ -69,7 +69,8 @@ class Vocabulary:
             return None
         return (
             f"{100 * unknown / tokens:.1f} % of the tokens are [UNK], of which nothing can be learnt: {self._name} "
-            "does not know this text; take a tokenizer of its language, and look whether its encoding is right"
+            "does not know this text; take a tokenizer (of a task: a teacher) of its language, and look whether its "
+            "encoding is right"
         )
 
     def _other_script(self, scripts: Mapping[str, int]) -> str | None:

@@ -84,7 +84,7 @@ def evaluate(
     print(f"{table}\n\nresults: {output / 'results.json'}, {output / 'confusion.png'}")
     if legend:
         names = ", ".join(f"{number} {label}" for number, label in legend.items())
-        print(f"confusion.png has numbers for labels that no font of this machine can draw: {names}")
+        print(f"confusion.png has numbers for labels that no font here, such as fonts-noto-cjk, can draw: {names}")
 
 
 def predict(inputs: TaskInputs, student: str, device: torch.device) -> None:

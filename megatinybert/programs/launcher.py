@@ -54,7 +54,7 @@ def launch(command: Sequence[str], restarts: int = 0, work: str = "") -> int:
         return 2
     starter = sys.executable if restarts else deepspeed
     said = f"torch's elastic agent, {restarts} restart(s)" if restarts else f"deepspeed {' '.join(plan.options)}"
-    print(f"starting: {said}", file=sys.stderr, flush=True)
+    print(f"starting: {said}, which loads PyTorch first", file=sys.stderr, flush=True)
     if plan.remote:
         with tempfile.NamedTemporaryFile("w", prefix="megatinybert-environment-", encoding="utf-8") as file:
             file.write("".join(f"{line}\n" for line in carried(plan.environment)))

@@ -157,7 +157,7 @@ def measure_models(teacher: str | None, *students: Path) -> tuple[ModelFacts | N
     length = min(LENGTH, *(model.config.max_position_embeddings for model in models))
     vocabulary = min(model.config.vocab_size for model in models)
     input_ids = torch.randint(vocabulary, (BATCH, length), generator=torch.Generator().manual_seed(0))
-    say("timing one batch")
+    say(f"timing one batch: {TIMED_RUNS} passes of each of {len(names)} models")
     passes = {name: functools.partial(model, input_ids=input_ids) for name, model in zip(names, models, strict=True)}
     with torch.inference_mode():
         seconds = median_seconds(passes, torch.device("cpu"), TIMED_RUNS, WARM_UP_RUNS)

@@ -152,7 +152,8 @@ def _open(run: Run, monitor: Monitor | None) -> StepWork:
         if stage.pictures and stage.pictures.legend:
             monitor.text("labels of the maps", stage.pictures.legend)
             world.say(
-                "attention maps: no font of this machine has all characters of the text: their tokens are numbered"
+                "attention maps: no font of this machine has all characters of the text, as fonts-noto-cjk, say: their "
+                "tokens are numbered"
             )
     if run.first_step == 0:
         _write(monitor, 0, stage.measure(trainees, world))

@@ -59,7 +59,7 @@ def check_size(size: Size, windows: int, tokens: int, width: int, ranks: int) ->
     rate, init = config.optimizer.learning_rate, config.student.init
     fresh = init in ("random", "solved", "teacher") and config.optimizer.name == "adamw"
     if fresh and steps * rate < _LEAST_MOVEMENT:
-        text = f"{steps:,} steps at a learning rate of up to {rate:g} are too few to teach a student much"
+        text = f"{steps:,} steps at a learning rate of up to {rate:g} are too few to learn much"
         better = _by_size(_left_open(config), windows, width, ranks, {})
         advice = {
             "--run.epochs": better.config.run.epochs,

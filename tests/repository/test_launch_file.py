@@ -78,7 +78,7 @@ def test_hands_itself_to_the_launcher(shell: str, script: Path, fake_tools: Path
     options = GIVEN.split()
     arguments = [*options, str(script), *needed(script)]
     assert lines[:-1] == [f"argument {argument}" for argument in arguments] + ["accelerator cpu"]
-    assert lines[-1] == f"starting: deepspeed {GIVEN}"
+    assert lines[-1] == f"starting: deepspeed {GIVEN}, which loads PyTorch first"
 
 
 def test_launcher_options_come_from_the_environment(tmp_path: Path, script: Path, fake_tools: Path) -> None:
