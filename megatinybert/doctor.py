@@ -28,7 +28,7 @@ look at and what is wrong, and measures a few steps to tell how long the run wil
   --no-burst      measure nothing, for machines that the run will not be on
   --help          print this text and stop; python -m megatinybert.general --help lists the options of a run
 
-Exit code: 0, also with warnings; 1 where something is wrong; 2 for a mistake in the options.
+Exit code: 0, also with warnings; 1 where something is wrong; 2 for a mistake in the options; 130 after Ctrl-C.
 """
 
 
@@ -68,6 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     try:
         findings = examine(config, own.ranks, not own.no_burst, world, began)
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        return 130
     finally:
         dist.stop()
     return 1 if findings.failed else 0

@@ -39,6 +39,17 @@ def test_under_the_launcher_it_is_refused(
     assert "start it without the launcher" in capsys.readouterr().err
 
 
+def test_ctrl_c_is_told_in_a_line(
+    toy_inputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(doctor, "examine", interrupted)
+    assert doctor.main(recipe(toy_inputs)) == 130
+    assert capsys.readouterr().err.endswith("\nstopped\n")
+
+
 @pytest.mark.usefixtures("pinned_versions")
 def test_without_a_package_that_alone_is_told(
     toy_inputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

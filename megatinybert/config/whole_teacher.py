@@ -17,9 +17,9 @@ def refuse_whole_teacher(inits: Iterable[str], quantize: Quantize, compiled: str
     problems = []
     if "solved" in inits:
         problems.append(
-            "--student.init solved reads the teacher's weights layer by layer on every rank: take random, a model "
-            "folder, or the output folder of a run whose student was solved without this option, which --run.max_steps "
-            "1 and DS_ACCELERATOR=cpu are enough for"
+            "--student.init solved reads the teacher's weights layer by layer on every rank, and is the default: take "
+            "random, a model folder, or the output folder of a run whose student was solved without this option, which "
+            "--run.max_steps 1 and DS_ACCELERATOR=cpu are enough for"
         )
     if "teacher" in inits:
         problems.append("--student.init teacher reads the whole teacher on every rank: take random or a model folder")
