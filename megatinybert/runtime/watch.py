@@ -108,6 +108,8 @@ class Judge:
         behind, text = self._behind(heard)
         if not behind or self._stuck < max(self.short, _SLOWER * self._longest):
             return None
+        if any(self._silent[rank] > self.short // 2 for rank in behind):
+            return None  # it is not alive, as its silence says in a moment
         seconds = self._stuck * INTERVAL
         return Verdict(behind, f"the ranks are alive, but have not got on for {seconds:,.0f} s{text}")
 

@@ -110,6 +110,12 @@ def test_a_rank_that_the_others_wait_for_is_lost_though_it_is_alive() -> None:
     assert verdict(looks(2 * MINUTE, begun=[8, 8, 7], short=False)) is None
 
 
+def test_a_silent_rank_that_the_others_wait_for_is_not_said_to_be_alive() -> None:
+    """Its silence and the standstill begin within a look of each other, in either order."""
+    lost = verdict(looks(MINUTE, silent=[2], begun=[2, 2, 1]))
+    assert lost == Verdict([2], "rank 2 (node-2) has ended or does not answer: no sign of life for 60 s")
+
+
 def test_ranks_that_were_always_slow_get_ten_times_as_long() -> None:
     """Micro batches of 25 s; then one of them is waited for."""
     slow = [Heard(look, signs={rank: Sign(look, look // 50, True) for rank in range(3)}) for look in range(500)]
