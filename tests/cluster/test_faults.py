@@ -14,6 +14,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from megatinybert.runtime.rendezvous import LOST
+from megatinybert.runtime.watch import INTERVAL
 from tests.helpers.cluster import GENERAL, Cluster, begun, options, wait_for
 from tests.helpers.processes import exit_codes, wait_until
 from tests.helpers.toys import metrics
@@ -67,6 +68,7 @@ def test_a_cut_cable_and_a_frozen_rank_end_all_nodes(cluster: Cluster, toy_input
         for folder, nodes in zip(folders.values(), ((1, 2), (3, 4)), strict=True)
     )
     wait_until(lambda: all(begun(folder / "run") for folder in folders.values()), [cut, frozen], BEGINS)
+    time.sleep(4 * INTERVAL)  # until all have said that they are in training; at start ten times as long counts
     try:
         cluster("cut", "2")
         rank_on(cluster, 4).send_signal(signal.SIGSTOP)

@@ -148,6 +148,7 @@ def test_the_other_rank_names_one_that_is_frozen_or_killed(
     try:
         metrics_file = tmp_path / "run" / "metrics.jsonl"
         wait_until(lambda: metrics_file.exists() and len(metrics(tmp_path / "run")) > 5, ranks)
+        time.sleep(4 * watch.INTERVAL)  # until both have said that they train; before that, ten times as long counts
         began = time.monotonic()
         os.kill(ranks[lost].pid, number)
         assert exit_codes([ranks[1 - lost]], seconds=60) == [LOST]
