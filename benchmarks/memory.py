@@ -37,9 +37,9 @@ def peak_growth(function: Callable[[], object], device: torch.device) -> int:
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
     Path("/proc/self/clear_refs").write_text("5")  # sets the peak back to what is resident now
-    before = _resident("VmRSS")
+    before = resident("VmRSS")
     function()
-    return _resident("VmHWM") - before
+    return resident("VmHWM") - before
 
 
 def _measure(job: Job, variant: str) -> int:
@@ -64,6 +64,7 @@ def _measure(job: Job, variant: str) -> int:
         dist.stop()
 
 
-def _resident(key: str) -> int:
+def resident(key: str) -> int:
+    """Bytes, as /proc/self/status has them under VmRSS (now) or VmHWM (at most)."""
     text = Path("/proc/self/status").read_text(encoding="utf-8")
     return int(re.search(rf"^{key}:\s+(\d+) kB", text, re.MULTILINE)[1]) * 1024  # type: ignore[index]

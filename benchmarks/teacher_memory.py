@@ -97,6 +97,7 @@ def child(options: argparse.Namespace) -> None:
     world = dist.start()
     import torch
 
+    from benchmarks.memory import resident
     from megatinybert.config.teacher_engine import load_teacher_ds_config
     from megatinybert.models.configuration import read_bert_config
     from megatinybert.models.load import DTYPES, load_teacher
@@ -104,27 +105,21 @@ def child(options: argparse.Namespace) -> None:
 
     folder, name, how = options.child
     dtype, config = DTYPES[name], read_bert_config(folder, "--teacher.model")
-    depth, before = config.num_hidden_layers, peak_mb()
+    depth, before = config.num_hidden_layers, resident("VmHWM")
     if how == "whole":
         teacher = load_teacher(folder, depth, dtype, world.device)
     else:
         raw = load_teacher_ds_config(how, str(dtype).removeprefix("torch."))
         teacher = load_partitioned(folder, config, [depth], dtype, raw, world)[depth]
-    loaded = peak_mb() - before
+    loaded = resident("VmHWM") - before
     ids = torch.randint(5, config.vocab_size, (options.rows, options.length))
     for _ in range(2):
         began = time.perf_counter()
         teacher.features({"input_ids": ids, "token_type_ids": torch.zeros_like(ids)})
         seconds = time.perf_counter() - began
     world.barrier()
-    print(json.dumps([loaded, peak_mb() - before, seconds]), flush=True)
+    print(json.dumps([loaded / 1e6, (resident("VmHWM") - before) / 1e6, seconds]), flush=True)
     dist.stop()
-
-
-def peak_mb() -> float:
-    """The largest resident memory that this process has had, in units of 10^6 bytes."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) * 1024 / 1e6
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from megatinybert.models.capture import ATTENTION_NAME, Features, run_captured
 from megatinybert.models.compiled import Run, compiled_run
 from megatinybert.models.configuration import first_line, read_settings
 from megatinybert.models.quantize import quantize_products
+from megatinybert.runtime.counts import some_of
 from megatinybert.runtime.hardware import computes_bfloat16
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -94,11 +95,13 @@ def load_teachers(
     model = load_encoder(name, f"--teacher.model {name}")
     wanted = sorted(set(depths))
     _cut(model, wanted[-1])
-    parts = {depth: nn.ModuleList([model.embeddings, *model.encoder.layer[:depth]]) for depth in wanted}
-    known = {depth: (fingerprint_of(part), checksum_of(part)) for depth, part in parts.items()}
+    digest, known = Digest(), {}
+    for depth, part in enumerate([model.embeddings, *model.encoder.layer]):
+        digest.add_all(part)
+        known[depth] = digest.fingerprint, digest.checksum
     model.to(device, dtype)  # type: ignore[arg-type]
     quantize_products(model, quantize)
-    return {depth: Teacher(model, of, quantize, checksum) for depth, (of, checksum) in known.items()}
+    return {depth: Teacher(model, known[depth][0], quantize, known[depth][1]) for depth in wanted}
 
 
 class Digest:
@@ -106,6 +109,17 @@ class Digest:
 
     def __init__(self) -> None:
         self._some, self._all = hashlib.sha256(), 0
+
+    @classmethod
+    def of(cls, model: nn.Module) -> Digest:
+        """Of all of a model's."""
+        digest = cls()
+        digest.add_all(model)
+        return digest
+
+    def add_all(self, model: nn.Module) -> None:
+        for weight in model.parameters():
+            self.add(weight)
 
     def add(self, weight: Tensor) -> None:
         self._some.update(weight.detach().flatten()[:256].numpy().tobytes())
@@ -120,23 +134,6 @@ class Digest:
     def checksum(self) -> str:
         """CRC-32 of all of them, in hex."""
         return f"{self._all:08x}"
-
-
-def fingerprint_of(model: nn.Module) -> str:
-    """`Digest.fingerprint` of a model's weights, float32 on the CPU."""
-    return _digest_of(model).fingerprint
-
-
-def checksum_of(model: nn.Module) -> str:
-    """`Digest.checksum` of the same."""
-    return _digest_of(model).checksum
-
-
-def _digest_of(model: nn.Module) -> Digest:
-    digest = Digest()
-    for parameter in model.parameters():
-        digest.add(parameter)
-    return digest
 
 
 def build_student(config: BertConfig) -> BertModel:
@@ -201,9 +198,8 @@ def load_model(kind: type[PreTrainedModel], name: str, option: str, may_lack: st
     if may_lack:
         missing = [key for key in missing if not key.startswith(may_lack)]
     if missing:
-        shown = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
         whole = "BERT encoder" if kind is BertModel else kind.__name__
-        raise ValueError(f"{option}: the files hold no weights for {shown}: this is not a whole {whole}")
+        raise ValueError(f"{option}: the files hold no weights for {some_of(missing)}: this is not a whole {whole}")
     return model
 
 

@@ -12,7 +12,7 @@ from transformers import BertModel
 
 from megatinybert.config.task import READING, AugmentConfig, PredictConfig, TaskConfig
 from megatinybert.models.initialize import SHAPE
-from megatinybert.models.load import fingerprint_of, load_encoder, teacher_dtype
+from megatinybert.models.load import Digest, load_encoder, teacher_dtype
 from megatinybert.models.published import has_classifier
 from megatinybert.programs.evaluate import evaluate, predict
 from megatinybert.programs.task_rows import augment_options, training_file
@@ -241,7 +241,7 @@ def _check_teacher(inputs: TaskInputs, world: World) -> None:
     def score() -> float | None:
         model = load_fine_tuned(name, "teacher", task, inputs.config.teacher.labels)
         known = inputs.output / "teacher.json"
-        asked = {"teacher": fingerprint_of(model), "rows": rows.identity}
+        asked = {"teacher": Digest.of(model).fingerprint, "rows": rows.identity}
         if known.is_file():
             before = json.loads(known.read_text(encoding="utf-8"))
             if {key: before[key] for key in asked} == asked:

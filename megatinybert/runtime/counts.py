@@ -1,8 +1,16 @@
-"""Counts for people: "1 minute", "2,000 minutes"."""
+"""Counts for people: "1 minute", "2,000 minutes", "a, b and 7 more"."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
     """The number with the noun in singular or plural. plural: where it is not the noun with an s."""
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def some_of(names: Sequence[object], most: int = 4) -> str:
+    """The first of them, and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(map(str, names[:most])) + more

@@ -10,7 +10,7 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification, BertModel
 
 from megatinybert.models.capture import ATTENTION_NAME
-from megatinybert.models.load import Teacher, checksum_of, fingerprint_of, load_model
+from megatinybert.models.load import Digest, Teacher, load_model
 from megatinybert.models.published import load_classifier
 from megatinybert.tasks.labels import label_order
 from megatinybert.tasks.table import Task
@@ -69,9 +69,9 @@ def load_fine_tuned(
 
 def as_teacher(model: BertForSequenceClassification, dtype: torch.dtype, device: torch.device) -> Teacher:
     """The model frozen, in `dtype`, on `device`."""
-    fingerprint, checksum = fingerprint_of(model), checksum_of(model)
+    digest = Digest.of(model)
     model.to(device, dtype)  # type: ignore[arg-type]
-    return Teacher(model, fingerprint, checksum=checksum)
+    return Teacher(model, digest.fingerprint, checksum=digest.checksum)
 
 
 def _name_outputs(config: BertConfig, task: Task) -> None:

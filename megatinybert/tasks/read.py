@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 from megatinybert.config.missing import missing_data_dir
 from megatinybert.config.rows import compact
+from megatinybert.runtime.counts import some_of
 from megatinybert.tasks.columns import no_text, usual_columns
 from megatinybert.tasks.formats import SUFFIXES, WITHOUT_LABEL, columns_of, read_records
 from megatinybert.tasks.layout import NO_LABEL, Layout
@@ -99,7 +100,7 @@ def read_rows(
         if record.label is not None:
             label = classes.get(record.label) if task.labels else _number(record.label)
             if label is None:
-                known = f"one of {_shown(list(classes))}" if task.labels else "a finite number"
+                known = f"one of {some_of(list(classes), _SHOWN_LABELS)}" if task.labels else "a finite number"
                 reason = f"the label {record.label!r} is not {known}"
                 reason = f"{WITHOUT_LABEL} ({NO_LABEL!r})" if record.label == NO_LABEL else reason
                 bad(record.line, reason, _text(record.text_a, record.text_b))
@@ -221,7 +222,9 @@ def _class_names(seen: dict[str, int], labels: Sequence[str] | None, path: Path,
         if len(set(labels)) != len(labels) or len(labels) < 2:
             raise ValueError(f"{option} {' '.join(labels)}: two or more names that differ are needed")
         if not set(labels) & set(seen):
-            raise ValueError(f"{option} {' '.join(labels)}: no row of {path} has one; it has {_shown(list(seen))}")
+            raise ValueError(
+                f"{option} {' '.join(labels)}: no row of {path} has one; it has {some_of(list(seen), _SHOWN_LABELS)}"
+            )
         return tuple(labels)
     if len(seen) == 1:
         raise ValueError(f"{path}: every row has the label {next(iter(seen))!r}: nothing can be learnt from one class")
@@ -237,7 +240,8 @@ def _check_dev_labels(task: Task, dev: Path, train: Path, option: str) -> None:
     if unknown:
         raise ValueError(
             f"{dev}:{seen[unknown[0]]}: the label {unknown[0]!r} is not in {train.name}, which has "
-            f"{_shown(task.labels)}: correct it, or name all classes with {option} ({len(unknown)} such labels)"
+            f"{some_of(task.labels, _SHOWN_LABELS)}: correct it, or name all classes with {option} ({len(unknown)} "
+            "such labels)"
         )
 
 
@@ -260,11 +264,6 @@ def _text(text_a: str, text_b: str | None) -> str:
     return text_a if text_b is None else f"{text_a}\t{text_b}"
 
 
-def _shown(labels: Sequence[str]) -> str:
-    more = f" and {len(labels) - _SHOWN_LABELS} more" if len(labels) > _SHOWN_LABELS else ""
-    return ", ".join(labels[:_SHOWN_LABELS]) + more
-
-
 def _of_several_parts(folder: Path) -> str:
     """A hint where the training file is one of several, as OCNLI's train.50k.json."""
     named = sorted(path.name for path in folder.glob("train.*.json*"))
@@ -273,4 +272,4 @@ def _of_several_parts(folder: Path) -> str:
 
 def _there(folder: Path) -> str:
     names = sorted(path.name for path in folder.iterdir())
-    return f"; there are {_shown(names)}" if names else "; the folder is empty"
+    return f"; there are {some_of(names, _SHOWN_LABELS)}" if names else "; the folder is empty"

@@ -14,7 +14,7 @@ from megatinybert.config.schema import Section
 from megatinybert.config.task import StageConfig, TaskConfig
 from megatinybert.models.configuration import read_bert_config
 from megatinybert.models.layer_map import resolve_layer_map
-from megatinybert.models.load import Teacher, build_student, checksum_of, fingerprint_of, load_teacher, teacher_dtype
+from megatinybert.models.load import Digest, Teacher, build_student, load_teacher, teacher_dtype
 from megatinybert.models.masked_lm import build_mlm_model
 from megatinybert.objectives.label_loss import LabelLoss
 from megatinybert.objectives.mlm import Mlm
@@ -235,7 +235,7 @@ def _stage(
     folder = stage_folder(inputs.output, name)
     training = training_of(config, section, folder, max_steps)
     interval = drawing_interval(config.monitor, held_out_interval(training.run, max_steps), max_steps)
-    student = trainee.student.config
+    student, first = trainee.student.config, Digest.of(trainee)
     return Stage(
         name=f"stage {name}",
         config=training,
@@ -249,8 +249,8 @@ def _stage(
         decides={
             **decides,
             "rows": rows.identity,
-            "first weights": fingerprint_of(trainee),
-            "first weights checksum": checksum_of(trainee),
+            "first weights": first.fingerprint,
+            "first weights checksum": first.checksum,
             "steps": max_steps,
             "student dropout": [student.hidden_dropout_prob, student.attention_probs_dropout_prob],
             **({"steps between measurements": training.run.held_out_interval} if best else {}),

@@ -7,6 +7,7 @@ from torch import Tensor
 from transformers import BertConfig, PreTrainedConfig
 
 from megatinybert.config.schema import StudentConfig
+from megatinybert.runtime.counts import some_of
 from megatinybert.runtime.findings import Finding
 from megatinybert.runtime.hardware import available_memory
 from megatinybert.tracking.flops import forward_flops
@@ -75,8 +76,7 @@ def check_embeddings(words: Tensor, name: str) -> None:
     """
     bad = torch.nonzero(~torch.isfinite(words).all(dim=1)).flatten().tolist()
     if bad:
-        shown = ", ".join(map(str, bad[:4])) + (f" and {len(bad) - 4:,} more" if len(bad) > 4 else "")
         raise ValueError(
-            f"--teacher.model {name}: its embeddings of token {shown} are not finite (NaN or infinite), and a text "
-            "with such a token makes the loss so: repair the model, or take another"
+            f"--teacher.model {name}: its embeddings of token {some_of(bad)} are not finite (NaN or infinite), and a "
+            "text with such a token makes the loss so: repair the model, or take another"
         )

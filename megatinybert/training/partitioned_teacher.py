@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import deepspeed
@@ -16,6 +16,7 @@ from transformers import BertConfig, BertModel
 from megatinybert.models.capture import ATTENTION_NAME
 from megatinybert.models.load import Digest, Teacher
 from megatinybert.models.published import read_weights
+from megatinybert.runtime.counts import some_of
 from megatinybert.runtime.dist import World
 from megatinybert.training.fits import check_embeddings
 
@@ -84,11 +85,9 @@ def _weights_of(name: str, place: str, part: nn.Module, world: World) -> dict[st
     role = f"--teacher.model {name}"
     found = read_weights(name, role, f"{place}.", f"bert.{place}.")
     weights = {_key(key, place): weight for key, weight in found.items()}
-    missing = [key for key, shape in shapes.items() if key not in weights or weights[key].shape != shape]
+    missing = [f"{place}.{key}" for key, shape in shapes.items() if key not in weights or weights[key].shape != shape]
     if missing:
-        raise ValueError(
-            f"{role}: the files hold no weights for {_shown(place, missing)}: this is not a whole BERT encoder"
-        )
+        raise ValueError(f"{role}: the files hold no weights for {some_of(missing)}: this is not a whole BERT encoder")
     if place == "embeddings":
         check_embeddings(weights["word_embeddings.weight"], name)
     return {key: weights[key].float() for key in shapes}
@@ -99,8 +98,3 @@ def _key(key: str, place: str) -> str:
     for old, new in _OLD_NAMES.items():
         key = key.replace(old, new)
     return key
-
-
-def _shown(place: str, keys: Sequence[str]) -> str:
-    more = f" and {len(keys) - 4} more" if len(keys) > 4 else ""
-    return ", ".join(f"{place}.{key}" for key in keys[:4]) + more

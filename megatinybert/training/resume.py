@@ -11,7 +11,7 @@ from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.config.missing import missing_checkpoint
 from megatinybert.config.removed import REMOVED
 from megatinybert.config.schema import OpenRunConfig, TrainingConfig
-from megatinybert.models.load import Teacher, checksum_of, fingerprint_of
+from megatinybert.models.load import Digest, Teacher
 from megatinybert.runtime.dist import World
 from megatinybert.training import checkpoint
 from megatinybert.training.choices import settled
@@ -42,8 +42,8 @@ def training_facts(
         "precision": settings.precision,
     }
     if trainee.frozen:
-        facts["frozen weights"] = fingerprint_of(trainee.student.base_model)
-        facts["frozen weights checksum"] = checksum_of(trainee.student.base_model)
+        frozen = Digest.of(trainee.student.base_model)
+        facts |= {"frozen weights": frozen.fingerprint, "frozen weights checksum": frozen.checksum}
     return json.loads(json.dumps(facts))
 
 

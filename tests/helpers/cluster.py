@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
+from tests.helpers.processes import wait_until
 from tests.helpers.toys import REPOSITORY, environment, recipe
 
 SCRIPT = str(REPOSITORY / "tests" / "cluster" / "cluster.sh")
@@ -149,9 +150,7 @@ def begun(run: Path) -> bool:
 def wait_for(happened: Callable[[], bool], seconds: float = 120.0) -> float:
     """Wait for an event: the seconds that it took."""
     began = time.monotonic()
-    while not happened():
-        assert time.monotonic() - began < seconds, f"nothing happened in {seconds} s"
-        time.sleep(0.05)
+    wait_until(happened, [], seconds)
     return time.monotonic() - began
 
 

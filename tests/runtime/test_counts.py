@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from megatinybert.runtime.counts import counted
+from megatinybert.runtime.counts import counted, some_of
 
 
 def test_singular_and_plural() -> None:
@@ -10,3 +10,8 @@ def test_singular_and_plural() -> None:
         *("0 minutes", "1 minute", "2 minutes", "2,000 minutes")
     ]
     assert counted(1, "pass", "passes") == "1 pass" and counted(3, "pass", "passes") == "3 passes"
+
+
+def test_long_lists_are_cut_short() -> None:
+    assert some_of(["a", "b"]) == "a, b" and some_of([1, 2, 3], 2) == "1, 2 and 1 more"
+    assert some_of(range(1004)) == "0, 1, 2, 3 and 1,000 more"

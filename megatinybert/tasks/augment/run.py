@@ -26,7 +26,7 @@ from megatinybert.config.augment import BATCH_TOKENS, OTHER_COPIES, PUBLISHED_CO
 from megatinybert.corpus.texts import Texts
 from megatinybert.corpus.tokenizer import load_tokenizer, special_ids, tokenizer_fingerprint
 from megatinybert.corpus.vocabulary import Vocabulary, scripts_of
-from megatinybert.models.load import fingerprint_of, teacher_dtype
+from megatinybert.models.load import Digest, teacher_dtype
 from megatinybert.runtime.files import file_sha256, write_atomically
 from megatinybert.runtime.progress_bar import progress_bar
 from megatinybert.runtime.workers import in_order, usable_cores
@@ -193,7 +193,7 @@ def _check_model(options: AugmentOptions) -> str:
         raise ValueError(
             f"{names['candidates']} {options.candidates}: must be less than the {embeddings:,} tokens of the model"
         )
-    return f"{fingerprint_of(model)} {tokenizer_fingerprint(tokenizer)[:16]}"
+    return f"{Digest.of(model).fingerprint} {tokenizer_fingerprint(tokenizer)[:16]}"
 
 
 def _plan(options: AugmentOptions, settings: Settings, files: TaskFiles, model: str) -> AugmentPlan:
