@@ -46,6 +46,19 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         torch.nn.functional.linear = _torch_linear()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """A test that ends or replaces this process's group spoils every later one that has an engine: it fails itself."""
+    before = _own_group()
+    yield
+    assert _own_group() is before, f"{item.nodeid} changed this process's group (dist.start, dist.stop)"
+
+
+def _own_group() -> object:
+    distributed = sys.modules.get("torch.distributed")
+    return distributed.group.WORLD if distributed and distributed.is_initialized() else None
+
+
 @functools.cache
 def _torch_linear() -> Callable[..., Any]:
     """torch's own, as it is before the first test that has an engine."""
