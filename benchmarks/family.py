@@ -1,12 +1,13 @@
 """What several students of one teacher pass cost, against each of them alone.
 
     python benchmarks/family.py --teacher FOLDER --shards FOLDER [--students 4L-312 3L-312 2L-192] [--steps 40]
-        [--batch 64] [--random-base]
+        [--batch 64] [--random base|large]
 
 Runs of general distillation, each a process: every student alone, then all together. Each is run twice, with a few
 steps and with `--steps` more; what the second takes beyond the first is of the steps, without start-up, measurements
-and export. Told are CPU seconds, which other work on the machine changes little, and wall time. --random-base: a
-teacher of random weights in BERT-base's shape, with the other's tokenizer, since time does not depend on the values.
+and export. Told are CPU seconds, which other work on the machine changes little, and wall time. --random: a teacher of
+random weights in the shape of BERT-base or BERT-large, with the other's tokenizer, since time does not depend on the
+values.
 """
 
 from __future__ import annotations
@@ -32,6 +33,15 @@ from megatinybert.runtime.text_table import format_table
 _REPOSITORY = Path(__file__).resolve().parents[1]
 _FEW_STEPS = 3
 _TOGETHER = "together"
+_SHAPES: dict[str, dict[str, int]] = {
+    "base": {},
+    "large": {
+        "hidden_size": 1024,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+        "intermediate_size": 4096,
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -45,7 +55,9 @@ class Spent:
 def main(arguments: list[str] | None = None) -> None:
     options = parse(arguments)
     with tempfile.TemporaryDirectory(prefix="family-benchmark-") as folder:
-        teacher = random_base(options.teacher, Path(folder) / "base") if options.random_base else options.teacher
+        teacher = options.teacher
+        if options.random:
+            teacher = random_teacher(options.teacher, options.random, Path(folder) / "teacher")
         students = [{"name": name.lower(), "student": {"config": name}} for name in options.students]
         (Path(folder) / "students.yaml").write_text(yaml.safe_dump(students))
         common = [
@@ -84,16 +96,18 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--students", nargs="+", default=["4L-312", "3L-312", "2L-192"], help="shapes")
     parser.add_argument("--steps", type=int, default=40, help="that are measured (default: 40)")
     parser.add_argument("--batch", type=int, default=64, help="windows of a step (default: 64)")
-    parser.add_argument("--random-base", action="store_true", help="random weights in BERT-base's shape")
+    parser.add_argument("--random", choices=sorted(_SHAPES), help="random weights in this BERT's shape")
     return parser.parse_args(arguments)
 
 
-def random_base(like: str, folder: Path) -> str:
-    """A teacher in BERT-base's shape, with the tokenizer of `like`."""
+def random_teacher(like: str, shape: str, folder: Path) -> str:
+    """A teacher in a BERT's shape, with the tokenizer of `like`."""
     from transformers import AutoTokenizer, BertConfig, BertModel
 
     torch.manual_seed(0)
-    BertModel(BertConfig(vocab_size=BertConfig.from_pretrained(like).vocab_size)).save_pretrained(folder)
+    BertModel(BertConfig(vocab_size=BertConfig.from_pretrained(like).vocab_size, **_SHAPES[shape])).save_pretrained(
+        folder
+    )
     AutoTokenizer.from_pretrained(like, trust_remote_code=False).save_pretrained(folder)
     return str(folder)
 
