@@ -139,6 +139,10 @@ class _ObjectiveName(Section):
 class ObjectiveConfig(TransferConfig, _ObjectiveName):  # pydantic puts the fields of the last base first
     """What the student is taught."""
 
+    train_projection: bool | None = Field(
+        None, description="whether the map to the teacher's width is trained (null: not where it was solved)"
+    )
+
 
 class GeneralStudentConfig(StudentConfig):
     """The model to train."""

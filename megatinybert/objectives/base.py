@@ -35,6 +35,11 @@ class Objective(nn.Module):
         """What takes the student's last hidden states to the teacher's, where the objective learns such a map."""
         return None
 
+    @property
+    def fixed(self) -> list[nn.Parameter]:
+        """Its weights that keep their first values."""
+        return []
+
     def forward(self, student: Features, teacher: Features | None, batch: dict[str, Tensor]) -> list[Tensor]:
         """Unweighted scalars (float32), one for each of `terms`.
 

@@ -17,6 +17,7 @@ class TinyBert(Objective):
 
     Student layer i learns from teacher layer layer_map[i]. Hidden states pass through a linear map with bias to the
     teacher's width: one for all points ("shared", as in TinyBERT v1) or one each ("per-layer", as in v2).
+    trains_projections: whether these maps are trained, as published, or keep their first values.
     Raises ValueError where layers or heads of the two models do not fit.
     """
 
@@ -55,6 +56,11 @@ class TinyBert(Objective):
             nn.init.normal_(projection.weight, std=student.initializer_range)  # as BERT starts its linear layers
             nn.init.zeros_(projection.bias)
         self.projections = nn.ModuleList(linears)
+        self.trains_projections = True
+
+    @property
+    def fixed(self) -> list[nn.Parameter]:
+        return [] if self.trains_projections else list(self.projections.parameters())
 
     @property
     def last_projection(self) -> nn.Linear | None:

@@ -142,7 +142,7 @@ def facts_of_data(config: GeneralConfig, windows: Samples) -> Facts:
         "data.pair_probability": config.data.pair_probability,
         "data.position_skips": config.data.position_skips,
         "data.shuffle_block": config.data.shuffle_block,
-        "objective": config.objective.model_dump(mode="json"),
+        "objective": config.objective.model_dump(mode="json", exclude={"train_projection"}),  # training_facts has it
     }
     if config.data.short_rows:
         facts["data.short_rows"] = config.data.short_rows

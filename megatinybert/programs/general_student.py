@@ -56,7 +56,8 @@ class GeneralStudent:
         reached = self.positions if config.data.position_skips else config.data.sequence_length
         trained = trained_positions(config.student.init, reached, shape.max_position_embeddings)
         output = Path(config.run.output_dir)
-        export_objective(trainees.only, output / OBJECTIVE_FILE, config.objective, trained, world)
+        objective = config.objective.model_copy(update={"train_projection": not self.trainee.objective.fixed})
+        export_objective(trainees.only, output / OBJECTIVE_FILE, objective, trained, world)
         export_student(trainees.only, self.path, self.tokenizer, world, sentence_length=trained)
         if world.is_main:
             write_card(output, Provenance(config, self.teacher, shape, self.steps, self.windows, self.beside))

@@ -25,6 +25,7 @@ from megatinybert.runtime.dist import World
 from megatinybert.runtime.trainees import Trainees
 from megatinybert.training.full_state import MOMENTS, WEIGHT, About, FullState, read_full_state
 from megatinybert.training.placement import Placement
+from megatinybert.training.trainee import Trainee
 
 # Of a checkpoint that is converted, as two cores did it for two and three ranks; for one they took a third of the time.
 BYTES_PER_SECOND = 1e8
@@ -64,7 +65,7 @@ def load_converted(path: Path, trainees: Trainees, there: Placement, world: Worl
 
 
 def _take_over(engine: DeepSpeedEngine, folder: Path, there: Placement, world: World) -> None:
-    parameters = _trained(engine.module)
+    parameters = _trained(engine)
     shapes = {name: _shape(parameter) for name, parameter in parameters.items()}
     gathered = FullState(shapes)  # filled on rank 0 alone: it is too much to be pickled for the others
 
@@ -143,10 +144,12 @@ def _share(parameter: Any, value: Tensor, world: World) -> Tensor:
     return padded.narrow(0, size * world.rank, size)
 
 
-def _trained(module: nn.Module) -> dict[str, nn.Parameter]:
+def _trained(engine: DeepSpeedEngine) -> dict[str, nn.Parameter]:
     """What is trained, by name, in the order in which the optimizer has it (`optimizers.parameter_groups`)."""
-    named = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
-    return dict(sorted(named, key=lambda item: len(_shape(item[1])) < 2))
+    trainee: Trainee = engine.module
+    named = [(name, parameter) for name, parameter in trainee.named_parameters() if parameter.requires_grad]
+    fixed = {id(parameter) for parameter in trainee.objective.fixed}
+    return dict(sorted(named, key=lambda item: 2 if id(item[1]) in fixed else int(len(_shape(item[1])) < 2)))
 
 
 def _shape(parameter: nn.Parameter) -> torch.Size:

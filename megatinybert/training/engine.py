@@ -38,7 +38,7 @@ def build_engine(
         raw["zero_allow_untested_optimizer"] = True
     if choices.layer_norm.by == "apex":
         use_apex_layer_norm(trainee.student)
-    groups = parameter_groups(trainee, optimizer.weight_decay)
+    groups = parameter_groups(trainee, optimizer.weight_decay, trainee.objective.fixed)
     on_cpu = updates_on_cpu(settings, next(trainee.parameters()).device)
     client = build_optimizer(groups, optimizer, choices.optimizer.by, on_cpu)
     engine, *_ = deepspeed.initialize(model=trainee, optimizer=client, config=raw)

@@ -71,6 +71,18 @@ def trained_positions(init: str, reached: int, positions: int) -> int:
     return max(reached, _read_objective(Path(init))[2])
 
 
+def trains_projections(wanted: bool | None, init: str) -> bool:
+    """Whether the maps to the teacher's width are trained. wanted: as --objective.train_projection asks for.
+
+    init: the option --student.init. By default solved maps are not trained, nor are those of a run that did not.
+    """
+    if wanted is not None:
+        return wanted
+    if init != "solved" and is_run(Path(init)) and (Path(init) / OBJECTIVE_FILE).exists():
+        return _read_objective(Path(init))[1].get("train_projection") is not False
+    return init != "solved"
+
+
 def init_from_run(student: BertModel, objective: Objective, run: Path, lesson: Lesson) -> None:
     """Take over the student of a finished run and what its objective learnt.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,28 @@ from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.config.schema import OptimizerConfig
 from megatinybert.runtime.dist import World
 
+_FIXED = "fixed"  # marks the group of weights that keep their values
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Two groups of what is trained: matrices with weight decay; vectors (biases, LayerNorm weights) without."""
+
+def parameter_groups(model: nn.Module, weight_decay: float, fixed: Sequence[nn.Parameter] = ()) -> list[dict[str, Any]]:
+    """Groups of what is trained: matrices with weight decay; vectors (biases, LayerNorm weights) without.
+
+    fixed: weights that keep their values, in a third group, if there are any: checkpoints have them like all others,
+    and `set_learning_rate` leaves theirs at 0.
+    """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    trained = [p for p in parameters if not any(p is kept for kept in fixed)]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
+    return [*groups, {"params": list(fixed), "weight_decay": 0.0, _FIXED: True}] if fixed else groups
+
+
+def set_learning_rate(groups: Iterable[dict[str, Any]], value: float) -> None:
+    """Of the next step; `groups` are an optimizer's."""
+    for group in groups:
+        group["lr"] = 0.0 if group.get(_FIXED) else value
 
 
 def build_optimizer(

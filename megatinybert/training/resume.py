@@ -41,6 +41,8 @@ def training_facts(
         "ZeRO stage": settings.stage,
         "precision": settings.precision,
     }
+    if trainee.objective.fixed:
+        facts["objective.train_projection"] = False
     if trainee.frozen:
         frozen = Digest.of(trainee.student.base_model)
         facts |= {"frozen weights": frozen.fingerprint, "frozen weights checksum": frozen.checksum}

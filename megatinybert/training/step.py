@@ -18,6 +18,7 @@ from megatinybert.runtime.trainees import Trainees
 from megatinybert.samples.batches import TrainingData, as_tensors
 from megatinybert.samples.order import Stream, keyed_hash
 from megatinybert.samples.prefetch import one_ahead
+from megatinybert.training.optimizers import set_learning_rate
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,7 @@ def train_step(
     watch = watch or Stopwatch(torch.device("cpu"))  # one that nobody reads
     watch.start()
     for name, engine in trainees.items():
-        for group in engine.optimizer.param_groups:
-            group["lr"] = learning_rates[name]
+        set_learning_rate(engine.optimizer.param_groups, learning_rates[name])
     for index, batch in micro_batches:
         watch.lap("data")
         features = teacher.features(batch) if teacher else None

@@ -18,8 +18,9 @@ from megatinybert.models.masked_lm import build_mlm_model
 from megatinybert.objectives import OBJECTIVES
 from megatinybert.objectives.base import Objective
 from megatinybert.objectives.mlm import Mlm
+from megatinybert.objectives.tinybert import TinyBert
 from megatinybert.runtime.stopwatch import Stopwatch
-from megatinybert.training.first_weights import Lesson, give_first_weights
+from megatinybert.training.first_weights import Lesson, give_first_weights, trains_projections
 
 
 class Trainee(nn.Module):
@@ -74,6 +75,8 @@ def build_trainee(config: GeneralConfig, teacher: BertConfig) -> Trainee:
         objective_class: type[Objective] = pkgutil.resolve_name(OBJECTIVES[config.objective.name])
         objective = objective_class(config.objective, shape, teacher)
         student = build_student(shape)
+    if isinstance(objective, TinyBert):
+        objective.trains_projections = trains_projections(config.objective.train_projection, wanted.init)
     lesson = Lesson(config.objective, config.teacher.model, teacher, config.data.sequence_length)
     give_first_weights(student, objective, wanted.init, lesson)
     return Trainee(student, objective)

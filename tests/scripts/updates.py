@@ -24,6 +24,7 @@ from deepspeed.runtime.engine import DeepSpeedEngine
 from megatinybert.config.deepspeed import load_ds_config
 from megatinybert.config.load import GeneralConfig
 from megatinybert.config.schema import OptimizerConfig
+from megatinybert.objectives.base import Objective
 from megatinybert.training import checkpoint
 from megatinybert.training.choices import Choice, Choices
 from megatinybert.training.engine import build_engine
@@ -38,6 +39,7 @@ class Toy(nn.Module):
         super().__init__()
         torch.manual_seed(3)
         self.student = nn.Sequential(nn.Linear(8, 16), nn.LayerNorm(16), nn.Tanh(), nn.Linear(16, 4))
+        self.objective = Objective()
 
     def forward(self, inputs: Tensor) -> Tensor:
         inputs = inputs.to(self.student[0].weight.dtype)

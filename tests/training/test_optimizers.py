@@ -24,6 +24,7 @@ from megatinybert.training.optimizers import (
     parameter_groups,
     prepare_kernel,
     remove_stale_lock,
+    set_learning_rate,
     updates_on_cpu,
 )
 from tests.helpers.apex_packages import write_nvidia
@@ -115,6 +116,22 @@ def test_vectors_are_not_decayed() -> None:
     assert [tuple(p.shape) for p in decayed["params"]] == [(5, 4), (3, 4)]
     assert [tuple(p.shape) for p in rest["params"]] == [(4,), (4,), (3,)]
     assert (decayed["weight_decay"], rest["weight_decay"]) == (0.3, 0.0)
+
+
+def test_weights_that_are_fixed_have_no_learning_rate() -> None:
+    model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
+    fixed = list(model[1].parameters())
+    groups = parameter_groups(model, 0.3, fixed)
+    assert [[tuple(p.shape) for p in group["params"]] for group in groups] == [[(3, 4)], [(3,)], [(2, 3), (2,)]]
+    optimizer = build_optimizer(groups, OptimizerConfig(), "torch", on_cpu=True)
+    before = [p.clone() for p in model.parameters()]
+    for rate in (0.5, 0.25):
+        set_learning_rate(optimizer.param_groups, rate)
+        assert [group["lr"] for group in optimizer.param_groups] == [rate, rate, 0.0]
+        model(torch.ones(1, 4)).sum().backward()
+        optimizer.step()
+    same = [torch.equal(now, then) for now, then in zip(model.parameters(), before, strict=True)]
+    assert same == [False, False, True, True]
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,18 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors import safe_open
+from safetensors.torch import load_file
 from transformers import AutoModel
 
 from megatinybert.config.load import ConfigError, load_config
 from megatinybert.models.load import size_as_saved
-from megatinybert.programs.distil import look
+from megatinybert.programs.distil import distil, look
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Findings
+from megatinybert.training.checkpoint_files import CheckpointFiles
+from megatinybert.training.first_weights import trains_projections
 from tests.helpers.toys import metrics, recipe, run_general
 
 SOLVED: dict[str, object] = {"student.init": "solved", "student.solve_tokens": 2000, "run.save_interval": 2}
@@ -86,6 +90,44 @@ def test_a_resumed_run_does_not_solve_again(solved_run: tuple[Path, str], toy_in
     for name in ("student/model.safetensors", "solved.json"):
         assert (folder / name).read_bytes() == (solved_run[0] / name).read_bytes()
     assert "Solving alone, on " in (folder / "student" / "README.md").read_text()
+
+
+def test_a_solved_projection_is_not_trained(
+    solved_run: tuple[Path, str], toy_inputs: Path, world: World, tmp_path: Path
+) -> None:
+    folder = solved_run[0]
+    kept = load_file(folder / "objective.safetensors")
+    states = folder / "checkpoints" / "step-00000002" / "student" / "mp_rank_00_model_states.pt"
+    halfway = CheckpointFiles().load(str(states), map_location="cpu")["module"]
+    for name, weight in kept.items():
+        assert torch.equal(weight, halfway[f"objective.{name}"]), name
+    trained = {"run.output_dir": tmp_path / "trained", **SOLVED, "objective.train_projection": True}
+    distil(load_config(recipe(toy_inputs, **trained)), world)
+    for name, weight in load_file(tmp_path / "trained" / "objective.safetensors").items():
+        assert not torch.equal(weight, kept[name]), name
+
+
+@pytest.mark.parametrize("stage", [0, 2, 3])
+def test_a_solved_projection_is_taken_over_at_another_stage(
+    stage: int, solved_run: tuple[Path, str], toy_inputs: Path, world: World, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(solved_run[0], tmp_path / "run")
+    shutil.rmtree(folder / "checkpoints" / "step-00000004")
+    distil(load_config(recipe(toy_inputs, **{"run.output_dir": folder, **SOLVED, "deepspeed": f"zero{stage}"})), world)
+    for name, weight in load_file(solved_run[0] / "objective.safetensors").items():
+        assert torch.equal(weight, load_file(folder / "objective.safetensors")[name]), name
+
+
+def test_the_next_phase_keeps_what_this_one_kept(solved_run: tuple[Path, str]) -> None:
+    run = str(solved_run[0])
+    assert [trains_projections(None, init) for init in ("solved", "random", "teacher", run)] == [
+        False,
+        True,
+        True,
+        False,
+    ]
+    assert trains_projections(True, "solved") and trains_projections(True, run)
+    assert not trains_projections(False, "random")
 
 
 def test_how_it_was_solved_is_part_of_the_run(
