@@ -93,6 +93,12 @@ def unreadable_file(option: str, path: Path) -> str:
 
 def unusable_output(folder: Path) -> str:
     """The refusal of an output folder that nothing can be written to, or that cannot be made; else ""."""
+    try:
+        os.stat(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, ValueError) as error:  # a name that is too long, or with a zero byte
+        return f"--run.output_dir {folder}: {getattr(error, 'strerror', error)}; name another"
     existing = nearest_existing(folder)
     if not os.path.isdir(existing):
         return f"--run.output_dir {folder}: {existing} is a file, not a folder; name another"

@@ -25,8 +25,9 @@ def list_of_one(value: object) -> object:
 Text = Annotated[str, Field(min_length=1)]
 Names = Annotated[list[Text], Field(min_length=1), BeforeValidator(list_of_one)]
 Whole = Annotated[int, BeforeValidator(_no_truth_value), AfterValidator(_fits_64_bits)]
-Count = Annotated[Whole, Field(ge=1)]
-Index = Annotated[Whole, Field(ge=0)]
+# The limits come first, for the JSON schema to have them.
+Count = Annotated[int, Field(ge=1), BeforeValidator(_no_truth_value), AfterValidator(_fits_64_bits)]
+Index = Annotated[int, Field(ge=0), BeforeValidator(_no_truth_value), AfterValidator(_fits_64_bits)]
 Positive = Annotated[float, Field(gt=0), BeforeValidator(_no_truth_value)]
 NonNegative = Annotated[float, Field(ge=0), BeforeValidator(_no_truth_value)]
 Fraction = Annotated[float, Field(ge=0, le=1), BeforeValidator(_no_truth_value)]

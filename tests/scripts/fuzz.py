@@ -37,7 +37,7 @@ from tests.helpers.hostile_shards import damaged, read_everything, write_corpus
 from tests.helpers.toys import REPOSITORY
 
 MOST_BYTES = 256 << 20
-_TRACED = 50  # of so many files, one is read with every line noted, which takes several times as long
+_TRACED = 25  # of so many files, one is read with every line noted, which takes several times as long
 _VALUES = (
     *(
         "null",
@@ -127,7 +127,7 @@ def fuzz(target: Target, seconds: float, seed: int) -> tuple[int, int, set[tuple
     limit_memory()
     until, count, refused = time.monotonic() + seconds, 0, 0
     while time.monotonic() < until:
-        content = target.damages[count % len(target.damages)](whole, draw)
+        content = target.damages[int(draw.integers(len(target.damages)))](whole, draw)
         target.file.write_bytes(content)
         if count % _TRACED == 0:
             sys.settrace(_tracer(wanted, lines))
