@@ -73,7 +73,7 @@ def missing_checkpoint(name: str) -> str:
     try:
         with (Path(name) / "state.json").open("rb"):
             return ""
-    except OSError as error:
+    except (OSError, ValueError) as error:
         return f"--run.resume {name} is not a whole checkpoint: state.json cannot be read: {error}"
 
 
@@ -87,8 +87,13 @@ def unreadable_file(option: str, path: Path) -> str:
     try:
         with path.open("rb"):
             return ""
-    except OSError as error:
-        return f"{option} {path}: cannot be read: {error.strerror}"
+    except (OSError, ValueError) as error:
+        return f"{option} {path}: cannot be read: {reason(error)}"
+
+
+def reason(error: OSError | ValueError) -> str:
+    """What a file could not be opened for; ValueError is raised for a name with a zero byte."""
+    return getattr(error, "strerror", None) or str(error)
 
 
 def unusable_output(folder: Path) -> str:
@@ -97,8 +102,8 @@ def unusable_output(folder: Path) -> str:
         os.stat(folder)
     except (FileNotFoundError, NotADirectoryError):
         pass
-    except (OSError, ValueError) as error:  # a name that is too long, or with a zero byte
-        return f"--run.output_dir {folder}: {getattr(error, 'strerror', error)}; name another"
+    except (OSError, ValueError) as error:  # such as a name that is too long
+        return f"--run.output_dir {folder}: {reason(error)}; name another"
     existing = nearest_existing(folder)
     if not os.path.isdir(existing):
         return f"--run.output_dir {folder}: {existing} is a file, not a folder; name another"

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 import yaml
 
 from megatinybert.config.help import Options, canonical, show
+from megatinybert.config.missing import reason
 
 
 class Given(NamedTuple):
@@ -98,10 +99,10 @@ def read_yaml(path: str, where: str, problems: list[str]) -> Any:
     """The content of a file. What is wrong with it is added to `problems`, and None given. where: names the file."""
     try:
         return yaml.load(Path(path).read_text(encoding="utf-8"), Loader=RecipeLoader)
-    except OSError as error:
-        problems.append(f"{where}: {error.strerror}")
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         problems.append(f"{where}: not valid YAML: {' '.join(str(error).split())}")
+    except (OSError, ValueError) as error:
+        problems.append(f"{where}: {reason(error)}")
     except RecursionError:
         problems.append(f"{where}: nested too deeply")
     return None

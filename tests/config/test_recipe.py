@@ -72,6 +72,8 @@ def test_a_date_is_text_and_aliases_are_values(tmp_path: Path) -> None:
         f"run: {{output_dir: {LONG}}}",
         'run: {output_dir: "a\\0b"}',
         f"run: {{resume: {LONG}}}",
+        'run: {resume: "a\\0b"}',
+        'students: "a\\0b"',
         f"data: {{text: [{LONG}]}}",
         f"student: {{config: {LONG}}}",
         f"deepspeed: {LONG}",

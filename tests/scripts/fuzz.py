@@ -26,7 +26,7 @@ import yaml
 
 from megatinybert.config.deepspeed import load_ds_config
 from megatinybert.config.hub import OFFLINE, NotInCache
-from megatinybert.config.load import load_config, resolve_batch
+from megatinybert.config.load import load_config
 from megatinybert.config.schema import ConfigError
 from megatinybert.corpus.manifest import MANIFEST
 from megatinybert.corpus.shards import idx_path
@@ -111,12 +111,16 @@ def recipe(name: str, folder: Path, prefix: Path, more: Sequence[str]) -> Target
     file = folder / f"{name}.yaml"
     file.write_text(yaml.safe_dump(content))
 
-    def read() -> None:
-        resolve_batch(read_arguments(["--config", str(file)], look=True), 8)
-
     damages: list[Damage] = [damaged, with_values, lambda _, draw: hostile_recipe(content, draw)]
     modules = ["config/recipe.py", "config/load.py", *more]
-    return Target(f"recipe {name}", file, read, modules, damages, (ConfigError, NotInCache))
+    return Target(
+        f"recipe {name}",
+        file,
+        lambda: read_arguments(["--config", str(file)], look=True),
+        modules,
+        damages,
+        (ConfigError, NotInCache),
+    )
 
 
 def fuzz(target: Target, seconds: float, seed: int) -> tuple[int, int, set[tuple[str, int]]]:
