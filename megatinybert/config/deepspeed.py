@@ -7,6 +7,7 @@ ZeRO and communication. No torch is imported here, so that a mistake costs no wa
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,7 +95,7 @@ def find_ds_config(name: str, option: str = "--deepspeed") -> Path:
     """
     shipped = REPOSITORY / "ds_configs"
     for candidate in (Path(name), REPOSITORY / name, shipped / f"{name}.json"):
-        if candidate.is_file():
+        if os.path.isfile(candidate):  # pathlib's raises OSError for a name that is too long
             return candidate
     names = sorted(path.stem for path in shipped.glob("*.json"))
     meant = nearest(Path(name).stem, ["auto", *names])
@@ -114,7 +115,7 @@ def read_ds_config(path: Path, option: str = "--deepspeed") -> dict[str, Any]:
 
     try:
         raw = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=refuse_repeated_keys)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{option} {path} cannot be read as JSON: {error}") from None
     if not isinstance(raw, dict):
         raise ConfigError(f"{option} {path} must hold a JSON object, not {json.dumps(raw)[:40]}")

@@ -16,7 +16,7 @@ import yaml
 
 from megatinybert.config.general import GeneralConfig
 from megatinybert.config.help import Options, show
-from megatinybert.config.recipe import Given, RecipeLoader, flatten, label
+from megatinybert.config.recipe import Given, flatten, label, read_yaml
 from megatinybert.config.schema import nearest
 
 OWN = ("student", "objective", "optimizer", "schedule")  # sections that an entry may have
@@ -47,10 +47,11 @@ class Entry:
 
 def read_entries(students: Given, options: Options, problems: list[str]) -> list[Entry]:
     """The entries of the option `students`. What is wrong with them is added to `problems`."""
-    written = students.value
+    written: Any = students.value
     if isinstance(written, str):
-        written = _read_file(written, problems)
-        if written is None:
+        before = len(problems)
+        written = read_yaml(written, f"--students {written}", problems)
+        if len(problems) > before:
             return []
     if not isinstance(written, list) or not written:
         needed = "needs a list of students, such as [{name: small, student: {config: 3L-312}}], or a file of one"
@@ -96,16 +97,6 @@ def ignored_overrides(entries: Sequence[Entry], overrides: Mapping[str, Given]) 
         for name, given in overrides.items()
         if entries and all(name in entry.given for entry in entries)
     ]
-
-
-def _read_file(path: str, problems: list[str]) -> Any:
-    try:
-        return yaml.load(Path(path).read_text(encoding="utf-8"), Loader=RecipeLoader) or []
-    except OSError as error:
-        problems.append(f"--students {path}: {error.strerror}")
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        problems.append(f"--students {path}: not valid YAML: {' '.join(str(error).split())}")
-    return None
 
 
 def _entry(number: int, content: Any, options: Options, problems: list[str]) -> Entry | None:

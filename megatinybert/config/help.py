@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +14,7 @@ from megatinybert.config.schema import shipped_students
 Options = dict[str, dict[str, Any]]
 
 
+@functools.cache  # it takes longer than all else that is done to a recipe
 def options_of(schema: type[BaseModel]) -> Options:
     """The JSON schema of every option, in the order of the fields.
 

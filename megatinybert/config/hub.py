@@ -8,7 +8,6 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterable
-from pathlib import Path
 
 from megatinybert.config.missing import is_path
 
@@ -40,7 +39,8 @@ def settle_hub(names: Iterable[str | None]) -> None:
     if _is_offline():
         from huggingface_hub.constants import HF_HUB_CACHE  # not before the variable is set
 
-        lacking = [name for name in asked if not (Path(HF_HUB_CACHE) / f"models--{name.replace('/', '--')}").is_dir()]
+        cached = {name: os.path.join(HF_HUB_CACHE, f"models--{name.replace('/', '--')}") for name in asked}
+        lacking = [name for name, folder in cached.items() if not os.path.isdir(folder)]
         if lacking:
             raise NotInCache(f"{', '.join(lacking)}: no such folder here, nor in {HF_HUB_CACHE}{advice()}")
 

@@ -1,6 +1,7 @@
 """What is wrong with a path that an option names, seen by a look at the disk alone.
 
-Programs look before anything heavy is imported, and what opens the path later says the same.
+Programs look before anything heavy is imported, and what opens the path later says the same. Looks are by os.path, as
+those of pathlib raise OSError for a name that is too long to be one.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ from megatinybert.config.schema import nearest
 
 def is_path(name: str) -> bool:
     """Whether the name of a model is a path: there, or written in a way that no name on the hub is."""
-    return Path(name).expanduser().exists() or name.startswith(("/", ".", "~")) or name.count("/") > 1
+    return os.path.exists(Path(name).expanduser()) or name.startswith(("/", ".", "~")) or name.count("/") > 1
 
 
 def missing_folder(name: str) -> str:
     """What is wrong with a name that can only be a folder's: "" where it is one, or may be a name on the hub."""
     folder = Path(name).expanduser()
-    if folder.exists() or not (is_path(name) or ("/" in name and folder.parent.is_dir())):
+    if os.path.exists(folder) or not (is_path(name) or ("/" in name and os.path.isdir(folder.parent))):
         return ""
-    above = next(parent for parent in folder.parents if parent.exists())
+    above = next(parent for parent in folder.parents if os.path.exists(parent))
     below = folder.parts[len(above.parts)]
     meant = nearest(below, [path.name for path in above.iterdir()] if above.is_dir() else [])
     return "no such folder" + (f"; did you mean {above / meant}?" if meant and meant != below else "")
@@ -42,7 +43,7 @@ def missing_tokenizer(name: str) -> str:
 
 def missing_text(option: str, entry: str) -> str:
     """The refusal of a file or folder of text that is not there, or of a pattern that nothing matches; else ""."""
-    if Path(entry).exists() or not glob.has_magic(entry):
+    if os.path.exists(entry) or not glob.has_magic(entry):
         return missing_file(option, Path(entry))
     found = next(glob.iglob(entry, recursive=True), None)
     return "" if found else f"{option} {entry}: no file matches this pattern"
@@ -50,16 +51,16 @@ def missing_text(option: str, entry: str) -> str:
 
 def missing_file(option: str, path: Path) -> str:
     """The refusal of a file or folder that is not there; else ""."""
-    return "" if path.exists() else f"{option} {path}: no such file or folder"
+    return "" if os.path.exists(path) else f"{option} {path}: no such file or folder"
 
 
 def missing_shards(prefix: Path) -> str:
     """The refusal of shards where `prefix` is neither a folder nor names a .bin and an .idx file; else ""."""
-    if prefix.is_dir():
+    if os.path.isdir(prefix):
         return ""
     for suffix in (".bin", ".idx"):
         path = prefix.with_name(prefix.name + suffix)
-        if not path.is_file():
+        if not os.path.isfile(path):
             with_suffix = prefix.suffix in (".bin", ".idx")
             absent = "no such file; data_prep/build_shards.py makes shards of text"
             hint = "give the prefix, without .bin or .idx" if with_suffix else absent
@@ -72,13 +73,13 @@ def missing_checkpoint(name: str) -> str:
     try:
         with (Path(name) / "state.json").open("rb"):
             return ""
-    except OSError as error:
+    except (OSError, ValueError) as error:
         return f"--run.resume {name} is not a whole checkpoint: state.json cannot be read: {error}"
 
 
 def missing_data_dir(option: str, folder: Path) -> str:
     """The refusal of a task's folder that is not there; else ""."""
-    return "" if folder.is_dir() else f"{option} {folder}: no such folder"
+    return "" if os.path.isdir(folder) else f"{option} {folder}: no such folder"
 
 
 def unreadable_file(option: str, path: Path) -> str:
@@ -86,14 +87,25 @@ def unreadable_file(option: str, path: Path) -> str:
     try:
         with path.open("rb"):
             return ""
-    except OSError as error:
-        return f"{option} {path}: cannot be read: {error.strerror}"
+    except (OSError, ValueError) as error:
+        return f"{option} {path}: cannot be read: {reason(error)}"
+
+
+def reason(error: OSError | ValueError) -> str:
+    """What a file could not be opened for; ValueError is raised for a name with a zero byte."""
+    return getattr(error, "strerror", None) or str(error)
 
 
 def unusable_output(folder: Path) -> str:
     """The refusal of an output folder that nothing can be written to, or that cannot be made; else ""."""
+    try:
+        os.stat(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, ValueError) as error:  # such as a name that is too long
+        return f"--run.output_dir {folder}: {reason(error)}; name another"
     existing = nearest_existing(folder)
-    if not existing.is_dir():
+    if not os.path.isdir(existing):
         return f"--run.output_dir {folder}: {existing} is a file, not a folder; name another"
     if not os.access(existing, os.W_OK | os.X_OK):
         return f"--run.output_dir {folder}: {existing} cannot be written to; name another, or change its permissions"
@@ -103,4 +115,4 @@ def unusable_output(folder: Path) -> str:
 def nearest_existing(folder: Path) -> Path:
     """The folder itself, or the nearest one above it that is there."""
     folder = folder.absolute()
-    return next(path for path in (folder, *folder.parents) if path.exists())
+    return next(path for path in (folder, *folder.parents) if os.path.exists(path))

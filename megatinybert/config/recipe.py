@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import yaml
 
 from megatinybert.config.help import Options, canonical, show
+from megatinybert.config.missing import reason
 
 
 class Given(NamedTuple):
@@ -25,52 +26,92 @@ def label(name: str, given: Given) -> str:
     return f"--{name} {show(given.value)} ({given.source})"
 
 
+_YAML = "tag:yaml.org,2002:"
+_PLAIN = ("null", "bool", "int", "float", "str", "seq", "map")  # the types of values in a recipe
 _NUMBERS = {
-    "tag:yaml.org,2002:int": r"[-+]?(0|[1-9][0-9_]*|0b[01_]+|0x[0-9a-fA-F_]+)",
-    "tag:yaml.org,2002:float": r"[-+]?([0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)([eE][-+][0-9]+)?|[-+]?\.(inf|Inf|INF)"
+    "int": r"[-+]?(0|[1-9][0-9_]*|0b[01_]+|0x[0-9a-fA-F_]+)",
+    "float": r"[-+]?([0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)([eE][-+][0-9]+)?|[-+]?\.(inf|Inf|INF)"
     r"|\.(nan|NaN|NAN)",
 }
+_OF_TEXT = tuple(_YAML + name for name in ("null", "bool", "merge"))  # what else text without quotes may be
+_MOST_VALUES = 1_000_000
 
 
 class RecipeLoader(yaml.SafeLoader):
-    """YAML in which a repeated key is an error rather than a silent loss of the first, and 0123 and 1:30 are no numbers
-    of base 8 and 60.
+    """YAML of plain values, in which a repeated key is an error rather than a silent loss of the first, 0123 and 1:30
+    are no numbers of base 8 and 60, and 2026-01-31 is text.
     """
 
     yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {
-        first: [(tag, pattern) for tag, pattern in resolvers if tag not in _NUMBERS]
+        first: [(tag, pattern) for tag, pattern in resolvers if tag in _OF_TEXT]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
+    yaml_constructors: ClassVar[dict[str | None, Any]] = {
+        tag: yaml.SafeLoader.yaml_constructors[tag] for tag in (None, *(_YAML + name for name in _PLAIN))
+    }
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for key in set(keys):
-            if keys.count(key) > 1:
-                problem = f"the key {key!r} is given twice"
-                raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
-        return super().construct_mapping(node, deep)
+    def get_single_node(self) -> yaml.Node | None:
+        node: yaml.Node | None = super().get_single_node()
+        if node:
+            _check(node, {})
+        return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            value = super().construct_object(node, deep)
+            str(value if type(value) is int else "")  # no message could show a number of so many digits
+        except (ValueError, LookupError) as error:  # such as !!int x, and 0b_
+            raise _refusal(f"{node.value!r:.40} cannot be read as {node.tag.removeprefix(_YAML)}", node) from error
+        return value
 
 
-for _tag, _pattern in _NUMBERS.items():
-    RecipeLoader.add_implicit_resolver(_tag, re.compile(f"^({_pattern})$"), list("-+0123456789."))
+for _name, _pattern in _NUMBERS.items():
+    RecipeLoader.add_implicit_resolver(_YAML + _name, re.compile(f"^({_pattern})$"), list("-+0123456789."))
+
+
+def _check(node: yaml.Node, counted: dict[yaml.Node, int]) -> int:
+    """The number of values in a node, its aliases written out. counted: of those seen; 0 where they hold this one.
+
+    Raises YAMLError where they are too many, where they have no end, and where a key is given twice.
+    """
+    count = counted.get(node)
+    if count == 0:
+        raise _refusal("an alias (*NAME) stands inside of what it names (&NAME); write its value instead", node)
+    if count is None:
+        counted[node] = 0
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        keys = Counter(key.value for key, _ in pairs if isinstance(key, yaml.ScalarNode))
+        for key, times in keys.items():
+            if times > 1:
+                raise _refusal(f"the key {key!r} is given twice", node)
+        inner = node.value if isinstance(node, yaml.SequenceNode) else [each for pair in pairs for each in pair]
+        count = counted[node] = 1 + sum(_check(each, counted) for each in inner)
+        if count > _MOST_VALUES:
+            raise _refusal(f"with its aliases (*NAME) written out, it has more than {_MOST_VALUES:,} values", node)
+    return count
+
+
+def _refusal(problem: str, node: yaml.Node) -> yaml.YAMLError:
+    return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+
+
+def read_yaml(path: str, where: str, problems: list[str]) -> Any:
+    """The content of a file. What is wrong with it is added to `problems`, and None given. where: names the file."""
+    try:
+        return yaml.load(Path(path).read_text(encoding="utf-8"), Loader=RecipeLoader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        problems.append(f"{where}: not valid YAML: {' '.join(str(error).split())}")
+    except (OSError, ValueError) as error:
+        problems.append(f"{where}: {reason(error)}")
+    except RecursionError:
+        problems.append(f"{where}: nested too deeply")
+    return None
 
 
 def read_recipe(path: str, options: Options, problems: list[str]) -> dict[str, Given]:
     """The recipe's values by name. What is wrong with the file is added to `problems`."""
     where = f"--config {path} (command line)"
-    try:
-        content = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=RecipeLoader)
-    except OSError as error:
-        problems.append(f"{where}: {error.strerror}")
-        return {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        problems.append(f"{where}: not valid YAML: {' '.join(str(error).split())}")
-        return {}
-    try:
-        json.dumps(content, default=str, skipkeys=True)
-    except (ValueError, RecursionError):
-        problems.append(f"{where}: an alias (*NAME) stands inside of what it names (&NAME); write its value instead")
-        return {}
+    content = read_yaml(path, where, problems)
     if content is not None and not isinstance(content, dict):
         sections = [name.partition(".")[0] for name in options if "." in name]
         needed = "sections such as 'run:'" if sections else f"lines such as '{next(iter(options))}: VALUE'"
@@ -79,9 +120,9 @@ def read_recipe(path: str, options: Options, problems: list[str]) -> dict[str, G
     content = content or {}
     content.pop("environment", None)  # what a finished run notes in its config.yaml, which is a recipe too
     written: dict[str, Given] = {}
-    for key, value in flatten(content).items():
+    for key, value in _options_in(content):
         name = canonical(key, options)
-        if name in written:  # once with hyphens, once with underscores
+        if name in written:  # once with hyphens, once with underscores, or once in its section and once as section.key
             problems.append(f"--{name} (recipe {path}): given twice; keep one")
         written[name] = Given(value, f"recipe {path}")
     return written
@@ -89,10 +130,12 @@ def read_recipe(path: str, options: Options, problems: list[str]) -> dict[str, G
 
 def flatten(sections: Mapping[Any, Any]) -> dict[str, Any]:
     """{"run": {"seed": 1}} as {"run.seed": 1}; an empty section holds nothing."""
-    flat: dict[str, Any] = {}
+    return dict(_options_in(sections))
+
+
+def _options_in(sections: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
     for section, content in sections.items():
         if isinstance(content, dict):
-            flat |= {f"{section}.{key}": value for key, value in content.items()}
+            yield from ((f"{section}.{key}", value) for key, value in content.items())
         elif content is not None:
-            flat[str(section)] = content
-    return flat
+            yield str(section), content

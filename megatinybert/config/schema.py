@@ -7,6 +7,7 @@ mistakes are derived from it (load.py).
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Protocol, Self
@@ -23,12 +24,12 @@ from megatinybert.config.values import (
     Index,
     NonNegative,
     Positive,
-    Seed,
     Text,
 )
 
 STUDENTS_FOLDER = Path(__file__).parents[1] / "models" / "students"
 LARGEST_AUTOMATIC_MICRO_BATCH = 32
+_LARGEST_SUGGESTED = 65_536  # micro batch, so that a mistyped global batch does not take for ever
 
 
 class ConfigError(ValueError):
@@ -65,7 +66,7 @@ def split_batch(global_batch: int, micro_batch: int | None, world_size: int, sec
     if micro_batch is None:
         raise ConfigError(f"--{section}.global_batch {global_batch} is not a multiple of {ranks}; try {fixes}")
     if global_batch % world_size == 0:
-        divisors = [size for size in range(1, share + 1) if share % size == 0]
+        divisors = [size for size in range(1, min(share, _LARGEST_SUGGESTED) + 1) if share % size == 0]
         around = [d for d in divisors if d < micro_batch][-1:] + [d for d in divisors if d > micro_batch][:1]
         fixes += f", or --{section}.micro_batch {' or '.join(map(str, around))}"
     factors = f"--{section}.micro_batch {micro_batch} x {ranks}"
@@ -113,7 +114,7 @@ class StudentConfig(Section):
     @field_validator("config")
     @classmethod
     def _shipped_or_path(cls, value: str | None) -> str | None:
-        if value is None or value in shipped_students() or "/" in value or Path(value).exists():
+        if value is None or value in shipped_students() or "/" in value or os.path.exists(value):
             return value
         meant = nearest(value, shipped_students())
         hint = f"did you mean {meant}?" if meant else "check the spelling"
@@ -180,7 +181,7 @@ class OpenRunConfig(Section):
         description="windows per forward pass on one rank (null: largest that divides evenly,"
         f" up to {LARGEST_AUTOMATIC_MICRO_BATCH})",
     )
-    seed: Seed = Field(0, description="seed of weights, order and dropout")
+    seed: Index = Field(0, description="seed of weights, order and dropout")
     compile: Literal["auto", "always", "never"] = Field(
         "auto",
         description="torch.compile; auto: in runs of 15 minutes or more, if a short measurement finds it faster",

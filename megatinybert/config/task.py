@@ -25,7 +25,7 @@ from megatinybert.config.schema import (
     split_batch,
 )
 from megatinybert.config.transfer import TransferConfig
-from megatinybert.config.values import Count, FractionAboveZero, Index, Names, NonNegative, Positive, Seed, Text, Whole
+from megatinybert.config.values import Count, FractionAboveZero, Index, Names, NonNegative, Positive, Text, Whole
 
 ACTIONS = ("teacher", "augment", "one", "two", "eval", "predict", "all")
 READING = ("eval", "predict")  # those that may run beside a run in training
@@ -158,7 +158,7 @@ class TaskRunConfig(Section):
     """Randomness, and what is written when and where."""
 
     output_dir: Text = Field("runs/task", description="folder for models, results and the stages' metrics")
-    seed: Seed = Field(0, description="seed of weights, order, dropout and augmentation")
+    seed: Index = Field(0, description="seed of weights, order, dropout and augmentation")
     log_interval: Count = Field(10, description="steps between logged metrics")
     save_interval: Count = Field(500, description="steps between checkpoints; also at a stage's last step")
     held_out_interval: Count | None = Field(

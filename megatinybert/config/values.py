@@ -13,7 +13,7 @@ def _no_truth_value(value: object) -> object:
 
 
 def _fits_64_bits(value: int) -> int:
-    if value >= 2**63:
+    if not -(2**63) <= value < 2**63:
         raise ValueError(f"must be below 2^63, {2**63:,}")
     return value
 
@@ -24,10 +24,10 @@ def list_of_one(value: object) -> object:
 
 Text = Annotated[str, Field(min_length=1)]
 Names = Annotated[list[Text], Field(min_length=1), BeforeValidator(list_of_one)]
-Whole = Annotated[int, BeforeValidator(_no_truth_value)]
-Count = Annotated[int, Field(ge=1), BeforeValidator(_no_truth_value)]
-Index = Annotated[int, Field(ge=0), BeforeValidator(_no_truth_value)]
-Seed = Annotated[Index, AfterValidator(_fits_64_bits)]
+Whole = Annotated[int, BeforeValidator(_no_truth_value), AfterValidator(_fits_64_bits)]
+# The limits come first, for the JSON schema to have them.
+Count = Annotated[int, Field(ge=1), BeforeValidator(_no_truth_value), AfterValidator(_fits_64_bits)]
+Index = Annotated[int, Field(ge=0), BeforeValidator(_no_truth_value), AfterValidator(_fits_64_bits)]
 Positive = Annotated[float, Field(gt=0), BeforeValidator(_no_truth_value)]
 NonNegative = Annotated[float, Field(ge=0), BeforeValidator(_no_truth_value)]
 Fraction = Annotated[float, Field(ge=0, le=1), BeforeValidator(_no_truth_value)]

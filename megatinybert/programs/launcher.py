@@ -91,8 +91,9 @@ class _Front:
     def wait(self) -> int:
         """Wait for the launcher, and see that no rank is left: the exit code of `launch`."""
         code = self._wait()
-        if self._end_those_left(code) and code == 0:
-            code = 1  # a launcher that is killed says 0
+        if self._end_those_left(code) and code == 0 and not self._plan.restarts:
+            # A launcher that is killed says 0. The agent does not, and its server may take long to end.
+            code = 1
         if self._killed:
             return ENDED_AT_ONCE
         if self._before_ranks:

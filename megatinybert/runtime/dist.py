@@ -21,7 +21,7 @@ from torch import Tensor
 
 from megatinybert.runtime.devices import choose_accelerator, share_threads
 from megatinybert.runtime.findings import refusal
-from megatinybert.runtime.meeting import gloo_interface, meet, open_store, own_arrival
+from megatinybert.runtime.meeting import gloo_interface, join, own_arrival
 from megatinybert.runtime.rendezvous import LOST, free_port, lone_task
 from megatinybert.runtime.watch import Watch
 
@@ -155,7 +155,7 @@ def start() -> World:
     """Join the process group that the launcher describes, or make one of this process alone.
 
     Raises ValueError where some other launcher started several processes, each of which would take itself for the whole
-    run, where the port is taken, and where not all ranks come (`meeting.meet`).
+    run, where the port is taken, and where not all ranks come (`meeting.join`).
     """
     if "RANK" in os.environ:
         _complete(os.environ)
@@ -179,9 +179,8 @@ def start() -> World:
         # DeepSpeed would compile a shared-memory collective here, which takes a C++ compiler and a minute; gloo serves.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     backend = "nccl" if device.type == "cuda" else "gloo"
-    store = open_store(os.environ, TIMEOUT)
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    arrivals = meet(store, rank, size, own_arrival(device.type), TIMEOUT)
+    store, arrivals = join(os.environ, own_arrival(device.type), TIMEOUT)
     interface = gloo_interface(rank, arrivals)
     if interface:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)

@@ -12,6 +12,7 @@ import os
 import socket
 import sys
 import time
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -24,14 +25,50 @@ _SECONDS_BETWEEN_LOOKS = 0.1
 _SECONDS_OF_AN_ATTEMPT = 5.0
 _SECONDS_UNTIL_TOLD = 30.0
 _SECONDS_TO_READ = 2.0  # for the others, before rank 0 ends and its store with it
+_SECONDS_BETWEEN_RUNS = 1.0
+_LIMITS_OF_ANOTHER_RUN = 2  # times that of a start, as it may itself be waiting in one
+
+
+class StoreEnded(ValueError):
+    """The store was there, but is no more."""
 
 
 class Arrival(NamedTuple):
-    """A rank. device: "cpu" or "cuda". address: of its machine, as seen from MASTER_ADDR; "" where there is no way."""
+    """A rank. device: "cpu" or "cuda". address: of its machine, as seen from MASTER_ADDR; "" where there is no way.
+    start: other than that of any earlier process of this rank.
+    """
 
     host: str
     device: str
     address: str
+    start: str = ""
+
+
+def join(environment: Mapping[str, str], own: Arrival, limit: datetime.timedelta) -> tuple[Store, list[Arrival]]:
+    """The store (`open_store`), and each of the ranks (`meet`) once all have come to it.
+
+    A rank that is started again, as after its machine has failed, may find there the run that it is lost to, which does
+    not know yet; it waits until that has ended. Raises ValueError where that does not end, or as those two do.
+    """
+    rank, size = int(environment["RANK"]), int(environment["WORLD_SIZE"])
+    longest, began, told = _LIMITS_OF_ANOTHER_RUN * limit.total_seconds(), time.monotonic(), False
+    while True:
+        try:
+            store = open_store(environment, limit)
+            arrivals = meet(store, rank, size, own, limit)
+        except StoreEnded:
+            if not told:
+                raise
+            continue  # what was waited for
+        if own in arrivals or _is_of_torchrun(environment):  # whose store outlives the starts of a rank
+            return store, arrivals
+        what = f"a run that began without this rank {rank} ({own.host}) is still at {_master(environment)}"
+        if time.monotonic() - began > longest:
+            raise ValueError(f"{what} after {longest:,.0f} s: stop it, or give the launcher another --master_port")
+        if not told:
+            told = True
+            print(f"waiting: {what}, and ends once it takes the one before for lost", file=sys.stderr, flush=True)
+        time.sleep(_SECONDS_BETWEEN_RUNS)
 
 
 def open_store(environment: Mapping[str, str], limit: datetime.timedelta) -> Store:
@@ -41,7 +78,7 @@ def open_store(environment: Mapping[str, str], limit: datetime.timedelta) -> Sto
     """
     rank, size = int(environment["RANK"]), int(environment["WORLD_SIZE"])
     address, port = environment["MASTER_ADDR"], int(environment["MASTER_PORT"])
-    keeps = rank == 0 and environment.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+    keeps = rank == 0 and not _is_of_torchrun(environment)
     if not keeps:
         _await_port(address, port, limit)
     # multi_tenant: the process group is to open it once more.
@@ -51,7 +88,7 @@ def open_store(environment: Mapping[str, str], limit: datetime.timedelta) -> Sto
         if "EADDRINUSE" in str(error):
             text = f"port {port} is taken, by another run perhaps: give the launcher --master_port"
             raise ValueError(text) from error
-        raise ValueError(f"rank 0 at {address}:{port} (MASTER_ADDR, MASTER_PORT) cannot be reached: {error}") from error
+        raise StoreEnded(f"rank 0 at {_master(environment)} cannot be reached: {error}") from error
     return PrefixStore(_PREFIX, store)
 
 
@@ -60,15 +97,15 @@ def meet(store: Store, rank: int, size: int, own: Arrival, limit: datetime.timed
 
     Raises ValueError on all where some are missing after `limit`, or where they are on different kinds of device.
     """
-    store.set(f"arrival/{rank}", json.dumps(own))
-    if rank == 0:
-        _tell_all(store, size, limit)
     try:
+        store.set(f"arrival/{rank}", json.dumps(own))
+        if rank == 0:
+            _tell_all(store, size, limit)
         while not store.check([_ARRIVALS]):  # not `wait`, which Ctrl-C would have to wait for
             time.sleep(_SECONDS_BETWEEN_LOOKS)
         told = json.loads(store.get(_ARRIVALS))
     except (DistNetworkError, DistStoreError) as error:
-        raise ValueError("rank 0 was there, but ended before all ranks had come: what it said tells why") from error
+        raise StoreEnded("rank 0 was there, but ended before all ranks had come: what it said tells why") from error
     there = {number: Arrival(*arrival) for number, arrival in enumerate(told) if arrival}
     problem = _problem(there, size, limit)
     if problem and rank == 0:
@@ -76,6 +113,15 @@ def meet(store: Store, rank: int, size: int, own: Arrival, limit: datetime.timed
     if problem:
         raise ValueError(problem)
     return list(there.values())
+
+
+def _is_of_torchrun(environment: Mapping[str, str]) -> bool:
+    """Whether torchrun keeps the store, and not rank 0."""
+    return environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+
+
+def _master(environment: Mapping[str, str]) -> str:
+    return f"{environment['MASTER_ADDR']}:{environment['MASTER_PORT']} (MASTER_ADDR, MASTER_PORT)"
 
 
 def _await_port(address: str, port: int, limit: datetime.timedelta) -> None:
@@ -163,7 +209,7 @@ def address_towards(host: str) -> str:
 
 
 def own_arrival(device: str) -> Arrival:
-    return Arrival(socket.gethostname(), device, address_towards(os.environ["MASTER_ADDR"]))
+    return Arrival(socket.gethostname(), device, address_towards(os.environ["MASTER_ADDR"]), uuid.uuid4().hex)
 
 
 def name_ranks(ranks: Iterable[int], hosts: Mapping[int, str] | Sequence[str]) -> str:

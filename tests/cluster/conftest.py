@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.helpers.cluster import PREFIX, Cluster, missing, remove_orphans
+from tests.helpers.cluster import Cluster, missing, own_cluster
 
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Four nodes, removed at the end, however it comes; of this process, so that others may have their own.
+    """Four nodes, removed at the end, however it comes.
 
     Skips where this machine cannot have one, and says what it lacks.
     """
     lacking = missing()
     if lacking:
         pytest.skip(f"no little cluster here; missing: {lacking}")
-    remove_orphans()
-    number = os.getpid() % 250
-    folder = tmp_path_factory.mktemp("cluster")
-    with Cluster(f"{PREFIX}{os.getpid()}", f"10.{60 + number % 20}.{number}", folder, size=4) as made:
+    with own_cluster(tmp_path_factory.mktemp("cluster"), size=4) as made:
         yield made
 
 

@@ -112,6 +112,7 @@ def test_half_precision_weights_need_zero(tmp_path: Path, precision: str) -> Non
         ({"zero_optimization": {"stage": True}}, "stage true: must be"),
         ({"zero_optimization": True}, "zero_optimization true: must be an object"),
         ("{", "cannot be read as JSON"),
+        ("[" * 100_000, "cannot be read as JSON: maximum recursion depth exceeded"),
         ('{"bf16": {}, "bf16": {}}', "given twice: bf16"),
         ("[]", "must hold a JSON object"),
     ],

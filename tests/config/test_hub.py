@@ -62,6 +62,12 @@ def test_with_an_answer_or_a_folder_nothing_changes(
     assert not os.environ[OFFLINE] and capsys.readouterr().err == ""
 
 
+def test_a_name_that_no_folder_of_the_cache_can_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(OFFLINE, "1")
+    with pytest.raises(NotInCache, match="^x{5000}: no such folder here"):
+        settle_hub(["x" * 5000])
+
+
 def test_the_refusal_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(OFFLINE, "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)

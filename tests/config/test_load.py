@@ -11,7 +11,7 @@ import pytest
 
 from megatinybert.config.general import DataConfig, ObjectiveConfig
 from megatinybert.config.load import ConfigError, GeneralConfig, dump_yaml, load_config, load_options, resolve_batch
-from megatinybert.config.schema import nearest, shipped_students
+from megatinybert.config.schema import nearest, shipped_students, split_batch
 from megatinybert.config.task import TASK
 
 REQUIRED = ["--teacher.model", "bert", "--data.shards", "shards"]
@@ -296,6 +296,11 @@ def test_batch_that_does_not_divide() -> None:
     with pytest.raises(ConfigError, match=expected):
         resolve_batch(config(48, 16), 2)
     assert "--run.micro_batch 3 x 1 rank;" in refusal("--run.global_batch", "256", "--run.micro_batch", "3")
+
+
+def test_a_batch_that_is_far_too_large_is_answered_at_once() -> None:
+    with pytest.raises(ConfigError, match=r"or --run\.micro_batch 4 or 8$"):
+        split_batch(2**60, 7, 4)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -41,6 +42,13 @@ def remove_orphans() -> None:
             subprocess.run([SCRIPT, "down"], env={**os.environ, "CLUSTER": f"{PREFIX}{owner}"}, check=True)
 
 
+def own_cluster(folder: Path, size: int) -> Cluster:
+    """Of this process, so that others may have theirs beside it. folder: for keys and logs, which `down` removes."""
+    remove_orphans()
+    number = os.getpid() % 250
+    return Cluster(f"{PREFIX}{os.getpid()}", f"10.{60 + number % 20}.{number}", folder, size)
+
+
 class Cluster:
     """Nodes 1 to `size`. name: of this cluster alone. net: the first three numbers of its nodes' addresses."""
 
@@ -51,7 +59,11 @@ class Cluster:
         self._folder = folder
 
     def __enter__(self) -> Cluster:
-        self("setup", str(self.size))
+        try:
+            self("setup", str(self.size))
+        except BaseException:  # Ctrl-C, too
+            self("down")
+            raise
         return self
 
     def __exit__(self, *of_error: object) -> None:
@@ -112,8 +124,9 @@ class Cluster:
             time.sleep(0.2)
         left = []
         for process in self.processes(*nodes):
-            left.append(" ".join(process.cmdline()[:8]))
-            process.kill()
+            with contextlib.suppress(psutil.Error):  # it has ended meanwhile
+                left.append(" ".join(process.cmdline()[:8]))
+                process.kill()
         return left
 
     def sent(self, node: int) -> int:

@@ -136,12 +136,12 @@ def compare(inputs: Path, case: Case, said: str) -> Found:
     return Found(drawn(before) == drawn(after), loss, float((here - there).norm() / there.norm()), said)
 
 
-def drawn(folder: Path) -> list[tuple[int, tuple[int, ...]]]:
-    """(position, tokens of the sample) of the steps after the checkpoint, each drawn once by one of the ranks."""
-    pairs = [(position, tuple(row)) for rank in json.loads((folder / DRAWN).read_text()) for position, row in rank]
+def drawn(folder: Path) -> list[tuple[int, int]]:
+    """(position, checksum of the sample) of the steps after the checkpoint, each drawn once by one of the ranks."""
+    pairs = [(position, crc32) for rank in json.loads((folder / DRAWN).read_text()) for position, crc32 in rank]
     later = sorted(pair for pair in pairs if pair[0] >= SAVED * BATCH)
     assert [position for position, _ in later] == list(range(SAVED * BATCH, STEPS * BATCH))
-    assert len({row for _, row in later}) == len(later)  # so that the tokens tell which sample it is
+    assert len({crc32 for _, crc32 in later}) == len(later)  # so that it tells which sample it is
     return later
 
 

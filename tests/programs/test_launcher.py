@@ -40,6 +40,17 @@ while not stopped or (folder / "stubborn").exists():
 sys.exit(75)
 """
 
+LINGERS = """
+import subprocess, sys
+from megatinybert.programs import launcher
+from megatinybert.programs.launch_options import Launch
+launcher._SECONDS_TO_LEAVE = 0.1
+sleeps = [sys.executable, "-c", "import time; time.sleep(600)", sys.argv[2]]
+starter = [sys.executable, "-c", f"import subprocess; subprocess.Popen({sleeps})"]
+process = subprocess.Popen(starter, process_group=0)
+sys.exit(launcher._Front(process, Launch([], {}, remote=False, restarts=int(sys.argv[1]))).wait())
+"""
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -97,6 +108,15 @@ def test_ranks_whose_launcher_was_killed_are_ended(folder: Path) -> None:
     os.kill(int((folder / "launcher").read_text()), signal.SIGKILL)
     assert ended(front, folder) == (1, [])
     assert (folder / "saved").exists()
+
+
+@pytest.mark.parametrize(("restarts", "code"), [(0, 1), (1, 0)])
+def test_what_lingers_after_code_0_casts_doubt_on_the_launcher_but_not_on_the_agent(
+    restarts: int, code: int, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-c", LINGERS, str(restarts), str(tmp_path)]
+    assert subprocess.run(command, cwd=REPOSITORY, env=environment(), timeout=60, check=False).returncode == code
+    assert left_behind(tmp_path) == []
 
 
 def test_a_killed_rank_is_told(folder: Path) -> None:

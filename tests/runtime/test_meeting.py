@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import datetime
+import re
 import socket
+import subprocess
+import sys
+import time
 from collections import namedtuple
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,10 +15,17 @@ import pytest
 import torch
 
 from megatinybert.runtime import meeting
-from megatinybert.runtime.meeting import Arrival, address_towards, gloo_interface, meet, name_ranks, open_store
-from tests.helpers.toys import free_port
+from megatinybert.runtime.meeting import Arrival, address_towards, gloo_interface, join, meet, name_ranks, open_store
+from tests.helpers.toys import environment, free_port
 
 SOON = datetime.timedelta(seconds=1.0)
+START = datetime.timedelta(minutes=2)
+RANK_0 = """
+import datetime, os, time
+from megatinybert.runtime.meeting import Arrival, join
+store, _ = join(os.environ, Arrival("node-1", "cpu", "10.0.0.1"), datetime.timedelta(minutes=2))
+time.sleep(600)
+"""
 ON_CPU = Arrival("node-1", "cpu", "10.0.0.1")
 
 
@@ -71,6 +82,39 @@ def test_a_rank_0_that_is_not_there_is_named(
         open_store(environment, SOON)
     told = capfd.readouterr().err.splitlines()
     assert len(told) == 1 and told[0].startswith(f"waiting for rank 0 at 127.0.0.1:{port}")
+
+
+def test_a_rank_started_again_waits_for_the_end_of_the_run_it_was_lost_to(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(meeting, "_SECONDS_BETWEEN_RUNS", 0.01)
+    port = free_port()
+    variables = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+
+    def rank_0() -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-c", RANK_0], env=environment(**variables, RANK="0"))
+
+    def rank_1(start: str, limit: datetime.timedelta) -> list[Arrival]:
+        return join({**variables, "RANK": "1"}, Arrival("node-2", "cpu", "10.0.0.2", start), limit)[1]
+
+    what = rf"a run that began without this rank 1 \(node-2\) is still at 127.0.0.1:{port} "
+    ranks = [rank_0()]
+    try:
+        assert [each.start for each in rank_1("first", START)] == ["", "first"]
+        with pytest.raises(ValueError, match=f"{what}.* after 2 s: stop it, or"):
+            rank_1("again", SOON)
+        with ThreadPoolExecutor(1) as threads:
+            again = threads.submit(rank_1, "again", START)
+            time.sleep(0.5)
+            assert not again.done()
+            ranks[0].kill()
+            ranks.append(rank_0())
+            assert [each.start for each in again.result()] == ["", "again"]
+    finally:
+        for rank in ranks:
+            rank.kill()
+            rank.wait()
+    assert len(re.findall(f"waiting: {what}", capfd.readouterr().err)) == 2  # once for each attempt
 
 
 def test_a_taken_port_is_named() -> None:

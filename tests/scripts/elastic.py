@@ -3,7 +3,7 @@
     DS_ACCELERATOR=cpu PYTHONPATH=. deepspeed --num_accelerators N tests/scripts/elastic.py CASES.json
 
 CASES.json: a list of the options of each run. Rank 0 writes drawn.json into the output folder of each: for every rank
-a list of [position in the order of training, tokens of the sample that it trained on there].
+a list of [position in the order of training, checksum of the tokens of the sample that it trained on there].
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from typing import Any
 from unittest import mock
 
 import torch
+from numpy.typing import NDArray
 
 from megatinybert.config.load import load_config
 from megatinybert.runtime import dist
 from megatinybert.runtime.dist import World
+from tests.scripts.drawing import noting
 
 DRAWN = "drawn.json"
 
@@ -41,19 +43,12 @@ def train(options: list[str], world: World) -> None:
     from megatinybert.training import loop
 
     config = load_config(options)
-    drawn: list[tuple[int, list[int]]] = []
-    train_step = loop.train_step
+    drawn: list[list[int]] = []
 
-    def noting(*given: Any) -> Any:
-        trainees, teacher, batches, step, *rest = given
-        seen = list(batches)
-        for index, batch in seen:
-            rows = batch["input_ids"].tolist()
-            first = step * config.run.global_batch + index * len(rows)
-            drawn.extend((first + number, row) for number, row in enumerate(rows))
-        return train_step(trainees, teacher, seen, step, *rest)
+    def note(draws: NDArray[Any]) -> None:
+        drawn.extend([int(draw["position"]), int(draw["crc32"])] for draw in draws)
 
-    with mock.patch.object(loop, "train_step", noting):
+    with mock.patch.object(loop, "train_step", noting(loop.train_step, note)):
         distil(config, world)
     of_ranks: list[Any] = [drawn] * world.size
     if world.size > 1:

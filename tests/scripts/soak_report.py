@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from tests.scripts.drawing import DRAW
-from tests.scripts.soak_faults import Event, Soaked
+from tests.scripts.soak_run import Outcome, Soaked
 
 TOLERANCE = 1e-5  # of the weights of a run on other ranks, relative: rounding, and what many steps make of it
 
@@ -73,19 +72,18 @@ def kept(steps: int, rate: float, wall: float) -> float:
     return (steps - 1) / rate / wall
 
 
-def report(
-    run: Soaked, steps: int, rate: float, wall: float, events: Sequence[Event], problems: Sequence[str], said: str
-) -> str:
-    """In Markdown. rate: steps a second, undisturbed. wall: seconds from the first step to the last."""
-    lines = ["| fault | times | mean seconds to the next step |", "| --- | --- | --- |"]
+def report(name: str, steps: int, rate: float, outcome: Outcome, said: str) -> str:
+    """In Markdown. rate: steps a second, undisturbed."""
+    events, wall = outcome.events, outcome.wall
+    lines = ["| fault | times | started again | mean seconds without a step |", "| --- | --- | --- | --- |"]
     for kind in sorted({event.kind for event in events}):
-        seconds = [event.seconds for event in events if event.kind == kind]
-        waited = [value for value in seconds if value is not None]
-        lines.append(f"| {kind} | {len(seconds)} | {f'{np.mean(waited):.1f}' if waited else 'goes on'} |")
+        found = [event for event in events if event.kind == kind]
+        waited = float(np.mean([event.seconds for event in found]))
+        lines.append(f"| {kind} | {len(found)} | {sum(event.again for event in found)} | {waited:.1f} |")
     lines += [
         "",
-        f"{run.name}: {len(events)} faults in {wall / 60:.1f} minutes; {steps:,} steps, undisturbed {rate:.2f} a "
+        f"{name}: {len(events)} faults in {wall / 60:.1f} minutes; {steps:,} steps, undisturbed {rate:.2f} a "
         f"second; {kept(steps, rate, wall):.1%} of the throughput kept. {said}.",
-        *(f"FAILED: {problem}" for problem in problems),
+        *(f"FAILED: {problem}" for problem in outcome.problems),
     ]
     return "\n".join(lines)
