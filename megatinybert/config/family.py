@@ -16,6 +16,7 @@ import yaml
 
 from megatinybert.config.general import GeneralConfig
 from megatinybert.config.help import Options, show
+from megatinybert.config.missing import meant_beside
 from megatinybert.config.recipe import Given, RecipeLoader, flatten, label
 from megatinybert.config.schema import nearest
 
@@ -102,7 +103,7 @@ def _read_file(path: str, problems: list[str]) -> Any:
     try:
         return yaml.load(Path(path).read_text(encoding="utf-8"), Loader=RecipeLoader) or []
     except OSError as error:
-        problems.append(f"--students {path}: {error.strerror}")
+        problems.append(f"--students {path}: {error.strerror}{meant_beside(Path(path))}")
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         problems.append(f"--students {path}: not valid YAML: {' '.join(str(error).split())}")
     return None

@@ -28,6 +28,14 @@ def missing_folder(name: str) -> str:
     return "no such folder" + (f"; did you mean {above / meant}?" if meant and meant != below else "")
 
 
+def meant_beside(path: Path) -> str:
+    """What a path that is not there may have meant in its folder, as the end of a message; "" where nothing is alike."""
+    path = path.expanduser()
+    names = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
+    meant = None if path.exists() else nearest(path.name, [name for name in names if name != path.name])
+    return f"; did you mean {path.with_name(meant)}?" if meant else ""
+
+
 def missing_model(option: str, name: str) -> str:
     """The refusal of a model folder that is not there; "" where it is, or the name may be one on the hub."""
     problem = missing_folder(name)
@@ -50,7 +58,7 @@ def missing_text(option: str, entry: str) -> str:
 
 def missing_file(option: str, path: Path) -> str:
     """The refusal of a file or folder that is not there; else ""."""
-    return "" if path.exists() else f"{option} {path}: no such file or folder"
+    return "" if path.exists() else f"{option} {path}: no such file or folder{meant_beside(path)}"
 
 
 def missing_shards(prefix: Path) -> str:
@@ -78,7 +86,7 @@ def missing_checkpoint(name: str) -> str:
 
 def missing_data_dir(option: str, folder: Path) -> str:
     """The refusal of a task's folder that is not there; else ""."""
-    return "" if folder.is_dir() else f"{option} {folder}: no such folder"
+    return "" if folder.is_dir() else f"{option} {folder}: no such folder{meant_beside(folder)}"
 
 
 def unreadable_file(option: str, path: Path) -> str:
@@ -87,7 +95,7 @@ def unreadable_file(option: str, path: Path) -> str:
         with path.open("rb"):
             return ""
     except OSError as error:
-        return f"{option} {path}: cannot be read: {error.strerror}"
+        return f"{option} {path}: cannot be read: {error.strerror}{meant_beside(path)}"
 
 
 def unusable_output(folder: Path) -> str:

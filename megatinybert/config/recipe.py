@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 import yaml
 
 from megatinybert.config.help import Options, canonical, show
+from megatinybert.config.missing import meant_beside
 
 
 class Given(NamedTuple):
@@ -55,27 +56,27 @@ for _tag, _pattern in _NUMBERS.items():
     RecipeLoader.add_implicit_resolver(_tag, re.compile(f"^({_pattern})$"), list("-+0123456789."))
 
 
-def read_recipe(path: str, options: Options, problems: list[str]) -> dict[str, Given]:
-    """The recipe's values by name. What is wrong with the file is added to `problems`."""
+def read_recipe(path: str, options: Options, problems: list[str]) -> dict[str, Given] | None:
+    """The recipe's values by name; None where it cannot be read. What is wrong with the file is added to `problems`."""
     where = f"--config {path} (command line)"
     try:
         content = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=RecipeLoader)
     except OSError as error:
-        problems.append(f"{where}: {error.strerror}")
-        return {}
+        problems.append(f"{where}: {error.strerror}{meant_beside(Path(path))}")
+        return None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         problems.append(f"{where}: not valid YAML: {' '.join(str(error).split())}")
-        return {}
+        return None
     try:
         json.dumps(content, default=str, skipkeys=True)
     except (ValueError, RecursionError):
         problems.append(f"{where}: an alias (*NAME) stands inside of what it names (&NAME); write its value instead")
-        return {}
+        return None
     if content is not None and not isinstance(content, dict):
         sections = [name.partition(".")[0] for name in options if "." in name]
         needed = "sections such as 'run:'" if sections else f"lines such as '{next(iter(options))}: VALUE'"
         problems.append(f"{where}: needs {needed}, not {show(content)}")
-        return {}
+        return None
     content = content or {}
     content.pop("environment", None)  # what a finished run notes in its config.yaml, which is a recipe too
     written: dict[str, Given] = {}

@@ -29,6 +29,7 @@ from megatinybert.config.values import (
 
 STUDENTS_FOLDER = Path(__file__).parents[1] / "models" / "students"
 LARGEST_AUTOMATIC_MICRO_BATCH = 32
+MADE_WEIGHTS = ("random", "solved", "teacher")  # what --student.init says where it names no model
 
 
 class ConfigError(ValueError):

@@ -10,7 +10,7 @@ import transformers
 
 from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.config.general import GeneralConfig, SettledConfig
-from megatinybert.models.load import teacher_dtype
+from megatinybert.models.load import count_of, teacher_dtype
 from megatinybert.programs.ending import ending
 from megatinybert.programs.general_stage import Opened, describe
 from megatinybert.programs.members import Members, find_members, unsettled_members
@@ -126,7 +126,7 @@ def _held(sizes: Mapping[str, Size], settings: Mapping[str, DeepSpeedSettings], 
     times = (len(sizes) > 1) + asynchronous
     if not times:
         return 0
-    count = {name: sum(weight.numel() for weight in models.trainees[name].parameters()) for name in sizes}
+    count = {name: count_of(models.trainees[name].parameters()) for name in sizes}
     of_all = sum(
         checkpoint_bytes(count[name], settings[name], size.config.optimizer.name) for name, size in sizes.items()
     )

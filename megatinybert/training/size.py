@@ -14,6 +14,7 @@ from pathlib import Path
 import yaml
 
 from megatinybert.config.general import GeneralConfig, SettledConfig
+from megatinybert.config.schema import MADE_WEIGHTS
 from megatinybert.runtime.findings import Finding
 from megatinybert.training.checkpoint import read_state
 from megatinybert.training.resume import find_checkpoint
@@ -57,7 +58,7 @@ def check_size(size: Size, windows: int, tokens: int, width: int, ranks: int) ->
     config, steps = size.config, size.steps
     findings = [Finding("ok", "size", reason) for reason in size.reasons]
     rate, init = config.optimizer.learning_rate, config.student.init
-    fresh = init in ("random", "solved", "teacher") and config.optimizer.name == "adamw"
+    fresh = init in MADE_WEIGHTS and config.optimizer.name == "adamw"
     if fresh and steps * rate < _LEAST_MOVEMENT:
         text = f"{steps:,} steps at a learning rate of up to {rate:g} are too few to learn much"
         better = _by_size(_left_open(config), windows, width, ranks, {})

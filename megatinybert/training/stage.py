@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.config.schema import ProgramConfig, TrainingConfig
-from megatinybert.models.load import Teacher
+from megatinybert.models.load import Teacher, count_of
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.trainees import Trainees
 from megatinybert.samples.batches import TrainingData
@@ -85,7 +85,7 @@ class Stage:
     @property
     def parameters(self) -> int:
         """How many weights student and objective have."""
-        return sum(parameter.numel() for parameter in self.trainee.parameters())
+        return count_of(self.trainee.parameters())
 
     @property
     def checkpoint_bytes(self) -> int:
