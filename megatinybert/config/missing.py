@@ -29,7 +29,7 @@ def missing_folder(name: str) -> str:
 
 
 def meant_beside(path: Path) -> str:
-    """What a path that is not there may have meant in its folder, as the end of a message; "" where nothing is alike."""
+    """What a path that is not there may have meant in its folder, as a message's end; "" where nothing is alike."""
     path = path.expanduser()
     names = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
     meant = None if path.exists() else nearest(path.name, [name for name in names if name != path.name])

@@ -154,8 +154,10 @@ def _check_sizes(
             rows, length = settings[name].raw["train_micro_batch_size_per_gpu"], config.data.sequence_length
             shapes = shape, models.teacher_config
             own.add(*check_memory(*shapes, rows, local_ranks(world), length, held))
-        own.add(*check_size(size, windows.samples, tokens_of(windows), shape.hidden_size, world.size))
+        own.add(*(Finding("ok", "size", reason) for reason in size.reasons))
     findings.add(*members.of_each(said))
+    widths = {name: models.trainees[name].student.config.hidden_size for name in sizes}
+    findings.add(*check_size(sizes, windows.samples, tokens_of(windows), widths, world.size))
     if models.teacher_config:
         layers = max(trainee.objective.teacher_layers for trainee in models.trainees.values())
         length = members.first.data.sequence_length

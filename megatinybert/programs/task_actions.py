@@ -68,8 +68,8 @@ def run_task(asked: tuple[str, TaskConfig], world: World) -> None:
     plan = Plan(stages, checks.on_scores if checks else ())
     reads = action in READING
     with contextlib.nullcontext() if reads else run_lock(inputs.output, world):
-        if not reads:
-            _check_vocabulary(inputs, world)
+        if action != "predict":
+            _check_vocabulary(inputs, world, refuses=not reads)
         for part in actions:
             _ACTIONS[part](inputs, plan, world)
 
@@ -218,12 +218,18 @@ def _check_rows_differ(inputs: TaskInputs, world: World) -> None:
     _refuse(text, inputs, world)
 
 
-def _check_vocabulary(inputs: TaskInputs, world: World) -> None:
-    """Raise ValueError for development rows that the tokenizer mostly does not know: no model learns from them."""
-    split, rows = next(iter(world.together(lambda: inputs.dev).items()))
+def _check_vocabulary(inputs: TaskInputs, world: World, refuses: bool) -> None:
+    """Warn of development rows that the tokenizer does not know. refuses: raise ValueError where it mostly does not,
+    since no model learns from such rows.
+    """
+    splits = world.together(lambda: inputs.dev)
+    split, rows = next(iter(splits.items()))
     share, text = inputs.unknown(rows)
-    if text and share > _FAR_TOO_MANY_UNKNOWN:
+    if refuses and text and share > _FAR_TOO_MANY_UNKNOWN:
         _refuse(f"{split} ({inputs.files.dev[split]}): {text}", inputs, world)
+        inputs.told_unknown.append(share)
+    for name, own in splits.items():
+        inputs.tell_unknown(name, own)
 
 
 def _refuse(text: str, inputs: TaskInputs, world: World) -> None:

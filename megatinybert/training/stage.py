@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from megatinybert.config.deepspeed import DeepSpeedSettings
+from megatinybert.config.family import OWN
 from megatinybert.config.schema import ProgramConfig, TrainingConfig
 from megatinybert.models.load import Teacher, count_of
 from megatinybert.runtime.dist import World
+from megatinybert.runtime.findings import Finding, Findings, of_each
 from megatinybert.runtime.trainees import Trainees
 from megatinybert.samples.batches import TrainingData
 from megatinybert.tracking.attention_maps import AttentionPictures
@@ -34,6 +37,7 @@ class Product(Protocol):
 
 
 STUDENT = "student"  # the name of the one trainee of most runs
+_OF_ENTRY = re.compile(rf"--(?=({'|'.join(OWN)})\.)")
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,11 @@ class Stage:
         """Rows of one forward pass on one rank."""
         rows: int = self.settings.raw["train_micro_batch_size_per_gpu"]
         return rows
+
+
+def of_members(said: Mapping[str, Findings]) -> list[Finding]:
+    """What was found of each member of a family, by its place. What is an option of a run is a key of its entry."""
+    return of_each(said, lambda text: _OF_ENTRY.sub("", text))
 
 
 def places_of(names: Iterable[str]) -> dict[str, str]:

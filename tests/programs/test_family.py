@@ -216,7 +216,7 @@ def test_what_is_wrong_with_one_is_told_with_its_place(
     options = recipe(toy_inputs, **{"students": tmp_path / "wrong.yaml", "run.output_dir": tmp_path / "run"})
     assert look(load_config(options), world, findings) is None
     first, second = findings.texts("fail")
-    assert first.startswith("students[0] (far): --objective.layer_map [1, 7] must rise strictly within 0 .. 3")
+    assert first.startswith("students[0] (far): objective.layer_map [1, 7] must rise strictly within 0 .. 3")
     assert second.startswith("students[1] (heads): attention scores are compared head by head")
     common = [each.text for each in findings.all if each.subject == "DeepSpeed file"]
     assert len(common) == 1 and "students" not in common[0]  # what is true of all is told once
