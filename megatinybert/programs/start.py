@@ -35,10 +35,10 @@ def run_program(read: Callable[[list[str], bool], Any], work: str) -> None:
         signal.signal(signal.SIGHUP, signal.default_int_handler)
     try:
         _run(read, work)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the launcher sends it to all ranks once the first has ended
         if _speaks_for_machine():
-            print("stopped; the same command continues", file=sys.stderr)
+            print(f"\n{str(interrupt) or 'stopped; the same command continues'}", file=sys.stderr)
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(_stopped())  # peers and threads may wait for this rank

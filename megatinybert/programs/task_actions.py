@@ -39,6 +39,7 @@ from megatinybert.training.lock import run_lock
 from megatinybert.training.record import write_config
 from megatinybert.training.run import run_stage
 from megatinybert.training.stage import Stage
+from megatinybert.training.stop import interrupted_as
 
 
 def run_task(asked: tuple[str, TaskConfig], world: World) -> None:
@@ -161,7 +162,10 @@ def _eval(inputs: TaskInputs, plan: Plan, world: World) -> None:
 
 
 def _predict(inputs: TaskInputs, _: Plan, world: World) -> None:
-    world.first(lambda: predict(inputs, _student(inputs), world.device))
+    with interrupted_as(
+        "stopped; of a file that is not answered whole nothing is written: the same command starts anew"
+    ):
+        world.first(lambda: predict(inputs, _student(inputs), world.device))
 
 
 _ACTIONS: dict[str, Callable[[TaskInputs, Plan, World], None]] = {
