@@ -32,8 +32,8 @@ from megatinybert.tasks.plan import Plan, stages_of
 from megatinybert.tasks.predict import logits_of
 from megatinybert.tasks.row_checks import check_rows
 from megatinybert.tasks.rows import EncodedRows
-from megatinybert.tasks.stage_options import stage_folder
-from megatinybert.tasks.stages import answers, finetuning, first_student, has_stage_one, layers, masked_lm
+from megatinybert.tasks.stage_options import has_stage_one, longer, stage_folder
+from megatinybert.tasks.stages import answers, finetuning, first_student, layers, masked_lm
 from megatinybert.training.agreement import check_same_program
 from megatinybert.training.lock import run_lock
 from megatinybert.training.record import write_config
@@ -280,10 +280,10 @@ def _better_teacher(inputs: TaskInputs) -> str:
     if has_classifier(inputs.config.teacher.model):
         return (
             "With --teacher.model name a better one, or a BERT that is not fine-tuned, which the action teacher then "
-            "fine-tunes for --finetune.epochs"
+            "fine-tunes"
         )
     folders = f"{inputs.output / 'teacher'} and {stage_folder(inputs.output, 'teacher')}"
     return (
-        "To fine-tune it longer, give more passes with --finetune.epochs, and either name a new --run.output_dir or "
-        f"delete {folders}. If that does not help, name another --teacher.model"
+        f"To fine-tune it longer ({longer(inputs.config, 'finetune')}), either name a new --run.output_dir or delete "
+        f"{folders}. If that does not help, name another --teacher.model"
     )

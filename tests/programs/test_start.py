@@ -81,3 +81,21 @@ def test_an_interrupted_prediction_leaves_no_file(
         "\nstopped; of a file that is not answered whole nothing is written: the same command starts anew\n"
     )
     assert "Traceback" not in said and not list(answers.parent.glob("*"))
+
+
+LAUNCH = """
+import os
+from types import SimpleNamespace
+from megatinybert.programs import start
+start.launch = lambda *_: print(os.environ["TORCH_CPP_LOG_LEVEL"]) or 0
+start.run_program(lambda argv, look: SimpleNamespace(run=SimpleNamespace(restarts=0)), "")
+"""
+
+
+@pytest.mark.parametrize(("given", "expected"), [({}, "ERROR"), ({"TORCH_CPP_LOG_LEVEL": "INFO"}, "INFO")])
+def test_the_launcher_inherits_how_much_torchs_core_says(given: dict[str, str], expected: str) -> None:
+    variables = environment(MEGATINYBERT_LAUNCH="1", **given)
+    if not given:
+        variables.pop("TORCH_CPP_LOG_LEVEL", None)
+    done = subprocess.run([sys.executable, "-c", LAUNCH], cwd=REPOSITORY, env=variables, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, expected), done.stderr

@@ -47,7 +47,7 @@ def test_a_teacher_no_better_than_one_answer_is_refused_unless_forced(
     for action in ("teacher", "one", "two"):
         message = refusal(action, given, world)
         assert_says(message, teacher, "reaches 0.3333 on dev", "the same answer to every row 0.3333")
-        assert_says(message, "--finetune.epochs", "--task.force true continues anyway")
+        assert_says(message, "which the action teacher then fine-tunes", "--task.force true continues anyway")
     assert not (tmp_path / "run" / "stages").exists()
     capfd.readouterr()
     run("one", [*given, "--task.force", "true"], world)
