@@ -126,6 +126,7 @@ def _stage(
         product=product,
         pictures=pictures,
         about=_about(name, opened, world),
+        windows=len(opened.held_out),
         recipe=config.model_copy(update={"run": config.run.model_copy(update={"resume": wanted.run.resume})}),
         learner="student" if teacher else "model",
         solve=solve,

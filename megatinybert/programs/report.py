@@ -103,6 +103,7 @@ def report_of(
     import torch
 
     from megatinybert.training.model_card import logged_time
+    from megatinybert.training.record import HELD_OUT
     from megatinybert.training.sentence_vectors import advice_of
     from megatinybert.training.solve.record import read_record
 
@@ -116,6 +117,7 @@ def report_of(
         return (first[tag], last[tag]) if tag in first and tag in last else None
 
     layer_map = config.get("objective", {}).get("layer_map", "uniform")
+    windows = config.get("environment", {}).get(HELD_OUT)
     trained = int(last["step"]) - curves.skipped_steps(rows)
     return Report(
         steps=trained,
@@ -134,7 +136,7 @@ def report_of(
         training_seconds=seconds if timed == last["step"] else None,
         shared_top=shared_by(folder),
         projected_probe=pair(PROJECTED),
-        advice=advice_of(first, last, layer_map, student.layers, teacher.layers) if teacher else None,
+        advice=advice_of(first, last, layer_map, student.layers, teacher.layers, windows) if teacher else None,
     )
 
 

@@ -27,6 +27,7 @@ from megatinybert.tracking.curves import Row
 from megatinybert.tracking.figures import save_picture
 from megatinybert.tracking.measurements import ACCURACY, BESIDE_LOSSES, PROBE, PROJECTED
 from megatinybert.training.front_matter import front_matter, shown_model, shown_name, shown_weights
+from megatinybert.training.record import HELD_OUT
 from megatinybert.training.sentence_vectors import advice_of, read_projection
 from megatinybert.training.solve.record import SolvingRecord, read_record, what_solving_gave
 
@@ -142,7 +143,7 @@ def model_card(
         tags=tags | {each.row: each.tag for each in beside},
         beside=beside,
         projected=projected,
-        advice=_advice(run, measured) if projected else None,
+        advice=_advice(run, measured, environment.get(HELD_OUT)) if projected else None,
         solved=_on_solving(solving, measured[0]) if _is_solved(run) and measured and measured[0]["step"] == 0 else None,
     )
     return f"{card}\n"
@@ -163,12 +164,12 @@ def logged_time(rows: Sequence[Row], tokens_per_step: int) -> tuple[float, int]:
     return seconds, steps
 
 
-def _advice(run: Provenance, measured: Sequence[Row]) -> str | None:
-    """Which of the student's sentence vectors to use for what."""
+def _advice(run: Provenance, measured: Sequence[Row], windows: int | None) -> str | None:
+    """Which of the student's sentence vectors to use for what. windows: that it was measured on."""
     if not measured or run.teacher is None:
         return None
     layers, of = run.student.num_hidden_layers, run.teacher.num_hidden_layers
-    return advice_of(measured[0], measured[-1], run.config.objective.layer_map, layers, of)
+    return advice_of(measured[0], measured[-1], run.config.objective.layer_map, layers, of, windows)
 
 
 def _is_solved(run: Provenance) -> bool:

@@ -47,13 +47,14 @@ class Stage:
     name: of the progress bar, and before what is said of it. config: what the engine and the loop are told; its
     run.output_dir holds checkpoints and metrics. tokenizer: folder or hub name, exported with the student. data: what
     is trained on; length: tokens of its longest row. max_steps: optimizer steps in all. decides: the facts that decide
-    its result, beside those that every run has (`resume.training_facts`). measure: {tag: value} of the students as
-    they are, the same on all ranks, which all call it; measured: its tags beside the losses. best: the tag whose best
-    weights are kept; None: the last count. pictures: attention maps to draw. about: lines for the person who starts
-    it. recipe: what config.yaml in the output folder is to hold; None: none is written. learner: what the model that is
-    trained is called before that person. solve: gives the trainee its first weights, at the beginning of a new run;
-    every rank calls it. try_solving: the same on so many tokens, for a trial. prepare: computes what the steps read,
-    once before the first step of a new or resumed run; every rank calls it.
+    its result, beside those that every run has (`resume.training_facts`). measure: {tag: value} of the students as they
+    are, the same on all ranks, which all call it; measured: its tags beside the losses. best: the tag whose best
+    weights are kept; None: the last count. pictures: attention maps to draw. about: lines for the person who starts it.
+    windows: how many held-out ones `measure` looks at, where it does. recipe: what config.yaml in the output folder is
+    to hold; None: none is written. learner: what the model that is trained is called before that person. solve: gives
+    the trainee its first weights, at the beginning of a new run; every rank calls it. try_solving: the same on so many
+    tokens, for a trial. prepare: computes what the steps read, once before the first step of a new or resumed run;
+    every rank calls it.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Stage:
     best: str | None = None
     pictures: AttentionPictures | None = None
     about: Sequence[str] = ()
+    windows: int | None = None
     recipe: ProgramConfig | None = None
     learner: str = "student"
     solve: Callable[[World], None] | None = None
