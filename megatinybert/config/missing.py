@@ -5,6 +5,7 @@ Programs look before anything heavy is imported, and what opens the path later s
 
 from __future__ import annotations
 
+import difflib
 import glob
 import os
 from pathlib import Path
@@ -31,9 +32,12 @@ def missing_folder(name: str) -> str:
 def meant_beside(path: Path) -> str:
     """What a path that is not there may have meant in its folder, as a message's end; "" where nothing is alike."""
     path = path.expanduser()
-    names = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
-    meant = None if path.exists() else nearest(path.name, [name for name in names if name != path.name])
-    return f"; did you mean {path.with_name(meant)}?" if meant else ""
+    try:
+        names = [] if path.exists() else [each.name for each in path.parent.iterdir()]
+    except OSError:  # no such folder, or none to look into
+        names = []
+    meant = difflib.get_close_matches(path.name, names, n=1)
+    return f"; did you mean {path.with_name(meant[0])}?" if meant else ""
 
 
 def missing_model(option: str, name: str) -> str:
