@@ -89,7 +89,8 @@ def load_options(argv: list[str], program: Program[Schema], missing: Missing | N
     problems: list[str] = []
     misspelt: set[str] = set()  # what was meant
     overrides, recipe, print_config = _read_arguments(argv, options, problems)
-    written = read_recipe(recipe, options, problems) if recipe is not None else {}
+    read = read_recipe(recipe, options, problems) if recipe is not None else {}
+    written = read or {}
     for name, given in [*written.items(), *overrides.items()]:
         fixed = program.schema.removed.get(name)
         if fixed and not fixed.agrees(given.value):
@@ -105,9 +106,10 @@ def load_options(argv: list[str], program: Program[Schema], missing: Missing | N
     undone = {name for name, given in overrides.items() if given.value is None}
     merged = {n: given for n, given in (written | overrides).items() if n in options and n not in undone}
     students = merged.pop("students", None)
-    config = _build(merged, options, program.schema, problems)
+    # Of a recipe that cannot be read nobody knows what it says, so nothing is missed that might stand in it.
+    config = None if read is None else _build(merged, options, program.schema, problems)
     problems = [problem for problem in problems if not _asks_for(problem, misspelt)]
-    if students:
+    if students and read is not None:
         entries = read_entries(students, options, problems)
         problems += ignored_overrides(entries, overrides)
         members = [_member(entry, merged, options, program.schema, problems) for entry in entries]

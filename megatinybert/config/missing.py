@@ -6,6 +6,7 @@ those of pathlib raise OSError for a name that is too long to be one.
 
 from __future__ import annotations
 
+import difflib
 import glob
 import os
 from pathlib import Path
@@ -27,6 +28,17 @@ def missing_folder(name: str) -> str:
     below = folder.parts[len(above.parts)]
     meant = nearest(below, [path.name for path in above.iterdir()] if above.is_dir() else [])
     return "no such folder" + (f"; did you mean {above / meant}?" if meant and meant != below else "")
+
+
+def meant_beside(path: Path) -> str:
+    """What a path that is not there may have meant in its folder, as a message's end; "" where nothing is alike."""
+    path = path.expanduser()
+    try:
+        names = [] if os.path.exists(path) else os.listdir(path.parent)
+    except (OSError, ValueError):  # no such folder, or none to look into
+        names = []
+    meant = difflib.get_close_matches(path.name, names, n=1)
+    return f"; did you mean {path.with_name(meant[0])}?" if meant else ""
 
 
 def missing_model(option: str, name: str) -> str:
@@ -51,7 +63,7 @@ def missing_text(option: str, entry: str) -> str:
 
 def missing_file(option: str, path: Path) -> str:
     """The refusal of a file or folder that is not there; else ""."""
-    return "" if os.path.exists(path) else f"{option} {path}: no such file or folder"
+    return "" if os.path.exists(path) else f"{option} {path}: no such file or folder{meant_beside(path)}"
 
 
 def missing_shards(prefix: Path) -> str:
@@ -79,7 +91,7 @@ def missing_checkpoint(name: str) -> str:
 
 def missing_data_dir(option: str, folder: Path) -> str:
     """The refusal of a task's folder that is not there; else ""."""
-    return "" if os.path.isdir(folder) else f"{option} {folder}: no such folder"
+    return "" if os.path.isdir(folder) else f"{option} {folder}: no such folder{meant_beside(folder)}"
 
 
 def unreadable_file(option: str, path: Path) -> str:
@@ -88,7 +100,7 @@ def unreadable_file(option: str, path: Path) -> str:
         with path.open("rb"):
             return ""
     except (OSError, ValueError) as error:
-        return f"{option} {path}: cannot be read: {reason(error)}"
+        return f"{option} {path}: cannot be read: {reason(error)}{meant_beside(path)}"
 
 
 def reason(error: OSError | ValueError) -> str:

@@ -22,10 +22,9 @@ from megatinybert.config.missing import (
     unreadable_file,
     unusable_output,
 )
-from megatinybert.config.schema import ConfigError, shipped_students
+from megatinybert.config.schema import MADE_WEIGHTS, ConfigError, shipped_students
 from megatinybert.config.task import READING, TaskConfig
 
-_NO_FOLDERS = ("random", "solved", "teacher")  # what else --student.init may say
 _MAKE_ROWS = ("augment", "one", "two", "all")  # the actions that need the word vectors
 
 
@@ -74,7 +73,7 @@ def missing_of_augment(given: Mapping[str, Any]) -> list[str]:
 def hub_names(config: GeneralConfig | TaskConfig) -> list[str | None]:
     """What may be names on the hub: of teacher, tokenizer and student, and of the other models of a task."""
     teacher, student = config.teacher, config.student
-    own = [name for name in (student.config, student.init) if name not in (*_NO_FOLDERS, *shipped_students())]
+    own = [name for name in (student.config, student.init) if name not in (*MADE_WEIGHTS, *shipped_students())]
     more = [config.augment.model, config.predict.model] if isinstance(config, TaskConfig) else []
     return [teacher.model, teacher.tokenizer, *own, *more]
 
@@ -86,7 +85,7 @@ def _missing_of_any(given: Mapping[str, Any]) -> list[str]:
     shapes = [name for name in _names(given, "student.config") if name not in shipped_students()]
     # A name without a slash that is neither is refused by the schema.
     problems += [missing_model("--student.config", name) for name in shapes if "/" in name]
-    weights = [name for name in _names(given, "student.init") if name not in _NO_FOLDERS]
+    weights = [name for name in _names(given, "student.init") if name not in MADE_WEIGHTS]
     problems += [missing_model("--student.init", name) for name in weights]
     problems += [unusable_output(Path(name)) for name in _names(given, "run.output_dir")]
     for option in ("deepspeed", "teacher.deepspeed"):

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 import yaml
 
 from megatinybert.config.help import Options, canonical, show
-from megatinybert.config.missing import reason
+from megatinybert.config.missing import meant_beside, reason
 
 
 class Given(NamedTuple):
@@ -102,21 +102,24 @@ def read_yaml(path: str, where: str, problems: list[str]) -> Any:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         problems.append(f"{where}: not valid YAML: {' '.join(str(error).split())}")
     except (OSError, ValueError) as error:
-        problems.append(f"{where}: {reason(error)}")
+        problems.append(f"{where}: {reason(error)}{meant_beside(Path(path))}")
     except RecursionError:
         problems.append(f"{where}: nested too deeply")
     return None
 
 
-def read_recipe(path: str, options: Options, problems: list[str]) -> dict[str, Given]:
-    """The recipe's values by name. What is wrong with the file is added to `problems`."""
+def read_recipe(path: str, options: Options, problems: list[str]) -> dict[str, Given] | None:
+    """The recipe's values by name; None where it cannot be read. What is wrong with the file is added to `problems`."""
     where = f"--config {path} (command line)"
+    before = len(problems)
     content = read_yaml(path, where, problems)
+    if len(problems) > before:
+        return None
     if content is not None and not isinstance(content, dict):
         sections = [name.partition(".")[0] for name in options if "." in name]
         needed = "sections such as 'run:'" if sections else f"lines such as '{next(iter(options))}: VALUE'"
         problems.append(f"{where}: needs {needed}, not {show(content)}")
-        return {}
+        return None
     content = content or {}
     content.pop("environment", None)  # what a finished run notes in its config.yaml, which is a recipe too
     written: dict[str, Given] = {}

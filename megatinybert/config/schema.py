@@ -30,6 +30,7 @@ from megatinybert.config.values import (
 STUDENTS_FOLDER = Path(__file__).parents[1] / "models" / "students"
 LARGEST_AUTOMATIC_MICRO_BATCH = 32
 _LARGEST_SUGGESTED = 65_536  # micro batch, so that a mistyped global batch does not take for ever
+MADE_WEIGHTS = ("random", "solved", "teacher")  # what --student.init says where it names no model
 
 
 class ConfigError(ValueError):

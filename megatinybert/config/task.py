@@ -14,6 +14,7 @@ from megatinybert.config.monitor import MonitorConfig
 from megatinybert.config.rows import RowOptions, TaskName
 from megatinybert.config.schema import (
     FIRST_WEIGHTS,
+    MADE_WEIGHTS,
     DeepSpeedFile,
     ProgramConfig,
     ScheduleConfig,
@@ -211,7 +212,7 @@ class TaskConfig(ProgramConfig):
 
     @model_validator(mode="after")
     def _a_shape(self) -> TaskConfig:
-        if self.student.config is None and self.student.init in ("random", "solved", "teacher"):
+        if self.student.config is None and self.student.init in MADE_WEIGHTS:
             raise ValueError(
                 f"--student.init {self.student.init} has no shape of its own: name one with --student.config, such as "
                 "4L-312, or give --student.init the general student"

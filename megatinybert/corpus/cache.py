@@ -102,7 +102,8 @@ def _find_or_build(config: DataConfig, paths: list[str], tokenizer: str, fingerp
         going_on = "going on with" if (folder / PROGRESS).is_file() else "building"
         _say(f"data: {going_on} the token shards of {len(sources):,} file(s), {size:,.1f} MB, in {folder}")
         report = build_corpus(options.model_copy(update={"output": folder}), show_progress=True)
-    _say(build_summary(replace(report, left_out=left_out), _NAMES))
+    quiet = report.manifest.model_copy(update={"warnings": []})  # the run tells them, of shards that were there too
+    _say(build_summary(replace(report, manifest=quiet, left_out=left_out), _NAMES))
     return folder
 
 

@@ -11,7 +11,7 @@ from transformers import AutoConfig, BertConfig, PreTrainedConfig
 
 from megatinybert.config.hub import advice
 from megatinybert.config.missing import missing_model
-from megatinybert.config.schema import STUDENTS_FOLDER, nearest
+from megatinybert.config.schema import MADE_WEIGHTS, STUDENTS_FOLDER, nearest
 
 _BERT_KEYS = {"vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "type_vocab_size"}
 _KERNELS = {"_attn_implementation", "_attn_implementation_internal", "attn_implementation", "_experts_implementation"}
@@ -97,7 +97,7 @@ def _read_config(name: str) -> Any:
 def _reason(name: str, error: Exception) -> str:
     if Path(name).exists():
         return first_line(error)
-    meant = nearest(name, ("random", "solved", "teacher"))
+    meant = nearest(name, MADE_WEIGHTS)
     hint = f"; did you mean {meant}?" if meant else ""
     return f"no such folder here, nor a model on the hub that could be read ({first_line(error)}){hint or advice()}"
 

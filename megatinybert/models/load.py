@@ -151,8 +151,13 @@ class Size:
     bytes: int
 
 
+def count_of(parameters: Iterable[nn.Parameter]) -> int:
+    """How many numbers they hold, over all ranks: where ZeRO stage 3 has partitioned them, none are in place."""
+    return sum(getattr(parameter, "ds_numel", parameter.numel()) for parameter in parameters)
+
+
 def size_of(model: nn.Module) -> Size:
-    parameters = sum(parameter.numel() for parameter in model.parameters())
+    parameters = count_of(model.parameters())
     return Size(parameters, 4 * parameters)
 
 

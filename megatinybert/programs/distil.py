@@ -10,7 +10,7 @@ import transformers
 
 from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.config.general import GeneralConfig, SettledConfig
-from megatinybert.models.load import teacher_dtype
+from megatinybert.models.load import count_of, teacher_dtype
 from megatinybert.programs.ending import ending
 from megatinybert.programs.general_stage import Opened, describe
 from megatinybert.programs.members import Members, find_members, unsettled_members
@@ -126,7 +126,7 @@ def _held(sizes: Mapping[str, Size], settings: Mapping[str, DeepSpeedSettings], 
     times = (len(sizes) > 1) + asynchronous
     if not times:
         return 0
-    count = {name: sum(weight.numel() for weight in models.trainees[name].parameters()) for name in sizes}
+    count = {name: count_of(models.trainees[name].parameters()) for name in sizes}
     of_all = sum(
         checkpoint_bytes(count[name], settings[name], size.config.optimizer.name) for name, size in sizes.items()
     )
@@ -154,8 +154,10 @@ def _check_sizes(
             rows, length = settings[name].raw["train_micro_batch_size_per_gpu"], config.data.sequence_length
             shapes = shape, models.teacher_config
             own.add(*check_memory(*shapes, rows, local_ranks(world), length, held))
-        own.add(*check_size(size, windows.samples, tokens_of(windows), shape.hidden_size, world.size))
+        own.add(*(Finding("ok", "size", reason) for reason in size.reasons))
     findings.add(*members.of_each(said))
+    widths = {name: models.trainees[name].student.config.hidden_size for name in sizes}
+    findings.add(*check_size(sizes, windows.samples, tokens_of(windows), widths, world.size))
     if models.teacher_config:
         layers = max(trainee.objective.teacher_layers for trainee in models.trainees.values())
         length = members.first.data.sequence_length

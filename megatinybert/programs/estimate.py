@@ -78,7 +78,7 @@ def estimate(ready: ReadyFamily, ranks: int, alone: World, seconds: float = 10.0
     settings = {
         name: dataclasses.replace(each.settings, raw=each.settings.raw | batch) for name, each in family.members.items()
     }
-    solving = [found for each in ready.members.values() for found in _solving(each, ranks, alone)]
+    solving = [found for name, each in ready.members.items() for found in _solving(name, each, ranks, alone)]
     starts = {name: each.start for name, each in ready.members.items()}
     choices = settle_choices(family, starts, settings, ranks, alone)
     alone.say("measuring some steps, a held-out measurement and a checkpoint")
@@ -109,13 +109,18 @@ def estimate(ready: ReadyFamily, ranks: int, alone: World, seconds: float = 10.0
     return Estimate(steps, scaled, to_do, tokens, occasions, checkpoint_bytes, peak)
 
 
-def _solving(ready: Ready, ranks: int, alone: World) -> list[Occasion]:
-    """Solving a student, if the run begins with it: on two small numbers of tokens, from which it grows on a line."""
+def _solving(name: str, ready: Ready, ranks: int, alone: World) -> list[Occasion]:
+    """Solving a student, if the run begins with it: on two small numbers of tokens, from which it grows on a line.
+
+    name: of the student.
+    """
     solve, config = ready.stage.try_solving, ready.stage.config
     if solve is None or ready.start.checkpoint:
         return []
     tokens = config.student.solve_tokens // ranks
     few = [min(_SOLVED_TOKENS, tokens), min(2 * _SOLVED_TOKENS, tokens)]
+    tried = " and ".join(f"{count:,}" for count in dict.fromkeys(few))
+    alone.say(f"timing how long it takes to solve {name}, on {tried} of its {tokens:,} tokens")
     less, more = (seconds_of(functools.partial(solve, count, alone), alone.device) for count in few)
     slope = max(more - less, 0.0) / (few[1] - few[0]) if few[1] > few[0] else 0.0
     return [Occasion("solving", more + slope * (tokens - few[1]), 1)]

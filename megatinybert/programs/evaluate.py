@@ -25,6 +25,7 @@ from megatinybert.tasks.predict import logits_of, write_predictions
 from megatinybert.tasks.read import read_rows
 from megatinybert.tasks.results import STUDENT, TEACHER, ModelResult, merge_results, results_table
 from megatinybert.tasks.skipped import Skipped
+from megatinybert.tasks.stage_options import better_student
 from megatinybert.tasks.submission import write_submission
 from megatinybert.tracking.figures import drawable, save_picture
 
@@ -62,7 +63,8 @@ def evaluate(
         for name, model in models.items()
     }
     constant = {split: constant_scores(task, labels) for split, labels in gold.items()}
-    merged = merge_results(output / "results.json", task.name, results, constant, about_rows)
+    advice = better_student(inputs.config)
+    merged = merge_results(output / "results.json", task.name, results, constant, about_rows, advice)
     table = results_table(merged)
     legend: dict[str, str] = {}
     if task.labels is None:

@@ -24,6 +24,7 @@ from megatinybert.samples.open import HeldOut, Samples, data_checksum, data_iden
 from megatinybert.samples.short_rows import ShortRows
 from megatinybert.tracking.attention_maps import AttentionPictures, drawing_interval
 from megatinybert.training.held_out import beside_losses, held_out
+from megatinybert.training.partitioned_teacher import PartitionedTeacher
 from megatinybert.training.schedule import held_out_interval
 from megatinybert.training.size import Size
 from megatinybert.training.stage import Facts, Family, Stage
@@ -124,7 +125,8 @@ def _stage(
         measured=beside_losses(teacher, trainee.objective),
         product=product,
         pictures=pictures,
-        about=_about(name, opened),
+        about=_about(name, opened, world),
+        windows=len(opened.held_out),
         recipe=config.model_copy(update={"run": config.run.model_copy(update={"resume": wanted.run.resume})}),
         learner="student" if teacher else "model",
         solve=solve,
@@ -153,7 +155,7 @@ def facts_of_data(config: GeneralConfig, windows: Samples) -> Facts:
     return facts
 
 
-def _about(name: str, opened: Opened) -> list[str]:
+def _about(name: str, opened: Opened, world: World) -> list[str]:
     """What runs, for the person who started it."""
     size, trainee, teacher = opened.sizes[name], opened.models.trainees[name], opened.models.teachers.get(name)
     config, whole = size.config, opened.models.teacher_config
@@ -164,6 +166,7 @@ def _about(name: str, opened: Opened) -> list[str]:
             dtype += f", products in {teacher.quantize}"
         depth = f"{teacher.model.config.num_hidden_layers} of {whole.num_hidden_layers} layers"
         lines = [f"teacher {config.teacher.model}: {depth} in {dtype}"]
+        lines += [teacher.in_words(world)] if isinstance(teacher, PartitionedTeacher) else []
         if isinstance(trainee.objective, TinyBert):
             total, layers = whole.num_hidden_layers, trainee.objective.layer_map
             lines.append(layers_in_words(config.objective.layer_map, layers, total))

@@ -115,7 +115,7 @@ def plan_agent(environment: Mapping[str, str], restarts: int, work: str) -> Laun
     if alone:
         raise ValueError(alone)
     own["PYTHONPATH"] = os.pathsep.join(filter(None, [str(REPOSITORY), own.get("PYTHONPATH")]))
-    own |= {"PYTHONUNBUFFERED": "1", "TORCH_CPP_LOG_LEVEL": own.get("TORCH_CPP_LOG_LEVEL", "ERROR")}
+    own["PYTHONUNBUFFERED"] = "1"
     return Launch(
         ["-m", "megatinybert.programs.agent", str(restarts), asked.num_gpus, work], own, remote=False, restarts=restarts
     )

@@ -128,7 +128,7 @@ class _Front:
         if first and ranks:
             again = "; Ctrl-C again ends it at once" if number == signal.SIGINT else ""
             # Not by print, which a second signal may not interrupt.
-            os.write(2, f"\nstopping after this step{again}\n".encode())
+            os.write(2, f"\nstopping, in training after this step{again}\n".encode())
         if self._plan.restarts:
             self._process.send_signal(signal.SIGUSR1)  # for the agent to start no rank again
         for rank in ranks:
@@ -139,7 +139,7 @@ class _Front:
 
     def _stop_remote(self) -> None:
         """Not by the launcher, which would end the runs of others on those machines, too."""
-        os.write(2, b"\nstopping after this step on all machines\n")
+        os.write(2, b"\nstopping, in training after this step, on all machines\n")
         plan = self._plan
         if not signal_ranks(plan.hosts, plan.port, "TERM", plan.environment):
             self._before_ranks = True

@@ -9,9 +9,9 @@ from pathlib import Path
 from megatinybert.config.family import members_of
 from megatinybert.config.general import GeneralConfig
 from megatinybert.runtime.dist import World
-from megatinybert.runtime.findings import Finding, Findings, of_each
+from megatinybert.runtime.findings import Finding, Findings
 from megatinybert.training.family_checkpoints import check_one_student, where_all_continue
-from megatinybert.training.stage import STUDENT, places_of
+from megatinybert.training.stage import STUDENT, of_members, places_of
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Members:
     def of_each(self, said: Mapping[str, Findings]) -> list[Finding]:
         """What was found of each, with its place before it unless it is true of all."""
         places = places_of(self.configs)
-        return of_each({places[name]: found for name, found in said.items()})
+        return of_members({places[name]: found for name, found in said.items()})
 
 
 def find_members(config: GeneralConfig, world: World) -> Members:

@@ -103,6 +103,7 @@ def report_of(
     import torch
 
     from megatinybert.training.model_card import logged_time
+    from megatinybert.training.record import HELD_OUT
     from megatinybert.training.sentence_vectors import advice_of
     from megatinybert.training.solve.record import read_record
 
@@ -116,6 +117,7 @@ def report_of(
         return (first[tag], last[tag]) if tag in first and tag in last else None
 
     layer_map = config.get("objective", {}).get("layer_map", "uniform")
+    windows = config.get("environment", {}).get(HELD_OUT)
     trained = int(last["step"]) - curves.skipped_steps(rows)
     return Report(
         steps=trained,
@@ -134,7 +136,7 @@ def report_of(
         training_seconds=seconds if timed == last["step"] else None,
         shared_top=shared_by(folder),
         projected_probe=pair(PROJECTED),
-        advice=advice_of(first, last, layer_map, student.layers, teacher.layers) if teacher else None,
+        advice=advice_of(first, last, layer_map, student.layers, teacher.layers, windows) if teacher else None,
     )
 
 
@@ -153,26 +155,28 @@ def measure_models(teacher: str | None, *students: Path) -> tuple[ModelFacts | N
 
     logging.disable_progress_bar()  # of loading weights
     names = [*([teacher] if teacher else []), *map(str, students)]
-    models = [_load_plain(name) for name in names]
+    models = [_load_plain(name, with_head=teacher is None) for name in names]
     length = min(LENGTH, *(model.config.max_position_embeddings for model in models))
     vocabulary = min(model.config.vocab_size for model in models)
     input_ids = torch.randint(vocabulary, (BATCH, length), generator=torch.Generator().manual_seed(0))
     say(f"timing one batch: {TIMED_RUNS} passes of each of {len(names)} models")
-    passes = {name: functools.partial(model, input_ids=input_ids) for name, model in zip(names, models, strict=True)}
+    encoders = (model.base_model for model in models)
+    passes = {name: functools.partial(one, input_ids=input_ids) for name, one in zip(names, encoders, strict=True)}
     with torch.inference_mode():
         seconds = median_seconds(passes, torch.device("cpu"), TIMED_RUNS, WARM_UP_RUNS)
     facts = [_model_facts(name, model, 1000 * seconds[name]) for name, model in zip(names, models, strict=True)]
     return (facts[0], facts[1:], length) if teacher else (None, facts, length)
 
 
-def _load_plain(name: str) -> PreTrainedModel:
+def _load_plain(name: str, with_head: bool) -> PreTrainedModel:
+    """with_head: it is a masked-LM."""
     import torch
-    from transformers import AutoModel
+    from transformers import AutoModel, AutoModelForMaskedLM
 
     from megatinybert.models.configuration import read_bert_config
 
     config = read_bert_config(name, "model")  # drops and refuses what would run code
-    model: PreTrainedModel = AutoModel.from_pretrained(
+    model: PreTrainedModel = (AutoModelForMaskedLM if with_head else AutoModel).from_pretrained(
         name, config=config, dtype=torch.float32, weights_only=True, trust_remote_code=False
     )
     return model.eval()

@@ -35,10 +35,10 @@ def run_program(read: Callable[[list[str], bool], Any], work: str) -> None:
         signal.signal(signal.SIGHUP, signal.default_int_handler)
     try:
         _run(read, work)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the launcher sends it to all ranks once the first has ended
         if _speaks_for_machine():
-            print("stopped; the same command continues", file=sys.stderr)
+            print(f"\n{str(interrupt) or 'stopped; the same command continues'}", file=sys.stderr)
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(_stopped())  # peers and threads may wait for this rank
@@ -61,6 +61,9 @@ def _read(read: Callable[[list[str], bool], Any]) -> Any:
 
 def _run(read: Callable[[list[str], bool], Any], work: str) -> None:
     config = _read(read)
+    # Each lost connection is a page of C++ to torch; what matters of it is said by the exceptions. Before the launcher,
+    # whose own processes inherit it.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     if os.environ.pop(STARTS, ""):
         sys.exit(launch(sys.argv, _restarts(config), work))
 
@@ -69,8 +72,6 @@ def _run(read: Callable[[list[str], bool], Any], work: str) -> None:
             say("warning: --run.restarts has no effect here: sh launch/... and torchrun alone start ranks again")
         say("loading PyTorch and DeepSpeed")
 
-    # Each lost connection is a page of C++ to torch; what matters of it is said by the exceptions.
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from megatinybert.runtime import dist
 
     try:

@@ -32,13 +32,14 @@ from megatinybert.tasks.plan import Plan, stages_of
 from megatinybert.tasks.predict import logits_of
 from megatinybert.tasks.row_checks import check_rows
 from megatinybert.tasks.rows import EncodedRows
-from megatinybert.tasks.stage_options import stage_folder
-from megatinybert.tasks.stages import answers, finetuning, first_student, has_stage_one, layers, masked_lm
+from megatinybert.tasks.stage_options import has_stage_one, longer, stage_folder
+from megatinybert.tasks.stages import answers, finetuning, first_student, layers, masked_lm
 from megatinybert.training.agreement import check_same_program
 from megatinybert.training.lock import run_lock
 from megatinybert.training.record import write_config
 from megatinybert.training.run import run_stage
 from megatinybert.training.stage import Stage
+from megatinybert.training.stop import interrupted_as
 
 
 def run_task(asked: tuple[str, TaskConfig], world: World) -> None:
@@ -68,8 +69,8 @@ def run_task(asked: tuple[str, TaskConfig], world: World) -> None:
     plan = Plan(stages, checks.on_scores if checks else ())
     reads = action in READING
     with contextlib.nullcontext() if reads else run_lock(inputs.output, world):
-        if not reads:
-            _check_vocabulary(inputs, world)
+        if action != "predict":
+            _check_vocabulary(inputs, world, refuses=not reads)
         for part in actions:
             _ACTIONS[part](inputs, plan, world)
 
@@ -161,7 +162,10 @@ def _eval(inputs: TaskInputs, plan: Plan, world: World) -> None:
 
 
 def _predict(inputs: TaskInputs, _: Plan, world: World) -> None:
-    world.first(lambda: predict(inputs, _student(inputs), world.device))
+    with interrupted_as(
+        "stopped; of a file that is not answered whole nothing is written: the same command starts anew"
+    ):
+        world.first(lambda: predict(inputs, _student(inputs), world.device))
 
 
 _ACTIONS: dict[str, Callable[[TaskInputs, Plan, World], None]] = {
@@ -218,12 +222,18 @@ def _check_rows_differ(inputs: TaskInputs, world: World) -> None:
     _refuse(text, inputs, world)
 
 
-def _check_vocabulary(inputs: TaskInputs, world: World) -> None:
-    """Raise ValueError for development rows that the tokenizer mostly does not know: no model learns from them."""
-    split, rows = next(iter(world.together(lambda: inputs.dev).items()))
+def _check_vocabulary(inputs: TaskInputs, world: World, refuses: bool) -> None:
+    """Warn of development rows that the tokenizer does not know. refuses: raise ValueError where it mostly does not,
+    since no model learns from such rows.
+    """
+    splits = world.together(lambda: inputs.dev)
+    split, rows = next(iter(splits.items()))
     share, text = inputs.unknown(rows)
-    if text and share > _FAR_TOO_MANY_UNKNOWN:
+    if refuses and text and share > _FAR_TOO_MANY_UNKNOWN:
         _refuse(f"{split} ({inputs.files.dev[split]}): {text}", inputs, world)
+        inputs.told_unknown.append(share)
+    for name, own in splits.items():
+        inputs.tell_unknown(name, own)
 
 
 def _refuse(text: str, inputs: TaskInputs, world: World) -> None:
@@ -270,10 +280,10 @@ def _better_teacher(inputs: TaskInputs) -> str:
     if has_classifier(inputs.config.teacher.model):
         return (
             "With --teacher.model name a better one, or a BERT that is not fine-tuned, which the action teacher then "
-            "fine-tunes for --finetune.epochs"
+            "fine-tunes"
         )
     folders = f"{inputs.output / 'teacher'} and {stage_folder(inputs.output, 'teacher')}"
     return (
-        "To fine-tune it longer, give more passes with --finetune.epochs, and either name a new --run.output_dir or "
-        f"delete {folders}. If that does not help, name another --teacher.model"
+        f"To fine-tune it longer ({longer(inputs.config, 'finetune')}), either name a new --run.output_dir or delete "
+        f"{folders}. If that does not help, name another --teacher.model"
     )

@@ -57,9 +57,16 @@ class Findings:
         return bool(self.texts("fail"))
 
 
-def of_each(said: Mapping[str, Findings]) -> list[Finding]:
-    """What was found of each of several things: what is true of all of them once, the rest with the thing's name."""
-    return _once({name: own.all for name, own in said.items()}, _named)
+def of_each(said: Mapping[str, Findings], worded: Callable[[str], str] = str) -> list[Finding]:
+    """What was found of each of several things: what is true of all of them once, the rest with the thing's name.
+
+    worded: how the rest is said.
+    """
+
+    def named(name: str, found: Finding) -> Finding:
+        return dataclasses.replace(found, text=f"{name}: {worded(found.text)}")
+
+    return _once({name: own.all for name, own in said.items()}, named)
 
 
 def lines_of_each(said: Mapping[str, Sequence[str]]) -> list[str]:
@@ -74,10 +81,6 @@ def _once(said: Mapping[str, Sequence[T]], named: Callable[[str, T], T]) -> list
         for one in own
     ]
     return list(dict.fromkeys(told))
-
-
-def _named(name: str, found: Finding) -> Finding:
-    return dataclasses.replace(found, text=f"{name}: {found.text}")
 
 
 def refusal(texts: Iterable[str]) -> str:

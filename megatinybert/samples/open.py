@@ -29,13 +29,16 @@ Samples = Windows | Mixture
 class HeldOut:
     """Windows that training never sees; the same ones in every run on these corpora.
 
-    windows: of each corpus. corpora, sample_ids: where each held-out window is, int64 (N,).
+    windows: of each corpus. corpora, sample_ids: where each held-out window is, int64 (N,). unused: tokens of each
+    validation split that is shorter than a window, so that windows of the training split are held out instead; 0 where
+    there is none.
     """
 
     windows: list[Windows]
     corpora: np.ndarray
     sample_ids: np.ndarray
     origin: str
+    unused: list[int]
 
     def __len__(self) -> int:
         return len(self.sample_ids)
@@ -84,7 +87,7 @@ def open_windows(
 
     if config.mixture is None:
         one = _split(windows, train, validation, seed, config.held_out_windows)
-        return one.train, HeldOut([one.held_out], np.zeros_like(one.ids), one.ids, one.origin)
+        return one.train, HeldOut([one.held_out], np.zeros_like(one.ids), one.ids, one.origin, one.unused)
     names, shares = config.text or config.shards, exact_shares(config.mixture)
     parts = []
     for number, (name, share) in enumerate(zip(names, shares, strict=True)):
@@ -101,6 +104,7 @@ def open_windows(
         np.repeat(np.arange(len(parts)), [len(part.ids) for part in parts]),
         np.concatenate([part.ids for part in parts]),
         "; ".join(f"{len(part.ids):,} of {name}, {part.origin}" for name, part in zip(names, parts, strict=True)),
+        [tokens for part in parts for tokens in part.unused],
     )
 
 
@@ -133,12 +137,13 @@ def data_checksum(samples: Samples) -> str:
 
 @dataclass(frozen=True)
 class _Split:
-    """One corpus: windows to train on, and the held-out ones, as ids of `held_out`."""
+    """One corpus: windows to train on, and the held-out ones, as ids of `held_out`. unused: as of `HeldOut`."""
 
     train: Windows
     held_out: Windows
     ids: np.ndarray
     origin: str
+    unused: list[int]
 
 
 def _split(
@@ -150,14 +155,17 @@ def _split(
 ) -> _Split:
     """windows: (corpora, seed, how many windows at the end are no samples) -> the windows of them all as one corpus."""
     everything = windows(train, seed, 0)
-    if sum(corpus.n_tokens for corpus in validation) >= everything.sequence_length:
+    tokens, length = sum(corpus.n_tokens for corpus in validation), everything.sequence_length
+    if tokens >= length:
         kept_out = windows(validation, 0, 0)
         chosen = np.arange(min(held_out, kept_out.windows))
-        return _Split(everything, kept_out, kept_out.order(chosen)[0], "validation split")
+        return _Split(everything, kept_out, kept_out.order(chosen)[0], "validation split", [])
     reserve = min(held_out, max(int(everything.windows * _LARGEST_RESERVED_SHARE), 1))
     kept = windows(train, seed, reserve)
     ids = np.arange(kept.samples, kept.windows)
-    return _Split(kept, kept, ids, "last windows of the corpus, which has no validation split")
+    lack = f"whose validation split has {tokens:,} tokens, fewer than a window of {length}"
+    origin = f"last windows of the corpus, {lack if tokens else 'which has no validation split'}"
+    return _Split(kept, kept, ids, origin, [tokens])
 
 
 def _shards_of(windows: Windows) -> list[tuple[str, int, str]]:

@@ -51,10 +51,13 @@ def is_better(score: float | None, constant: float) -> bool:
     return score is not None and score > constant
 
 
-def remarks(split: str, scores: Mapping[str, float | None], constant: float, answers: Mapping[str, str]) -> list[str]:
+def remarks(
+    split: str, scores: Mapping[str, float | None], constant: float, answers: Mapping[str, str], advice: str = ""
+) -> list[str]:
     """What has to be said of models on the development rows of `split`.
 
     scores: by model, "teacher" and "student" as far as they are there. answers: the only one that a model gives.
+    advice: what to do about a student that has learnt nothing.
     """
     said = []
     for name, score in scores.items():
@@ -67,8 +70,5 @@ def remarks(split: str, scores: Mapping[str, float | None], constant: float, ans
         if name == "teacher":
             said.append(f"{text}, so its student can learn nothing from it, and no retention is given.")
         else:
-            said.append(
-                f"{text}: it has learnt nothing useful. Train it longer (--one.epochs, --two.epochs), on more rows, or "
-                "from better first weights (--student.init)."
-            )
+            said.append(f"{text}: it has learnt nothing useful. {advice}".rstrip())
     return said

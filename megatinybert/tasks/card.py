@@ -12,7 +12,7 @@ from huggingface_hub import ModelCard
 from megatinybert.runtime.files import write_atomically
 from megatinybert.tasks.inputs import TaskInputs
 from megatinybert.tasks.results import CONSTANT, STUDENT, TEACHER, kept_sentences, score_rows
-from megatinybert.training.front_matter import front_matter, shown_name
+from megatinybert.training.front_matter import front_matter, shown_model, shown_weights
 
 _TEMPLATE = Path(__file__).with_name("card.md.jinja")
 _TAGS = ["distillation", "bert", "tinybert", "megatinybert"]
@@ -59,7 +59,7 @@ def task_card(inputs: TaskInputs, results: Mapping[str, Any] | None) -> str:
         options=', function_to_apply="none"' if regression else "",
         example='{"text": "A sentence.", "text_pair": "Another one."}' if task.pair else '"A sentence."',
         max_length=inputs.max_length,
-        made_of=shown_name(teacher),
+        made_of=shown_model(teacher),
     )
     return f"{card}\n"
 
@@ -79,8 +79,8 @@ def _facts(inputs: TaskInputs, results: Mapping[str, Any] | None) -> dict[str, s
         "task": f"{task.name}: {what}",
         "metric": " and ".join(task.metrics),
         STUDENT: shapes[STUDENT],
-        TEACHER: f"{shown_name(config.teacher.model)}, fine-tuned: {shapes[TEACHER]}",
-        "first weights": shown_name(config.student.init),
+        TEACHER: f"{shown_model(config.teacher.model)}, fine-tuned: {shapes[TEACHER]}",
+        "first weights": shown_weights(config.student.init),
         "data": f"{' and '.join(names)}, cut to {inputs.max_length} tokens a row",
         "rewritten copies": "none" if copies == 0 else f"{copies} of each row at most",
     }

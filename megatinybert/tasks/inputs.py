@@ -75,10 +75,13 @@ class TaskInputs:
     @cached_property
     def dev(self) -> dict[str, EncodedRows]:
         """The development rows of every split; the first one selects."""
-        return {split: self.rows(path, split) for split, path in self.files.dev.items()}
+        return {split: self.rows(path, split, tells=False) for split, path in self.files.dev.items()}
 
-    def rows(self, path: Path, what: str, with_labels: bool = True) -> EncodedRows:
-        """The rows of a file, encoded. Raises ValueError, with file and line, for one that cannot be parsed."""
+    def rows(self, path: Path, what: str, with_labels: bool = True, tells: bool = True) -> EncodedRows:
+        """The rows of a file, encoded. tells: warns of [UNK] in them.
+
+        Raises ValueError, with file and line, for one that cannot be parsed.
+        """
         skipped = Skipped() if self.config.task.skip_bad_rows else None
         dropped: Counter[str] = Counter()
         # What is written here is in no other layout than our own.
@@ -96,7 +99,8 @@ class TaskInputs:
             if dropped:
                 counts = ", ".join(f"{label!r} {count:,}" for label, count in dropped.most_common())
                 print(f"{what}: left out by {task.layout.names['drop_labels']}: {counts}", file=sys.stderr)
-            self._tell_unknown(what, encoded)
+        if tells:
+            self.tell_unknown(what, encoded)
         return encoded
 
     def say_once(self, text: str, world: World) -> None:
@@ -110,12 +114,13 @@ class TaskInputs:
         unknown, tokens = count_unknown(rows, self.special, self.vocabulary.unknown_id)
         return unknown / max(tokens, 1), self.vocabulary.unknowns(unknown, tokens)
 
-    def _tell_unknown(self, what: str, rows: EncodedRows) -> None:
+    def tell_unknown(self, what: str, rows: EncodedRows) -> None:
         """Warn of [UNK], once for files that are alike: again where the share is more than twice what was told."""
         share, text = self.unknown(rows)
         if text and share > 2 * max(self.told_unknown, default=0.0):
             self.told_unknown.append(share)
-            print(f"warning: {what}: {text}", file=sys.stderr)
+            if not self.quiet:
+                print(f"warning: {what}: {text}", file=sys.stderr)
 
 
 def open_inputs(config: TaskConfig, world: World, findings: Findings) -> TaskInputs | None:

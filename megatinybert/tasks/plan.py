@@ -9,7 +9,7 @@ from megatinybert.models.masked_lm import has_mlm_head
 from megatinybert.models.published import has_classifier
 from megatinybert.runtime.dist import World
 from megatinybert.tasks.inputs import TaskInputs
-from megatinybert.tasks.stages import has_stage_one
+from megatinybert.tasks.stage_options import has_stage_one
 
 _TITLES = {
     "teacher": "the teacher learns the task",

@@ -46,7 +46,7 @@ def logits_of(model: PreTrainedModel, rows: EncodedRows, device: torch.device, b
     mode = model.training
     model.eval()
     try:
-        with progress_bar(len(rows), "row", desc="predict", delay=3, leave=False) as bar:
+        with progress_bar(len(rows), "row", desc="answering", delay=3, leave=False) as bar:
             for ids in rows.by_length(batch_tokens):
                 result[ids] = forward(model, rows.batch(ids), device).float().cpu().numpy()
                 bar.update(len(ids))

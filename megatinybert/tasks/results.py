@@ -38,11 +38,12 @@ def merge_results(
     models: Mapping[str, ModelResult],
     constant: Mapping[str, Mapping[str, float]] | None = None,
     about_rows: Sequence[str] = (),
+    advice: str = "",
 ) -> dict[str, Any]:
     """Write results into results.json, in place of those of the same models; the other model's stay. -> its content.
 
     models: by name, "teacher" or "student". constant: what the best constant answer reaches (`constant_scores`), by dev
-    split. about_rows: what has to be said of the rows.
+    split. about_rows: what has to be said of the rows. advice: as of `remarks`.
 
     With both models there is "retention", the student's score as a part of the teacher's on the first dev split, and
     with `constant` "retention_over_constant", the same of what they gain over it. "remarks", where there are any, are
@@ -66,7 +67,7 @@ def merge_results(
         if base is not None:
             merged["retention_over_constant"] = over
     answers = {name: parts[name]["only_answer"] for name in scores if "only_answer" in parts[name]}
-    said = [*about_rows, *(remarks(split, scores, base, answers) if base is not None else [])]
+    said = [*about_rows, *(remarks(split, scores, base, answers, advice) if base is not None else [])]
     if said:
         merged["remarks"] = said
     # JSON has no NaN.

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from megatinybert.config.schema import OptimizerConfig, RunConfig, ScheduleConfig, StudentConfig
+from megatinybert.config.schema import MADE_WEIGHTS, OptimizerConfig, RunConfig, ScheduleConfig, StudentConfig
 from megatinybert.config.task import (
     MOST_EPOCHS,
     TOKENS_BY_DEFAULT,
@@ -47,6 +47,30 @@ def steps_of(stage: StageConfig, rows: int, tokens: int) -> int:
         fewest = 1.0 if isinstance(stage, FinetuneConfig) else 0.0  # a poor teacher spoils all that follows
         epochs = min(max(TOKENS_BY_DEFAULT / tokens, fewest), MOST_EPOCHS)
     return math.ceil(epochs * rows / stage.global_batch)
+
+
+def has_stage_one(config: TaskConfig) -> bool:
+    """Whether the student learns layers before it learns answers."""
+    return config.one.epochs != 0 or config.one.max_steps is not None
+
+
+def longer(config: TaskConfig, section: str) -> str:
+    """How to train a stage longer than the options say, by the one of them that counts."""
+    stage: StageConfig = getattr(config, section)
+    if stage.max_steps is not None:
+        return f"--{section}.max_steps above {stage.max_steps:,}"
+    return f"--{section}.epochs" + ("" if stage.epochs is None else f" above {stage.epochs:g}")
+
+
+def better_student(config: TaskConfig) -> str:
+    """What to do about a student that has learnt nothing, beside what the options do already."""
+    stages = [section for section in TAUGHT if section != "one" or has_stage_one(config)]
+    ways = [f"Train it longer ({', '.join(longer(config, section) for section in stages)})"]
+    ways.append("train on more rows")
+    if config.student.init in MADE_WEIGHTS:
+        kinds = "" if config.student.init == "solved" else "solved, or "
+        ways.append(f"take better first weights (--student.init {kinds}a general student)")
+    return f"{', '.join(ways[:-1])}, or {ways[-1]}."
 
 
 def keeps_answers(stage: StageTwoConfig, rows: int, steps: int) -> bool:

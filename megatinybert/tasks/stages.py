@@ -11,7 +11,7 @@ import torch
 from transformers import BertModel
 
 from megatinybert.config.schema import Section
-from megatinybert.config.task import StageConfig, TaskConfig
+from megatinybert.config.task import StageConfig
 from megatinybert.models.configuration import read_bert_config
 from megatinybert.models.layer_map import resolve_layer_map
 from megatinybert.models.load import Digest, Teacher, build_student, load_teacher, teacher_dtype
@@ -30,7 +30,7 @@ from megatinybert.tasks.inputs import TaskInputs
 from megatinybert.tasks.kept_answers import FOLDER, answered
 from megatinybert.tasks.model_folder import ModelFolder
 from megatinybert.tasks.rows import BucketedRows, EncodedRows
-from megatinybert.tasks.stage_options import SECTIONS, keeps_answers, stage_folder, steps_of, training_of
+from megatinybert.tasks.stage_options import SECTIONS, has_stage_one, keeps_answers, stage_folder, steps_of, training_of
 from megatinybert.tracking.attention_maps import AttentionPictures, choose_maps, drawing_interval
 from megatinybert.training.first_weights import Lesson, give_first_weights, projections_left_aside
 from megatinybert.training.held_out import beside_losses, held_out
@@ -268,11 +268,6 @@ def _stage(
         prepare=prepare,
         learner=_LEARNERS[name],
     )
-
-
-def has_stage_one(config: TaskConfig) -> bool:
-    """Whether the student learns layers before it learns answers."""
-    return config.one.epochs != 0 or config.one.max_steps is not None
 
 
 def _solved(inputs: TaskInputs) -> Facts:

@@ -1,9 +1,8 @@
 """Atomic checkpoints, and the best weights of a run.
 
 A checkpoint is written under a temporary name by all ranks; when all have finished, rank 0 records every file with
-size and checksum in state.json and renames the folder, which publishes it. DeepSpeed's own `latest` file is written
-before the other ranks are done, so it is not used. Layout: checkpoints/step-00000100/{state.json, <trainee>/<files of
-DeepSpeed>}.
+size and checksum in state.json and renames the folder, which publishes it. DeepSpeed's own `latest` is written before
+the other ranks are done, so it is not used. Layout: checkpoints/step-00000100/{state.json, <trainee>/<DeepSpeed's>}.
 """
 
 from __future__ import annotations
@@ -207,11 +206,11 @@ def load(path: Path, trainees: Trainees) -> None:
 
 @dataclass(frozen=True)
 class Best:
-    """Keeps the weights at which the measurement `tag` was highest, the earlier ones among equals.
+    """Keeps the weights at which the measurement `tag` was highest, among equals those of the lowest loss there.
 
-    folder: of the exported model; step and value are in its best.json, published with it. export: writes the weights as
-    they are, with files of these names and texts, to a folder, in place of what stood there; every rank calls it. A
-    continued run measures the same values again, so it comes to the same choice.
+    folder: of the exported model, with its step, value and loss in best.json. export: writes the weights as they are,
+    with files of these names and texts, to a folder, in place of what stood there; every rank calls it. A continued run
+    measures the same values again, so it comes to the same choice.
     """
 
     folder: Path
@@ -220,24 +219,25 @@ class Best:
     world: World
 
     def consider(self, step: int, measurement: Mapping[str, float]) -> None:
-        """Keep the present weights where they are the best so far. What is undefined (NaN) is below everything."""
-        value = measurement[self.tag]
+        """Keep the present weights where they are the best so far."""
+        found = measurement[self.tag], measurement["held_out/total"]
+        value, loss = (each if math.isfinite(each) else None for each in found)
         known = self.world.first(self.state)  # other ranks could read what rank 0 is about to write
-        if known is None or _rank(value) > _rank(known[1]):
-            state = {"step": step, "measured": self.tag, "value": value if math.isfinite(value) else None}
+        if known is None or _rank(value, loss) > _rank(*known[1:]):
+            state = {"step": step, "measured": self.tag, "value": value, "loss": loss}
             self.export(self.folder, {_BEST: json.dumps(state, indent=2) + "\n"})
 
     def forget(self) -> None:
         """Take away what is kept, for a new run. One rank calls it."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def state(self) -> tuple[int, float | None] | None:
-        """(step, value, None where it is undefined) of what is kept; None where nothing is."""
+    def state(self) -> tuple[int, float | None, float | None] | None:
+        """(step, value, loss) of what is kept, with None for what is undefined; None where nothing is kept."""
         file = self.folder / _BEST
         if not file.exists():
             return None
         state = json.loads(file.read_text(encoding="utf-8"))
-        return state["step"], state["value"]
+        return state["step"], state["value"], state.get("loss")  # which earlier versions did not note
 
 
 @contextlib.contextmanager
@@ -295,5 +295,6 @@ def _number(checkpoint: Path) -> int:
     return int(checkpoint.name[5:])
 
 
-def _rank(value: float | None) -> float:
-    return -math.inf if value is None or math.isnan(value) else value
+def _rank(value: float | None, loss: float | None) -> tuple[float, float]:
+    """Larger of better weights. None: undefined, which is below everything."""
+    return -math.inf if value is None else value, -math.inf if loss is None else -loss

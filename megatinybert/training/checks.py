@@ -17,7 +17,7 @@ from megatinybert.config.schema import TrainingConfig
 from megatinybert.corpus.manifest import read_manifest, share_of_unknown
 from megatinybert.corpus.tokenizer import SpecialIds
 from megatinybert.models.apex import apex_state
-from megatinybert.models.load import size_as_saved, size_of
+from megatinybert.models.load import count_of, size_as_saved, size_of
 from megatinybert.runtime.findings import Finding
 from megatinybert.runtime.hardware import computes_bfloat16, find_peak, hardware_name
 from megatinybert.runtime.workers import usable_cores
@@ -144,7 +144,7 @@ def check_weight_files(name: str) -> list[Finding]:
 
 def check_mlm(config: GeneralConfig, student: PreTrainedModel) -> list[Finding]:
     """Whether masked-language modelling has tokens to guess, and what is trained."""
-    trained = sum(weight.numel() for weight in student.parameters() if weight.requires_grad)
+    trained = count_of(weight for weight in student.parameters() if weight.requires_grad)
     text = (
         f"{_shape(student.config)}, {size_of(student).parameters:,} parameters with its masked-LM head, {trained:,} of "
         f"them trained; first weights: {config.student.init}"
@@ -224,11 +224,12 @@ def check_corpus(config: SettledConfig, samples: Samples, held_out: HeldOut, max
         findings += [Finding("ok", "mixture", line) for line in samples.lines(drawn)]
         findings += [Finding("warn", "mixture", warning) for warning in samples.warnings(drawn)]
     text = f"{len(held_out.sample_ids):,} windows, {held_out.origin}"
-    if "no validation split" in held_out.origin:
+    if held_out.unused:
         text += (
-            ": one end of the text may not be like the rest. data_prep/build_shards.py --validation-fraction 0.01 "
-            "holds out documents from all over it"
+            ": one end of the text may not be like the rest. data_prep/build_shards.py holds out documents from all "
+            "over it, and more of them with a larger --validation-fraction (default 0.01)"
         )
+        text += "; a shorter --data.sequence_length makes windows of what it has" if any(held_out.unused) else ""
         return [*findings, Finding("warn", "held-out text", text)]
     return [*findings, Finding("ok", "held-out text", text)]
 

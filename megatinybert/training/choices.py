@@ -39,10 +39,11 @@ class Choices:
         return {OPTIMIZER: self.optimizer.by, LAYER_NORM: self.layer_norm.by, COMPILE: self.compilation.by}
 
     def __str__(self) -> str:
+        use = "models compiled by" if self.compilation.by == "always" else "models run without"
         return (
             f"optimizer by {self.optimizer.by} ({self.optimizer.reason}), "
             f"LayerNorm by {self.layer_norm.by} ({self.layer_norm.reason}), "
-            f"torch.compile {self.compilation.by} ({self.compilation.reason})"
+            f"{use} torch.compile ({self.compilation.reason})"
         )
 
 

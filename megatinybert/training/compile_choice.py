@@ -98,12 +98,13 @@ def choose_compilation(
     if work.teacher.is_partitioned:
         return Choice("never", "the teacher is partitioned over the ranks")
     trials = [trial_of(trainee, settings) for trainee in work.trainees]
-    world.say("timing a pass, to see whether to compile")
+    world.say("timing a forward and backward pass, to see whether torch.compile would save time in this run")
     # The first pass is slower than those to come, so a run that is short by it is short.
     for repeats in (0, _REPEATS):
         plain = _of_main(_seconds_of_pass(trials, work.teacher, work.batch, settings, repeats), world)
         if plain * work.passes < _WORTH_SECONDS and work.teacher.quantize == "none":
-            return Choice("never", f"a run of about {duration(plain * work.passes)}")
+            about = f"in a run of about {duration(plain * work.passes)} compiling costs more than it saves"
+            return Choice("never", f"{about}; --run.compile always compiles all the same")
     mend_cache(world)
     world.say(f"compiling {_models(work.trainees)}, to see whether it pays: a minute or two the first time")
     teacher, shape = Teacher(work.teacher.model), work.batch["input_ids"].shape

@@ -12,6 +12,7 @@ from safetensors import safe_open
 from torch import Tensor
 from transformers import BertConfig, BertModel
 
+from megatinybert.config.schema import MADE_WEIGHTS
 from megatinybert.config.transfer import TransferConfig
 from megatinybert.models.initialize import STUDENT_FOLDER, init_from_folder, init_from_teacher, is_run
 from megatinybert.models.layer_map import resolve_layer_map
@@ -156,7 +157,7 @@ def init_projections(objective: TinyBert, name: str) -> None:
 
 def projections_left_aside(objective: Objective, init: str) -> str | None:
     """What to say where the maps of the checkpoint --student.init `init` lead to another width than the teacher's."""
-    if init in ("random", "solved", "teacher") or is_run(Path(init)) or not isinstance(objective, TinyBert):
+    if init in MADE_WEIGHTS or is_run(Path(init)) or not isinstance(objective, TinyBert):
         return None
     role, projections = f"--student.init {init}", list(objective.projections)
     widths = {len(weight) for key, weight in read_weights(init, role, PROJECTION).items() if key.endswith(".weight")}

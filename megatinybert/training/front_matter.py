@@ -12,6 +12,8 @@ from typing import Any
 from huggingface_hub import ModelCard, ModelCardData
 from transformers.utils import cached_file
 
+from megatinybert.config.schema import MADE_WEIGHTS
+
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+|bert-[\w.-]+")  # those without an owner are the first BERTs
 
 
@@ -24,7 +26,7 @@ def front_matter(
     and `language`, which are left out where it does not tell them.
     """
     return ModelCardData(
-        language=_language(made_of) if made_of else None,
+        language=_told_by_card(made_of, "language") if made_of else None,
         library_name=library_name,
         pipeline_tag=pipeline_tag,
         tags=list(tags),
@@ -33,25 +35,60 @@ def front_matter(
 
 
 def hub_name(model: str) -> str | None:
-    """The hub name of a model that was loaded by this name. A folder has one where its config.json tells it."""
+    """The hub name of a model that was loaded by this name.
+
+    A folder has one where it is of the hub's cache, or where its own files say what it was made from: `_name_or_path`
+    of its config.json, else `base_model` of its card.
+    """
     folder = Path(model)
     if not folder.exists():  # it was loaded, so it is on the hub
         return model
-    with suppress(OSError, ValueError):
-        name = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("_name_or_path")
-        if isinstance(name, str) and _HUB_NAME.fullmatch(name) and not Path(name).exists():
-            return name
-    return None
+    told = [_name_in_cache(folder), _configured_name(folder), *_base_models(model)]
+    return next((name for name in told if name and _HUB_NAME.fullmatch(name) and not Path(name).exists()), None)
+
+
+def shown_model(name: str) -> str:
+    """A model as a card may show it: its hub name, or its folder's name without a path, and what that was made from."""
+    folder = Path(name)
+    if not folder.exists():
+        return shown_name(name)
+    cached, known = _name_in_cache(folder), hub_name(name)
+    return cached or f"the folder {folder.resolve().name}{f' (from {known})' if known else ''}"
+
+
+def shown_weights(init: str) -> str:
+    """The first weights that --student.init names, as a card may show them."""
+    return init if init in MADE_WEIGHTS else shown_model(init)
 
 
 def shown_name(name: str) -> str:
-    """A file, folder or hub name as a card may show it: of an absolute path the last part alone."""
+    """A file or folder as a card may show it: of an absolute path the last part alone."""
     return Path(name).name if Path(name).is_absolute() else name
 
 
-def _language(model: str) -> Any:
-    """What the model's own card says, a string or a list; None where none is on this machine or it does not say."""
+def _name_in_cache(folder: Path) -> str | None:
+    """Of a folder of the hub's cache, models--OWNER--NAME/snapshots/REVISION."""
+    *_, repository, snapshots, _ = ("", "", *folder.absolute().parts)
+    of_model = snapshots == "snapshots" and repository.startswith("models--")
+    return repository.removeprefix("models--").replace("--", "/") if of_model else None
+
+
+def _configured_name(folder: Path) -> str | None:
+    with suppress(OSError, ValueError, AttributeError):
+        name = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("_name_or_path")
+        return name if isinstance(name, str) else None
+    return None
+
+
+def _base_models(model: str) -> list[str]:
+    """What the model's own card says it was made from."""
+    told = _told_by_card(model, "base_model")
+    return [name for name in (told if isinstance(told, list) else [told]) if isinstance(name, str)]
+
+
+def _told_by_card(model: str, key: str) -> Any:
+    """A value of the front matter of the model's own card; None where none is on this machine or it does not say."""
     with suppress(OSError, ValueError):
         file = cached_file(model, "README.md", local_files_only=True)
-        return ModelCard.load(str(file), ignore_metadata_errors=True).data.language
+        return getattr(ModelCard.load(str(file), ignore_metadata_errors=True).data, key, None)
     return None

@@ -91,14 +91,14 @@ class _Due:
         return self.stop or self.measure or self.draw or self.store
 
 
-def fit(run: Run, monitor: Monitor | None) -> None:
-    """Train from the first step that is not done to the end. monitor: of rank 0; None on the others.
+def fit(run: Run, work: StepWork, monitor: Monitor | None) -> None:
+    """Train from the first step that is not done to the end. work: of `describe`. monitor: of rank 0; None on others.
 
     Raises `finite.NonFiniteLoss`, and `stop.Stopped` where the run is asked to end early, on all ranks.
     """
     family, stage, trainees, world = run.family, run.family.first, run.trainees, run.world
     max_steps, every = stage.max_steps, stage.config.run
-    watch, work, skips = Stopwatch(world.device), _open(run, monitor), every.skip_bad_batches > 0
+    watch, skips = Stopwatch(world.device), every.skip_bad_batches > 0
     steps, saver = range(run.first_step, max_steps), Saver(family, trainees, world, run.first_step)
     ahead = micro_batches_ahead(stage.data, steps, every.global_batch, stage.micro_batch, world)
     since = _Since()
@@ -138,7 +138,7 @@ def fit(run: Run, monitor: Monitor | None) -> None:
     world.is_in_training(False)
 
 
-def _open(run: Run, monitor: Monitor | None) -> StepWork:
+def describe(run: Run, monitor: Monitor | None) -> StepWork:
     """Describe the run to the monitor, and measure a new one before its first step: the work of a step."""
     stage, trainees, world = run.family.first, run.trainees, run.world
     work = step_work(trainees, run.family.teacher, world)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import yaml
 from huggingface_hub import ModelCard
-from transformers import BertConfig, BertModel, PreTrainedConfig
+from transformers import BertConfig, BertForMaskedLM, BertModel, PreTrainedConfig
 
 from megatinybert.config.general import DataConfig, SettledConfig
 from megatinybert.models.initialize import STUDENT_FOLDER
@@ -26,7 +26,8 @@ from megatinybert.tracking import curves
 from megatinybert.tracking.curves import Row
 from megatinybert.tracking.figures import save_picture
 from megatinybert.tracking.measurements import ACCURACY, BESIDE_LOSSES, PROBE, PROJECTED
-from megatinybert.training.front_matter import front_matter, shown_name
+from megatinybert.training.front_matter import front_matter, shown_model, shown_name, shown_weights
+from megatinybert.training.record import HELD_OUT
 from megatinybert.training.sentence_vectors import advice_of, read_projection
 from megatinybert.training.solve.record import SolvingRecord, read_record, what_solving_gave
 
@@ -135,14 +136,14 @@ def model_card(
         template_path=str(_TEMPLATE),
         words=words,
         student=run.student,
-        made_of=shown_name(made_of) if made_of else None,
+        made_of=shown_model(made_of) if made_of else None,
         picture=PICTURE if picture else None,
         facts=_facts(run, rows, environment),
         measured=[*measured[:1], *measured[1:][-1:]],
         tags=tags | {each.row: each.tag for each in beside},
         beside=beside,
         projected=projected,
-        advice=_advice(run, measured) if projected else None,
+        advice=_advice(run, measured, environment.get(HELD_OUT)) if projected else None,
         solved=_on_solving(solving, measured[0]) if _is_solved(run) and measured and measured[0]["step"] == 0 else None,
     )
     return f"{card}\n"
@@ -163,12 +164,12 @@ def logged_time(rows: Sequence[Row], tokens_per_step: int) -> tuple[float, int]:
     return seconds, steps
 
 
-def _advice(run: Provenance, measured: Sequence[Row]) -> str | None:
-    """Which of the student's sentence vectors to use for what."""
+def _advice(run: Provenance, measured: Sequence[Row], windows: int | None) -> str | None:
+    """Which of the student's sentence vectors to use for what. windows: that it was measured on."""
     if not measured or run.teacher is None:
         return None
     layers, of = run.student.num_hidden_layers, run.teacher.num_hidden_layers
-    return advice_of(measured[0], measured[-1], run.config.objective.layer_map, layers, of)
+    return advice_of(measured[0], measured[-1], run.config.objective.layer_map, layers, of, windows)
 
 
 def _is_solved(run: Provenance) -> bool:
@@ -196,8 +197,8 @@ def _facts_of_distillation(run: Provenance, teacher: BertConfig) -> dict[str, st
     objective = run.config.objective
     layers = resolve_layer_map(objective.layer_map, run.student.num_hidden_layers, teacher.num_hidden_layers)
     return {
-        "student": _sizes(run.student),
-        "teacher": f"{shown_name(str(run.config.teacher.model))}: {_sizes(teacher)}",
+        "student": _sizes(run.student, BertModel),
+        "teacher": f"{shown_model(str(run.config.teacher.model))}: {_sizes(teacher, BertModel)}",
         "objective": f"{objective.name}: weight {objective.attention_weight:g} of the attention scores, "
         f"{objective.hidden_weight:g} of the hidden states, {objective.embedding_weight:g} of the embeddings",
         "layer map": f"teacher layers {', '.join(map(str, layers))} of 0 to {teacher.num_hidden_layers - 1}",
@@ -207,9 +208,9 @@ def _facts_of_distillation(run: Provenance, teacher: BertConfig) -> dict[str, st
 
 def _facts_of_mlm(run: Provenance) -> dict[str, str]:
     mlm = run.config.mlm
-    head = f"the masked-LM head alone; the encoder is that of {shown_name(run.config.student.init)}, unchanged"
+    head = f"the masked-LM head alone; the encoder is that of {shown_model(run.config.student.init)}, unchanged"
     return {
-        "model": _sizes(run.student),
+        "model": _sizes(run.student, BertForMaskedLM),
         "objective": f"mlm: {100 * mlm.probability:g} % of the tokens to be found",
         "trained": "the whole model" if mlm.train == "whole" else head,
     }
@@ -224,7 +225,7 @@ def _facts(run: Provenance, rows: Sequence[Row], environment: Mapping[str, Any])
     left_out = f", {skipped:,} of which changed no weight, as loss or gradient was not finite" if skipped else ""
     own = _facts_of_distillation(run, run.teacher) if run.teacher else _facts_of_mlm(run)
     facts = own | {
-        "first weights": shown_name(config.student.init),
+        "first weights": shown_weights(config.student.init),
         "data": f"{_corpora(config.data)}: {run.windows:,} windows of {length} tokens, {run.windows * length:,} in all",
         "training": f"{counted(run.steps, 'step')} of {counted(batch, 'window')}{left_out}: "
         f"{trained * batch * length:,} tokens seen, {trained * batch / run.windows:.2f} passes over the data",
@@ -252,14 +253,16 @@ def _corpora(data: DataConfig) -> str:
     return ", ".join(names)
 
 
-def _sizes(model: PreTrainedConfig) -> str:
+def _sizes(model: PreTrainedConfig, kind: type[BertModel | BertForMaskedLM]) -> str:
+    """kind: what its folder holds."""
     assert isinstance(model, BertConfig)
     with torch.device("meta"):  # counts weights without making them
-        size = size_as_saved(BertModel(model))
+        size = size_as_saved(kind(model))
+    part = "pooler" if kind is BertModel else "masked-LM head"
     return (
         f"{counted(model.num_hidden_layers, 'layer')}, width {model.hidden_size}, "
         f"{counted(model.num_attention_heads, 'head')}, "
-        f"{size.parameters:,} parameters with pooler ({size.bytes / 1e6:,.1f} MB in float32)"
+        f"{size.parameters:,} parameters with {part} ({size.bytes / 1e6:,.1f} MB in float32)"
     )
 
 

@@ -29,14 +29,14 @@ def begin(family: Family, first_step: int, choices: Mapping[str, Choices], world
         lines.append(f"measuring the {whose} first step")
     world.say("\n".join(lines))
     members = {} if family.is_one else {name: stage.output for name, stage in family.members.items()}
-    stage = family.first
+    stage, stage_name = family.first, next(iter(family.members))
     monitor = Monitor(family.output, first_step, stage.max_steps, stage.name, members)
     for name, folder in members.items():
         member = family.members[name]
         if member.recipe:
-            write_config(folder, member.recipe, member.settings, choices[name], world)
+            write_config(folder, member.recipe, member.settings, choices[name], world, member.windows)
     if family.recipe:
-        write_config(family.output, family.recipe, stage.settings, choices[next(iter(choices))], world)
+        write_config(family.output, family.recipe, stage.settings, choices[stage_name], world, stage.windows)
         monitor.text("config", config_text((family.output / "config.yaml").read_text(encoding="utf-8")))
     return monitor
 

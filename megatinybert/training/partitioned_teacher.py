@@ -13,11 +13,13 @@ from deepspeed.runtime.engine import DeepSpeedEngine
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
+from megatinybert.config.whole_teacher import OPTION
 from megatinybert.models.capture import ATTENTION_NAME
-from megatinybert.models.load import Digest, Teacher
+from megatinybert.models.load import Digest, Teacher, size_of
 from megatinybert.models.published import read_weights
-from megatinybert.runtime.counts import some_of
+from megatinybert.runtime.counts import counted, some_of
 from megatinybert.runtime.dist import World
+from megatinybert.training.disk import size
 from megatinybert.training.fits import check_embeddings
 
 _OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}  # of files of 2019
@@ -31,6 +33,11 @@ class PartitionedTeacher(Teacher):
     def __init__(self, engine: DeepSpeedEngine, fingerprint: str, checksum: str) -> None:
         super().__init__(engine.module, fingerprint, checksum=checksum)
         self._engine = engine  # holds what gathers the weights
+
+    def in_words(self, world: World) -> str:
+        """How it is kept, for the person who started the run."""
+        share = size(size_of(self.model).parameters * self.model.dtype.itemsize / world.size)
+        return f"teacher: in parts of {share} on {counted(world.size, 'rank')}, by ZeRO stage 3 ({OPTION})"
 
     def compile_passes(self, shape: torch.Size) -> None:
         """It runs as written: what gathers the weights cannot be compiled."""

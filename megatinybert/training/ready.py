@@ -18,7 +18,7 @@ from megatinybert.config.load import resolve_batch
 from megatinybert.config.schema import Quantize, TrainingConfig
 from megatinybert.models.quantize import check_quantized
 from megatinybert.runtime.dist import World
-from megatinybert.runtime.findings import Finding, Findings, of_each
+from megatinybert.runtime.findings import Finding, Findings
 from megatinybert.runtime.hardware import computes_bfloat16
 from megatinybert.runtime.rendezvous import ranks_here
 from megatinybert.runtime.versions import check_versions
@@ -30,7 +30,7 @@ from megatinybert.training.engine import dry_batch
 from megatinybert.training.placement import on_precision
 from megatinybert.training.precision import settle_settings
 from megatinybert.training.resume import Start, starting_point, training_facts
-from megatinybert.training.stage import Facts, Family, Stage
+from megatinybert.training.stage import Facts, Family, Stage, of_members
 from megatinybert.training.step import rank_micro_batches
 
 
@@ -106,7 +106,7 @@ def get_ready(family: Family, facts: Mapping[str, Facts], world: World, findings
         name: _get_ready(stage, facts[name], world, said[family.places[name]], not findings.failed)
         for name, stage in family.members.items()
     }
-    findings.add(*of_each(said))
+    findings.add(*of_members(said))
     whole = {name: each for name, each in ready.items() if each}
     return ReadyFamily(family, whole) if len(whole) == len(ready) else None
 

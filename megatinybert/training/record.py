@@ -18,13 +18,22 @@ from megatinybert.runtime.files import write_atomically
 from megatinybert.runtime.hardware import hardware_name
 from megatinybert.training.choices import Choices
 
+HELD_OUT = "held_out_windows"  # of the environment: how many there are, which text may make fewer than asked for
 PACKAGES = ("torch", "deepspeed", "transformers", "tokenizers", "numpy")
 
 
 def write_config(
-    folder: Path, config: ProgramConfig, settings: DeepSpeedSettings, choices: Choices | None, world: World
+    folder: Path,
+    config: ProgramConfig,
+    settings: DeepSpeedSettings,
+    choices: Choices | None,
+    world: World,
+    windows: int | None = None,
 ) -> None:
-    """Write folder/config.yaml: a recipe that repeats the run, and under `environment` what it ran on."""
+    """Write folder/config.yaml: a recipe that repeats the run, and under `environment` what it ran on.
+
+    windows: held-out ones that it is measured on.
+    """
     environment = {
         "megatinybert": __version__,
         "python": platform.python_version(),
@@ -34,6 +43,7 @@ def write_config(
         "hardware": hardware_name(world.device),
         "world_size": world.size,
         **({"kernels": choices.facts} if choices else {}),
+        **({HELD_OUT: windows} if windows else {}),
         "deepspeed_config": settings.raw,
     }
     text = dump_yaml(config) + yaml.safe_dump({"environment": environment}, sort_keys=False, allow_unicode=True)

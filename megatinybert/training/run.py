@@ -25,13 +25,14 @@ from megatinybert.training.disk import room
 from megatinybert.training.engine import build_engine
 from megatinybert.training.export import export_student
 from megatinybert.training.lock import run_lock
-from megatinybert.training.loop import Run, fit
+from megatinybert.training.loop import Run, describe, fit
 from megatinybert.training.monitoring import begin, close
 from megatinybert.training.optimizers import prepare_kernel, updates_on_cpu
 from megatinybert.training.placement import in_words
 from megatinybert.training.ready import ReadyFamily, facts_of, get_ready
 from megatinybert.training.resume import Start, take_over
 from megatinybert.training.stage import STUDENT, Facts, Family, Stage
+from megatinybert.training.stop import before_a_step
 
 
 def run_stage(stage: Stage | None, findings: Findings, world: World) -> None:
@@ -97,6 +98,25 @@ def _take_over(ready: ReadyFamily, findings: Findings, world: World) -> None:
 
 def _train(ready: ReadyFamily, world: World) -> None:
     """Train, or resume training, to the products. The output folder is locked."""
+    family, name, done = ready.family, ready.first.stage.name, ready.first.start.first_step
+    with before_a_step(name, done):
+        run, choices = _begin(ready, world)
+        monitor = begin(family, done, choices, world) if world.is_main else None
+    try:
+        with before_a_step(name, done):
+            work = describe(run, monitor)
+        fit(run, work, monitor)
+    finally:
+        if monitor:
+            close(monitor)
+    for name, stage in family.members.items():
+        own = Trainees({STUDENT: run.trainees[name]})
+        _make_product(stage, own, run.best, ready.members[name].facts, world)
+    run.trainees.destroy()
+
+
+def _begin(ready: ReadyFamily, world: World) -> tuple[Run, dict[str, Choices]]:
+    """The students with their first weights, or those of their checkpoints, in engines; and how these compute."""
     family, start = ready.family, ready.first.start
     starts = {name: each.start for name, each in ready.members.items()}
     if family.solve and start.checkpoint is None:
@@ -111,19 +131,10 @@ def _train(ready: ReadyFamily, world: World) -> None:
         if line:
             world.say(line)
     best = _keeper_of_the_best(family.first, trainees, start, world)
-    monitor = begin(family, start.first_step, choices, world) if world.is_main else None
     facts = {name: {**each.facts, **choices[name].facts} for name, each in ready.members.items()}
     world.lose_after(duration_seconds(family.first.config.run.lost_after))
     skipped = {name: each.skipped for name, each in starts.items()}
-    run = Run(family, trainees, facts, start.first_step, best, world, skipped)
-    try:
-        fit(run, monitor)
-    finally:
-        if monitor:
-            close(monitor)
-    for name, stage in family.members.items():
-        _make_product(stage, Trainees({STUDENT: trainees[name]}), best, ready.members[name].facts, world)
-    trainees.destroy()
+    return Run(family, trainees, facts, start.first_step, best, world, skipped), choices
 
 
 def _load(start: Start, trainees: Trainees, world: World) -> str | None:

@@ -16,7 +16,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from megatinybert.models.layer_map import resolve_layer_map
+from megatinybert.runtime.counts import counted
 from megatinybert.tracking.measurements import PROBE, PROJECTED
+
+# On this many windows, drawn anew, the difference of the two probes has a standard deviation of 0.04, on half as many
+# one of 0.07 (benchmarks/probe.py), while what there is to tell is 0.1 to 0.2.
+FEW_WINDOWS = 32
 
 _MODULES = {"Transformer": "", "Pooling": "1_Pooling", "Dense": "2_Dense"}
 _DENSE = Path("2_Dense") / "model.safetensors"
@@ -70,25 +75,31 @@ def read_projection(student: Path) -> Projection | None:
 
 
 def advice_of(
-    first: Mapping[str, float], last: Mapping[str, float], layer_map: str | Sequence[int], layers: int, of: int
+    first: Mapping[str, float],
+    last: Mapping[str, float],
+    layer_map: str | Sequence[int],
+    layers: int,
+    of: int,
+    windows: int | None,
 ) -> str | None:
     """`which_to_use` of a student with so many layers. first, last: its measurements; of: the teacher's layers."""
     own, projected = ((first[tag], last[tag]) if tag in first and tag in last else None for tag in (PROBE, PROJECTED))
-    return which_to_use(own, projected, resolve_layer_map(layer_map, layers, of)[-1] == of - 1)
+    return which_to_use(own, projected, resolve_layer_map(layer_map, layers, of)[-1] == of - 1, windows)
 
 
 def which_to_use(
-    own: tuple[float, float] | None, projected: tuple[float, float] | None, to_last_layer: bool
+    own: tuple[float, float] | None, projected: tuple[float, float] | None, to_last_layer: bool, windows: int | None
 ) -> str | None:
     """For which uses the student's states are better, and for which those after its projection; None without both.
 
     own, projected: the two probes, at the first step and at the last. to_last_layer: whether the student's last layer
-    learns from the teacher's last.
+    learns from the teacher's last. windows: that the probes were measured on; None where that is not known.
     """
     if own is None or projected is None:
         return None
     better = "through the projection" if projected[1] >= own[1] else "of its own states, without projection,"
-    measured = f"probe {projected[1]:.3f} through the projection, {own[1]:.3f} without"
+    of = f"; {counted(windows, 'window')}" if windows else ""
+    measured = f"probe {projected[1]:.3f} through the projection, {own[1]:.3f} without{of}"
     lines = [
         "As first weights for fine-tuning, take the student itself (AutoModel).",
         f"As sentence vectors, those {better} are better ({measured}).",
@@ -96,6 +107,11 @@ def which_to_use(
     ]
     if math.isnan(projected[1]) or math.isnan(own[1]):
         lines[1] = "Whether its sentence vectors are of use cannot be said: a probe is not a number."
+    elif windows and windows < FEW_WINDOWS:
+        lines[1] = (
+            f"Which sentence vectors are better cannot be said ({measured}): on so few windows the probes differ by "
+            f"chance; {FEW_WINDOWS} or more tell it (--data.held_out_windows, more text)."
+        )
     elif max(own[1], projected[1]) <= max(own[0], projected[0]):
         lines.append(
             "Neither finds similar texts better than the first weights did "

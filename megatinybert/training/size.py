@@ -14,6 +14,7 @@ from pathlib import Path
 import yaml
 
 from megatinybert.config.general import GeneralConfig, SettledConfig
+from megatinybert.config.schema import MADE_WEIGHTS
 from megatinybert.runtime.findings import Finding
 from megatinybert.training.checkpoint import read_state
 from megatinybert.training.resume import find_checkpoint
@@ -52,32 +53,17 @@ def settle(config: GeneralConfig, windows: int, width: int, ranks: int) -> Size:
     return _by_size(config, windows, width, ranks, _as_it_began(config))
 
 
-def check_size(size: Size, windows: int, tokens: int, width: int, ranks: int) -> list[Finding]:
-    """Whether a run is long enough to teach a student anything. tokens: of the training text; the rest as above."""
-    config, steps = size.config, size.steps
-    findings = [Finding("ok", "size", reason) for reason in size.reasons]
-    rate, init = config.optimizer.learning_rate, config.student.init
-    fresh = init in ("random", "solved", "teacher") and config.optimizer.name == "adamw"
-    if fresh and steps * rate < _LEAST_MOVEMENT:
-        text = f"{steps:,} steps at a learning rate of up to {rate:g} are too few to learn much"
-        better = _by_size(_left_open(config), windows, width, ranks, {})
-        advice = {
-            "--run.epochs": better.config.run.epochs,
-            "--run.global_batch": better.config.run.global_batch,
-            "--optimizer.learning_rate": better.config.optimizer.learning_rate,
-        }
-        if better.steps * better.config.optimizer.learning_rate < _LEAST_MOVEMENT:
-            text += f": add text; {LEAST_TOKENS:,} tokens or more, about 1 MB of English, make a run of some use"
-        else:
-            values = " ".join(f"{option} {value:g}" for option, value in advice.items())
-            if config.run.max_steps:
-                text += (
-                    f"; instead of --run.max_steps {steps} give {values}, which make {better.steps:,} steps (the "
-                    "defaults for this text where --run.max_steps is not given)"
-                )
-            else:
-                text += f"; {values} (the defaults for this text) make {better.steps:,} steps"
-        findings.append(Finding("warn", "size", text))
+def check_size(
+    sizes: Mapping[str, Size], windows: int, tokens: int, widths: Mapping[str, int], ranks: int
+) -> list[Finding]:
+    """Whether a run is long enough to teach its students anything.
+
+    sizes: by the student's name, the same but for what is its own. tokens: of the training text. windows, widths,
+    ranks: as of `settle`.
+    """
+    few = {name: size for name, size in sizes.items() if _moves_little(size)}
+    better = {name: _by_size(_left_open(size.config), windows, widths[name], ranks, {}) for name, size in few.items()}
+    findings = [Finding("warn", "size", _on_few_steps(few, better, len(sizes)))] if few else []
     if tokens < LEAST_TOKENS:
         text = f"{tokens:,} tokens are little text: give {LEAST_TOKENS:,} or more, about 1 MB of English"
         findings.append(Finding("warn", "amount of text", text))
@@ -94,6 +80,39 @@ def check_steps_done(config: SettledConfig, steps: int) -> None:
             f"{option}: {checkpoint} has {done:,} steps behind it, more than {steps:,}: give the run as many, or name "
             "another --run.output_dir"
         )
+
+
+def _moves_little(size: Size) -> bool:
+    """Whether the steps of a new student are too few at its learning rate."""
+    fresh = size.config.student.init in MADE_WEIGHTS and size.config.optimizer.name == "adamw"
+    return fresh and size.steps * size.config.optimizer.learning_rate < _LEAST_MOVEMENT
+
+
+def _on_few_steps(few: Mapping[str, Size], better: Mapping[str, Size], students: int) -> str:
+    """few: those that move little; better: the same by default. students: of the run."""
+    rates, defaults = (
+        {name: each.config.optimizer.learning_rate for name, each in sizes.items()} for sizes in (few, better)
+    )
+    size, default = next(iter(few.values())), next(iter(better.values()))  # steps and batch are those of all
+    alike = len(few) == students and len({*rates.values()}) == len({*defaults.values()}) == 1
+    if alike:
+        at = f"a learning rate of up to {next(iter(rates.values())):g}"
+        rate = f" --optimizer.learning_rate {next(iter(defaults.values())):g}"
+    else:
+        at = f"learning rates of up to {', '.join(f'{value:g} ({name})' for name, value in rates.items())}"
+        own = ", ".join(f"{value:g} ({name})" for name, value in defaults.items())
+        rate = f" and, in the entries of students, optimizer.learning_rate {own}"
+    text = f"{size.steps:,} steps at {at} are too few to learn much"
+    if any(_moves_little(each) for each in better.values()):
+        return f"{text}: add text; {LEAST_TOKENS:,} tokens or more, about 1 MB of English, make a run of some use"
+    run = default.config.run
+    values = f"--run.epochs {run.epochs:g} --run.global_batch {run.global_batch}{rate}"
+    if not size.config.run.max_steps:
+        return f"{text}; {values} (the defaults for this text) make {default.steps:,} steps"
+    return (
+        f"{text}; instead of --run.max_steps {size.steps} give {values}, which make {default.steps:,} steps (the "
+        "defaults for this text where --run.max_steps is not given)"
+    )
 
 
 def _by_size(config: GeneralConfig, windows: int, width: int, ranks: int, began: Mapping[str, float]) -> Size:

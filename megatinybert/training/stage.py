@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from megatinybert.config.deepspeed import DeepSpeedSettings
+from megatinybert.config.family import OWN
 from megatinybert.config.schema import ProgramConfig, TrainingConfig
-from megatinybert.models.load import Teacher
+from megatinybert.models.load import Teacher, count_of
 from megatinybert.runtime.dist import World
+from megatinybert.runtime.findings import Finding, Findings, of_each
 from megatinybert.runtime.trainees import Trainees
 from megatinybert.samples.batches import TrainingData
 from megatinybert.tracking.attention_maps import AttentionPictures
@@ -34,6 +37,7 @@ class Product(Protocol):
 
 
 STUDENT = "student"  # the name of the one trainee of most runs
+_OF_ENTRY = re.compile(rf"--(?=({'|'.join(OWN)})\.)")
 
 
 @dataclass(frozen=True)
@@ -43,13 +47,14 @@ class Stage:
     name: of the progress bar, and before what is said of it. config: what the engine and the loop are told; its
     run.output_dir holds checkpoints and metrics. tokenizer: folder or hub name, exported with the student. data: what
     is trained on; length: tokens of its longest row. max_steps: optimizer steps in all. decides: the facts that decide
-    its result, beside those that every run has (`resume.training_facts`). measure: {tag: value} of the students as
-    they are, the same on all ranks, which all call it; measured: its tags beside the losses. best: the tag whose best
-    weights are kept; None: the last count. pictures: attention maps to draw. about: lines for the person who starts
-    it. recipe: what config.yaml in the output folder is to hold; None: none is written. learner: what the model that is
-    trained is called before that person. solve: gives the trainee its first weights, at the beginning of a new run;
-    every rank calls it. try_solving: the same on so many tokens, for a trial. prepare: computes what the steps read,
-    once before the first step of a new or resumed run; every rank calls it.
+    its result, beside those that every run has (`resume.training_facts`). measure: {tag: value} of the students as they
+    are, the same on all ranks, which all call it; measured: its tags beside the losses. best: the tag whose best
+    weights are kept; None: the last count. pictures: attention maps to draw. about: lines for the person who starts it.
+    windows: how many held-out ones `measure` looks at, where it does. recipe: what config.yaml in the output folder is
+    to hold; None: none is written. learner: what the model that is trained is called before that person. solve: gives
+    the trainee its first weights, at the beginning of a new run; every rank calls it. try_solving: the same on so many
+    tokens, for a trial. prepare: computes what the steps read, once before the first step of a new or resumed run;
+    every rank calls it.
     """
 
     name: str
@@ -68,6 +73,7 @@ class Stage:
     best: str | None = None
     pictures: AttentionPictures | None = None
     about: Sequence[str] = ()
+    windows: int | None = None
     recipe: ProgramConfig | None = None
     learner: str = "student"
     solve: Callable[[World], None] | None = None
@@ -85,7 +91,7 @@ class Stage:
     @property
     def parameters(self) -> int:
         """How many weights student and objective have."""
-        return sum(parameter.numel() for parameter in self.trainee.parameters())
+        return count_of(self.trainee.parameters())
 
     @property
     def checkpoint_bytes(self) -> int:
@@ -97,6 +103,11 @@ class Stage:
         """Rows of one forward pass on one rank."""
         rows: int = self.settings.raw["train_micro_batch_size_per_gpu"]
         return rows
+
+
+def of_members(said: Mapping[str, Findings]) -> list[Finding]:
+    """What was found of each member of a family, by its place. What is an option of a run is a key of its entry."""
+    return of_each(said, lambda text: _OF_ENTRY.sub("", text))
 
 
 def places_of(names: Iterable[str]) -> dict[str, str]:

@@ -85,6 +85,23 @@ class Requests:
         return self._ends is not None and now + 2 * (self._longest + self.saving) + self._reserve > self._ends
 
 
+@contextlib.contextmanager
+def interrupted_as(text: str) -> Iterator[None]:
+    """Where Ctrl-C or a signal interrupts what is inside, have the program say `text` before it ends."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(*(error.args or (text,))) from None
+
+
+def before_a_step(name: str, done: int) -> contextlib.AbstractContextManager[None]:
+    """The same of what precedes the first step of a run. name: what trains. done: steps of its checkpoint, if any."""
+    saved = (
+        f"the same command continues from step {done:,}" if done else "nothing was saved: the same command starts anew"
+    )
+    return interrupted_as(f"{name}: stopped before step {done + 1:,}; {saved}")
+
+
 def _began() -> float:
     return float(os.environ.get(AGENT) or psutil.Process().create_time())
 

@@ -249,6 +249,23 @@ def test_missing_and_doubled_recipe(tmp_path: Path) -> None:
     assert "given twice" in refusal("--config", recipe, "--config", recipe)
 
 
+@pytest.mark.parametrize("content", [None, "run: [", "- a list"])
+def test_of_a_recipe_that_cannot_be_read_nothing_is_missed(tmp_path: Path, content: str | None) -> None:
+    """Neither required options nor what a student of several lacks. A file with nearly that name is named."""
+    (tmp_path / "quick-start.yaml").write_text("run: {seed: 1}\n")
+    recipe = tmp_path / "quickstart.yaml"
+    if content is not None:
+        recipe.write_text(content)
+    students = "[{name: a, student: {config: 3L-312}}, {name: b, student: {config: 4L-312}}]"
+    for more in ([], ["--data.mixture", "1"], ["--students", students]):
+        with pytest.raises(ConfigError) as caught:
+            load_config(["--config", str(recipe), *more])
+        said = str(caught.value)
+        assert said.startswith("1 problem in the configuration:\n") and "required" not in said
+        assert (f"; did you mean {tmp_path / 'quick-start.yaml'}?" in said) == (content is None)
+    assert "--run.sed" in refusal("--config", str(recipe), "--run.sed", "1")  # which no recipe makes right
+
+
 def test_a_required_option_that_is_misspelt_is_one_problem() -> None:
     for argv, meant in (
         (["--teacher.modle", "t", "--data.text", "a.txt"], "teacher.model"),

@@ -55,6 +55,17 @@ def test_a_single_path_is_told_alone_and_what_is_there_is_accepted(toy_inputs: P
     load_config(recipe(toy_inputs, **{"teacher.model": "owner/name"}), missing_of_general)  # of the hub
 
 
+def test_a_file_that_is_not_there_is_told_with_one_of_nearly_its_name(toy_inputs: Path, tmp_path: Path) -> None:
+    for name in ("train.txt", "students.yaml"):
+        (tmp_path / name).touch()
+    options = recipe(toy_inputs, **{"data.shards": "null", "data.text": tmp_path / "trian.txt"})
+    assert refusal(options).endswith(f"trian.txt: no such file or folder; did you mean {tmp_path / 'train.txt'}?")
+    other = recipe(toy_inputs, **{"data.shards": "null", "data.text": tmp_path / "unlike.txt"})
+    assert refusal(other).endswith("unlike.txt: no such file or folder")
+    family = recipe(toy_inputs, students=tmp_path / "student.yaml")
+    assert f"No such file or directory; did you mean {tmp_path / 'students.yaml'}?" in refusal(family)
+
+
 def test_paths_of_a_recipe_and_patterns(tmp_path: Path) -> None:
     written = tmp_path / "recipe.yaml"
     written.write_text(f"teacher: {{model: owner/name}}\ndata: {{text: [{tmp_path}/a.txt, '{tmp_path}/*.txt']}}\n")

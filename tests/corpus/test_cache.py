@@ -54,6 +54,16 @@ def shards(toy_inputs: Path) -> Callable[..., list[str]]:
     return call
 
 
+def test_warnings_are_left_to_the_run_which_tells_them_of_shards_that_were_there_too(
+    place: Path, shards: Callable[..., list[str]], capfd: pytest.CaptureFixture[str]
+) -> None:
+    Path("foreign.txt").write_text("ζ η θ\n\nw1 η\n")
+    (folder,) = shards("--data.text", "foreign.txt")
+    warnings, said = read_manifest(Path(folder)).warnings, capfd.readouterr().err
+    assert any("of the tokens are [UNK]" in warning for warning in warnings)
+    assert "tokens/s" in said and not any(warning in said for warning in warnings)
+
+
 def contents(folder: str | Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 

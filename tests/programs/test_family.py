@@ -216,7 +216,7 @@ def test_what_is_wrong_with_one_is_told_with_its_place(
     options = recipe(toy_inputs, **{"students": tmp_path / "wrong.yaml", "run.output_dir": tmp_path / "run"})
     assert look(load_config(options), world, findings) is None
     first, second = findings.texts("fail")
-    assert first.startswith("students[0] (far): --objective.layer_map [1, 7] must rise strictly within 0 .. 3")
+    assert first.startswith("students[0] (far): objective.layer_map [1, 7] must rise strictly within 0 .. 3")
     assert second.startswith("students[1] (heads): attention scores are compared head by head")
     common = [each.text for each in findings.all if each.subject == "DeepSpeed file"]
     assert len(common) == 1 and "students" not in common[0]  # what is true of all is told once
@@ -241,7 +241,9 @@ def test_a_loss_that_is_not_finite_is_told_with_the_students_name(
     assert (tmp_path / "run" / "small" / "non_finite.json").is_file()
 
 
-def test_the_doctor_estimates_all_together(world: World, toy_inputs: Path, students: Path, tmp_path: Path) -> None:
+def test_the_doctor_estimates_all_together(
+    world: World, toy_inputs: Path, students: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     options = {"students": students, "run.output_dir": tmp_path / "run", "monitor.attention_interval": 2}
     findings = Findings()
     ready = look(load_config(recipe(toy_inputs, **options)), world, findings)
@@ -250,6 +252,9 @@ def test_the_doctor_estimates_all_together(world: World, toy_inputs: Path, stude
     assert [text.split(":")[0] for text in models] == ["students[0] (golden)", "students[1] (small)"]
     alone = [stage.parameters for stage in ready.family.members.values()]
     found = estimate(ready, 1, world, seconds=0.1)
+    said = capfd.readouterr().err  # before the bars, whose passes have no other name than solving
+    assert "timing how long it takes to solve small, on 400 of its 400 tokens\n" in said
+    assert "solving, 6 passes: " in said and "golden," not in said
     assert found.checkpoint_bytes > 16 * sum(alone)
     assert [each.name for each in found.occasions] == [
         *("solving", "held-out measurement", "set of attention maps", "checkpoint")

@@ -87,7 +87,7 @@ def test_a_signal_reaches_the_ranks_and_their_exit_code_comes_through(number: si
     front = start(folder)
     front.send_signal(number)
     again = "; Ctrl-C again ends it at once" if number == signal.SIGINT else ""
-    assert ended(front, folder) == (STOPPED, [f"stopping after this step{again}"])
+    assert ended(front, folder) == (STOPPED, [f"stopping, in training after this step{again}"])
     assert (folder / "saved").exists() and not (folder / "lost").exists()
     assert (folder / "holder").read_text() == f"process {front.pid} on {socket.gethostname()}"
 
@@ -137,7 +137,10 @@ def test_over_pdsh_what_no_signal_reaches_is_ended(folder: Path) -> None:
     (folder / "hosts").write_text("node-1 slots=1\nnode-2 slots=1\n")
     front = start(folder, HOSTFILE=str(folder / "hosts"))
     front.send_signal(signal.SIGTERM)
-    said = ["stopping after this step on all machines", "stopped before the run began; the same command starts it"]
+    said = [
+        "stopping, in training after this step, on all machines",
+        "stopped before the run began; the same command starts it",
+    ]
     assert ended(front, folder) == (STOPPED, said)
     asked = (folder / "asked").read_text()
     assert asked.count("-w node-1,node-2") == 2 and "pkill -TERM -P" in asked and "pkill -KILL -P" in asked

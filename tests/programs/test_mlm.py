@@ -104,6 +104,8 @@ def test_the_record_repeats_the_run_and_the_card_is_of_a_masked_lm(from_nothing:
     card = (from_nothing / "student" / "README.md").read_text()
     assert "AutoModelForMaskedLM" in card and "fill-mask" in card and "| accuracy |" in card
     assert "teacher" not in card
+    exported = sum(weight.numel() for weight in load_file(from_nothing / "student" / "model.safetensors").values())
+    assert f"{exported:,} parameters with masked-LM head" in card and "pooler" not in card
     assert (from_nothing / "student" / "loss.png").stat().st_size > 10_000
 
 
@@ -114,6 +116,8 @@ def test_the_report_has_one_model_and_its_accuracy(from_nothing: Path) -> None:
     assert found.accuracy == (rows[0]["held_out/accuracy"], rows[-1]["held_out/accuracy"])
     text = report.table(found)
     assert "Accuracy: " in text and "loss: mlm" in text and "teacher" not in text
+    exported = sum(weight.numel() for weight in load_file(from_nothing / "student" / "model.safetensors").values())
+    assert found.student.parameters == exported
 
 
 def test_the_doctors_estimate(world: World, toy_inputs: Path, tmp_path: Path) -> None:

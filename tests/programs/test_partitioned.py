@@ -22,6 +22,7 @@ def test_the_student_is_the_same_to_the_bit(tmp_path: Path) -> None:
         given = recipe(tmp_path, **{**more, **own, "run.output_dir": tmp_path / name})
         done = run_general(given, ranks=2)
         assert done.returncode == 0, done.stderr
+        assert ("teacher: in parts of " in done.stderr) == (name == "parts")
     whole, parts = (load_file(tmp_path / name / "student" / "model.safetensors") for name in ("whole", "parts"))
     assert whole.keys() == parts.keys() and all(torch.equal(whole[name], parts[name]) for name in whole)
     tags = ("loss/total", "held_out/total", "held_out/probe")

@@ -47,7 +47,7 @@ def test_a_teacher_no_better_than_one_answer_is_refused_unless_forced(
     for action in ("teacher", "one", "two"):
         message = refusal(action, given, world)
         assert_says(message, teacher, "reaches 0.3333 on dev", "the same answer to every row 0.3333")
-        assert_says(message, "--finetune.epochs", "--task.force true continues anyway")
+        assert_says(message, "which the action teacher then fine-tunes", "--task.force true continues anyway")
     assert not (tmp_path / "run" / "stages").exists()
     capfd.readouterr()
     run("one", [*given, "--task.force", "true"], world)
@@ -233,7 +233,7 @@ def test_rows_that_the_tokenizer_does_not_know_and_dropped_labels_are_told(
 
 
 def test_rows_in_another_language_are_refused_before_the_teacher_is_trained(
-    task_inputs: Path, world: World, tmp_path: Path
+    task_inputs: Path, world: World, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     inputs = shutil.copytree(task_inputs, tmp_path / "inputs")
     for name in ("train", "eval"):
@@ -241,6 +241,7 @@ def test_rows_in_another_language_are_refused_before_the_teacher_is_trained(
     given = options(inputs, "singles", tmp_path / "run", **{"teacher.model": inputs / "teacher"})
     message = refusal("all", given, world)
     assert_says(message, "dev (", "83.3 % of the tokens are [UNK]", "--task.force true continues")
+    assert "[UNK]" not in capfd.readouterr().err  # the refusal says it
     assert not (tmp_path / "run" / "stages").exists()
 
 

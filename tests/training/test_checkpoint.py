@@ -114,10 +114,11 @@ class Weights:
             (folder / name).write_text(text)
         self.exports.append(self.step)
 
-    def run(self, scores: Sequence[float], first_step: int = 0) -> Weights:
-        """Measure after each step from `first_step` on."""
+    def run(self, scores: Sequence[float], losses: Sequence[float] | None = None, first_step: int = 0) -> Weights:
+        """Measure after each step from `first_step` on. losses: where they are not given, all are the same."""
         for self.step in range(first_step + 1, len(scores) + 1):
-            self.best.consider(self.step, {"dev/score": scores[self.step - 1], "held_out/total": -self.step})
+            loss = losses[self.step - 1] if losses else 1.0
+            self.best.consider(self.step, {"dev/score": scores[self.step - 1], "held_out/total": loss})
         return self
 
 
@@ -125,7 +126,7 @@ class Weights:
     ("scores", "step", "exports"),
     [
         ([0.5, 0.7, 0.6], 2, [1, 2]),
-        ([0.5, 0.7, 0.7, 0.7], 2, [1, 2]),  # the earlier of equals
+        ([0.5, 0.7, 0.7, 0.7], 2, [1, 2]),  # the earlier where the losses are the same, too
         ([-0.3, -0.1, -0.2], 2, [1, 2]),
         ([math.nan, math.nan, -0.9, math.nan], 3, [1, 3]),  # undefined is below everything
         ([math.nan, math.nan], 1, [1]),
@@ -135,27 +136,55 @@ class Weights:
 def test_the_first_of_the_highest_is_kept(scores: list[float], step: int, exports: list[int], tmp_path: Path) -> None:
     weights = Weights(tmp_path / "best").run(scores)
     value = scores[step - 1]
-    assert weights.best.state() == (step, None if math.isnan(value) else value)
+    assert weights.best.state() == (step, None if math.isnan(value) else value, 1.0)
     assert (tmp_path / "best" / "weights").read_text() == str(step)
     assert weights.exports == exports
+
+
+@pytest.mark.parametrize(
+    ("scores", "losses", "exports"),
+    [
+        ([0.7, 0.7, 0.7, 0.7], [0.5, 0.3, 0.4, 0.2], [1, 2, 4]),
+        ([0.7, 0.8, 0.7], [0.5, 0.6, 0.1], [1, 2]),  # the score comes first
+        ([0.7, 0.7], [0.5, math.nan], [1]),
+        ([0.7, 0.7], [math.nan, 9.0], [1, 2]),
+        ([math.nan, math.nan], [0.5, 0.4], [1, 2]),  # a correlation of answers that are all alike is undefined
+    ],
+)
+def test_of_equal_scores_the_lowest_loss_is_kept(
+    scores: list[float], losses: list[float], exports: list[int], tmp_path: Path
+) -> None:
+    weights = Weights(tmp_path / "best").run(scores, losses)
+    assert weights.exports == exports
+    kept = weights.best.state()
+    assert kept and (kept[0], kept[2]) == (exports[-1], losses[exports[-1] - 1])
+
+
+def test_weights_of_an_earlier_version_give_way_to_equals(tmp_path: Path) -> None:
+    """It noted no loss."""
+    weights = Weights(tmp_path / "best").run([0.7])
+    old = {"step": 1, "measured": "dev/score", "value": 0.7}
+    (tmp_path / "best" / "best.json").write_text(json.dumps(old))
+    weights.run([0.7, 0.7], first_step=1)
+    assert weights.best.state() == (2, 0.7, 1.0)
 
 
 def test_the_file_is_json_that_says_what_was_measured(tmp_path: Path) -> None:
     assert Weights(tmp_path / "none").best.state() is None
     Weights(tmp_path / "best").run([math.nan])
     said = json.loads((tmp_path / "best" / "best.json").read_text(), parse_constant=pytest.fail)
-    assert said == {"step": 1, "measured": "dev/score", "value": None}
+    assert said == {"step": 1, "measured": "dev/score", "value": None, "loss": 1.0}
 
 
 @pytest.mark.parametrize("killed_after", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("saved_at", [0, 2])
 def test_a_continued_run_chooses_the_same(killed_after: int, saved_at: int, tmp_path: Path) -> None:
     """It measures once more what came after its checkpoint."""
-    scores = [0.4, 0.5, math.nan, 0.6, 0.6]
-    whole = Weights(tmp_path / "whole").run(scores)
-    Weights(tmp_path / "killed").run(scores[:killed_after])
-    continued = Weights(tmp_path / "killed").run(scores, min(saved_at, killed_after))
-    assert continued.best.state() == whole.best.state() == (4, 0.6)
+    scores, losses = [0.4, 0.6, math.nan, 0.6, 0.6], [0.5, 0.4, 0.1, 1 / 3, 1 / 3]
+    whole = Weights(tmp_path / "whole").run(scores, losses)
+    Weights(tmp_path / "killed").run(scores[:killed_after], losses)
+    continued = Weights(tmp_path / "killed").run(scores, losses, min(saved_at, killed_after))
+    assert continued.best.state() == whole.best.state() == (4, 0.6, 1 / 3)
     for name in ("weights", "best.json"):
         assert (tmp_path / "killed" / name).read_text() == (tmp_path / "whole" / name).read_text()
 
@@ -164,7 +193,7 @@ def test_what_is_forgotten_counts_no_more(tmp_path: Path) -> None:
     weights = Weights(tmp_path / "best").run([0.9])
     weights.best.forget()
     assert weights.best.state() is None and not (tmp_path / "best").exists()
-    assert Weights(tmp_path / "best").run([0.2]).best.state() == (1, 0.2)
+    assert Weights(tmp_path / "best").run([0.2]).best.state() == (1, 0.2, 1.0)
     Weights(tmp_path / "nothing").best.forget()
 
 

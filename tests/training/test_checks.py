@@ -21,7 +21,7 @@ from megatinybert.config.deepspeed import load_ds_config
 from megatinybert.config.load import load_config
 from megatinybert.config.shards import BuildOptions
 from megatinybert.corpus.build import build_corpus
-from megatinybert.corpus.shards import bin_path
+from megatinybert.corpus.shards import bin_path, open_corpus
 from megatinybert.models.apex import ApexState
 from megatinybert.programs.distil import distil
 from megatinybert.programs.distil import look as look_at
@@ -291,7 +291,29 @@ def test_the_last_step_of_the_tenth_pass_may_go_beyond_it(toy_inputs: Path, tmp_
 
 
 def test_a_corpus_without_validation_split(toy_inputs: Path, tmp_path: Path) -> None:
-    expect(look(toy_inputs, tmp_path), "warn", "held-out text", "12 windows", "--validation-fraction")
+    text = "last windows of the corpus, which has no validation split"
+    found = look(toy_inputs, tmp_path)
+    expect(found, "warn", "held-out text", "12 windows", text, "--validation-fraction")
+    assert "--data.sequence_length" not in "".join(each.text for each in found.all if each.subject == "held-out text")
+
+
+def test_a_validation_split_that_is_shorter_than_a_window(toy_inputs: Path, tmp_path: Path) -> None:
+    """Its length, the window's, and what makes it usable are told; it is not said to be missing."""
+    documents = (" ".join(WORDS[(7 * d + i) % len(WORDS)] for i in range(5)) for d in range(100))
+    (tmp_path / "text.txt").write_text("\n\n".join(documents) + "\n")
+    options = BuildOptions(
+        input=[str(tmp_path / "text.txt")],
+        tokenizer=str(toy_inputs / "teacher"),
+        output=tmp_path / "shards",
+        validation_fraction=0.05,
+        workers=1,
+    )
+    build_corpus(options)
+    tokens = open_corpus(tmp_path / "shards", "validation").n_tokens
+    assert 0 < tokens < 60
+    found = look(toy_inputs, tmp_path, **{"data.shards": tmp_path / "shards", "data.sequence_length": 60})
+    lack = f"whose validation split has {tokens} tokens, fewer than a window of 60"
+    expect(found, "warn", "held-out text", lack, "larger --validation-fraction", "a shorter --data.sequence_length")
 
 
 def test_a_warm_up_as_long_as_the_run(toy_inputs: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from megatinybert.training.front_matter import front_matter, hub_name, shown_name
+from megatinybert.training.front_matter import front_matter, hub_name, shown_model, shown_name, shown_weights
 
 
 def _front(model: str | None) -> dict[str, object]:
@@ -48,6 +48,41 @@ def test_a_name_that_is_no_folder_is_on_the_hub(monkeypatch: pytest.MonkeyPatch,
     assert hub_name("owner/name") == "owner/name"
     (tmp_path / "owner" / "name").mkdir(parents=True)
     assert hub_name("owner/name") is None
+
+
+@pytest.mark.parametrize("told", ["owner/origin", ["owner/origin", "owner/other"]])
+def test_the_base_model_of_a_folder_is_else_that_of_its_card(tmp_path: Path, told: object) -> None:
+    card = tmp_path / "README.md"
+    card.write_text(f"---\n{yaml.safe_dump({'base_model': told})}---\n\n# A teacher\n")
+    for name, expected in (("/data/models/teacher", "owner/origin"), ("owner/own", "owner/own")):
+        (tmp_path / "config.json").write_text(json.dumps({"_name_or_path": name}))
+        assert _front(str(tmp_path))["base_model"] == expected
+    card.write_text("---\nbase_model: /data/models/origin\n---\n")
+    (tmp_path / "config.json").write_text("{}")
+    assert "base_model" not in _front(str(tmp_path))
+
+
+def test_a_folder_is_shown_by_its_own_name_and_what_it_was_made_from(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "models" / "mine"
+    folder.mkdir(parents=True)
+    for name in ("models/mine", str(folder), "models/../models/mine/"):
+        assert shown_model(name) == shown_weights(name) == "the folder mine"
+    (folder / "config.json").write_text(json.dumps({"_name_or_path": "owner/origin"}))
+    assert shown_model("models/mine") == "the folder mine (from owner/origin)"
+    assert shown_model("owner/name") == "owner/name"  # not a folder, so on the hub
+    (tmp_path / "solved").mkdir()
+    assert shown_weights("solved") == "solved"  # as the option means it
+
+
+def test_a_folder_of_the_hubs_cache_has_its_name_on_the_hub(tmp_path: Path) -> None:
+    revision = "0123456789abcdef0123456789abcdef01234567"
+    folder = tmp_path / "models--owner--its-name" / "snapshots" / revision
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps({"_name_or_path": "owner/origin"}))
+    assert hub_name(str(folder)) == shown_model(str(folder)) == "owner/its-name"
 
 
 def test_a_shown_name_has_no_folders_of_the_machine() -> None:

@@ -11,9 +11,10 @@ from safetensors.torch import load_file, save_file
 
 from megatinybert.config.teacher_engine import load_teacher_ds_config
 from megatinybert.models.configuration import read_bert_config
-from megatinybert.models.load import Teacher
+from megatinybert.models.load import Teacher, load_encoder, size_of
 from megatinybert.runtime.dist import World
-from megatinybert.training.partitioned_teacher import load_partitioned
+from megatinybert.training.disk import size
+from megatinybert.training.partitioned_teacher import PartitionedTeacher, load_partitioned
 from tests.helpers.processes import exit_codes, start_ranks
 from tests.helpers.toys import write_teacher
 
@@ -49,6 +50,18 @@ def test_weights_that_are_missing_or_of_another_shape_are_named(folder: Path, wo
     lacking = r"no weights for encoder.layer.1.output.dense.bias, encoder.layer.1.output.LayerNorm.bias"
     with pytest.raises(ValueError, match=rf"--teacher.model .*teacher: the files hold {lacking}: this is not a whole"):
         load(folder, world)
+
+
+def test_it_is_counted_whole_and_says_how_it_is_kept(folder: Path, world: World) -> None:
+    teacher = load(folder, world)
+    whole = size_of(load_encoder(str(folder), ""))
+    assert size_of(teacher.model) == whole and not sum(weight.numel() for weight in teacher.model.parameters())
+    assert isinstance(teacher, PartitionedTeacher)
+    of_four = World(0, 4, torch.device("cpu"))
+    share = size(whole.bytes / 4)  # in float32
+    assert (
+        teacher.in_words(of_four) == f"teacher: in parts of {share} on 4 ranks, by ZeRO stage 3 (--teacher.deepspeed)"
+    )
 
 
 def test_embeddings_that_are_not_finite_are_refused(folder: Path, world: World) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 from transformers import AutoModel, AutoTokenizer
 
@@ -19,7 +20,7 @@ from megatinybert.runtime.dist import World
 from megatinybert.tracking.curves import read_metrics
 from megatinybert.tracking.measurements import PROBE, PROJECTED
 from megatinybert.training.held_out import _Vectors, probe
-from megatinybert.training.sentence_vectors import Projection, read_projection, which_to_use, write_modules
+from megatinybert.training.sentence_vectors import FEW_WINDOWS, Projection, read_projection, which_to_use, write_modules
 from tests.helpers.toys import bert_config
 
 TEXTS = ["w1 w2 w3", "w4", "w5 w6 w7 w8 w9 w10 w11"]
@@ -120,14 +121,27 @@ def test_a_run_measures_both(golden_run: Path) -> None:
 
 
 def test_what_is_better_is_told() -> None:
-    assert which_to_use((0.2, 0.3), None, True) is None and which_to_use(None, None, True) is None
-    better = which_to_use((0.2, 0.3), (0.1, 0.6), True)
+    assert which_to_use((0.2, 0.3), None, True, 99) is None and which_to_use(None, None, True, 99) is None
+    better = which_to_use((0.2, 0.3), (0.1, 0.6), True, None)
     assert better is not None
     assert "those through the projection are better (probe 0.600 through the projection, 0.300 without)" in better
     assert "index of the teacher's vectors" in better and "train for longer" not in better
-    worse = which_to_use((0.6, 0.3), (0.1, 0.2), False)
+    worse = which_to_use((0.6, 0.3), (0.1, 0.2), False, FEW_WINDOWS)
     assert worse is not None
-    assert "those of its own states, without projection, are better" in worse and "index" not in worse
+    measured = "(probe 0.200 through the projection, 0.300 without; 32 windows)"
+    assert f"those of its own states, without projection, are better {measured}" in worse and "index" not in worse
     assert "than the first weights did (0.600): train for longer" in worse
-    unknown = which_to_use((0.6, math.nan), (0.1, 0.2), False)
+    unknown = which_to_use((0.6, math.nan), (0.1, 0.2), False, 12)
     assert unknown is not None and "cannot be said" in unknown
+
+
+def test_on_few_windows_neither_is_said_to_be_better() -> None:
+    few = which_to_use((0.6, 0.3), (0.1, 0.5), True, FEW_WINDOWS - 1)
+    assert few is not None and "are better (" not in few and "train for longer" not in few
+    assert "0.300 without; 31 windows): on so few windows" in few and "32 or more" in few
+
+
+def test_the_windows_that_there_are_are_recorded_and_told(golden_run: Path) -> None:
+    recorded = yaml.safe_load((golden_run / "config.yaml").read_text())["environment"]["held_out_windows"]
+    assert recorded == 12
+    assert "; 12 windows)" in (golden_run / "student" / "README.md").read_text()

@@ -39,7 +39,9 @@ def test_what_is_left_open_follows_the_text(
     run = size.config.run
     assert (run.epochs, run.global_batch, size.steps) == (passes, batch, steps)
     assert size.config.optimizer.learning_rate == rate
-    assert len(size.reasons) == 3 and not [f for f in check_size(size, windows, 10**6, width, 1) if f.level != "ok"]
+    assert len(size.reasons) == 3 and not [
+        f for f in check_size({"": size}, windows, 10**6, {"": width}, 1) if f.level != "ok"
+    ]
 
 
 def test_what_is_given_stays(tmp_path: Path) -> None:
@@ -73,26 +75,47 @@ def test_masked_language_modelling_keeps_its_rate(tmp_path: Path) -> None:
 def test_a_run_too_short_to_teach_anything_is_told_with_better_numbers(tmp_path: Path) -> None:
     present = ("--run.epochs", "3", "--run.global_batch", "256", "--optimizer.learning_rate", "1e-4")
     size = settle(given(tmp_path, *present), 7_900, 312, 1)
-    (warning,) = check_size(size, 7_900, 10**6, 312, 1)
+    (warning,) = check_size({"": size}, 7_900, 10**6, {"": 312}, 1)
     assert warning.level == "warn"
     advice = "--run.epochs 3 --run.global_batch 16 --optimizer.learning_rate 0.001"
     assert_says(warning.text, "93 steps", "0.0001", advice, "1,482 steps")
     better = settle(given(tmp_path, *advice.split()), 7_900, 312, 1)
-    assert check_size(better, 7_900, 10**6, 312, 1) == []
+    assert check_size({"": better}, 7_900, 10**6, {"": 312}, 1) == []
 
 
 def test_a_number_of_steps_that_is_too_small_is_not_told_beside_defaults_that_go_without_it(tmp_path: Path) -> None:
     size = settle(given(tmp_path, "--run.max_steps", "20"), 7_900, 312, 1)
     assert size.config.run.global_batch == 256
-    (warning,) = (finding for finding in check_size(size, 7_900, 10**6, 312, 1) if finding.level == "warn")
+    (warning,) = (finding for finding in check_size({"": size}, 7_900, 10**6, {"": 312}, 1) if finding.level == "warn")
     advice = "--run.epochs 3 --run.global_batch 16 --optimizer.learning_rate 0.001"
     assert_says(warning.text, f"instead of --run.max_steps 20 give {advice}", "1,482 steps", "is not given")
     assert settle(given(tmp_path, *advice.split()), 7_900, 312, 1).steps == 1_482
 
 
+def test_of_several_students_it_is_told_once_by_their_own_keys(tmp_path: Path) -> None:
+    steps = ("--run.max_steps", "20", "--run.global_batch", "16")
+    sizes = {
+        name: settle(given(tmp_path, *steps, "--optimizer.learning_rate", rate), 7_900, width, 1)
+        for name, rate, width in (("small", "1e-4", 312), ("large", "2e-4", 768), ("fast", "1", 312))
+    }
+    widths = {"small": 312, "large": 768, "fast": 312}
+    (warning,) = check_size(sizes, 7_900, 10**6, widths, 1)
+    assert_says(
+        warning.text,
+        "20 steps at learning rates of up to 0.0001 (small), 0.0002 (large) are too few",
+        "--run.epochs 3 --run.global_batch 16 and, in the entries of students, optimizer.learning_rate 0.001 (small)",
+    )
+    assert "--optimizer.learning_rate" not in warning.text and "fast" not in warning.text
+    same = {name: sizes["small"] for name in ("one", "two")}  # by the run's own option
+    (warning,) = check_size(same, 7_900, 10**6, dict.fromkeys(same, 312), 1)
+    assert "--optimizer.learning_rate 0.001," in warning.text and "one" not in warning.text
+
+
 def test_too_little_text_is_told(tmp_path: Path) -> None:
     size = settle(given(tmp_path), 20, 312, 1)
-    short, little = (finding.text for finding in check_size(size, 20, 2_560, 312, 1) if finding.level == "warn")
+    short, little = (
+        finding.text for finding in check_size({"": size}, 20, 2_560, {"": 312}, 1) if finding.level == "warn"
+    )
     assert_says(short, "13 steps", "add text")
     assert_says(little, "2,560 tokens", "200,000")
 

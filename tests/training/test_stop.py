@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from megatinybert.runtime.dist import World
-from megatinybert.training.stop import Requests, listening
+from megatinybert.training.stop import Requests, before_a_step, interrupted_as, listening
 
 ALONE = World(0, 1, torch.device("cpu"))
 
@@ -102,6 +102,21 @@ def test_a_run_ends_before_its_time_limit_does(tmp_path: Path, monkeypatch: pyte
     assert 200 - 2 * 40 - 10 < now[0] - began < 200 - 40  # the longest step with all it did still fits in twice
     later = Requests(tmp_path, 200, World(1, 1, torch.device("cpu")))
     assert not later.agreed()  # rank 0 keeps the time
+
+
+@pytest.mark.parametrize(
+    ("done", "saved"),
+    [
+        (0, "before step 1; nothing was saved: the same command starts anew"),
+        (1200, "before step 1,201; the same command continues from step 1,200"),
+    ],
+)
+def test_what_is_interrupted_before_a_step_says_what_is_left_of_it(done: int, saved: str) -> None:
+    with pytest.raises(KeyboardInterrupt) as caught, before_a_step("stage two", done):
+        signal.default_int_handler(signal.SIGINT, None)
+    assert str(caught.value) == f"stage two: stopped {saved}"
+    with pytest.raises(KeyboardInterrupt, match="^inner$"), interrupted_as("outer"), interrupted_as("inner"):
+        raise KeyboardInterrupt
 
 
 def test_the_cost_of_asking(tmp_path: Path) -> None:

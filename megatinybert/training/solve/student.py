@@ -65,7 +65,8 @@ def solve_student(
     began = time.perf_counter()
     student.eval()
     passes = 2 + 4 * len(layer_map)
-    with progress_bar(passes * calibration.count, "batch", desc="solving", disable=not world.is_main) as bar:
+    title = f"solving, {passes} passes"
+    with progress_bar(passes * calibration.count, "batch", desc=title, disable=not world.is_main) as bar:
 
         def batches() -> Iterator[Batch]:
             for batch in calibration:

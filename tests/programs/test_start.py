@@ -1,0 +1,101 @@
+"""What an interrupted program says, and what it leaves: one line that is true of where it was, nothing half made."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from megatinybert.config.load import load_config
+from megatinybert.programs.distil import distil
+from megatinybert.programs.launcher import STOPPED
+from megatinybert.runtime.dist import World
+from megatinybert.training import run as training
+from tests.helpers import task_toys
+from tests.helpers.processes import exit_codes, start, wait_until
+from tests.helpers.toys import REPOSITORY, environment, recipe
+
+READ = """
+from megatinybert.programs.start import run_program
+def read(argv, look):
+    raise KeyboardInterrupt(*argv)
+run_program(read, "")
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "told"), [([], "stopped; the same command continues"), (["stopped so"], "stopped so")]
+)
+def test_an_interrupted_program_says_one_line(said: list[str], told: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", READ, *said], cwd=REPOSITORY, env=environment(), capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr.strip()) == (STOPPED, told)
+
+
+def _interrupt(*_: Any, **__: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def test_what_is_lost_before_the_first_step_is_said(
+    world: World, toy_inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After solving, whose weights are saved with the first checkpoint; and where there is one, nothing is lost."""
+    options, longer = (
+        recipe(toy_inputs, **{"student.init": "solved", "run.output_dir": tmp_path / "run", "run.max_steps": steps})
+        for steps in (2, 4)
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "settle_choices", _interrupt)
+        anew = "^distil: stopped before step 1; nothing was saved: the same command starts anew$"
+        with pytest.raises(KeyboardInterrupt, match=anew):
+            distil(load_config(options), world)
+        assert not (tmp_path / "run" / "checkpoints").exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "fit", _interrupt)  # it answers for itself
+        with pytest.raises(KeyboardInterrupt, match="^$"):
+            distil(load_config(options), world)
+    distil(load_config(options), world)
+    monkeypatch.setattr(training, "describe", _interrupt)
+    with pytest.raises(KeyboardInterrupt, match="before step 3; the same command continues from step 2$"):
+        distil(load_config(longer), world)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_prediction_leaves_no_file(
+    number: signal.Signals, done_task: Path, task_inputs: Path, tmp_path: Path
+) -> None:
+    rows, log, answers = tmp_path / "many.txt", tmp_path / "log", tmp_path / "out" / "answers.tsv"
+    rows.write_text("so bamo\n" * 100_000)
+    given = task_toys.options(task_inputs, "singles", done_task, **{"predict.input": rows, "predict.output": answers})
+    process = start(task_toys.command("predict", given), log)
+    wait_until(lambda: "answering 100,000 rows" in log.read_text(), [process])
+    process.send_signal(number)
+    assert exit_codes([process]) == [STOPPED]
+    said = log.read_text()
+    assert said.endswith(
+        "\nstopped; of a file that is not answered whole nothing is written: the same command starts anew\n"
+    )
+    assert "Traceback" not in said and not list(answers.parent.glob("*"))
+
+
+LAUNCH = """
+import os
+from types import SimpleNamespace
+from megatinybert.programs import start
+start.launch = lambda *_: print(os.environ["TORCH_CPP_LOG_LEVEL"]) or 0
+start.run_program(lambda argv, look: SimpleNamespace(run=SimpleNamespace(restarts=0)), "")
+"""
+
+
+@pytest.mark.parametrize(("given", "expected"), [({}, "ERROR"), ({"TORCH_CPP_LOG_LEVEL": "INFO"}, "INFO")])
+def test_the_launcher_inherits_how_much_torchs_core_says(given: dict[str, str], expected: str) -> None:
+    variables = environment(MEGATINYBERT_LAUNCH="1", **given)
+    if not given:
+        variables.pop("TORCH_CPP_LOG_LEVEL", None)
+    done = subprocess.run([sys.executable, "-c", LAUNCH], cwd=REPOSITORY, env=variables, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, expected), done.stderr

@@ -1,0 +1,49 @@
+"""Advice looks at the options that were given: it names those that count, and nothing that is done already."""
+
+from __future__ import annotations
+
+import pytest
+
+from megatinybert.config.load import load_options
+from megatinybert.config.task import TASK, TaskConfig
+from megatinybert.tasks.stage_options import better_student, longer
+
+
+def config(*more: str) -> TaskConfig:
+    given = ["--task.name", "sst-2", "--task.data_dir", "d", "--teacher.model", "t", "--student.config", "3L-312"]
+    return load_options([*given, *more], TASK)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ((), "--finetune.epochs"),
+        (("--finetune.epochs", "30"), "--finetune.epochs above 30"),
+        (("--finetune.max_steps", "2000"), "--finetune.max_steps above 2,000"),
+    ],
+)
+def test_a_stage_trains_longer_by_the_option_that_counts(given: tuple[str, ...], expected: str) -> None:
+    assert longer(config(*given), "finetune") == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (
+            ("--student.init", "random"),
+            "Train it longer (--one.epochs, --two.epochs), train on more rows, or take better first weights "
+            "(--student.init solved, or a general student).",
+        ),
+        (
+            ("--student.init", "solved", "--one.epochs", "0", "--two.epochs", "5"),
+            "Train it longer (--two.epochs above 5), train on more rows, or take better first weights "
+            "(--student.init a general student).",
+        ),
+        (
+            ("--student.init", "runs/first", "--one.max_steps", "7"),
+            "Train it longer (--one.max_steps above 7, --two.epochs), or train on more rows.",
+        ),
+    ],
+)
+def test_a_students_advice_is_not_what_it_has_already(given: tuple[str, ...], expected: str) -> None:
+    assert better_student(config(*given)) == expected
