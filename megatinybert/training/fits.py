@@ -14,6 +14,7 @@ from megatinybert.tracking.flops import forward_flops
 from megatinybert.training.disk import size
 
 _DISK = 1e9  # bytes a second
+_ROWS = 4096  # of embeddings, looked at together
 
 
 def check_dropout(student: StudentConfig, device: torch.device) -> list[Finding]:
@@ -74,7 +75,8 @@ def check_embeddings(words: Tensor, name: str) -> None:
 
     words: (V, E), one row for each token. name: of the teacher.
     """
-    bad = torch.nonzero(~torch.isfinite(words).all(dim=1)).flatten().tolist()
+    finite_V = torch.cat([torch.isfinite(rows).all(dim=1) for rows in words.split(_ROWS)])  # else V x E bytes
+    bad = torch.nonzero(~finite_V).flatten().tolist()
     if bad:
         raise ValueError(
             f"--teacher.model {name}: its embeddings of token {some_of(bad)} are not finite (NaN or infinite), and a "

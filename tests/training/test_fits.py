@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from transformers import BertConfig
 
 from megatinybert.config.load import ConfigError, load_config
-from megatinybert.training.fits import on_kept_signals
+from megatinybert.training.fits import check_embeddings, on_kept_signals
 
 
 def test_signals_of_layers_are_larger_than_what_a_pass_saves() -> None:
@@ -21,3 +22,10 @@ def test_the_option_of_tasks_is_explained() -> None:
     said = r"--data.teacher_cache always .*: no such option here; .*--two.teacher_cache keeps"
     with pytest.raises(ConfigError, match=said):
         load_config(["--teacher.model", "org/t", "--data.shards", "s/d", "--data.teacher_cache", "always"])
+
+
+def test_rows_far_down_that_are_not_finite_are_named() -> None:
+    words = torch.zeros(9000, 2)
+    words[4096, 1], words[8999, 0] = torch.nan, torch.inf
+    with pytest.raises(ValueError, match="its embeddings of token 4096, 8999 are not finite"):
+        check_embeddings(words, "org/t")

@@ -13,7 +13,7 @@ from megatinybert.config.teacher_engine import load_teacher_ds_config
 from megatinybert.models.configuration import read_bert_config
 from megatinybert.models.load import Teacher
 from megatinybert.runtime.dist import World
-from megatinybert.training.partitioned_teacher import load_partitioned
+from megatinybert.training.partitioned_teacher import _home, load_partitioned
 from tests.helpers.processes import exit_codes, start_ranks
 from tests.helpers.toys import write_teacher
 
@@ -72,3 +72,9 @@ def test_heads_prefixes_and_old_names_do_not_matter(folder: Path, world: World) 
     (folder / "model.safetensors").unlink()
     again = load(folder, world)
     assert expected.is_partitioned and (again.fingerprint, again.checksum) == (expected.fingerprint, expected.checksum)
+
+
+@pytest.mark.parametrize(("offload", "home"), [({}, "cuda"), ({"device": "none"}, "cuda"), ({"device": "cpu"}, "cpu")])
+def test_embeddings_are_kept_where_zero_keeps_the_other_weights(offload: dict[str, str], home: str) -> None:
+    raw = {"zero_optimization": {"stage": 3, **({"offload_param": offload} if offload else {})}}
+    assert _home(raw, torch.device("cuda")) == torch.device(home)
