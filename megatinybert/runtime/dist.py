@@ -71,7 +71,7 @@ class World:
     def exchange(self, rows: Tensor, counts: Sequence[int]) -> tuple[Tensor, list[int]]:
         """Send rows to the ranks of the process group: (the rows that have come, how many of each rank).
 
-        rows: (sum of counts, ...), first those for rank 0; of all ranks alike but for their number. Every rank calls it.
+        rows: (sum of counts, ...), first those for rank 0; of all ranks alike but for their number. All call it.
         """
         sent = torch.tensor(counts, device=self.device)
         coming = torch.empty_like(sent)

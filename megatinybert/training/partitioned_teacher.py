@@ -105,7 +105,7 @@ def _in_parts(
     table: Tensor, dtype: torch.dtype, home: torch.device, digest: Digest, world: World
 ) -> PartitionedEmbedding:
     """The token embeddings. table: (V, E), read by rank 0."""
-    words = PartitionedEmbedding(*table.shape, dtype, home, world)
+    words = PartitionedEmbedding(len(table), table.shape[1], dtype, home, world)
     for start in range(0, len(table), _ROWS):
         rows = table[start : start + _ROWS if world.is_main else start]
         if world.is_main:
