@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,8 +21,8 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also where the package is not installed
 
-from megatinybert.runtime.rendezvous import free_port
 from megatinybert.runtime.text_table import format_table
+from tests.helpers.processes import exit_codes, start_ranks
 
 if TYPE_CHECKING:
     from megatinybert.runtime.dist import World
@@ -35,7 +33,7 @@ _SHAPES = {
     "large": {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096},
 }
 
-_WARM = "tiny"
+_WARM, _FOUND = "tiny", "found: "
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -79,22 +77,18 @@ def write(shape: str, folder: Path) -> None:
 
 
 def run(options: argparse.Namespace, folder: Path, dtype: str, how: str) -> tuple[float, float, float]:
-    """(MB after loading, MB after two passes, seconds of the second pass), the largest of all ranks."""
-    size = {"WORLD_SIZE": str(options.ranks), "LOCAL_SIZE": str(options.ranks)}
-    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "DS_ACCELERATOR": "cpu"}
-    memory = {"MALLOC_MMAP_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, __file__, "--rows", str(options.rows), "--length", str(options.length), "--child"]
-    ranks = [
-        subprocess.Popen(
-            [*command, str(folder), dtype, how],
-            env={**os.environ, **size, **place, **memory, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        for rank in range(options.ranks)
-    ]
-    found = [json.loads(process.communicate()[0].splitlines()[-1]) for process in ranks]
+    """(MB after loading, MB after two passes, seconds of the second pass), the largest of all ranks.
+
+    Raises RuntimeError with what a rank said that failed.
+    """
+    words = ["--rows", str(options.rows), "--length", str(options.length), "--child", str(folder), dtype, how]
+    logs = folder.parent / "logs"
+    started = start_ranks(options.ranks, [__file__], words, logs, MALLOC_MMAP_THRESHOLD_="65536")
+    codes = exit_codes(started, seconds=3600)
+    said = [(logs / f"rank-{rank}.log").read_text() for rank in range(options.ranks)]
+    if any(codes):
+        raise RuntimeError(next(text for text, code in zip(said, codes, strict=True) if code))
+    found = [json.loads(text.partition(_FOUND)[2].splitlines()[0]) for text in said]
     loaded, peak, seconds = (max(values) for values in zip(*found, strict=True))
     return loaded, peak, seconds
 
@@ -110,8 +104,8 @@ def child(options: argparse.Namespace) -> None:
     found: list[float] = []
     grown = peak_growth(lambda: found.extend(use(Path(folder), dtype, how, options, world)), world.device)
     loaded, seconds = found
-    print(json.dumps([loaded / 1e6, grown / 1e6, seconds]), flush=True)
     dist.stop()
+    print(f"{_FOUND}{json.dumps([loaded / 1e6, grown / 1e6, seconds])}")
 
 
 def use(folder: Path, dtype_name: str, how: str, options: argparse.Namespace, world: World) -> tuple[float, float]:

@@ -68,6 +68,10 @@ class Models:
         """How many positions all models have."""
         return min(shape.max_position_embeddings for shape in self.shapes)
 
+    def weights(self, student: str) -> int:
+        """How many student and objective have."""
+        return sum(weight.numel() for weight in self.trainees[student].parameters())
+
 
 def taught_models(members: Members, tokenizer: str, world: World, findings: Findings) -> Models:
     """Students and their teacher."""

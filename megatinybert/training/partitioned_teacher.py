@@ -43,9 +43,9 @@ def load_partitioned(
 ) -> dict[int, Teacher]:
     """As `models.load.load_teachers`, with the same fingerprints and checksums. Every rank calls it.
 
-    config: of the whole teacher. raw: of `config.teacher_engine`. Rank 0 reads the embeddings and one layer after the
-    other and sends them to all, and each rank keeps its share of them. Raises ValueError on all ranks where weights are
-    missing, damaged or not finite.
+    config: of the whole teacher. raw: of `config.teacher_engine`. Rank 0 reads the token embeddings and sends each rank
+    its rows, then one layer after the other and sends it to all, and each rank keeps its share. Raises ValueError on
+    all ranks where weights are missing, damaged or not finite.
     """
     wanted = sorted(set(depths))
     model = _without_weights(config, wanted[-1], world.device)

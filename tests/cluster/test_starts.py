@@ -131,6 +131,7 @@ def test_every_form_trains(
     assert codes == [0] * len(started), said
     assert cluster.left_behind() == []
     assert f"{FORMS[form]}\n" in said
+    assert said.count("warning: network: ZeRO 1 ") == (form is not two_ranks_of_one_node)
     assert [row["step"] for row in metrics(tmp_path / "run")] == [0, 1, 2]
     if form is not sh_by_pdsh_on_three_nodes:  # whose batch is larger
         apart = distance(tmp_path / "run", alone)
