@@ -62,7 +62,7 @@ def check_memory(
 def check_network(weights: int, settings: DeepSpeedSettings, optimizer: str, ranks: int, world: World) -> list[Finding]:
     """Whether ZeRO has a network carry more than it saves in memory: a warning where ranks are on several machines.
 
-    weights: of student and objective. ranks: of this machine. Nothing is said of GPUs: what NCCL sends was not measured.
+    weights: of student and objective. ranks: of this machine. Nothing is said of GPUs, as NCCL was not measured.
     """
     if world.device.type != "cpu" or world.size == 1 or settings.stage == 0:
         return []

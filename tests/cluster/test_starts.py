@@ -139,6 +139,13 @@ def test_every_form_trains(
         assert apart < 1e-6
 
 
+def test_a_teacher_in_parts_on_two_nodes(cluster: Cluster, alone: Path, toy_inputs: Path, tmp_path: Path) -> None:
+    """Its layers are gathered, and rows of its embeddings exchanged, from one node to the other."""
+    started = torchrun(cluster, tmp_path, options(toy_inputs, tmp_path, **{"teacher.deepspeed": "teacher-zero3"}))
+    assert exit_codes(started, seconds=480) == [0, 0], (tmp_path / "node-1.log").read_text()
+    assert distance(tmp_path / "run", alone) < 1e-6
+
+
 def test_nodes_that_differ_are_refused(cluster: Cluster, toy_inputs: Path, tmp_path: Path) -> None:
     """The teacher of the second node has another weight; its file is another one on that node alone."""
     weights = toy_inputs / "teacher" / "model.safetensors"
