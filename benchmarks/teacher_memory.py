@@ -3,32 +3,37 @@
     python benchmarks/teacher_memory.py [--shape base large] [--dtype fp32 bf16] [--ranks 2] [--rows 4] [--length 128]
 
 Random weights in BERT's shapes are written to a folder and loaded by the product's own functions, by `--ranks`
-processes on the CPU, which then make two forward passes. Told is the growth of each process's peak of resident memory
-(VmHWM) from before the teacher is loaded, the largest of all ranks, after loading and after the passes; and the time
-of the second pass. glibc is told to map blocks from 64 kB on (MALLOC_MMAP_THRESHOLD_), or freed weights would stay
-with the process.
+processes on the CPU, which then make two forward passes. Told is the growth of each process's resident memory at its
+peak (VmHWM) from before the teacher is loaded, the largest of all ranks, after loading and after the passes; and the
+time of the second pass. A tiny teacher is loaded and run in the same way before, so that libraries are not counted, and
+glibc is told to map blocks from 64 kB on (MALLOC_MMAP_THRESHOLD_), or freed weights would stay with the process.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also where the package is not installed
 
-from megatinybert.runtime.rendezvous import free_port
 from megatinybert.runtime.text_table import format_table
+from tests.helpers.processes import exit_codes, start_ranks
+
+if TYPE_CHECKING:
+    from megatinybert.runtime.dist import World
 
 _SHAPES = {
+    "tiny": {"hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 48},
     "base": {},
     "large": {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096},
 }
+
+_WARM, _FOUND = "tiny", "found: "
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -38,6 +43,7 @@ def main(arguments: list[str] | None = None) -> None:
         return
     rows = [("teacher", "dtype", "how", "MB loaded", "MB at the peak", "of the whole one's", "s a pass")]
     with tempfile.TemporaryDirectory(prefix="teacher-memory-") as folder:
+        write(_WARM, Path(folder) / _WARM)
         for shape in options.shape:
             write(shape, Path(folder) / shape)
             for dtype in options.dtype:
@@ -71,22 +77,18 @@ def write(shape: str, folder: Path) -> None:
 
 
 def run(options: argparse.Namespace, folder: Path, dtype: str, how: str) -> tuple[float, float, float]:
-    """(MB after loading, MB after two passes, seconds of the second pass), the largest of all ranks."""
-    size = {"WORLD_SIZE": str(options.ranks), "LOCAL_SIZE": str(options.ranks)}
-    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "DS_ACCELERATOR": "cpu"}
-    memory = {"MALLOC_MMAP_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, __file__, "--rows", str(options.rows), "--length", str(options.length), "--child"]
-    ranks = [
-        subprocess.Popen(
-            [*command, str(folder), dtype, how],
-            env={**os.environ, **size, **place, **memory, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        for rank in range(options.ranks)
-    ]
-    found = [json.loads(process.communicate()[0].splitlines()[-1]) for process in ranks]
+    """(MB after loading, MB after two passes, seconds of the second pass), the largest of all ranks.
+
+    Raises RuntimeError with what a rank said that failed.
+    """
+    words = ["--rows", str(options.rows), "--length", str(options.length), "--child", str(folder), dtype, how]
+    logs = folder.parent / "logs"
+    started = start_ranks(options.ranks, [__file__], words, logs, MALLOC_MMAP_THRESHOLD_="65536")
+    codes = exit_codes(started, seconds=3600)
+    said = [(logs / f"rank-{rank}.log").read_text() for rank in range(options.ranks)]
+    if any(codes):
+        raise RuntimeError(next(text for text, code in zip(said, codes, strict=True) if code))
+    found = [json.loads(text.partition(_FOUND)[2].splitlines()[0]) for text in said]
     loaded, peak, seconds = (max(values) for values in zip(*found, strict=True))
     return loaded, peak, seconds
 
@@ -95,6 +97,19 @@ def child(options: argparse.Namespace) -> None:
     from megatinybert.runtime import dist
 
     world = dist.start()
+    from benchmarks.memory import peak_growth
+
+    folder, dtype, how = options.child
+    use(Path(folder).parent / _WARM, dtype, how, options, world)
+    found: list[float] = []
+    grown = peak_growth(lambda: found.extend(use(Path(folder), dtype, how, options, world)), world.device)
+    loaded, seconds = found
+    dist.stop()
+    print(f"{_FOUND}{json.dumps([loaded / 1e6, grown / 1e6, seconds])}")
+
+
+def use(folder: Path, dtype_name: str, how: str, options: argparse.Namespace, world: World) -> tuple[float, float]:
+    """Load a teacher and run it twice: (bytes at the peak so far after loading, seconds of the second pass)."""
     import torch
 
     from benchmarks.memory import resident
@@ -103,14 +118,13 @@ def child(options: argparse.Namespace) -> None:
     from megatinybert.models.load import DTYPES, load_teacher
     from megatinybert.training.partitioned_teacher import load_partitioned
 
-    folder, name, how = options.child
-    dtype, config = DTYPES[name], read_bert_config(folder, "--teacher.model")
-    depth, before = config.num_hidden_layers, resident("VmHWM")
+    dtype, config = DTYPES[dtype_name], read_bert_config(str(folder), "--teacher.model")
+    depth, before = config.num_hidden_layers, resident("VmRSS")
     if how == "whole":
-        teacher = load_teacher(folder, depth, dtype, world.device)
+        teacher = load_teacher(str(folder), depth, dtype, world.device)
     else:
         raw = load_teacher_ds_config(how, str(dtype).removeprefix("torch."))
-        teacher = load_partitioned(folder, config, [depth], dtype, raw, world)[depth]
+        teacher = load_partitioned(str(folder), config, [depth], dtype, raw, world)[depth]
     loaded = resident("VmHWM") - before
     ids = torch.randint(5, config.vocab_size, (options.rows, options.length))
     for _ in range(2):
@@ -118,8 +132,7 @@ def child(options: argparse.Namespace) -> None:
         teacher.features({"input_ids": ids, "token_type_ids": torch.zeros_like(ids)})
         seconds = time.perf_counter() - began
     world.barrier()
-    print(json.dumps([loaded / 1e6, (resident("VmHWM") - before) / 1e6, seconds]), flush=True)
-    dist.stop()
+    return loaded, seconds
 
 
 if __name__ == "__main__":

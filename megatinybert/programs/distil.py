@@ -10,7 +10,7 @@ import transformers
 
 from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.config.general import GeneralConfig, SettledConfig
-from megatinybert.models.load import count_of, teacher_dtype
+from megatinybert.models.load import teacher_dtype
 from megatinybert.programs.ending import ending
 from megatinybert.programs.general_stage import Opened, describe
 from megatinybert.programs.members import Members, find_members, unsettled_members
@@ -22,7 +22,7 @@ from megatinybert.samples.open import HeldOut, Samples
 from megatinybert.training.agreement import check_same_program
 from megatinybert.training.checks import check_corpus, tokens_of
 from megatinybert.training.disk import checkpoint_bytes
-from megatinybert.training.fits import check_memory, on_kept_signals
+from megatinybert.training.fits import check_memory, check_network, on_kept_signals
 from megatinybert.training.ready import (
     ReadyFamily,
     check_machine,
@@ -88,8 +88,7 @@ def look(config: GeneralConfig, world: World, findings: Findings) -> ReadyFamily
     family = open_family(config, world, findings)
     if family is None:
         return None
-    facts = {name: facts_of(stage, world) for name, stage in family.members.items()}
-    return get_ready(family, facts, world, findings)
+    return get_ready(family, facts_of(family, world), world, findings)
 
 
 def silence_transformers() -> None:
@@ -126,9 +125,9 @@ def _held(sizes: Mapping[str, Size], settings: Mapping[str, DeepSpeedSettings], 
     times = (len(sizes) > 1) + asynchronous
     if not times:
         return 0
-    count = {name: count_of(models.trainees[name].parameters()) for name in sizes}
     of_all = sum(
-        checkpoint_bytes(count[name], settings[name], size.config.optimizer.name) for name, size in sizes.items()
+        checkpoint_bytes(models.weights(name), settings[name], size.config.optimizer.name)
+        for name, size in sizes.items()
     )
     return times * of_all * local_ranks(world) // world.size
 
@@ -155,6 +154,8 @@ def _check_sizes(
             shapes = shape, models.teacher_config
             own.add(*check_memory(*shapes, rows, local_ranks(world), length, held))
         own.add(*(Finding("ok", "size", reason) for reason in size.reasons))
+        optimizer = config.optimizer.name
+        own.add(*check_network(models.weights(name), settings[name], optimizer, local_ranks(world), world))
     findings.add(*members.of_each(said))
     widths = {name: models.trainees[name].student.config.hidden_size for name in sizes}
     findings.add(*check_size(sizes, windows.samples, tokens_of(windows), widths, world.size))

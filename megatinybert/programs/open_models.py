@@ -15,7 +15,7 @@ from megatinybert.corpus.tokenizer import SpecialIds, load_tokenizer, special_id
 from megatinybert.models.configuration import read_bert_config, student_config
 from megatinybert.models.initialize import model_folder
 from megatinybert.models.layer_map import layers_in_words, resolve_layer_map
-from megatinybert.models.load import Teacher, load_teachers, teacher_dtype
+from megatinybert.models.load import Teacher, count_of, load_teachers, teacher_dtype
 from megatinybert.programs.members import Members
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Finding, Findings
@@ -67,6 +67,10 @@ class Models:
     def positions(self) -> int:
         """How many positions all models have."""
         return min(shape.max_position_embeddings for shape in self.shapes)
+
+    def weights(self, student: str) -> int:
+        """How many student and objective have."""
+        return count_of(self.trainees[student].parameters())
 
 
 def taught_models(members: Members, tokenizer: str, world: World, findings: Findings) -> Models:

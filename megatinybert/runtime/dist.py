@@ -68,6 +68,19 @@ class World:
             torch.distributed.broadcast(tensor, src=0)
         return tensor
 
+    def exchange(self, rows: Tensor, counts: Sequence[int]) -> tuple[Tensor, list[int]]:
+        """Send rows to the ranks of the process group: (the rows that have come, how many of each rank).
+
+        rows: (sum of counts, ...), first those for rank 0; of all ranks alike but for their number. All call it.
+        """
+        sent = torch.tensor(counts, device=self.device)
+        coming = torch.empty_like(sent)
+        torch.distributed.all_to_all_single(coming, sent)
+        came: list[int] = coming.tolist()
+        received = rows.new_empty(sum(came), *rows.shape[1:])
+        torch.distributed.all_to_all_single(received, rows, came, list(counts))
+        return received, came
+
     def count(self, condition: bool) -> int:
         """On how many ranks the condition holds."""
         return int(self.sum(torch.tensor(float(condition), device=self.device)))

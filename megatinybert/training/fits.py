@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 from torch import Tensor
 from transformers import BertConfig, PreTrainedConfig
 
+from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.config.schema import StudentConfig
 from megatinybert.runtime.counts import some_of
+from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Finding
 from megatinybert.runtime.hardware import available_memory
 from megatinybert.tracking.flops import forward_flops
-from megatinybert.training.disk import size
+from megatinybert.training.disk import checkpoint_bytes, size
 
+_SENT = {1: 1.5, 2: 1.5, 3: 2.0}  # by gloo in a step, over ZeRO 0 (benchmarks/README.md, "What a step sends")
+_EASILY = 0.1  # of the memory that is free
 _DISK = 1e9  # bytes a second
+_ROWS = 4096  # of embeddings, looked at together
 
 
 def check_dropout(student: StudentConfig, device: torch.device) -> list[Finding]:
@@ -52,6 +59,26 @@ def check_memory(
     return [Finding("fail", "memory", text)]
 
 
+def check_network(weights: int, settings: DeepSpeedSettings, optimizer: str, ranks: int, world: World) -> list[Finding]:
+    """Whether ZeRO has a network carry more than it saves in memory: a warning where ranks are on several machines.
+
+    weights: of student and objective. ranks: of this machine. Nothing is said of GPUs, as NCCL was not measured.
+    """
+    if world.device.type != "cpu" or world.size == 1 or settings.stage == 0:
+        return []
+    whole = dataclasses.replace(settings, stage=0, precision="fp32")
+    held = checkpoint_bytes(weights, whole, optimizer) + 4 * weights  # and the gradient
+    if ranks * held > _EASILY * available_memory():
+        return []
+    file = "zero0" if settings.precision == "fp32" else "zero0-autocast"
+    text = (
+        f"ZeRO {settings.stage} ({settings.path.name}) sends up to {_SENT[settings.stage]:g} times the bytes of ZeRO 0 "
+        f"in each step, at which a rank holds {size(held)} of weights, gradient and optimizer: on a slow network "
+        f"--deepspeed {file} is fastest"
+    )
+    return [Finding("warn" if world.machines else "ok", "network", text)]
+
+
 def on_kept_signals(teacher: BertConfig, layers: int, windows: int, length: int) -> Finding:
     """Why the teacher runs in every pass: what it would take to keep what an objective of layers looks at.
 
@@ -74,7 +101,8 @@ def check_embeddings(words: Tensor, name: str) -> None:
 
     words: (V, E), one row for each token. name: of the teacher.
     """
-    bad = torch.nonzero(~torch.isfinite(words).all(dim=1)).flatten().tolist()
+    finite_V = torch.cat([torch.isfinite(rows).all(dim=1) for rows in words.split(_ROWS)])  # else V x E bytes
+    bad = torch.nonzero(~finite_V).flatten().tolist()
     if bad:
         raise ValueError(
             f"--teacher.model {name}: its embeddings of token {some_of(bad)} are not finite (NaN or infinite), and a "

@@ -16,12 +16,14 @@ from transformers import BertConfig, BertModel
 from megatinybert.config.whole_teacher import OPTION
 from megatinybert.models.capture import ATTENTION_NAME
 from megatinybert.models.load import Digest, Teacher, size_of
+from megatinybert.models.partitioned_embedding import PartitionedEmbedding
 from megatinybert.models.published import read_weights
 from megatinybert.runtime.counts import counted, some_of
 from megatinybert.runtime.dist import World
 from megatinybert.training.disk import size
 from megatinybert.training.fits import check_embeddings
 
+_WORDS, _ROWS = "word_embeddings.weight", 4096  # rows that are read and sent together
 _OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}  # of files of 2019
 
 
@@ -36,7 +38,8 @@ class PartitionedTeacher(Teacher):
 
     def in_words(self, world: World) -> str:
         """How it is kept, for the person who started the run."""
-        share = size(size_of(self.model).parameters * self.model.dtype.itemsize / world.size)
+        values = size_of(self.model).parameters + self.model.embeddings.word_embeddings.values
+        share = size(values * self.model.dtype.itemsize / world.size)
         return f"teacher: in parts of {share} on {counted(world.size, 'rank')}, by ZeRO stage 3 ({OPTION})"
 
     def compile_passes(self, shape: torch.Size) -> None:
@@ -48,9 +51,9 @@ def load_partitioned(
 ) -> dict[int, Teacher]:
     """As `models.load.load_teachers`, with the same fingerprints and checksums. Every rank calls it.
 
-    config: of the whole teacher. raw: of `config.teacher_engine`. Rank 0 reads the embeddings and one layer after the
-    other and sends them to all, and each rank keeps its share of them. Raises ValueError on all ranks where weights are
-    missing, damaged or not finite.
+    config: of the whole teacher. raw: of `config.teacher_engine`. Rank 0 reads the token embeddings and sends each rank
+    its rows, then one layer after the other and sends it to all, and each rank keeps its share. Raises ValueError on
+    all ranks where weights are missing, damaged or not finite.
     """
     wanted = sorted(set(depths))
     model = _without_weights(config, wanted[-1], world.device)
@@ -58,10 +61,14 @@ def load_partitioned(
     parts: dict[str, nn.Module] = {"embeddings": model.embeddings}
     parts |= {f"encoder.layer.{number}": layer for number, layer in enumerate(model.encoder.layer)}
     for number, (place, part) in enumerate(parts.items()):
-        weights = world.together(functools.partial(_weights_of, name, place, part, world))
+        weights = world.together(functools.partial(_weights_of, name, place, part, dtype, world))
         for key, weight in weights.items():
-            digest.add(weight)
             owner, _, own = key.rpartition(".")
+            if key == _WORDS:
+                setattr(part, owner, _in_parts(weight, dtype, _home(raw, world.device), digest, world))
+                continue
+            if world.is_main:
+                digest.add(weight.float())
             value = weight.to(world.device, dtype)
             setattr(part.get_submodule(owner), own, nn.Parameter(value, requires_grad=False))
         known[number] = digest.fingerprint, digest.checksum
@@ -84,11 +91,13 @@ def _without_weights(config: BertConfig, layers: int, device: torch.device) -> B
     return model
 
 
-def _weights_of(name: str, place: str, part: nn.Module, world: World) -> dict[str, Tensor]:
-    """The weights of a part of a BERT, by their names there: float32 on the CPU; on other ranks than 0 not yet set."""
+def _weights_of(name: str, place: str, part: nn.Module, dtype: torch.dtype, world: World) -> dict[str, Tensor]:
+    """The weights of a part of a BERT, by their names there, on the CPU: as the file has them, mapped, so that what is
+    not looked at is not in memory; on other ranks than 0 not yet set.
+    """
     shapes = {key: weight.shape for key, weight in part.named_parameters()}
     if not world.is_main:
-        return {key: torch.empty(shape) for key, shape in shapes.items()}
+        return {key: torch.empty(shape, dtype=dtype) for key, shape in shapes.items()}
     role = f"--teacher.model {name}"
     found = read_weights(name, role, f"{place}.", f"bert.{place}.")
     weights = {_key(key, place): weight for key, weight in found.items()}
@@ -96,8 +105,27 @@ def _weights_of(name: str, place: str, part: nn.Module, world: World) -> dict[st
     if missing:
         raise ValueError(f"{role}: the files hold no weights for {some_of(missing)}: this is not a whole BERT encoder")
     if place == "embeddings":
-        check_embeddings(weights["word_embeddings.weight"], name)
-    return {key: weights[key].float() for key in shapes}
+        check_embeddings(weights[_WORDS], name)
+    return {key: weights[key] for key in shapes}
+
+
+def _in_parts(
+    table: Tensor, dtype: torch.dtype, home: torch.device, digest: Digest, world: World
+) -> PartitionedEmbedding:
+    """The token embeddings. table: (V, E), read by rank 0."""
+    words = PartitionedEmbedding(len(table), table.shape[1], dtype, home, world)
+    for start in range(0, len(table), _ROWS):
+        rows = table[start : start + _ROWS if world.is_main else start]
+        if world.is_main:
+            digest.add(rows.float(), is_new=start == 0)
+        words.fill(start, rows.to(world.device, dtype))
+    return words
+
+
+def _home(raw: Mapping[str, Any], device: torch.device) -> torch.device:
+    """Where a rank keeps its share of the weights."""
+    offloaded = raw["zero_optimization"].get("offload_param") or {}
+    return device if offloaded.get("device", "none") == "none" else torch.device("cpu")
 
 
 def _key(key: str, place: str) -> str:

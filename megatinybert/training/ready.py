@@ -88,8 +88,12 @@ class ReadyFamily:
         return next(iter(self.members.values()))
 
 
-def facts_of(stage: Stage, world: World) -> Facts:
-    """All that decides a stage's result, as its checkpoints and its product record it."""
+def facts_of(family: Family, world: World) -> dict[str, Facts]:
+    """All that decides each member's result, as its checkpoints and its product record it."""
+    return {name: _facts_of(stage, world) for name, stage in family.members.items()}
+
+
+def _facts_of(stage: Stage, world: World) -> Facts:
     common = training_facts(stage.config, stage.settings, stage.trainee, stage.teacher, world)
     facts: Facts = json.loads(json.dumps({**stage.decides, **common}))
     return facts

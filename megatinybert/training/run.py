@@ -49,7 +49,7 @@ def run_family(family: Family | None, findings: Findings, world: World) -> None:
     if not all(world.gather(family is not None)):
         world.refuse(findings.texts("fail"))
     assert family  # without failures there is one
-    facts = {name: facts_of(stage, world) for name, stage in family.members.items()}
+    facts = facts_of(family, world)
     check_same_facts(_to_compare(family, facts), world)
     made = findings.attempt("output folder", _is_made, family, facts)
     said = findings.warnings if made is False else []

@@ -131,11 +131,19 @@ def test_every_form_trains(
     assert codes == [0] * len(started), said
     assert cluster.left_behind() == []
     assert f"{FORMS[form]}\n" in said
+    assert said.count("warning: network: ZeRO 1 ") == (form is not two_ranks_of_one_node)
     assert [row["step"] for row in metrics(tmp_path / "run")] == [0, 1, 2]
     if form is not sh_by_pdsh_on_three_nodes:  # whose batch is larger
         apart = distance(tmp_path / "run", alone)
         print(f"{form.__name__}: weights at most {apart:.1e} from those of one rank")
         assert apart < 1e-6
+
+
+def test_a_teacher_in_parts_on_two_nodes(cluster: Cluster, alone: Path, toy_inputs: Path, tmp_path: Path) -> None:
+    """Its layers are gathered, and rows of its embeddings exchanged, from one node to the other."""
+    started = torchrun(cluster, tmp_path, options(toy_inputs, tmp_path, **{"teacher.deepspeed": "teacher-zero3"}))
+    assert exit_codes(started, seconds=480) == [0, 0], (tmp_path / "node-1.log").read_text()
+    assert distance(tmp_path / "run", alone) < 1e-6
 
 
 def test_nodes_that_differ_are_refused(cluster: Cluster, toy_inputs: Path, tmp_path: Path) -> None:

@@ -27,7 +27,12 @@ def start(command: Sequence[str], log: Path, cwd: Path = REPOSITORY, **variables
 
 
 def start_ranks(
-    count: int, program: Sequence[str], options: Sequence[str], logs: Path, others: Sequence[str] | None = None
+    count: int,
+    program: Sequence[str],
+    options: Sequence[str],
+    logs: Path,
+    others: Sequence[str] | None = None,
+    **variables: str,
 ) -> list[subprocess.Popen[str]]:
     """Start the ranks of a run as the launcher would, but without it: each keeps its exit code and logs/rank-N.log.
 
@@ -44,6 +49,7 @@ def start_ranks(
             WORLD_SIZE=str(count),
             RANK=str(rank),
             LOCAL_RANK=str(rank),
+            **variables,
         )
         for rank in range(count)
     ]

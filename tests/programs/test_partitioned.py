@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from safetensors.torch import load_file
 
 from tests.helpers.messages import assert_says
 from tests.helpers.processes import GENERAL, exit_codes, start_ranks
-from tests.helpers.toys import metrics, recipe, run_general
+from tests.helpers.toys import REPOSITORY, environment, metrics, recipe, run_general
 
 pytestmark = pytest.mark.slow
 
@@ -28,6 +30,15 @@ def test_the_student_is_the_same_to_the_bit(tmp_path: Path) -> None:
     tags = ("loss/total", "held_out/total", "held_out/probe")
     rows = [[row.get(tag) for row in metrics(tmp_path / name) for tag in tags] for name in ("whole", "parts")]
     assert rows[0] == rows[1] and len(rows[0]) > 10
+
+
+def test_the_doctor_looks_for_two_ranks_alone(tmp_path: Path) -> None:
+    """It is one process, which has all of the teacher's parts."""
+    given = recipe(tmp_path, **{"teacher.deepspeed": "teacher-zero3", "run.output_dir": tmp_path / "run"})
+    command = [sys.executable, "-m", "megatinybert.doctor", *given, "--ranks", "2"]
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment(), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "first batch" in done.stdout and "speed" in done.stdout
 
 
 def test_what_one_rank_alone_finds_is_told_and_keeps_none_waiting(tmp_path: Path) -> None:

@@ -20,9 +20,10 @@ from megatinybert.runtime import dist
 
 WORLD = dist.start()
 
-from megatinybert.training.partitioned_teacher import load_partitioned
+from megatinybert.training import partitioned_teacher
 
 DEPTHS = (2, 3)
+partitioned_teacher._ROWS = 40  # so that the toy's token embeddings are not read at once
 LINEAR = torch.nn.functional.linear
 
 
@@ -42,7 +43,7 @@ def main(folder: str) -> None:
         raw = load_teacher_ds_config("teacher-zero3", str(dtype).removeprefix("torch."))
         raw["zero_optimization"]["stage3_param_persistence_threshold"] = 0
         config = read_bert_config(folder, "--teacher.model")
-        parts = load_partitioned(folder, config, DEPTHS, dtype, raw, WORLD)
+        parts = partitioned_teacher.load_partitioned(folder, config, DEPTHS, dtype, raw, WORLD)
         equal = True
         for rows, padded in ((4, False), (3, True), (2, False)):
             ours, theirs = (models[3].features(batch(rows, padded)) for models in (parts, plain))
@@ -51,6 +52,7 @@ def main(folder: str) -> None:
                 equal = equal and len(pairs) >= 3 and all(torch.equal(one, other) for one, other in pairs)
         known = [{d: (each[d].fingerprint, each[d].checksum) for d in DEPTHS} for each in (parts, plain)]
         held = sum(weight.ds_tensor.numel() for weight in parts[3].model.parameters())
+        held += parts[3].model.embeddings.word_embeddings.rows.numel()
         whole = sum(weight.numel() for weight in plain[3].model.parameters())
         gathered = sum(weight.numel() for weight in parts[3].model.parameters())
         said = {"dtype": str(parts[3].model.dtype), "equal": equal, "known": known[0] == known[1]}

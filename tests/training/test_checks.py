@@ -88,6 +88,12 @@ def test_a_run_as_it_should_be_has_nothing_to_look_at(
     assert not (tmp_path / "run").exists()
 
 
+def test_what_zero_sends_is_told_of_several_ranks(toy_inputs: Path, tmp_path: Path) -> None:
+    for ranks, expected in ((1, []), (2, ["ok"])):
+        findings = look(toy_inputs, tmp_path, ranks, deepspeed="zero1")
+        assert [each.level for each in findings.all if each.subject == "network"] == expected, findings.all
+
+
 def test_all_failures_are_told_together(toy_inputs: Path, tmp_path: Path) -> None:
     """Of models, data, DeepSpeed file, batch and output folder, at the start of a run."""
     (tmp_path / "run").write_text("in the way")
