@@ -282,7 +282,8 @@ class GeneralConfig(ProgramConfig):
         if values.get("objective.name") != "mlm":
             sections = {"mlm": MaskedLmConfig}
         else:
-            off |= dict.fromkeys(("teacher.dtype", "teacher.quantize", "teacher.deepspeed"), "objective.name")
+            of_teacher = ("teacher.dtype", "teacher.quantize", "teacher.deepspeed", "objective.train_projection")
+            off |= dict.fromkeys(of_teacher, "objective.name")
         off |= {f"{name}.{key}": "objective.name" for name, each in sections.items() for key in each.model_fields}
         if values.get("data.shards") is not None:
             of_text = ("cache", "encoding", "invalid_utf8", "text_key", "document", "skip_bad_records")
