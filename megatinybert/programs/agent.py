@@ -18,6 +18,7 @@ import time
 from multiprocessing import forkserver
 from pathlib import Path
 
+from megatinybert.runtime.output import outlive_readers
 from megatinybert.runtime.rendezvous import AGENT
 
 _PR_SET_PDEATHSIG = 1  # of prctl
@@ -25,6 +26,7 @@ _PR_SET_PDEATHSIG = 1  # of prctl
 
 def main() -> None:
     restarts, asked, work, *command = sys.argv[1:]
+    outlive_readers()
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # when the front end is killed
     os.environ[AGENT] = str(time.time())
     # Ranks that start again meet in a new store, of rank 0; the agent's would hold what was said before the fault.

@@ -127,8 +127,7 @@ class _Front:
         self._before_ranks = not ranks
         if first and ranks:
             again = "; Ctrl-C again ends it at once" if number == signal.SIGINT else ""
-            # Not by print, which a second signal may not interrupt.
-            os.write(2, f"\nstopping, in training after this step{again}\n".encode())
+            _say_at_once(f"\nstopping, in training after this step{again}\n")
         if self._plan.restarts:
             self._process.send_signal(signal.SIGUSR1)  # for the agent to start no rank again
         for rank in ranks:
@@ -139,7 +138,7 @@ class _Front:
 
     def _stop_remote(self) -> None:
         """Not by the launcher, which would end the runs of others on those machines, too."""
-        os.write(2, b"\nstopping, in training after this step, on all machines\n")
+        _say_at_once("\nstopping, in training after this step, on all machines\n")
         plan = self._plan
         if not signal_ranks(plan.hosts, plan.port, "TERM", plan.environment):
             self._before_ranks = True
@@ -196,6 +195,12 @@ class _Front:
             except (psutil.Error, OSError):  # it has ended meanwhile, or is not ours
                 continue
         return found
+
+
+def _say_at_once(text: str) -> None:
+    """Not by print, which a second signal may not interrupt."""
+    with contextlib.suppress(OSError):  # `tee`, say, has ended by the same Ctrl-C: nobody reads any more
+        os.write(2, text.encode())
 
 
 def how_ended(code: int) -> str:

@@ -15,6 +15,7 @@ from megatinybert.config.hub import NotInCache
 from megatinybert.config.schema import ConfigError
 from megatinybert.programs.launcher import STARTS, STOPPED, launch
 from megatinybert.runtime.findings import refusal
+from megatinybert.runtime.output import outlive_readers
 from megatinybert.runtime.rendezvous import AGENT, HALTED, ranks_here
 from megatinybert.runtime.versions import check_versions
 
@@ -29,6 +30,7 @@ def run_program(read: Callable[[list[str], bool], Any], work: str) -> None:
     --print-config. work: where the function of (configuration, World) is, as an import path, so that nothing heavy is
     imported before the command line is read.
     """
+    outlive_readers()
     # Until the training loop has its own answer to them, what a scheduler or a closed terminal sends is as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as it is under nohup

@@ -92,6 +92,16 @@ def test_a_signal_reaches_the_ranks_and_their_exit_code_comes_through(number: si
     assert (folder / "holder").read_text() == f"process {front.pid} on {socket.gethostname()}"
 
 
+def test_the_same_where_nobody_reads_any_more(folder: Path) -> None:
+    """As in `sh launch/general.sh | tee log`, where Ctrl-C ends tee as well."""
+    front = start(folder)
+    assert front.stderr is not None
+    front.stderr.close()
+    front.send_signal(signal.SIGINT)
+    assert front.wait(60) == STOPPED
+    assert (folder / "saved").exists() and not (folder / "lost").exists()
+
+
 def test_a_second_ctrl_c_ends_all_at_once(folder: Path) -> None:
     (folder / "stubborn").touch()
     front = start(folder)
