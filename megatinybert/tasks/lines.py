@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, count, islice
 from pathlib import Path
 
 from megatinybert.config.codec import codec_name
@@ -27,7 +28,8 @@ def lines_of(path: Path, layout: Layout) -> Iterator[tuple[int, str]]:
             if number == 1:
                 text = text.removeprefix("\ufeff")
                 if "\r" in text.removesuffix("\n").rstrip("\r") and not text.endswith("\n"):
-                    raise ValueError(f"{path}: its lines end with CR alone; convert it: tr '\\r' '\\n' < {path} > NEW")
+                    files = f"< {_quoted(path)} > {_quoted(_free(path, 'lf'))}"
+                    raise ValueError(f"{path}: its lines end with CR alone; convert it: tr '\\r' '\\n' {files}")
             if _MARKED in text:
                 raise _not_valid(path, number, encoding, layout)
             if "\0" in text:
@@ -72,4 +74,16 @@ def _remedy(path: Path, encoding: str, layout: Layout) -> str:
 
 
 def _conversion(path: Path, encoding: str) -> str:
-    return f"or make a copy in UTF-8: iconv -f {encoding} -t utf-8 {path} > new{path.suffix}"
+    name = encoding.replace("_", "-")  # as iconv spells EUC-JP
+    return f"or make a copy in UTF-8: iconv -f {name} -t utf-8 {_quoted(path)} > {_quoted(_free(path, 'utf-8'))}"
+
+
+def _free(path: Path, what: str) -> Path:
+    """Where a converted copy can stand: beside the file, with its suffix, under a name that nothing has."""
+    names = chain([what], (f"{what}-{number}" for number in count(2)))
+    copies = (path.with_name(f"{path.stem}.{name}{path.suffix}") for name in names)
+    return next(copy for copy in copies if not copy.exists())
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))
