@@ -28,6 +28,7 @@ from megatinybert.tasks.card import card_of, write_card
 from megatinybert.tasks.classifiers import as_teacher, load_fine_tuned
 from megatinybert.tasks.forecast import with_forecast, work_of_stages
 from megatinybert.tasks.inputs import TaskInputs, open_inputs
+from megatinybert.tasks.made_classes import check_classes
 from megatinybert.tasks.metrics import compute_metrics
 from megatinybert.tasks.plan import Plan, stages_of
 from megatinybert.tasks.predict import logits_of
@@ -59,6 +60,7 @@ def run_task(asked: tuple[str, TaskConfig], world: World) -> None:
     check_shared(inputs.output, world)
     for warning in findings.warnings:
         world.say(warning)
+    world.first(lambda: check_classes(inputs, action))
     checks = world.first(lambda: check_rows(inputs.files, config.task.skip_bad_rows)) if action != "predict" else None
     if checks:
         world.say("\n".join([*checks.facts, *(f"warning: {warning}" for warning in checks.warnings)]))

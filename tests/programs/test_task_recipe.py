@@ -49,3 +49,34 @@ def test_a_refused_command_leaves_the_recipe_of_the_one_that_was_not(
             run("two", options(task_inputs, "singles", output, **changed), world)
     written = read_arguments(["two", "--config", str(recipe)])[1]
     assert written == read_arguments(["two", *options(task_inputs, "singles", output, **changed)])[1]
+
+
+def write_news(singles: Path, folder: Path) -> Path:
+    """Rows of `write_singles` with columns as TNEWS has them: numbers of the classes, and their names beside them."""
+    folder.mkdir(parents=True)
+    for name in ("train", "eval"):
+        lines = (singles / f"{name}.txt").read_text().splitlines()
+        rows = [line.rsplit("\t", 1) for line in lines]
+        numbers = {"bad": "101", "fair": "102", "good": "103"}
+        text = "".join(f"{text}\t{numbers[label]}\t{label}\n" for text, label in rows)
+        (folder / f"{name}.tsv").write_text("sentence\tlabel\tlabel_desc\n" + text)
+    return folder
+
+
+def test_classes_that_are_called_otherwise_are_told_by_the_option_that_was_left_out(
+    task_inputs: Path, world: World, tmp_path: Path
+) -> None:
+    """The rows are the same numbers, so the stages would be done already, and the advice be to rename outputs."""
+    data, output = write_news(task_inputs / "singles", tmp_path / "news"), tmp_path / "run"
+    quick: dict[str, object] = {f"{stage}.max_steps": 2 for stage in ("finetune", "one", "two")}
+    common = {"task.data_dir": data, "augment.copies": 0, "task.force": True, **quick}
+    named = options(task_inputs, "singles", output, **common, **{"task.label_column": "label_desc"})
+    forgotten = options(task_inputs, "singles", output, **common)
+    run("all", named, world)
+    for action, model in (("all", "teacher"), ("teacher", "teacher"), ("predict", "student"), ("eval", "teacher")):
+        message = refusal(action, forgotten, world)
+        assert message.startswith(f"{output / model} was made otherwise:\n"), action
+        assert "  --task.label_column: label_desc there, none now\n" in message
+        assert "  classes: bad fair good there, 101 102 103 now\n" in message
+        assert ".labels 101" not in message and "choose another --run.output_dir" in message
+    run("all", named, world)  # passed over
