@@ -31,7 +31,7 @@ def check_classes(inputs: TaskInputs, action: str) -> None:
         folder = ModelFolder(path, stage_folder(inputs.output, _MADE_BY[name]), inputs.tokenizer_name)
         if not folder.is_there:
             continue
-        outputs = list(read_bert_config(str(path), name).id2label.values())
+        outputs = list((read_bert_config(str(path), name).id2label or {}).values())
         classes = inputs.task.labels
         if _mean(outputs, classes):
             continue

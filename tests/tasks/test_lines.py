@@ -10,6 +10,7 @@ import pytest
 
 from megatinybert.tasks.layout import Layout
 from megatinybert.tasks.lines import lines_of
+from megatinybert.tasks.read import open_task
 
 
 def refusal(path: Path, layout: Layout | None = None) -> str:
@@ -37,3 +38,38 @@ def test_the_suggested_command_makes_a_copy_and_overwrites_nothing(tmp_path: Pat
         assert {file: file.read_bytes() for file in before} == before
         (made,) = set(folder.iterdir()) - before.keys()
         assert made.suffix == ".txt" and next(lines_of(made, Layout())) == (1, text), number
+
+
+def write(folder: Path, name: str, encoding: str) -> Path:
+    path = folder / name
+    path.write_text("a fine film 很好\tgood\na dull film 难看\tbad\n", encoding=encoding)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("said", "found"), [("utf-8", "gb18030"), ("utf-8", "utf-16-le"), ("gb18030", "utf-8"), ("utf-8", "utf-16")]
+)
+def test_the_option_is_not_suggested_where_other_files_of_the_task_are_in_another(
+    tmp_path: Path, said: str, found: str
+) -> None:
+    """Followed, it would lead to the refusal of these. What is suggested is read by the options that are given."""
+    for name in ("train.txt", "dev.txt"):
+        write(tmp_path, name, said)
+    given = {} if said == "utf-8" else {"encoding": said}
+    task = open_task("custom", str(tmp_path), layout=Layout(**given)).task
+    path = write(tmp_path, "new.txt", found)
+    path.write_bytes(path.read_bytes() * 20)
+    message = refusal(path, task.layout)
+    assert f"since --task.encoding holds for {tmp_path / 'train.txt'}, too, which is {said}, make a copy" in message
+    assert "use --task.encoding" not in message and "leave" not in message
+    command = re.search(r"iconv .*", message)
+    assert command, "a command is suggested"
+    subprocess.run(["sh", "-c", command[0]], check=True)
+    assert len(list(lines_of(tmp_path / f"new.{said}.txt", task.layout))) == 40
+
+
+def test_the_option_is_suggested_where_other_files_are_alike_or_plain(tmp_path: Path) -> None:
+    write(tmp_path, "train.txt", "gb18030")
+    (tmp_path / "dev.txt").write_text("fine\tgood\n")
+    with pytest.raises(ValueError, match=r"use --task\.encoding gb18030, or make a copy in utf-8: iconv"):
+        open_task("custom", str(tmp_path))
