@@ -42,7 +42,7 @@ class ModelFolder:
         if not self.is_there:
             return False
         before = json.loads((self.path / _MADE_OF).read_text(encoding="utf-8"))
-        self.refuse_others(before, _made_of(known_to(before, facts)))
+        self.refuse_others(_made_of(before), _made_of(known_to(before, facts)))
         return True
 
     def refuse_others(self, before: Facts, now: Facts) -> None:
@@ -61,8 +61,8 @@ class ModelFolder:
 
 
 def _made_of(facts: Facts) -> dict[str, Any]:
-    """Where a stage runs is not what its result is made of."""
-    return {key: value for key, value in facts.items() if key not in PLACEMENT}
+    """Where a stage runs is not what its result is made of; its batch is there by the name of its own option."""
+    return {key: value for key, value in facts.items() if key not in {*PLACEMENT, "run.global_batch"}}
 
 
 def _publish_copy(best: Path, product: Path, files: Mapping[str, str]) -> None:

@@ -80,3 +80,11 @@ def test_classes_that_are_called_otherwise_are_told_by_the_option_that_was_left_
         assert "  classes: bad fair good there, 101 102 103 now\n" in message
         assert ".labels 101" not in message and "choose another --run.output_dir" in message
     run("all", named, world)  # passed over
+
+
+def test_another_batch_is_told_once_by_the_option_of_its_stage(
+    done_task: Path, task_inputs: Path, world: World, tmp_path: Path
+) -> None:
+    output = shutil.copytree(done_task, tmp_path / "task")
+    message = refusal("two", options(task_inputs, "singles", output, **{"two.global_batch": 8}), world)
+    assert "  --two.global_batch: 16 there, 8 now\n" in message and message.count("global_batch") == 1
