@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from typing import NamedTuple
 
 from megatinybert.config.flat import OptionNames
 
@@ -63,17 +64,26 @@ def recognise(head: bytes, encoding: str) -> tuple[str, int]:
     return encoding, 0
 
 
-def contradiction(head: bytes, encoding: str, names: OptionNames) -> str | None:
-    """What shows that a file without a mark is not in `encoding`, and what to do, where decoding would not."""
+class Contradiction(NamedTuple):
+    """what: shows that a file is in another encoding. likely: that one, None where it is unknown. remedy: in words."""
+
+    what: str
+    likely: str | None
+    remedy: str
+
+
+def contradiction(head: bytes, encoding: str, names: OptionNames) -> Contradiction | None:
+    """What shows that a file without a mark is not in `encoding`, where decoding would not."""
     option = names["encoding"]
     if encoding in ("utf-16", "utf-32"):
-        options = f"{option} {encoding}-le or {option} {encoding}-be"
-        return f"no byte-order mark says which {encoding} this is: use {options}" if head else None
+        what = f"no byte-order mark says which {encoding} this is"
+        return Contradiction(what, None, f"use {option} {encoding}-le or {option} {encoding}-be") if head else None
     if encoding == "utf-8":
         if 4 * head.count(0) > len(head):
-            return f"every other byte is 0, as in UTF-16: use {option} utf-16-le or {option} utf-16-be"
+            what, remedy = "every other byte is 0, as in UTF-16", f"use {option} utf-16-le or {option} utf-16-be"
+            return Contradiction(what, "utf-16-le", remedy)
     elif len(head.translate(None, _ASCII)) >= _CERTAIN_BYTES and _is_valid(head, "utf-8", final=False):
-        return f"not {encoding} but UTF-8: leave {option} out, or convert the file"
+        return Contradiction(f"not {encoding} but UTF-8", "utf-8", f"leave {option} out, or convert the file")
     return None
 
 
@@ -85,16 +95,15 @@ def suggestions(sample: bytes, encoding: str) -> list[str]:
     return valid
 
 
-def advice(sample: bytes, encoding: str, names: OptionNames, lenient: bool = True) -> str:
-    """What to do about bytes that are not valid in `encoding`. sample: whole lines, from the first bad one on.
-    lenient: the program has an option that replaces them.
+def advice(sample: bytes, encoding: str, names: OptionNames) -> str:
+    """What to do about bytes of a corpus that are not valid in `encoding`. sample: whole lines, from the first bad one
+    on. The option holds for all files, of which this one may be the only one of its kind.
     """
-    valid = suggestions(sample, encoding)
-    told = f"name what the file is in, as in {names['encoding']} {valid[0]}" if valid else ""
-    ways = [told or "Convert the file", *([f"use {names['invalid_utf8']} replace"] if lenient else [])]
+    valid, replace = suggestions(sample, encoding), f"use {names['invalid_utf8']} replace"
     if not valid:
-        return ", or ".join(ways)
-    return f"These bytes are valid {' and '.join(valid)}: {', or '.join(ways)}"
+        return f"Convert the file, or {replace}"
+    others = f"if all files are, use {names['encoding']} {valid[0]}, and otherwise convert this one to {encoding}"
+    return f"These bytes are valid {' and '.join(valid)}: {others}; or {replace}"
 
 
 def _is_western(sample: bytes) -> bool:

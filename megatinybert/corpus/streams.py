@@ -49,7 +49,7 @@ class TextStream:
         self.encoding, mark = recognise(head, encoding)
         problem = None if mark else contradiction(head, encoding, names)
         if problem:
-            raise DataError(f"{path}: {problem}")
+            raise DataError(f"{path}: {problem.what}: {problem.remedy}")
         pieces = chain([head[mark:]], iter(partial(content.read, _PIECE_BYTES), b""))
         errors = REPLACE if replace_invalid else MARK if mark_invalid else "strict"
         self._decoder = _Decoder(path, self.encoding, errors, names)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from megatinybert.tasks.card import card_of, write_card
 from megatinybert.tasks.classifiers import as_teacher, load_fine_tuned
 from megatinybert.tasks.forecast import with_forecast, work_of_stages
 from megatinybert.tasks.inputs import TaskInputs, open_inputs
+from megatinybert.tasks.made_classes import check_classes
 from megatinybert.tasks.metrics import compute_metrics
 from megatinybert.tasks.plan import Plan, stages_of
 from megatinybert.tasks.predict import logits_of
@@ -58,9 +60,7 @@ def run_task(asked: tuple[str, TaskConfig], world: World) -> None:
     check_shared(inputs.output, world)
     for warning in findings.warnings:
         world.say(warning)
-    if world.is_main:
-        recipe = config.model_copy(update={"predict": PredictConfig()})  # which no later action should find in it
-        write_config(inputs.output, recipe, inputs.settings["two"], None, world)
+    world.first(lambda: check_classes(inputs, action))
     checks = world.first(lambda: check_rows(inputs.files, config.task.skip_bad_rows)) if action != "predict" else None
     if checks:
         world.say("\n".join([*checks.facts, *(f"warning: {warning}" for warning in checks.warnings)]))
@@ -73,13 +73,21 @@ def run_task(asked: tuple[str, TaskConfig], world: World) -> None:
             _check_vocabulary(inputs, world, refuses=not reads)
         for part in actions:
             _ACTIONS[part](inputs, plan, world)
+        if world.is_main:
+            _record(inputs, world)
+
+
+def _record(inputs: TaskInputs, world: World) -> None:
+    """Write config.yaml, once nothing refuses these options. On rank 0."""
+    recipe = inputs.config.model_copy(update={"predict": PredictConfig()})  # which no later action should find in it
+    write_config(inputs.output, recipe, inputs.settings["two"], None, world)
 
 
 def _train(
     name: str, inputs: TaskInputs, plan: Plan, world: World, rows: EncodedRows, describe: Callable[[], Stage]
 ) -> None:
     """Open a stage on every rank, then train it. rows: those it trains on."""
-    stage = world.together(describe)
+    stage = replace(world.together(describe), begins=lambda: _record(inputs, world))
     run_stage(with_forecast(stage, name, plan.stages, work_of_stages(inputs, rows)), Findings(), world)
 
 
@@ -123,6 +131,8 @@ def _augment(inputs: TaskInputs, plan: Plan, world: World) -> None:
             raise ChildProcessError(str(error)) from error
 
     report = world.first(rewrite)
+    if world.is_main and not report.was_whole:
+        _record(inputs, world)
     done = "done already" if report.was_whole else f"{report.seconds:,.0f} s"
     world.say(f"augment: {report.totals.rows_out:,} rows out of {report.totals.rows:,} ({done})")
 

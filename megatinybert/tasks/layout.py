@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from megatinybert.config.flat import OptionNames
 from megatinybert.config.rows import RowOptions
@@ -21,7 +22,7 @@ class Layout:
 
     text_a, text_b, label: names of columns or keys; None where the usual ones are looked for (a text_a that is named,
     without a text_b, makes single texts). drop_labels: whose rows are left out; NO_LABEL stands for no label, too.
-    names: of the options.
+    files: the task's, for all of which the encoding holds. names: of the options.
     """
 
     encoding: str = "utf-8"
@@ -30,6 +31,7 @@ class Layout:
     text_b: str | None = None
     label: str | None = None
     drop_labels: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
     names: OptionNames = field(default_factory=lambda: TASK_NAMES)
 
 

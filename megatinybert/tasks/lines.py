@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
+import shlex
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, count, islice
 from pathlib import Path
 
 from megatinybert.config.codec import codec_name
-from megatinybert.corpus.charset import MARK, advice, contradiction, recognise, suggestions
+from megatinybert.corpus.charset import MARK, contradiction, recognise, suggestions
 from megatinybert.tasks.layout import Layout
 
 _HEAD_BYTES = 1 << 16
@@ -27,11 +29,12 @@ def lines_of(path: Path, layout: Layout) -> Iterator[tuple[int, str]]:
             if number == 1:
                 text = text.removeprefix("\ufeff")
                 if "\r" in text.removesuffix("\n").rstrip("\r") and not text.endswith("\n"):
-                    raise ValueError(f"{path}: its lines end with CR alone; convert it: tr '\\r' '\\n' < {path} > NEW")
+                    files = f"< {_quoted(path)} > {_quoted(_free(path, 'lf'))}"
+                    raise ValueError(f"{path}: its lines end with CR alone; convert it: tr '\\r' '\\n' {files}")
             if _MARKED in text:
                 raise _not_valid(path, number, encoding, layout)
             if "\0" in text:
-                raise ValueError(f"{path}:{number}: a byte 0, as in UTF-16. {_remedy(path, 'utf-16-le', layout)}")
+                raise ValueError(f"{path}:{number}: a byte 0, as in UTF-16: {_remedy(path, 'utf-16-le', layout)}")
             yield number, text.removesuffix("\n")
 
 
@@ -43,11 +46,15 @@ def _encoding_of(path: Path, layout: Layout) -> str:
     encoding, mark = recognise(head, said)
     if said == "utf-8" and encoding != said:
         family = encoding.removesuffix("-le").removesuffix("-be")
-        raise ValueError(f"{path}:1: {family.upper()}, not UTF-8. {_remedy(path, family, layout)}")
+        raise ValueError(f"{path}:1: {family.upper()}, not UTF-8: {_remedy(path, family, layout)}")
     problem = None if mark else contradiction(head, encoding, layout.names)
     if problem:
-        converted = "" if encoding != "utf-8" else f"; {_conversion(path, 'utf-16le')}"
-        raise ValueError(f"{path}: {problem}{converted}")
+        remedy = problem.remedy
+        if problem.likely:
+            alone = _conversion_alone(path, problem.likely, layout)
+            either = f"{remedy}, or {_conversion(path, problem.likely, layout)}" if said == "utf-8" else remedy
+            remedy = alone or either
+        raise ValueError(f"{path}: {problem.what}: {remedy}")
     return encoding
 
 
@@ -59,17 +66,61 @@ def _not_valid(path: Path, number: int, encoding: str, layout: Layout) -> ValueE
         b"".join(lines[:1]).decode(encoding)
     except UnicodeDecodeError as error:
         byte = f" (byte 0x{error.object[error.start]:02x})"
-    sample = b"".join(lines)
-    guess = (suggestions(sample, encoding) or ["ENCODING"])[0]
+    valid = suggestions(b"".join(lines), encoding)
+    known = f". These bytes are valid {' and '.join(valid)}" if valid else ""
+    remedy = _remedy(path, valid[0], layout) if valid else _conversion(path, "ENCODING", layout)
     return ValueError(
-        f"{path}:{number}: not valid {'UTF-8' if encoding == 'utf-8' else encoding}{byte}. "
-        f"{advice(sample, encoding, layout.names, lenient=False)}; {_conversion(path, guess)}"
+        f"{path}:{number}: not valid {'UTF-8' if encoding == 'utf-8' else encoding}{byte}{known}: {remedy}"
     )
 
 
 def _remedy(path: Path, encoding: str, layout: Layout) -> str:
-    return f"Use {layout.names['encoding']} {encoding}; {_conversion(path, encoding.replace('-le', 'le'))}"
+    """What to do about a file in another encoding than is said."""
+    either = f"use {layout.names['encoding']} {encoding}, or {_conversion(path, encoding, layout)}"
+    return _conversion_alone(path, encoding, layout) or either
 
 
-def _conversion(path: Path, encoding: str) -> str:
-    return f"or make a copy in UTF-8: iconv -f {encoding} -t utf-8 {path} > new{path.suffix}"
+def _conversion_alone(path: Path, encoding: str, layout: Layout) -> str | None:
+    """What to do where the option cannot name the encoding, since another file of the task would be read otherwise."""
+    said = codec_name(layout.encoding)
+    for other in layout.files:
+        if other == path:
+            continue
+        with other.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+        text = None if recognise(head, said)[1] else _decoded(head, said)
+        if text is not None and text != _decoded(head, encoding):
+            since = f"since {layout.names['encoding']} holds for {other}, too, which is {said}"
+            return f"{since}, {_conversion(path, encoding, layout)}"
+    return None
+
+
+def _decoded(head: bytes, encoding: str) -> str | None:
+    """None where it is not valid, or holds what is refused as a sign of UTF-16."""
+    try:
+        text = codecs.getincrementaldecoder(encoding)().decode(head)
+    except UnicodeError:
+        return None
+    return None if "\0" in text else text
+
+
+def _conversion(path: Path, encoding: str, layout: Layout) -> str:
+    said = codec_name(layout.encoding)
+    command = f"iconv -f {_of_iconv(encoding)} -t {_of_iconv(said)} {_quoted(path)} > {_quoted(_free(path, said))}"
+    return f"make a copy in {said}: {command}"
+
+
+def _of_iconv(encoding: str) -> str:
+    """A codec of Python's as iconv spells it: EUC-JP, UTF-16LE."""
+    return encoding.replace("_", "-").replace("-le", "le").replace("-be", "be")
+
+
+def _free(path: Path, what: str) -> Path:
+    """Where a converted copy can stand: beside the file, with its suffix, under a name that nothing has."""
+    names = chain([what], (f"{what}-{number}" for number in count(2)))
+    copies = (path.with_name(f"{path.stem}.{name}{path.suffix}") for name in names)
+    return next(copy for copy in copies if not copy.exists())
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))

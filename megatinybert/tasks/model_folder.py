@@ -33,17 +33,24 @@ class ModelFolder:
     stage: Path
     tokenizer: str
 
+    @property
+    def is_there(self) -> bool:
+        """Whether the stage has left it, as it is now or otherwise."""
+        return (self.path / _MADE_OF).is_file()
+
     def is_made(self, facts: Facts) -> bool:
-        file = self.path / _MADE_OF
-        if not file.is_file():
+        if not self.is_there:
             return False
-        before = json.loads(file.read_text(encoding="utf-8"))
+        before = json.loads((self.path / _MADE_OF).read_text(encoding="utf-8"))
+        self.refuse_others(_made_of(before), _made_of(known_to(before, facts)))
+        return True
+
+    def refuse_others(self, before: Facts, now: Facts) -> None:
+        """Raise ValueError where what it was made of is not what it would be made of now."""
         remedy = (
             f"set these back, remove {self.path} and {self.stage} to rebuild it, or choose another --run.output_dir"
         )
-        now = _made_of(known_to(before, facts))
         refuse_differences(f"{self.path} was made otherwise", before, now, remedy)
-        return True
 
     def make(self, trainees: Trainees, best: Best | None, facts: Facts, world: World) -> None:
         mark = {_MADE_OF: json.dumps(_made_of(facts), indent=2, sort_keys=True) + "\n"}
@@ -54,8 +61,8 @@ class ModelFolder:
 
 
 def _made_of(facts: Facts) -> dict[str, Any]:
-    """Where a stage runs is not what its result is made of."""
-    return {key: value for key, value in facts.items() if key not in PLACEMENT}
+    """Where a stage runs is not what its result is made of; its batch is there by the name of its own option."""
+    return {key: value for key, value in facts.items() if key not in {*PLACEMENT, "run.global_batch"}}
 
 
 def _publish_copy(best: Path, product: Path, files: Mapping[str, str]) -> None:

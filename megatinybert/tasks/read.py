@@ -136,7 +136,7 @@ def _open_official(task: Task, folder: Path, option: str) -> TaskFiles:
         hint = f": did you mean {option} {inside[0]}?" if inside else _there(folder)
         raise ValueError(f"{option} {folder}: no {' and no '.join(missing)}, which {task.name} needs{hint}")
     test = {split: folder / name for split, name in task.test.items() if not names and (folder / name).is_file()}
-    return TaskFiles(task, train, dev, test)
+    return TaskFiles(_with_files(task, train, *dev.values(), *test.values()), train, dev, test)
 
 
 def _open_custom(task: Task, folder: Path, labels: Sequence[str] | None, kind: str) -> TaskFiles:
@@ -150,7 +150,7 @@ def _open_custom(task: Task, folder: Path, labels: Sequence[str] | None, kind: s
             + _there(folder)
             + _of_several_parts(folder)
         )
-    task = _with_columns(task, train)
+    task = _with_columns(_with_files(task, train, dev, *([test] if test else [])), train)
     seen = _labels_in(task, train)
     scored = task.columns.label == ("score",)
     if kind == "regression" or (
@@ -166,6 +166,10 @@ def _open_custom(task: Task, folder: Path, labels: Sequence[str] | None, kind: s
         if labels is None:
             _check_dev_labels(task, dev, train, names["labels"])
     return TaskFiles(task, train, {"dev": dev}, {"test": test} if test else {})
+
+
+def _with_files(task: Task, *files: Path) -> Task:
+    return replace(task, layout=replace(task.layout, files=files))
 
 
 def _with_columns(task: Task, train: Path) -> Task:

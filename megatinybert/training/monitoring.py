@@ -35,6 +35,9 @@ def begin(family: Family, first_step: int, choices: Mapping[str, Choices], world
         member = family.members[name]
         if member.recipe:
             write_config(folder, member.recipe, member.settings, choices[name], world, member.windows)
+    for each in family.members.values():
+        if each.begins:
+            each.begins()
     if family.recipe:
         write_config(family.output, family.recipe, stage.settings, choices[stage_name], world, stage.windows)
         monitor.text("config", config_text((family.output / "config.yaml").read_text(encoding="utf-8")))

@@ -54,7 +54,7 @@ class Stage:
     to hold; None: none is written. learner: what the model that is trained is called before that person. solve: gives
     the trainee its first weights, at the beginning of a new run; every rank calls it. try_solving: the same on so many
     tokens, for a trial. prepare: computes what the steps read, once before the first step of a new or resumed run;
-    every rank calls it.
+    every rank calls it. begins: called on rank 0 by a run that nothing refuses, before its first step.
     """
 
     name: str
@@ -79,6 +79,7 @@ class Stage:
     solve: Callable[[World], None] | None = None
     try_solving: Callable[[int, World], object] | None = None
     prepare: Callable[[World], None] | None = None
+    begins: Callable[[], None] | None = None
 
     @property
     def output(self) -> Path:
