@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from megatinybert.tasks.columns import Place, find_place, first_of, needed
+from megatinybert.tasks.columns import Place, find_place, first_of, misnamed, needed
 from megatinybert.tasks.layout import NO_LABEL, Layout
 from megatinybert.tasks.lines import lines_of
 from megatinybert.tasks.table import OWN_COLUMNS, Task
@@ -139,8 +139,7 @@ def _of_table(
         place = find_place(task, names, with_labels, str(path))
         rows = chain([first], rows)
     if place is None:
-        header = ", ".join(name.strip() or '""' for name in (names if task.layout.columns else first[1]))
-        raise ValueError(f"{path}: its header has the columns {header}; {needed(task, with_labels)}{_headless(task)}")
+        raise ValueError(f"{path}: {_unlike(task, names if task.layout.columns else first[1], with_labels)}")
     double = sorted({name for name in names if name and names.count(name) > 1})
     if double:
         raise ValueError(f"{path}: its header has the column {double[0]} twice: leave one out or rename it")
@@ -173,9 +172,16 @@ def _given_names(task: Task, count: int, with_labels: bool, path: Path) -> list[
     return names
 
 
-def _headless(task: Task) -> str:
+def _unlike(task: Task, names: list[str], with_labels: bool) -> str:
+    """What is wrong with a table of these columns. names: as its header has them, or as the option says."""
     option = task.layout.names["columns"]
-    return "" if task.layout.columns else f". If its first line is no header, name its columns in order by {option}"
+    listed = ", ".join(name.strip() or '""' for name in names)
+    where = f"{option} {' '.join(names)} has" if task.layout.columns else "its header has"
+    headless = "" if task.layout.columns else f". If its first line is no header, name its columns in order by {option}"
+    wrong = misnamed(task.layout, [name.strip().lower() for name in names], with_labels)
+    if wrong:
+        return f"{where} {wrong}{'' if task.layout.columns else f'; it has {listed}'}{headless}"
+    return f"its header has the columns {listed}; {needed(task, with_labels)}{headless}"
 
 
 def _of_plain(task: Task, path: Path, with_labels: bool, bad: Bad) -> Iterator[Record]:
@@ -208,7 +214,8 @@ def _of_objects(task: Task, path: Path, with_labels: bool, bad: Bad) -> Iterator
             if NO_LABEL in task.layout.drop_labels:
                 place = place or unlabelled
         if place is None:
-            bad(line, f"{WITHOUT_LABEL}: {needed(task, True)}" if unlabelled else needed(task, with_labels), text)
+            why = misnamed(task.layout, names, with_labels, "key") or needed(task, with_labels)
+            bad(line, f"{WITHOUT_LABEL}: {why}" if unlabelled else why, text)
             continue
         second = first_of(OWN_COLUMNS.text_b, names) if not (task.pair or task.layout.text_a) else None
         if second is not None and row[keys[second]] is not None:
