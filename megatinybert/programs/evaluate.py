@@ -24,6 +24,7 @@ from megatinybert.tasks.metrics import compute_metrics, predictions_of
 from megatinybert.tasks.predict import logits_of, write_predictions
 from megatinybert.tasks.read import read_rows
 from megatinybert.tasks.results import STUDENT, TEACHER, ModelResult, merge_results, results_table
+from megatinybert.tasks.row_checks import check_unlabelled
 from megatinybert.tasks.skipped import Skipped
 from megatinybert.tasks.stage_options import better_student
 from megatinybert.tasks.submission import write_submission
@@ -116,6 +117,8 @@ def predict(inputs: TaskInputs, student: str, device: torch.device) -> None:
     model.to(device)  # type: ignore[arg-type]
     for split, path in files.items():
         rows = inputs.rows(path, split, with_labels=False)
+        for text in check_unlabelled(task, path):
+            print(f"warning: {text}", file=sys.stderr)
         print(f"answering {counted(len(rows), 'row')} with {student}", file=sys.stderr)
         logits = logits_of(model, rows, device)
         target = Path(config.output) if config.output else folder / f"{split}.tsv"

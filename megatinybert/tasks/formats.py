@@ -46,10 +46,10 @@ def read_records(
         found = _of_objects(task, path, with_labels, bad)
     elif suffix == ".csv":
         found = _of_table(task, path, _csv_rows(path, task.layout), with_labels, bad)
-    elif suffix == ".tsv" or path.name in task.other_names.values() or (suffix == ".txt" and task.layout.columns):
-        found = _of_table(task, path, _tab_rows(path, task.layout), with_labels, bad)
-    elif suffix == ".txt":
+    elif is_plain(task, path):
         found = _of_plain(task, path, with_labels, bad)
+    elif suffix in (".tsv", ".txt"):
+        found = _of_table(task, path, tab_rows(path, task.layout), with_labels, bad)
     else:
         raise ValueError(f"{path}: not a file of rows: its name has to end with one of {', '.join(SUFFIXES)}")
     drop = set(task.layout.drop_labels) if with_labels else set()
@@ -68,6 +68,11 @@ def read_records(
             bad(line, f"no {Record._fields[1 + filled.index(False)]}", "\t".join(filter(None, values)))
 
 
+def is_plain(task: Task, path: Path) -> bool:
+    """Whether every line of a file is a row: texts, and in some files a label, whose places have no names."""
+    return path.suffix.lower() == ".txt" and not task.layout.columns and path.name not in task.other_names.values()
+
+
 def columns_of(path: Path, layout: Layout) -> list[str]:
     """The names of a file's columns, in lower case: as options say, of its header, of the first object's keys that have
     a value, or by the number of fields in the first line of a .txt; [] where nothing can be read.
@@ -79,14 +84,14 @@ def columns_of(path: Path, layout: Layout) -> list[str]:
         return [key.strip().lower() for key, value in first.items() if value is not None]
     if layout.columns:
         return [name.strip().lower() for name in layout.columns]
-    rows = _csv_rows(path, layout) if suffix == ".csv" else _tab_rows(path, layout)
+    rows = _csv_rows(path, layout) if suffix == ".csv" else tab_rows(path, layout)
     fields = next((fields for _, fields in rows if fields), [])
     if suffix == ".txt":
         return {2: ["text_a", "label"], 3: ["text_a", "text_b", "label"]}.get(len(fields), [])
     return [name.strip().lower() for name in fields]
 
 
-def _tab_rows(path: Path, layout: Layout) -> Iterator[tuple[int, list[str]]]:
+def tab_rows(path: Path, layout: Layout) -> Iterator[tuple[int, list[str]]]:
     """Lines parted at tabs; [] for a blank one. There is no quoting: a quotation mark is a character."""
     for number, text in lines_of(path, layout):
         text = text.removesuffix("\r")
@@ -188,7 +193,7 @@ def _of_plain(task: Task, path: Path, with_labels: bool, bad: Bad) -> Iterator[R
     texts = 2 if task.pair else 1
     allowed = {texts + 1} if with_labels else {texts, texts + 1}
     wanted = " and ".join([*Record._fields[1 : texts + 1], *(["label"] if with_labels else [])])
-    for line, fields in _without_blank_end(_tab_rows(path, task.layout), bad):
+    for line, fields in _without_blank_end(tab_rows(path, task.layout), bad):
         if len(fields) not in allowed:
             bad(line, f"{_count(fields)} parted by tabs, not {wanted}", "\t".join(fields))
             continue

@@ -88,7 +88,8 @@ def test_files_of_one_task_may_name_their_columns_differently(tmp_path: Path) ->
         (
             "编号,内容,标签",
             {},
-            "question1, question2, text1, text2), or of a label (label, score, gold_label): name it by --task.text_a_column, in pairs the second one by "
+            "question1, question2, text1, text2), or of a label (label, score, gold_label): name it "
+            "by --task.text_a_column, in pairs the second one by "
             "--task.text_b_column, and the label by --task.label_column. If the",
         ),
         (
