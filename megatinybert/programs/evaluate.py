@@ -28,7 +28,7 @@ from megatinybert.tasks.row_checks import check_unlabelled
 from megatinybert.tasks.skipped import Skipped
 from megatinybert.tasks.stage_options import better_student
 from megatinybert.tasks.submission import write_submission
-from megatinybert.tracking.figures import drawable, save_picture
+from megatinybert.tracking.figures import FONT_ADVICE, drawable, save_picture
 
 
 def evaluate(
@@ -87,7 +87,7 @@ def evaluate(
     print(f"{table}\n\nresults: {output / 'results.json'}, {output / 'confusion.png'}")
     if legend:
         names = ", ".join(f"{number} {label}" for number, label in legend.items())
-        print(f"confusion.png has numbers for labels that no font here, such as fonts-noto-cjk, can draw: {names}")
+        print(f"confusion.png has numbers for labels that no font of this machine can draw: {names}; {FONT_ADVICE}")
 
 
 def predict(inputs: TaskInputs, student: str, device: torch.device) -> None:
