@@ -43,13 +43,21 @@ def shipped_students() -> list[str]:
 
 
 def nearest(name: str, valid: Iterable[str]) -> str | None:
-    """The valid name that `name` was probably meant to be: one with the same last part, else the closest."""
+    """The valid name that `name` was probably meant to be: one with the same last part, else the closest; of names that
+    are equally close the first.
+    """
     valid = list(valid)
     last = name.rsplit(".", 1)[-1].replace("-", "_")
     same_last_part = [candidate for candidate in valid if candidate.rsplit(".", 1)[-1] == last]
     cutoff = 0.0 if same_last_part else 0.6
-    close = difflib.get_close_matches(name, same_last_part or valid, n=1, cutoff=cutoff)
-    return close[0] if close else None
+    matcher = difflib.SequenceMatcher(b=name)
+
+    def closeness(candidate: str) -> float:
+        matcher.set_seq1(candidate)
+        return matcher.ratio()
+
+    best = max(same_last_part or valid, key=closeness, default=None)
+    return best if best is not None and closeness(best) >= cutoff else None
 
 
 def split_batch(global_batch: int, micro_batch: int | None, world_size: int, section: str = "run") -> tuple[int, int]:

@@ -12,6 +12,24 @@ from megatinybert.objectives.base import Objective, Term
 from megatinybert.objectives.scores import score_loss
 
 
+def fitting_layers(config: TransferConfig, student: BertConfig, teacher: BertConfig) -> list[int]:
+    """The teacher layer of each student layer. Raises ValueError where layers or heads of the two models do not fit."""
+    problems, layer_map = [], []
+    try:
+        layer_map = resolve_layer_map(config.layer_map, student.num_hidden_layers, teacher.num_hidden_layers)
+    except ValueError as error:
+        problems.append(str(error))
+    if config.attention_weight and student.num_attention_heads != teacher.num_attention_heads:
+        problems.append(
+            f"attention scores are compared head by head, but the student has {student.num_attention_heads} heads "
+            f"and the teacher {teacher.num_attention_heads}: give --student.config a folder whose config.json says "
+            f"num_attention_heads {teacher.num_attention_heads}, or set --objective.attention_weight 0"
+        )
+    if problems:
+        raise ValueError("\n".join(problems))
+    return layer_map
+
+
 class TinyBert(Objective):
     """Attention-score, hidden-state and embedding losses, each a mean squared error.
 
@@ -24,19 +42,7 @@ class TinyBert(Objective):
     def __init__(self, config: TransferConfig, student: BertConfig, teacher: BertConfig) -> None:
         super().__init__()
         layers = student.num_hidden_layers
-        problems = []
-        try:
-            self.layer_map = resolve_layer_map(config.layer_map, layers, teacher.num_hidden_layers)
-        except ValueError as error:
-            problems.append(str(error))
-        if config.attention_weight and student.num_attention_heads != teacher.num_attention_heads:
-            problems.append(
-                f"attention scores are compared head by head, but the student has {student.num_attention_heads} heads "
-                f"and the teacher {teacher.num_attention_heads}: give --student.config a folder whose config.json says "
-                f"num_attention_heads {teacher.num_attention_heads}, or set --objective.attention_weight 0"
-            )
-        if problems:
-            raise ValueError("\n".join(problems))
+        self.layer_map = fitting_layers(config, student, teacher)
         self.normalize = config.normalize
         self.attention_layers = range(layers) if config.attention_weight else range(0)
         hidden_points = range(1, layers + 1) if config.hidden_weight else range(0)

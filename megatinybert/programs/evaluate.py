@@ -24,10 +24,11 @@ from megatinybert.tasks.metrics import compute_metrics, predictions_of
 from megatinybert.tasks.predict import logits_of, write_predictions
 from megatinybert.tasks.read import read_rows
 from megatinybert.tasks.results import STUDENT, TEACHER, ModelResult, merge_results, results_table
+from megatinybert.tasks.row_checks import check_unlabelled
 from megatinybert.tasks.skipped import Skipped
 from megatinybert.tasks.stage_options import better_student
 from megatinybert.tasks.submission import write_submission
-from megatinybert.tracking.figures import drawable, save_picture
+from megatinybert.tracking.figures import FONT_ADVICE, drawable, save_picture
 
 
 def evaluate(
@@ -86,7 +87,7 @@ def evaluate(
     print(f"{table}\n\nresults: {output / 'results.json'}, {output / 'confusion.png'}")
     if legend:
         names = ", ".join(f"{number} {label}" for number, label in legend.items())
-        print(f"confusion.png has numbers for labels that no font here, such as fonts-noto-cjk, can draw: {names}")
+        print(f"confusion.png has numbers for labels that no font of this machine can draw: {names}; {FONT_ADVICE}")
 
 
 def predict(inputs: TaskInputs, student: str, device: torch.device) -> None:
@@ -116,6 +117,8 @@ def predict(inputs: TaskInputs, student: str, device: torch.device) -> None:
     model.to(device)  # type: ignore[arg-type]
     for split, path in files.items():
         rows = inputs.rows(path, split, with_labels=False)
+        for text in check_unlabelled(task, path):
+            print(f"warning: {text}", file=sys.stderr)
         print(f"answering {counted(len(rows), 'row')} with {student}", file=sys.stderr)
         logits = logits_of(model, rows, device)
         target = Path(config.output) if config.output else folder / f"{split}.tsv"

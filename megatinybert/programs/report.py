@@ -153,6 +153,7 @@ def measure_models(teacher: str | None, *students: Path) -> tuple[ModelFacts | N
 
     from megatinybert.runtime.stopwatch import median_seconds
 
+    logging.set_verbosity_error()  # else it tells of the heads that we drop on purpose
     logging.disable_progress_bar()  # of loading weights
     names = [*([teacher] if teacher else []), *map(str, students)]
     models = [_load_plain(name, with_head=teacher is None) for name in names]

@@ -54,7 +54,7 @@ def run_task(asked: tuple[str, TaskConfig], world: World) -> None:
     check_same_program(config, world, action)
     findings = Findings()
     world.say("opening the task's files, models and tokenizer")
-    inputs = open_inputs(config, world, findings)
+    inputs = open_inputs(config, world, findings, compares_layers=action in ("one", "all") and has_stage_one(config))
     world.refuse(findings.texts("fail"))
     assert inputs  # without failures there are inputs
     check_shared(inputs.output, world)

@@ -12,7 +12,7 @@ from huggingface_hub import ModelCard
 from megatinybert.runtime.files import write_atomically
 from megatinybert.tasks.inputs import TaskInputs
 from megatinybert.tasks.results import CONSTANT, STUDENT, TEACHER, kept_sentences, score_rows
-from megatinybert.training.front_matter import front_matter, shown_model, shown_weights
+from megatinybert.training.front_matter import front_matter, is_chinese, shown_model, shown_weights
 
 _TEMPLATE = Path(__file__).with_name("card.md.jinja")
 _TAGS = ["distillation", "bert", "tinybert", "megatinybert"]
@@ -57,7 +57,7 @@ def task_card(inputs: TaskInputs, results: Mapping[str, Any] | None) -> str:
         scores={name: values for name, values, _ in score_rows(results)} if results else {},
         kept=kept_sentences(results) if results else [],
         options=', function_to_apply="none"' if regression else "",
-        example='{"text": "A sentence.", "text_pair": "Another one."}' if task.pair else '"A sentence."',
+        example=_example(task.pair, is_chinese(data)),
         max_length=inputs.max_length,
         made_of=shown_model(teacher),
     )
@@ -84,6 +84,12 @@ def _facts(inputs: TaskInputs, results: Mapping[str, Any] | None) -> dict[str, s
         "data": f"{' and '.join(names)}, cut to {inputs.max_length} tokens a row",
         "rewritten copies": "none" if copies == 0 else f"{copies} of each row at most",
     }
+
+
+def _example(pair: bool, chinese: bool) -> str:
+    """What the pipeline is given, in Python."""
+    text, other = ("一个句子。", "另一个句子。") if chinese else ("A sentence.", "Another one.")
+    return f'{{"text": "{text}", "text_pair": "{other}"}}' if pair else f'"{text}"'
 
 
 def _cell(text: str) -> str:

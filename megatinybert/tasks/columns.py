@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from megatinybert.config.schema import nearest
 from megatinybert.tasks.layout import Layout
 from megatinybert.tasks.table import OWN_COLUMNS, Columns, Task
 
@@ -68,15 +69,34 @@ def find_place(task: Task, names: Sequence[str], with_labels: bool, file: str) -
 def needed(task: Task, with_labels: bool) -> str:
     """What a file of a task has to have, for a message."""
 
-    def listed(columns: Columns) -> str:
-        parts = [columns.text_a, *([columns.text_b] if task.pair else []), *([columns.label] if with_labels else [])]
-        return ", ".join("/".join(names) for names in parts)
+    def roles(columns: Columns) -> list[tuple[str, ...]]:
+        return [columns.text_a, *([columns.text_b] if task.pair else []), *([columns.label] if with_labels else [])]
 
-    own, usual = (_as_named(columns, task.layout) for columns in (task.columns, OWN_COLUMNS))
+    own, usual = (roles(_as_named(columns, task.layout)) for columns in (task.columns, OWN_COLUMNS))
+    told = [own] if all(set(names) <= set(more) for names, more in zip(usual, own, strict=True)) else [own, usual]
     names = task.layout.names
     options = [names["text_a_column"], *([names["text_b_column"]] if task.pair else [])]
     options += [names["label_column"]] if with_labels else []
-    return f"{task.name} needs {', or '.join({listed(own): None, listed(usual): None})} (others: {', '.join(options)})"
+    which = "a custom task" if task.name == "custom" else task.name
+    listed = ", or ".join(", ".join("/".join(each) for each in columns) for columns in told)
+    return f"{which} needs {listed} (others: {', '.join(options)})"
+
+
+def misnamed(layout: Layout, names: Sequence[str], with_labels: bool, what: str = "column") -> str | None:
+    """Which columns that options name are not among `names` (in lower case), for a message; None where all are there.
+
+    A label without a usual name is told, too, so that one run tells all.
+    """
+    given = {"text_a_column": layout.text_a, "text_b_column": layout.text_b}
+    given |= {"label_column": layout.label} if with_labels else {}
+    told = []
+    for field, name in given.items():
+        if name is not None and name.lower() not in names:
+            meant = nearest(name.lower(), names)
+            told.append(f"no {what} {name} ({layout.names[field]}{f'; did you mean {meant}?' if meant else ''})")
+    if told and with_labels and not layout.label and first_of(_LABELS, names) is None:
+        told.append(f"no {what} called {'/'.join(_LABELS)} ({layout.names['label_column']} names another)")
+    return " and ".join(told) or None
 
 
 def first_of(names: Iterable[str], columns: Sequence[str]) -> int | None:
@@ -85,13 +105,17 @@ def first_of(names: Iterable[str], columns: Sequence[str]) -> int | None:
 
 
 def no_text(names: Sequence[str], layout: Layout, file: str) -> ValueError:
-    """That none of these columns is known as a text."""
+    """That none of these columns is known as a text, and what is wrong with the label's."""
     option = layout.names
     headless = f". If the first line is no header, name all columns in order by {option['columns']}"
+    label, too = "", ""
+    if not layout.label and first_of(_LABELS, names) is None:
+        label, too = f", or of a label ({', '.join(_LABELS)})", f", and the label by {option['label_column']}"
+    wrong = misnamed(layout, names, True)
     return ValueError(
-        f"{file}: none of its columns ({', '.join(names)}) has a usual name of a text ({', '.join(_TEXTS)}): name it "
-        f"by {option['text_a_column']}, in pairs the second one by {option['text_b_column']}"
-        f"{headless if file.endswith('sv') else ''}"
+        f"{file}: none of its columns ({', '.join(names)}) has a usual name of a text ({', '.join(_TEXTS)}){label}: "
+        f"name it by {option['text_a_column']}, in pairs the second one by {option['text_b_column']}{too}"
+        f"{f'. It has {wrong}' if wrong else ''}{headless if file.endswith('sv') else ''}"
     )
 
 

@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from megatinybert.tasks.columns import Place, find_place, first_of, needed
+from megatinybert.tasks.columns import Place, find_place, first_of, misnamed, needed
 from megatinybert.tasks.layout import NO_LABEL, Layout
 from megatinybert.tasks.lines import lines_of
 from megatinybert.tasks.table import OWN_COLUMNS, Task
@@ -46,10 +46,10 @@ def read_records(
         found = _of_objects(task, path, with_labels, bad)
     elif suffix == ".csv":
         found = _of_table(task, path, _csv_rows(path, task.layout), with_labels, bad)
-    elif suffix == ".tsv" or path.name in task.other_names.values() or (suffix == ".txt" and task.layout.columns):
-        found = _of_table(task, path, _tab_rows(path, task.layout), with_labels, bad)
-    elif suffix == ".txt":
+    elif is_plain(task, path):
         found = _of_plain(task, path, with_labels, bad)
+    elif suffix in (".tsv", ".txt"):
+        found = _of_table(task, path, tab_rows(path, task.layout), with_labels, bad)
     else:
         raise ValueError(f"{path}: not a file of rows: its name has to end with one of {', '.join(SUFFIXES)}")
     drop = set(task.layout.drop_labels) if with_labels else set()
@@ -68,6 +68,11 @@ def read_records(
             bad(line, f"no {Record._fields[1 + filled.index(False)]}", "\t".join(filter(None, values)))
 
 
+def is_plain(task: Task, path: Path) -> bool:
+    """Whether every line of a file is a row: texts, and in some files a label, whose places have no names."""
+    return path.suffix.lower() == ".txt" and not task.layout.columns and path.name not in task.other_names.values()
+
+
 def columns_of(path: Path, layout: Layout) -> list[str]:
     """The names of a file's columns, in lower case: as options say, of its header, of the first object's keys that have
     a value, or by the number of fields in the first line of a .txt; [] where nothing can be read.
@@ -79,14 +84,14 @@ def columns_of(path: Path, layout: Layout) -> list[str]:
         return [key.strip().lower() for key, value in first.items() if value is not None]
     if layout.columns:
         return [name.strip().lower() for name in layout.columns]
-    rows = _csv_rows(path, layout) if suffix == ".csv" else _tab_rows(path, layout)
+    rows = _csv_rows(path, layout) if suffix == ".csv" else tab_rows(path, layout)
     fields = next((fields for _, fields in rows if fields), [])
     if suffix == ".txt":
         return {2: ["text_a", "label"], 3: ["text_a", "text_b", "label"]}.get(len(fields), [])
     return [name.strip().lower() for name in fields]
 
 
-def _tab_rows(path: Path, layout: Layout) -> Iterator[tuple[int, list[str]]]:
+def tab_rows(path: Path, layout: Layout) -> Iterator[tuple[int, list[str]]]:
     """Lines parted at tabs; [] for a blank one. There is no quoting: a quotation mark is a character."""
     for number, text in lines_of(path, layout):
         text = text.removesuffix("\r")
@@ -139,8 +144,7 @@ def _of_table(
         place = find_place(task, names, with_labels, str(path))
         rows = chain([first], rows)
     if place is None:
-        header = ", ".join(name.strip() or '""' for name in (names if task.layout.columns else first[1]))
-        raise ValueError(f"{path}: its header has the columns {header}; {needed(task, with_labels)}{_headless(task)}")
+        raise ValueError(f"{path}: {_unlike(task, names if task.layout.columns else first[1], with_labels)}")
     double = sorted({name for name in names if name and names.count(name) > 1})
     if double:
         raise ValueError(f"{path}: its header has the column {double[0]} twice: leave one out or rename it")
@@ -173,16 +177,23 @@ def _given_names(task: Task, count: int, with_labels: bool, path: Path) -> list[
     return names
 
 
-def _headless(task: Task) -> str:
+def _unlike(task: Task, names: list[str], with_labels: bool) -> str:
+    """What is wrong with a table of these columns. names: as its header has them, or as the option says."""
     option = task.layout.names["columns"]
-    return "" if task.layout.columns else f". If its first line is no header, name its columns in order by {option}"
+    listed = ", ".join(name.strip() or '""' for name in names)
+    where = f"{option} {' '.join(names)} has" if task.layout.columns else "its header has"
+    headless = "" if task.layout.columns else f". If its first line is no header, name its columns in order by {option}"
+    wrong = misnamed(task.layout, [name.strip().lower() for name in names], with_labels)
+    if wrong:
+        return f"{where} {wrong}{'' if task.layout.columns else f'; it has {listed}'}{headless}"
+    return f"its header has the columns {listed}; {needed(task, with_labels)}{headless}"
 
 
 def _of_plain(task: Task, path: Path, with_labels: bool, bad: Bad) -> Iterator[Record]:
     texts = 2 if task.pair else 1
     allowed = {texts + 1} if with_labels else {texts, texts + 1}
     wanted = " and ".join([*Record._fields[1 : texts + 1], *(["label"] if with_labels else [])])
-    for line, fields in _without_blank_end(_tab_rows(path, task.layout), bad):
+    for line, fields in _without_blank_end(tab_rows(path, task.layout), bad):
         if len(fields) not in allowed:
             bad(line, f"{_count(fields)} parted by tabs, not {wanted}", "\t".join(fields))
             continue
@@ -208,7 +219,8 @@ def _of_objects(task: Task, path: Path, with_labels: bool, bad: Bad) -> Iterator
             if NO_LABEL in task.layout.drop_labels:
                 place = place or unlabelled
         if place is None:
-            bad(line, f"{WITHOUT_LABEL}: {needed(task, True)}" if unlabelled else needed(task, with_labels), text)
+            why = misnamed(task.layout, names, with_labels, "key") or needed(task, with_labels)
+            bad(line, f"{WITHOUT_LABEL}: {why}" if unlabelled else why, text)
             continue
         second = first_of(OWN_COLUMNS.text_b, names) if not (task.pair or task.layout.text_a) else None
         if second is not None and row[keys[second]] is not None:

@@ -19,6 +19,7 @@ from megatinybert.corpus.vocabulary import Vocabulary
 from megatinybert.models.configuration import read_bert_config, student_config
 from megatinybert.models.initialize import model_folder
 from megatinybert.models.load import teacher_dtype
+from megatinybert.objectives.tinybert import fitting_layers
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Finding, Findings
 from megatinybert.tasks.layout import Layout, layout_of
@@ -123,10 +124,12 @@ class TaskInputs:
                 print(f"warning: {what}: {text}", file=sys.stderr)
 
 
-def open_inputs(config: TaskConfig, world: World, findings: Findings) -> TaskInputs | None:
+def open_inputs(
+    config: TaskConfig, world: World, findings: Findings, compares_layers: bool = False
+) -> TaskInputs | None:
     """Open what the task's stages need. What is found is added to `findings`; None where some of it is a failure.
 
-    Every rank calls it.
+    compares_layers: whether layers and heads of the two models have to fit each other. Every rank calls it.
     """
     check_machine(Path(config.run.output_dir), world, findings)
     wanted = config.task
@@ -134,6 +137,8 @@ def open_inputs(config: TaskConfig, world: World, findings: Findings) -> TaskInp
     files = findings.attempt("task", open_task, wanted.name, wanted.data_dir, wanted.labels, wanted.kind, layout)
     teacher = findings.attempt("teacher", read_bert_config, config.teacher.model, "--teacher.model")
     student = findings.attempt("student", student_shape, config.student, teacher) if teacher else None
+    if teacher and student and compares_layers:
+        findings.attempt("student", fitting_layers, config.objective, student, teacher)
     name = config.teacher.tokenizer or config.teacher.model
     tokenizer = findings.attempt("tokenizer", load_tokenizer, name) if teacher or config.teacher.tokenizer else None
     special = findings.attempt("tokenizer", special_ids, tokenizer) if tokenizer else None

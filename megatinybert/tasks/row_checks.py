@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from megatinybert.tasks.formats import is_plain, tab_rows
 from megatinybert.tasks.read import Row, TaskFiles, read_rows
 from megatinybert.tasks.skipped import Skipped
 from megatinybert.tasks.table import OWN_COLUMNS, Task
@@ -72,6 +73,32 @@ def check_rows(files: TaskFiles, skip_bad: bool) -> RowChecks:
     return RowChecks(facts, [*warnings, *on_scores], on_scores)
 
 
+def check_unlabelled(task: Task, path: Path) -> list[str]:
+    """What a person should know of a file that is answered: warnings. Raises ValueError as `read_rows` does."""
+    if not is_plain(task, path):
+        return []
+    texts = 2 if task.pair else 1
+    first: list[str] = []
+    found, lines, more = [], 0, 0
+    for _, fields in tab_rows(path, task.layout):
+        first = first or fields
+        lines += bool(fields)
+        more += len(fields) > texts
+    if more:
+        where = "second text" if task.pair else "text"
+        found.append(
+            f"{path}: {more:,} of its {lines:,} lines have a field after the {where}: it is taken for a label and "
+            "not read. If it is text, put a space in place of the tab"
+        )
+    if first and _looks_like_header(first[0], first[texts] if len(first) > texts else ""):
+        shown = "\t".join(first)
+        found.append(
+            f"{path}: its first line, {shown!r}, looks like a header, but every line of a .txt is a row, so it is "
+            "answered as one: remove that line, or name the file .tsv"
+        )
+    return found
+
+
 class _Tally:
     """The rows of a file, whose labels are counted as it is read."""
 
@@ -91,11 +118,10 @@ class _Tally:
     def header_warning(self) -> list[str]:
         """Of a file of which every line is a row: whether the first looks like a header. After it was read."""
         row = self._first
-        if self._path.suffix.lower() != ".txt" or self._task.labels is None or row is None:
+        if row is None or self._task.labels is None or not is_plain(self._task, self._path):
             return []
         label = self._name(row)
-        named = label.casefold() in _LABEL_NAMES or row.text_a.strip().casefold() in _TEXT_NAMES
-        if not named or self.counts[label] > 1:
+        if not _looks_like_header(row.text_a, label) or self.counts[label] > 1:
             return []
         shown = "\t".join(part for part in (row.text_a, row.text_b, label) if part is not None)
         return [
@@ -118,6 +144,10 @@ def alike(names: Sequence[str]) -> list[list[str]]:
         except ValueError:
             groups.setdefault(plain, []).append(name)
     return [group for group in groups.values() if len(group) > 1]
+
+
+def _looks_like_header(text_a: str, label: str) -> bool:
+    return label.strip().casefold() in _LABEL_NAMES or text_a.strip().casefold() in _TEXT_NAMES
 
 
 def _on_classes(path: Path, counts: Mapping[str, int]) -> list[str]:

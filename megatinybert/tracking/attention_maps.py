@@ -22,7 +22,7 @@ from megatinybert.runtime.dist import World
 from megatinybert.runtime.trainees import Trainees
 from megatinybert.samples.batches import HeldOutData, as_tensors
 from megatinybert.tracking.attention_figure import LayerMaps, draw
-from megatinybert.tracking.figures import drawable, render
+from megatinybert.tracking.figures import FONT_ADVICE, drawable, render
 from megatinybert.tracking.measurements import tag_prefix
 
 DEFAULT_HEADS = 4
@@ -126,7 +126,7 @@ def legend_text(legend: Mapping[str, str]) -> str:
     if not legend:
         return ""
     lines = "\n".join(f"- {number} {label}" for number, label in legend.items())
-    return f"No font of this machine has these characters; with fonts-noto-cjk they are drawn.\n\n{lines}"
+    return f"No font of this machine has these characters: {FONT_ADVICE}.\n\n{lines}"
 
 
 @torch.no_grad()

@@ -20,6 +20,8 @@ from megatinybert.runtime.files import publish_file
 # Tried in turn for each character. The first comes with matplotlib and has no Chinese, Japanese or Korean.
 _FONTS = ("DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Micro Hei", "PingFang SC", "SimHei")
 
+FONT_ADVICE = "install a font that has them (for Chinese the package fonts-noto-cjk)"  # characters that none here has
+
 
 def families(texts: Sequence[str] = ()) -> list[str]:
     """Installed fonts to draw text with, in the order to try them in.

@@ -34,6 +34,11 @@ def front_matter(
     )
 
 
+def is_chinese(card: ModelCardData) -> bool:
+    """Whether a model is for Chinese alone."""
+    return card.language in ("zh", ["zh"])
+
+
 def hub_name(model: str) -> str | None:
     """The hub name of a model that was loaded by this name.
 

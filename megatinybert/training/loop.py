@@ -18,6 +18,7 @@ from megatinybert.runtime.dist import World
 from megatinybert.runtime.hardware import find_peak, memory
 from megatinybert.runtime.stopwatch import Stopwatch
 from megatinybert.runtime.trainees import Trainees
+from megatinybert.tracking.figures import FONT_ADVICE
 from megatinybert.tracking.flops import Part, StepWork
 from megatinybert.tracking.measurements import tag_prefix
 from megatinybert.tracking.monitor import Monitor
@@ -152,8 +153,8 @@ def describe(run: Run, monitor: Monitor | None) -> StepWork:
         if stage.pictures and stage.pictures.legend:
             monitor.text("labels of the maps", stage.pictures.legend)
             world.say(
-                "attention maps: no font of this machine has all characters of the text, as fonts-noto-cjk, say: their "
-                "tokens are numbered"
+                "attention maps: no font of this machine has some characters of the text, so tokens with these are "
+                f"numbered: {FONT_ADVICE}"
             )
     if run.first_step == 0:
         _write(monitor, 0, stage.measure(trainees, world))

@@ -26,7 +26,7 @@ from megatinybert.tracking import curves
 from megatinybert.tracking.curves import Row
 from megatinybert.tracking.figures import save_picture
 from megatinybert.tracking.measurements import ACCURACY, BESIDE_LOSSES, PROBE, PROJECTED
-from megatinybert.training.front_matter import front_matter, shown_model, shown_name, shown_weights
+from megatinybert.training.front_matter import front_matter, is_chinese, shown_model, shown_name, shown_weights
 from megatinybert.training.record import HELD_OUT
 from megatinybert.training.sentence_vectors import advice_of, read_projection
 from megatinybert.training.solve.record import SolvingRecord, read_record, what_solving_gave
@@ -38,7 +38,8 @@ _TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
 @dataclass(frozen=True)
 class _Words:
     """What a card says of an objective. pipeline: what the hub lists it under. role: after "BERT". losses: what they
-    compare. beside: the tags of what is measured beside them. loader: of Transformers. call: a line of Python.
+    compare. beside: the tags of what is measured beside them. loader: of Transformers. call: a line of Python, with
+    a place for one of the `examples`: a text, in Python, in English and in Chinese.
     """
 
     pipeline: str
@@ -49,6 +50,7 @@ class _Words:
     beside: list[str]
     loader: str
     call: str
+    examples: tuple[str, str]
 
 
 _WORDS = {
@@ -61,7 +63,8 @@ _WORDS = {
         losses="The losses compare student and teacher.",
         beside=[PROBE, PROJECTED],
         loader="AutoModel",
-        call='hidden_states = model(**tokenizer("A sentence.", return_tensors="pt")).last_hidden_state',
+        call='hidden_states = model(**tokenizer(%s, return_tensors="pt")).last_hidden_state',
+        examples=('"A sentence."', '"一个句子。"'),
     ),
     "mlm": _Words(
         pipeline="fill-mask",
@@ -71,7 +74,8 @@ _WORDS = {
         losses="The loss is the cross-entropy of the masked tokens.",
         beside=[ACCURACY],
         loader="AutoModelForMaskedLM",
-        call='logits = model(**tokenizer(f"A {tokenizer.mask_token}.", return_tensors="pt")).logits',
+        call='logits = model(**tokenizer(%s, return_tensors="pt")).logits',
+        examples=('f"A {tokenizer.mask_token}."', 'f"一个{tokenizer.mask_token}。"'),
     ),
 }
 
@@ -131,16 +135,20 @@ def model_card(
     measured = [row for row in rows if "held_out/total" in row]
     beside = [BESIDE_LOSSES[tag] for tag in words.beside if measured and tag in measured[-1]]
     tags = {f"loss: {name}": f"held_out/{name}" for name in curves.loss_names(measured)} if measured else {}
+    data = front_matter(made_of, words.pipeline, [*words.tags, *(["sentence-transformers"] if projected else [])])
+    example = words.examples[is_chinese(data)]
     card = ModelCard.from_template(
-        front_matter(made_of, words.pipeline, [*words.tags, *(["sentence-transformers"] if projected else [])]),
+        data,
         template_path=str(_TEMPLATE),
         words=words,
         student=run.student,
         made_of=shown_model(made_of) if made_of else None,
         picture=PICTURE if picture else None,
         facts=_facts(run, rows, environment),
+        call=words.call % example,
+        example=example,
         measured=[*measured[:1], *measured[1:][-1:]],
-        tags=tags | {each.row: each.tag for each in beside},
+        tags=tags,
         beside=beside,
         projected=projected,
         advice=_advice(run, measured, environment.get(HELD_OUT)) if projected else None,

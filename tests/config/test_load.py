@@ -286,8 +286,15 @@ def test_nearest_name(name: str) -> None:
     assert nearest(name, ["run.max_steps", "run.seed", "optimizer.name"]) == "run.max_steps"
 
 
+def test_of_names_that_are_equally_near_the_first_is_meant() -> None:
+    names = ["task.text_a_column", "task.text_b_column", "task.label_column"]
+    assert nearest("task.text_colum", names) == "task.text_a_column"
+    assert nearest("task.text_colum", reversed(names)) == "task.text_b_column"
+
+
 def test_nothing_is_near() -> None:
     assert nearest("xyzzy", ["run.max_steps", "run.seed"]) is None
+    assert nearest("x", []) is None
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from pathlib import Path
 import matplotlib.image
 import pytest
 import yaml
-from transformers import BertConfig, BertModel
+from transformers import BertConfig, BertForMaskedLM, BertModel
+from transformers.utils import logging
 
 from megatinybert.programs import report
 from megatinybert.report import main
@@ -82,6 +83,17 @@ def test_command_line_writes_the_table_the_json_and_the_picture(run: Path, capsy
     height, width, _ = matplotlib.image.imread(run / "loss.png").shape
     assert width > height > 500
     assert not list(run.glob(".*"))  # no temporary file is left
+
+
+def test_heads_that_are_dropped_are_not_told(run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The teacher is a masked-LM, which has no pooler."""
+    BertForMaskedLM(BertConfig.from_pretrained(tmp_path / "teacher")).save_pretrained(tmp_path / "teacher")
+    logging.set_verbosity_warning()
+    try:
+        report.measure_models(str(tmp_path / "teacher"), run / "student")
+    finally:
+        logging.set_verbosity_error()
+    assert "LOAD REPORT" not in caplog.text
 
 
 def test_the_page_that_the_command_opens_is_the_one_that_the_docs_show() -> None:

@@ -323,7 +323,7 @@ def test_a_teacher_answers_once_where_there_are_several_passes(
 
 
 def test_predictions_of_the_test_file_and_of_any_file(
-    done_task: Path, task_inputs: Path, world: World, tmp_path: Path
+    done_task: Path, task_inputs: Path, world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = copy(done_task, tmp_path)
     given = options(task_inputs, "singles", output)
@@ -347,6 +347,12 @@ def test_predictions_of_the_test_file_and_of_any_file(
     objects = [json.loads(line) for line in answers.read_text(encoding="utf-8").splitlines()]
     assert objects[0]["text_a"] == 'so, "bamo"' and set(objects[0]["probabilities"]) == set(LABELS)
     assert [row["prediction"] for row in objects[1:]] == [row["prediction"] for row in rows]
+
+    assert "field after" not in capsys.readouterr().err
+    two = tmp_path / "two.txt"
+    two.write_text("bamo\tdull\n")
+    run("predict", [*given, "--predict.input", str(two)], world)
+    assert f"warning: {two}: 1 of its 1 lines have a field after the text" in capsys.readouterr().err
 
 
 def test_a_submission_writes_classes_as_the_task_does(task_inputs: Path, world: World, tmp_path: Path) -> None:

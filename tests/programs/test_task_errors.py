@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import BertConfig
 
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Findings
@@ -254,6 +255,21 @@ def test_a_batch_that_does_not_split_names_the_stages_option(task_inputs: Path, 
         assert_says(message, f"--{stage}.global_batch 16 is not a multiple of --{stage}.micro_batch 8 x 3 ranks")
     assert "--one." not in message and "--run." not in message  # 48 rows split
     assert not (tmp_path / "run").exists()
+
+
+def test_heads_that_differ_are_told_at_the_start_of_what_compares_them(
+    task_inputs: Path, world: World, tmp_path: Path
+) -> None:
+    words = BertConfig.from_pretrained(task_inputs / "teacher").vocab_size
+    wrong: dict[str, object] = {"student.config": write_student_shape(tmp_path / "student", heads=2, vocab_size=words)}
+    own = options(task_inputs, "singles", tmp_path / "run", **wrong)
+    message = refusal("all", [*own, "--task.data_dir", str(tmp_path / "nowhere")], world)
+    assert_says(message, "the student has 2 heads and the teacher 4", f"--task.data_dir {tmp_path / 'nowhere'}")
+    assert "head by head" in refusal("one", own, world) and not (tmp_path / "run" / "stages").exists()
+    left_out = options(task_inputs, "singles", tmp_path / "run", **wrong, **{"one.max_steps": None, "one.epochs": 0})
+    quick = ["--finetune.max_steps", "2", "--task.force", "true"]
+    run("teacher", [*own, *quick], world)
+    assert "head by head" not in refusal("all", [*left_out, "--task.max_length", "99"], world)
 
 
 def test_all_that_is_wrong_is_told_at_once(task_inputs: Path, world: World, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,7 +66,9 @@ def test_named_columns_are_the_only_ones(tmp_path: Path) -> None:
     assert [row.text_a for row in read_rows(files.task, files.train)] == ["a", "b"]
     assert list(read_rows(files.task, files.dev["dev"])) == [Row("c", None, 0)]
     (tmp_path / "dev.csv").write_text("text,label\nc,x\n")
-    with pytest.raises(ValueError, match=r"dev.csv: its header has the columns text, label; custom needs Body, label"):
+    with pytest.raises(
+        ValueError, match=r"dev.csv: its header has no column Body \(--task.text_a_column\); it has text, label"
+    ):
         open_task("custom", str(tmp_path), layout=Layout(text_a="Body"))
 
 
@@ -75,5 +78,66 @@ def test_files_of_one_task_may_name_their_columns_differently(tmp_path: Path) ->
     files = open_task("custom", str(tmp_path), labels=["x", "y"])
     assert files.task.pair
     assert list(read_rows(files.task, files.dev["dev"])) == [Row("c", "d", 0)]
-    with pytest.raises(ValueError, match=r"train.json:3: custom needs query, title, label, or text_a/"):
+    with pytest.raises(ValueError, match=r"train.json:3: a custom task needs query, title, label, or text_a/"):
         list(read_rows(files.task, files.train))
+
+
+@pytest.mark.parametrize(
+    ("header", "options", "told"),
+    [
+        (
+            "编号,内容,标签",
+            {},
+            "question1, question2, text1, text2), or of a label (label, score, gold_label): name it "
+            "by --task.text_a_column, in pairs the second one by "
+            "--task.text_b_column, and the label by --task.label_column. If the",
+        ),
+        (
+            "编号,内容,标签",
+            {"label": "标"},
+            "--task.text_b_column. It has no column 标 (--task.label_column; did you mean 标签?). If the first",
+        ),
+        (
+            "编号,内容,标签",
+            {"text_a": "内容", "label": "标"},
+            "its header has no column 标 (--task.label_column; did you mean 标签?); it has 编号, 内容, 标签. If",
+        ),
+        (
+            "编号,内容,标签",
+            {"text_a": "内", "text_b": "编", "label": "标"},
+            "its header has no column 内 (--task.text_a_column; did you mean 内容?) and no column 编 "
+            "(--task.text_b_column; did you mean 编号?) and no column 标 (--task.label_column; did you mean 标签?); it",
+        ),
+        (
+            "编号,内容,标签",
+            {"text_a": "正文"},
+            "its header has no column 正文 (--task.text_a_column) and no column called label/score/gold_label "
+            "(--task.label_column names another); it",
+        ),
+        (
+            "编号,内容,标签",
+            {"text_a": "内容"},
+            "its header has the columns 编号, 内容, 标签; a custom task needs 内容, label/score/gold_label (others: "
+            "--task.text_a_column, --task.label_column). If",
+        ),
+        (
+            "a,x",
+            {"text_a": "text", "label": "label", "columns": ("text", "labels")},
+            "--task.columns text labels has no column label (--task.label_column; did you mean labels?)",
+        ),
+    ],
+)
+def test_all_missing_columns_are_told_at_once(tmp_path: Path, header: str, options: dict[str, Any], told: str) -> None:
+    for name in ("train", "dev"):
+        (tmp_path / f"{name}.csv").write_text(f"{header}\n1,a,x\n2,b,y\n", encoding="utf-8")
+    with pytest.raises(ValueError) as caught:
+        open_task("custom", str(tmp_path), layout=Layout(**options))
+    assert told in str(caught.value)
+
+
+def test_keys_that_are_not_there_are_told_as_columns_are(tmp_path: Path) -> None:
+    for name in ("train", "dev"):
+        (tmp_path / f"{name}.jsonl").write_text('{"text": "a", "labels": "x"}\n{"text": "b", "labels": "y"}\n')
+    told = r"train.jsonl:1: no label: no key labl \(--task.label_column; did you mean labels\?\): "
+    with pytest.raises(ValueError, match=told):
+        open_task("custom", str(tmp_path), layout=Layout(label="labl"))

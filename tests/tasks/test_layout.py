@@ -65,7 +65,7 @@ def test_a_missing_key_is_no_label_either(tmp_path: Path) -> None:
     objects(tmp_path / "train.json", *rows, *nli("no"))
     objects(tmp_path / "dev.json", *nli("no"))
     files = opened(tmp_path)
-    assert "train.json:2: no label: custom needs sentence1, sentence2, label" in refusal(
+    assert "train.json:2: no label: a custom task needs sentence1, sentence2, label" in refusal(
         lambda: texts(files, files.train)
     )
     files = opened(tmp_path, drop_labels=("-",))

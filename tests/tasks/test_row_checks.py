@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from megatinybert.tasks.layout import Layout
 from megatinybert.tasks.read import open_task
-from megatinybert.tasks.row_checks import RowChecks, alike, check_rows
+from megatinybert.tasks.row_checks import RowChecks, alike, check_rows, check_unlabelled
+from megatinybert.tasks.table import TASKS
 
 ROWS = [(f"text {i}", "good" if i % 3 else "bad") for i in range(30)]
 
@@ -81,3 +84,33 @@ def test_scores_have_no_classes(tmp_path: Path) -> None:
     scored: list[tuple[str, ...]] = [(f"text {i}", f"{i / 7:.2f}") for i in range(30)]
     checks = check(tmp_path, scored, scored)
     assert checks.facts == [] and checks.warnings == checks.on_scores != []
+
+
+@pytest.mark.parametrize(
+    ("task", "content", "told"),
+    [
+        ("sst-2", "a film\nanother\n\n", []),
+        ("sst-2", "a film\tgood\nanother\n", ["1 of its 2 lines have a field after the text: it is taken for a label"]),
+        ("sst-2", "内容\na film\n", ["its first line, '内容', looks like a header, but every line of a .txt is a row"]),
+        (
+            "sst-2",
+            "comment\tlabel\na\tb\n",
+            ["2 of its 2 lines have a field", r"its first line, 'comment\tlabel', looks"],
+        ),
+        ("qnli", "a\tb\nc\td\n", []),
+        ("qnli", "a\tb\nc\td\tentailment\n", ["1 of its 2 lines have a field after the second text"]),
+    ],
+)
+def test_what_is_not_read_of_a_file_to_answer_is_told(tmp_path: Path, task: str, content: str, told: list[str]) -> None:
+    path = tmp_path / "new.txt"
+    path.write_text(content, encoding="utf-8")
+    warnings = check_unlabelled(TASKS[task], path)
+    assert len(warnings) == len(told)
+    assert all(warning.startswith(f"{path}: {part}") for warning, part in zip(warnings, told, strict=True)), warnings
+
+
+def test_files_whose_columns_have_names_are_not_warned_of(tmp_path: Path) -> None:
+    content = "sentence\tlabel\na\tpositive\n"
+    for name, layout in (("new.tsv", Layout()), ("new.txt", Layout(columns=("sentence", "label")))):
+        (tmp_path / name).write_text(content)
+        assert check_unlabelled(replace(TASKS["sst-2"], layout=layout), tmp_path / name) == []

@@ -84,7 +84,7 @@ def test_a_finished_runs_card(golden_run: Path) -> None:
     height, width, _ = matplotlib.image.imread(golden_run / "student" / "loss.png").shape
     assert "](loss.png)" in text and width > height > 500
     probe, projected = ([row[tag] for row in measured] for tag in (PROBE, PROJECTED))
-    assert f"| probe through projection | {projected[0]:#.4g} | {projected[-1]:#.4g} |" in text
+    assert f"| probe through projection | {projected[0]:.3f} | {projected[-1]:.3f} |" in text
     assert f"probe {projected[-1]:.3f} through the projection, {probe[-1]:.3f} without" in text
     assert "sentence-transformers" in front(text)["tags"] and front(text)["pipeline_tag"] == "feature-extraction"
     for name in ("README.md", "loss.png"):
@@ -126,7 +126,23 @@ def test_a_teacher_of_the_hub_is_the_base_model() -> None:
     assert facts["training"] == "40 steps of 8 windows: 5,120 tokens seen, 3.20 passes over the data"
     assert facts["hardware"] == "8 ranks, each on an accelerator"
     assert facts["software"].startswith("megatinybert 1.2 (commit 0123abc), torch 2.13.0, deepspeed 0.19.8")
-    assert "| loss: attention | 24.00 | 3.000 |" in text and "| probe | 0.2500 | 0.7500 |" in text
+    assert "| loss: attention | 24.00 | 3.000 |" in text and "| probe | 0.250 | 0.750 |" in text
+
+
+def test_the_probe_has_the_same_digits_wherever_it_is_told() -> None:
+    rows: list[Row] = [{**row, PROBE: 0.9998} if row["step"] == 0 else row for row in ROWS]
+    text = model_card(run_of(**{"student.init": "solved"}), rows, {}, picture=False)
+    assert "a probe of 1.000: the column of step 0" in text and "| probe | 1.000 | 0.750 |" in text
+
+
+@pytest.mark.parametrize(
+    ("language", "example"),
+    [("zh", 'tokenizer("一个句子。"'), (["zh"], 'encode(["一个句子。"])'), (["en", "zh"], 'tokenizer("A sentence."')],
+)
+def test_the_card_of_a_chinese_student_has_a_chinese_example(tmp_path: Path, language: object, example: str) -> None:
+    (tmp_path / "README.md").write_text(f"---\n{yaml.safe_dump({'language': language})}---\n\n# A teacher\n")
+    run = run_of(**{"teacher.model": tmp_path})
+    assert example in model_card(run, ROWS, {}, picture=False, projected=True)
 
 
 def test_weights_of_a_mixture_and_first_weights_are_told() -> None:

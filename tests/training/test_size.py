@@ -60,6 +60,16 @@ def test_steps_that_are_given_decide_the_batch_by_the_passes(tmp_path: Path) -> 
     assert (batch(300, 1_700), batch(300, 17_000), batch(300, 170_000)) == (16, 128, 256)
 
 
+def test_a_trial_of_a_few_steps_takes_the_smallest_batch(tmp_path: Path) -> None:
+    """Down to 50 steps a peak rate of 1e-3 moves weights far enough to teach something."""
+    short, long = (settle(given(tmp_path, "--run.max_steps", steps), 170_000, 312, 1) for steps in ("49", "50"))
+    assert (short.config.run.global_batch, long.config.run.global_batch) == (16, 256)
+    assert short.reasons[0] == ("--run.global_batch 16, as 49 steps are a trial: they teach little, whatever the batch")
+    assert (
+        long.reasons[0] == "--run.global_batch 256, the largest by default; with a smaller one the 50 steps are faster"
+    )
+
+
 def test_the_batch_is_shared_by_all_ranks_in_whole_micro_batches(tmp_path: Path) -> None:
     config = given(tmp_path, "--run.micro_batch", "5")
     size = settle(config, 1_700, 312, 3)
@@ -85,7 +95,7 @@ def test_a_run_too_short_to_teach_anything_is_told_with_better_numbers(tmp_path:
 
 def test_a_number_of_steps_that_is_too_small_is_not_told_beside_defaults_that_go_without_it(tmp_path: Path) -> None:
     size = settle(given(tmp_path, "--run.max_steps", "20"), 7_900, 312, 1)
-    assert size.config.run.global_batch == 256
+    assert size.config.run.global_batch == 16
     (warning,) = (finding for finding in check_size({"": size}, 7_900, 10**6, {"": 312}, 1) if finding.level == "warn")
     advice = "--run.epochs 3 --run.global_batch 16 --optimizer.learning_rate 0.001"
     assert_says(warning.text, f"instead of --run.max_steps 20 give {advice}", "1,482 steps", "is not given")
