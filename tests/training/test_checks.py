@@ -8,7 +8,7 @@ import re
 import shutil
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -62,18 +62,22 @@ def levels(findings: list[Finding]) -> list[str]:
 @pytest.fixture(scope="module")
 def shards(toy_inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Shards with a validation split, made with the toy teacher's tokenizer. Do not write there."""
-    folder = tmp_path_factory.mktemp("shards")
     documents = (" ".join(WORDS[(7 * d + i * i) % len(WORDS)] for i in range(40)) for d in range(200))
+    return build_shards(toy_inputs, tmp_path_factory.mktemp("shards"), documents, 0.1)
+
+
+def build_shards(inputs: Path, folder: Path, documents: Iterable[str], validation_fraction: float) -> Path:
+    """Shards of these documents in a folder within `folder`, made with the toy teacher's tokenizer."""
     (folder / "text.txt").write_text("\n\n".join(documents) + "\n")
     options = BuildOptions(
         input=[str(folder / "text.txt")],
-        tokenizer=str(toy_inputs / "teacher"),
+        tokenizer=str(inputs / "teacher"),
         output=folder / "shards",
-        validation_fraction=0.1,
+        validation_fraction=validation_fraction,
         workers=1,
     )
     build_corpus(options)
-    return folder / "shards"
+    return options.output
 
 
 @pytest.mark.usefixtures("pinned_versions")
@@ -306,18 +310,10 @@ def test_a_corpus_without_validation_split(toy_inputs: Path, tmp_path: Path) -> 
 def test_a_validation_split_that_is_shorter_than_a_window(toy_inputs: Path, tmp_path: Path) -> None:
     """Its length, the window's, and what makes it usable are told; it is not said to be missing."""
     documents = (" ".join(WORDS[(7 * d + i) % len(WORDS)] for i in range(5)) for d in range(100))
-    (tmp_path / "text.txt").write_text("\n\n".join(documents) + "\n")
-    options = BuildOptions(
-        input=[str(tmp_path / "text.txt")],
-        tokenizer=str(toy_inputs / "teacher"),
-        output=tmp_path / "shards",
-        validation_fraction=0.05,
-        workers=1,
-    )
-    build_corpus(options)
-    tokens = open_corpus(tmp_path / "shards", "validation").n_tokens
+    made = build_shards(toy_inputs, tmp_path, documents, 0.05)
+    tokens = open_corpus(made, "validation").n_tokens
     assert 0 < tokens < 60
-    found = look(toy_inputs, tmp_path, **{"data.shards": tmp_path / "shards", "data.sequence_length": 60})
+    found = look(toy_inputs, tmp_path, **{"data.shards": made, "data.sequence_length": 60})
     lack = f"whose validation split has {tokens} tokens, fewer than a window of 60"
     expect(found, "warn", "held-out text", lack, "larger --validation-fraction", "a shorter --data.sequence_length")
 
