@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,15 +46,25 @@ class Split:
         ends = np.cumsum(self.counts)
         return [lines[end - count : end] for end, count in zip(ends.tolist(), self.counts.tolist(), strict=True)]
 
-    def head(self, document: int, first_line: int, size: int) -> bytes:
-        """Up to `size` bytes of a document's text. first_line: its first line's number in `lines`."""
-        begins, ends = self.lines.begins, self.lines.ends
-        last = first_line + int(self.counts[document])
-        inside = ends[first_line : last - 1] + 1
-        if (begins[first_line + 1 : last] == inside).all():  # nothing was stripped: it lies there in one piece
-            begin = int(begins[first_line])
-            return self.lines.data[begin : min(begin + size, int(ends[last - 1]))]
-        return b"\n".join(map(self.lines.text, range(first_line, last)))[:size]
+    def heads(self, size: int) -> Iterator[bytes]:
+        """Up to `size` bytes of the text of each document."""
+        data, begins, ends = self.lines.data, self.lines.begins, self.lines.ends
+        after = np.cumsum(self.counts)
+        firsts = after - self.counts
+        filled = np.flatnonzero(self.counts)
+        first, last = firsts[filled], after[filled] - 1
+        # How often something was stripped between two lines, up to each line: the same at both ends of a document
+        # that lies there in one piece.
+        stripped = np.cumsum(np.concatenate([[0], begins[1:] != ends[:-1] + 1]))
+        cuts = np.full((len(self.counts), 2), 0)
+        cuts[filled] = np.stack([begins[first], np.minimum(ends[last], begins[first] + size)], axis=1)
+        whole = np.ones(len(self.counts), dtype=bool)
+        whole[filled] = stripped[first] == stripped[last]
+        for number, ((begin, end), in_one_piece) in enumerate(zip(cuts.tolist(), whole.tolist(), strict=True)):
+            if in_one_piece:
+                yield data[begin:end]
+            else:
+                yield b"\n".join(map(self.lines.text, range(firsts[number], after[number])))[:size]
 
 
 def split_documents(

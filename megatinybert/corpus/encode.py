@@ -142,9 +142,8 @@ class Encoder:
         """
         fraction, size = self._settings.validation_fraction, self._settings.head_bytes
         chosen = np.zeros(len(split.counts), dtype=bool)
-        first_lines = np.cumsum(split.counts) - split.counts
-        for number, first in enumerate(first_lines.tolist() if fraction else ()):
-            digest = hashlib.blake2b(split.head(number, first, size), digest_size=8).digest()
+        for number, head in enumerate(split.heads(size) if fraction else ()):
+            digest = hashlib.blake2b(head, digest_size=8).digest()
             chosen[number] = int.from_bytes(digest, "big") < fraction * 2**64
         return chosen
 
@@ -153,11 +152,15 @@ class Encoder:
         if lines.sizes.max(initial=0) <= _PIECE_BYTES:
             ids, counts = self._engine.encode(lines)
         else:
-            cuts = [_cuts(lines, number) for number in range(len(lines))]
-            begins = np.concatenate(cuts)
-            firsts = np.cumsum([0, *map(len, cuts[:-1])])
+            cuts = {number: _cuts(lines, number) for number in np.flatnonzero(lines.sizes > _PIECE_BYTES).tolist()}
+            pieces = np.ones(len(lines), dtype=np.int64)
+            pieces[list(cuts)] = [len(each) for each in cuts.values()]
+            firsts = np.cumsum(pieces) - pieces
+            begins = np.repeat(lines.begins, pieces)
+            for number, each in cuts.items():
+                begins[firsts[number] : firsts[number] + len(each)] = each
             ends = np.append(begins[1:], 0)  # a piece ends where the next of its line begins
-            ends[np.append(firsts[1:], len(begins)) - 1] = lines.ends
+            ends[firsts + pieces - 1] = lines.ends
             ids, counts = self._engine.encode(Texts(lines.data, begins, ends))
             counts = np.add.reduceat(counts, firsts)
         return ids.astype(self._settings.dtype), counts.astype(np.int32)

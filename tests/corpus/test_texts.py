@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
 
 from megatinybert.corpus.texts import Texts, lines_of
@@ -26,3 +27,18 @@ def test_lines_are_stripped_of_ascii_white_space_alone() -> None:
         begins, ends = lines_of(text.encode())
         found = [text.encode()[begin:end].decode() for begin, end in zip(begins, ends, strict=True)]
         assert found == [line.strip(" \t\r\f\v") for line in text.split("\n")]
+
+
+def test_texts_are_those_between_begins_and_ends_however_they_lie() -> None:
+    draw = random.Random(1)
+    for _ in range(300):
+        data = "".join(draw.choices("ab天 \n\n", k=draw.randrange(1, 30))).encode()
+        begins, ends = lines_of(data)
+        cuts = sorted(draw.sample(range(len(begins)), draw.randrange(len(begins) + 1)))
+        texts = Texts(data, begins[cuts], ends[cuts])
+        assert texts.all() == [data[begins[number] : ends[number]] for number in cuts]
+
+
+def test_a_text_cut_into_pieces_comes_in_pieces() -> None:
+    data = "ab\ncdef".encode()
+    assert Texts(data, np.array([0, 3, 5]), np.array([2, 5, 7])).all() == [b"ab", b"cd", b"ef"]
