@@ -40,5 +40,5 @@ def test_texts_are_those_between_begins_and_ends_however_they_lie() -> None:
 
 
 def test_a_text_cut_into_pieces_comes_in_pieces() -> None:
-    data = "ab\ncdef".encode()
+    data = b"ab\ncdef"
     assert Texts(data, np.array([0, 3, 5]), np.array([2, 5, 7])).all() == [b"ab", b"cd", b"ef"]
