@@ -206,7 +206,7 @@ class GeneralConfig(ProgramConfig):
 
     @property
     def auto_stage(self) -> int:
-        return 1
+        return 0 if self.optimizer.name == "muon" else 1
 
     @model_validator(mode="before")
     @classmethod

@@ -133,7 +133,11 @@ class StudentConfig(Section):
 class UpdateConfig(Section):
     """The optimizer; biases and LayerNorm weights are not decayed."""
 
-    name: Literal["adamw", "sgd"] = Field("adamw", description="the update rule")
+    name: Literal["adamw", "muon", "sgd"] = Field(
+        "adamw",
+        description="the update rule; muon: for the matrices of the student's layers, at ZeRO stage 0, AdamW for the"
+        " rest",
+    )
     implementation: Literal["auto", "torch", "apex", "deepspeed"] = Field(
         "auto",
         description="AdamW kernels of torch, NVIDIA apex or DeepSpeed (compiled on first use); auto: torch, or"
@@ -283,6 +287,8 @@ def replaced(values: Mapping[str, Any]) -> dict[str, str]:
         off["schedule.warmup_fraction"] = "schedule.warmup_steps"
     if values.get("student.init") not in (None, "solved"):
         off["student.solve_tokens"] = "student.init"
+    if values.get("optimizer.name") == "muon":
+        off["optimizer.implementation"] = "optimizer.name"
     if values.get("optimizer.name") == "sgd":
         off |= dict.fromkeys(("optimizer.implementation", "optimizer.betas", "optimizer.eps"), "optimizer.name")
     return off

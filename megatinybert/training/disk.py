@@ -53,11 +53,11 @@ def checkpoint_bytes(parameters: int, settings: DeepSpeedSettings, optimizer: st
     """Bytes of a checkpoint of all ranks, but for a few thousand of names and shapes.
 
     Weights in the precision of training (stage 3 leaves them out), from stage 1 on also a float32 copy that the
-    optimizer updates, and AdamW's two float32 means.
+    optimizer updates, and AdamW's two float32 means (Muon's single one of a matrix counts for two).
     """
     weights = 2 if settings.precision in ("bf16", "fp16") else 4
     master = 4 if settings.stage > 0 else 0
-    means = 8 if optimizer == "adamw" else 0
+    means = 0 if optimizer == "sgd" else 8
     return parameters * ((weights if settings.stage < 3 else 0) + master + means)
 
 

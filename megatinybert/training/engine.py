@@ -17,6 +17,7 @@ from megatinybert.config.schema import OptimizerConfig
 from megatinybert.models.layer_norm import use_apex_layer_norm
 from megatinybert.models.load import Teacher
 from megatinybert.training.choices import TORCH, Choices
+from megatinybert.training.muon import layer_matrices
 from megatinybert.training.optimizers import build_optimizer, parameter_groups, updates_on_cpu
 from megatinybert.training.trainee import Trainee
 
@@ -38,7 +39,8 @@ def build_engine(
         raw["zero_allow_untested_optimizer"] = True
     if choices.layer_norm.by == "apex":
         use_apex_layer_norm(trainee.student)
-    groups = parameter_groups(trainee, optimizer.weight_decay, trainee.objective.fixed)
+    by_muon = layer_matrices(trainee.student) if optimizer.name == "muon" else []
+    groups = parameter_groups(trainee, optimizer.weight_decay, trainee.objective.fixed, by_muon)
     on_cpu = updates_on_cpu(settings, next(trainee.parameters()).device)
     client = build_optimizer(groups, optimizer, choices.optimizer.by, on_cpu)
     engine, *_ = deepspeed.initialize(model=trainee, optimizer=client, config=raw)

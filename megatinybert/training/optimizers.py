@@ -13,23 +13,28 @@ from torch import nn
 from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.config.schema import OptimizerConfig
 from megatinybert.runtime.dist import World
+from megatinybert.training.muon import MuonWithAdamW
 
 _FIXED = "fixed"  # marks the group of weights that keep their values
 
 
-def parameter_groups(model: nn.Module, weight_decay: float, fixed: Sequence[nn.Parameter] = ()) -> list[dict[str, Any]]:
+def parameter_groups(
+    model: nn.Module, weight_decay: float, fixed: Sequence[nn.Parameter] = (), by_muon: Sequence[nn.Parameter] = ()
+) -> list[dict[str, Any]]:
     """Groups of what is trained: matrices with weight decay; vectors (biases, LayerNorm weights) without.
 
     fixed: weights that keep their values, in a third group, if there are any: checkpoints have them like all others,
-    and `set_learning_rate` leaves theirs at 0.
+    and `set_learning_rate` leaves theirs at 0. by_muon: matrices in a group of their own, before the others.
     """
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    trained = [p for p in parameters if not any(p is kept for kept in fixed)]
+    apart = {id(parameter) for parameter in (*fixed, *by_muon)}
+    trained = [p for p in model.parameters() if p.requires_grad and id(p) not in apart]
     groups: list[dict[str, Any]] = [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return [*groups, {"params": list(fixed), "weight_decay": 0.0, _FIXED: True}] if fixed else groups
+    if fixed:
+        groups.append({"params": list(fixed), "weight_decay": 0.0, _FIXED: True})
+    return [MuonWithAdamW.group(list(by_muon), weight_decay), *groups] if by_muon else groups
 
 
 def set_learning_rate(groups: Iterable[dict[str, Any]], value: float) -> None:
@@ -49,6 +54,8 @@ def build_optimizer(
     """
     if config.name == "sgd":
         return torch.optim.SGD(groups, lr=config.learning_rate)
+    if config.name == "muon":
+        return MuonWithAdamW(groups, config)
     constants: dict[str, Any] = {"lr": config.learning_rate, "betas": config.betas, "eps": config.eps}
     if implementation == "torch":
         return torch.optim.AdamW(groups, fused=True, **constants)
@@ -71,7 +78,7 @@ def is_offloaded(settings: DeepSpeedSettings) -> bool:
 
 def prepare_kernel(config: OptimizerConfig, implementation: str, on_cpu: bool, world: World) -> None:
     """Make way for DeepSpeed's build of its AdamW kernel, and tell of it. All ranks call it."""
-    if config.name == "sgd" or implementation != "deepspeed":
+    if config.name != "adamw" or implementation != "deepspeed":
         return
     from deepspeed.git_version_info import installed_ops
     from torch.utils.cpp_extension import _get_build_directory

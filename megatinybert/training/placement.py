@@ -21,10 +21,12 @@ class Placement:
     def reads(self, there: Placement) -> bool:
         """Whether a run here reads the files of a checkpoint from `there` as they are.
 
-        From ZeRO 1 on each rank has a file of its own part of the optimizer's state; at ZeRO 0 all ranks read one.
+        From ZeRO 1 on each rank has a file of its own part of the optimizer's state; at ZeRO 0 all ranks read one,
+        which is of float32 in every precision that there is.
         """
-        same = (there.stage, there.precision) == (self.stage, self.precision)
-        return same and (self.stage == 0 or there.ranks == self.ranks)
+        if self.stage == there.stage == 0:
+            return True
+        return (there.stage, there.precision, there.ranks) == (self.stage, self.precision, self.ranks)
 
 
 def placement_of(facts: Mapping[str, Any]) -> Placement:

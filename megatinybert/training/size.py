@@ -84,7 +84,7 @@ def check_steps_done(config: SettledConfig, steps: int) -> None:
 
 def _moves_little(size: Size) -> bool:
     """Whether the steps of a new student are too few at its learning rate."""
-    fresh = size.config.student.init in MADE_WEIGHTS and size.config.optimizer.name == "adamw"
+    fresh = size.config.student.init in MADE_WEIGHTS and size.config.optimizer.name != "sgd"
     return fresh and size.steps * size.config.optimizer.learning_rate < _LEAST_MOVEMENT
 
 

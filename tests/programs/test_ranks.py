@@ -93,6 +93,14 @@ def test_adamw_steps_equal_those_of_one_process(cases: Cases, stage: int) -> Non
     assert error(update(two), update(one)) < 1e-3
 
 
+def test_muon_steps_are_near_those_of_one_process(cases: Cases) -> None:
+    """Its iteration is in bfloat16: what another order of summation changes in a gradient may come out as 2^-8."""
+    one, two = result(cases.one, "muon-0"), result(cases.two, "muon-0")
+    assert two["losses"] == pytest.approx(one["losses"], rel=1e-4)
+    assert error(two["parameters"], one["parameters"]) < 1e-4
+    assert error(update(two), update(one)) < 2e-2
+
+
 def test_the_student_exported_by_two_ranks_of_zero3_is_that_of_zero0(cases: Cases) -> None:
     """Gathered from its parts, after a step of SGD.
 

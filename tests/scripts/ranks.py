@@ -131,6 +131,7 @@ def main() -> None:
     for stage in STAGES if WORLD.size > 1 else (0,):
         case(f"sgd-{stage}", 1, sgd, stage=stage, export=stage in (0, 3))
         case(f"adamw-{stage}", 4, [], stage=stage)
+    case("muon-0", 4, ["--optimizer.name", "muon"], stage=0)
     if WORLD.size > 1:
         for precision in ("bf16", "fp16"):
             for stage in STAGES[1:]:

@@ -115,6 +115,18 @@ def test_sgd_has_no_implementations(toy_inputs: Path) -> None:
     assert choose_implementations(config, settings(), {}).optimizer.by == "torch"
 
 
+def test_muon_needs_whole_matrices(toy_inputs: Path) -> None:
+    config = configured(toy_inputs, **{"optimizer.name": "muon"})
+    for stage in (1, 2, 3):
+        found = refusal(config, settings=settings(stage))
+        assert "--optimizer.name muon needs whole matrices on every rank" in found and "zero0-autocast" in found
+    check_choices(config, settings(0), CUDA, {})
+    with pytest.raises(
+        ConfigError, match="--optimizer.implementation torch .* has no effect beside --optimizer.name muon"
+    ):
+        configured(toy_inputs, **{"optimizer.name": "muon", "optimizer.implementation": "torch"})
+
+
 def test_a_run_notes_its_choices_and_its_checkpoint_remembers_them(golden_run: Path) -> None:
     expected = {"optimizer.implementation": "torch", "student.layer_norm": "torch", "run.compile": "never"}
     assert yaml.safe_load((golden_run / "config.yaml").read_text())["environment"]["kernels"] == expected

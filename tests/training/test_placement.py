@@ -15,7 +15,8 @@ from megatinybert.training.placement import Placement, in_words, on_precision, p
         (Placement(2, 1, "fp32"), Placement(2, 1, "fp32"), True),
         (Placement(2, 1, "fp32"), Placement(3, 1, "fp32"), False),
         (Placement(2, 1, "fp32"), Placement(2, 2, "fp32"), False),
-        (Placement(2, 0, "fp32"), Placement(2, 0, "bf16-autocast"), False),
+        (Placement(2, 1, "fp32"), Placement(2, 1, "bf16-autocast"), False),
+        (Placement(2, 0, "fp32"), Placement(2, 0, "bf16-autocast"), True),
     ],
 )
 def test_which_checkpoints_are_read_as_they_are(there: Placement, here: Placement, reads: bool) -> None:
