@@ -121,7 +121,7 @@ def load_options(argv: list[str], program: Program[Schema], missing: Missing | N
         problems += paths
     if config is None or problems:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        raise ConfigError("\n  ".join([f"{count} in the configuration:", *problems]))
+        raise ConfigError("\n  ".join([f"{count} in the configuration:", *problems]), problems)
     if print_config:
         print(dump_yaml(config), end="")
         raise SystemExit(0)

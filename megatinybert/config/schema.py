@@ -34,7 +34,14 @@ MADE_WEIGHTS = ("random", "solved", "teacher")  # what --student.init says where
 
 
 class ConfigError(ValueError):
-    """A user's mistake in a recipe, an option or a DeepSpeed configuration; it lists every problem found."""
+    """A user's mistake in a recipe, an option or a DeepSpeed configuration; it lists every problem found.
+
+    problems: each by itself.
+    """
+
+    def __init__(self, text: str, problems: Iterable[str] = ()) -> None:
+        super().__init__(text)
+        self.problems = list(problems) or [text]
 
 
 def shipped_students() -> list[str]:
