@@ -24,7 +24,9 @@ def read_arguments(argv: list[str], look: bool = False) -> tuple[str, TaskConfig
     named, too, and whether another run is in the output folder. Raises ConfigError.
     """
     rest = [argument for argument in argv if not argument.startswith(("--local_rank=", "--local-rank="))]
-    if not rest or rest[0] in ("--help", "-h"):
+    if not rest:
+        raise ConfigError(f"no action is given: the first argument is one of {', '.join(ACTIONS)}\n\n{TASK.usage}")
+    if rest[0] in ("--help", "-h"):
         return "", load_options(["--help"], TASK)
     action, *options = rest
     if action not in ACTIONS:

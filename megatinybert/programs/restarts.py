@@ -107,7 +107,7 @@ class Agent(LocalElasticAgent):
     def _settle(self, rank: int) -> None:
         """Whether all start again, after the end of `rank`."""
         if self._stopping and self.code not in FINAL:
-            print("stopped in a fault; the same command continues from the newest checkpoint", file=sys.stderr)
+            print("stopped in a fault; the same command continues from the newest checkpoint, if any", file=sys.stderr)
             self.code = STOPPED
         if self.code in FINAL:
             self._remaining_restarts = 0

@@ -107,12 +107,8 @@ def _on_few_steps(few: Mapping[str, Size], better: Mapping[str, Size], students:
         return f"{text}: add text; {LEAST_TOKENS:,} tokens or more, about 1 MB of English, make a run of some use"
     run = default.config.run
     values = f"--run.epochs {run.epochs:g} --run.global_batch {run.global_batch}{rate}"
-    if not size.config.run.max_steps:
-        return f"{text}; {values} (the defaults for this text) make {default.steps:,} steps"
-    return (
-        f"{text}; instead of --run.max_steps {size.steps} give {values}, which make {default.steps:,} steps (the "
-        "defaults for this text where --run.max_steps is not given)"
-    )
+    values = f"--run.max_steps null {values}" if size.config.run.max_steps else values
+    return f"{text}; {values} (the defaults for this text) make {default.steps:,} steps"
 
 
 def _by_size(config: GeneralConfig, windows: int, width: int, ranks: int, began: Mapping[str, float]) -> Size:

@@ -101,7 +101,9 @@ def test_what_is_missing_is_told_line_by_line_beside_all_that_is_there(toy_input
     other = recipe(toy_inputs, **{"run.output_dir": tmp_path / "run", "teacher.model": tmp_path / "gone"})
     done = run_doctor(*other)
     assert done.returncode == 2 and "1 wrong, " in done.stdout
-    assert_says(done.stdout, f"--teacher.model {tmp_path / 'gone'}: cannot read", f"{toy_inputs / 'corpus'}: 4,000 tokens")
+    assert_says(
+        done.stdout, f"--teacher.model {tmp_path / 'gone'}: cannot read", f"{toy_inputs / 'corpus'}: 4,000 tokens"
+    )
 
 
 def test_options_that_make_no_run_are_told_beside_what_they_name(toy_inputs: Path, tmp_path: Path) -> None:
