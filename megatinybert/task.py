@@ -8,7 +8,8 @@ from pathlib import Path
 from megatinybert.config.hub import settle_hub
 from megatinybert.config.load import load_options
 from megatinybert.config.named_paths import hub_names, missing_of_task
-from megatinybert.config.schema import ConfigError, nearest
+from megatinybert.config.nearest import nearest
+from megatinybert.config.schema import ConfigError
 from megatinybert.config.task import ACTIONS, READING, TASK, TaskConfig
 from megatinybert.programs.start import run_program
 from megatinybert.training.lock import check_unlocked

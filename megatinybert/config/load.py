@@ -15,8 +15,9 @@ from pydantic import ValidationError
 from megatinybert.config.family import OWN, Entry, ignored_overrides, read_entries
 from megatinybert.config.general import GeneralConfig, MemberConfig
 from megatinybert.config.help import Options, allowed, canonical, help_text, options_of, show, takes_list, value_alone
+from megatinybert.config.nearest import nearest
 from megatinybert.config.recipe import Given, flatten, label, read_recipe
-from megatinybert.config.schema import ConfigError, ProgramConfig, TrainingConfig, nearest, split_batch
+from megatinybert.config.schema import ConfigError, ProgramConfig, TrainingConfig, split_batch
 
 __all__ = ["ConfigError", "GeneralConfig", "Program", "dump_yaml", "load_config", "load_options", "resolve_batch"]
 

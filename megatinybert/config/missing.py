@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from megatinybert.config.schema import closest
+from megatinybert.config.nearest import closest
 
 
 def is_path(name: str) -> bool:

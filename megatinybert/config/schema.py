@@ -6,9 +6,8 @@ mistakes are derived from it (load.py).
 
 from __future__ import annotations
 
-import difflib
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Protocol, Self
 
@@ -16,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from megatinybert.config.duration import TIME_LIMIT, Duration
 from megatinybert.config.faults import LOST_AFTER, RESTARTS, Patience, check_restarts
+from megatinybert.config.nearest import nearest
 from megatinybert.config.removed import Fixed
 from megatinybert.config.values import (
     Count,
@@ -47,34 +47,6 @@ class ConfigError(ValueError):
 def shipped_students() -> list[str]:
     """Names of the student shapes that come with the package, such as "4L-312"."""
     return sorted(path.stem for path in STUDENTS_FOLDER.glob("*.json"))
-
-
-def nearest(name: str, valid: Iterable[str]) -> str | None:
-    """The valid name that `name` was probably meant to be: one with the same last part, else the closest; of names that
-    are equally close the first. That two options are of one section makes them no closer.
-    """
-    valid = list(valid)
-    last = name.rsplit(".", 1)[-1].replace("-", "_")
-    same_last_part = [candidate for candidate in valid if candidate.rsplit(".", 1)[-1] == last]
-
-    def own(candidate: str) -> tuple[str, str]:
-        section, dot, key = candidate.rpartition(".")
-        return (key, name.removeprefix(section + dot)) if name.startswith(section + dot) else (candidate, name)
-
-    return closest(same_last_part or valid, own, cutoff=0.0 if same_last_part else 0.6)
-
-
-def closest(names: Iterable[str], compared: Callable[[str], tuple[str, str]], cutoff: float = 0.6) -> str | None:
-    """The first of the names that are most like what was given; None where none is alike.
-
-    compared: what of a name is compared with what. cutoff: the least share of characters in common.
-    """
-
-    def closeness(name: str) -> float:
-        return difflib.SequenceMatcher(None, *compared(name)).ratio()
-
-    best = max(names, key=closeness, default=None)
-    return best if best is not None and closeness(best) >= cutoff else None
 
 
 def split_batch(global_batch: int, micro_batch: int | None, world_size: int, section: str = "run") -> tuple[int, int]:

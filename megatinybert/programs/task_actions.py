@@ -26,7 +26,7 @@ from megatinybert.tasks.augment.run import AugmentReport, augment
 from megatinybert.tasks.baseline import SCORE, constant_scores, is_better
 from megatinybert.tasks.card import card_of, write_card
 from megatinybert.tasks.classifiers import as_teacher, load_fine_tuned
-from megatinybert.tasks.forecast import with_forecast, work_of_stages
+from megatinybert.tasks.forecast import uncounted_in_stages, with_forecast, work_of_stages
 from megatinybert.tasks.inputs import TaskInputs, open_inputs
 from megatinybert.tasks.made_classes import check_classes
 from megatinybert.tasks.metrics import compute_metrics
@@ -88,7 +88,8 @@ def _train(
 ) -> None:
     """Open a stage on every rank, then train it. rows: those it trains on."""
     stage = replace(world.together(describe), begins=lambda: _record(inputs, world))
-    run_stage(with_forecast(stage, name, plan.stages, work_of_stages(inputs, rows)), Findings(), world)
+    work, uncounted = work_of_stages(inputs, rows), uncounted_in_stages(inputs.config)
+    run_stage(with_forecast(stage, name, plan.stages, work, uncounted), Findings(), world)
 
 
 def _rows(inputs: TaskInputs, world: World, file: Path, what: str = "training rows") -> EncodedRows:

@@ -228,6 +228,13 @@ def test_rows_that_the_tokenizer_does_not_know_and_dropped_labels_are_told(
         opened.augmented.parent.mkdir(parents=True)
         opened.augmented.write_text('{"text_a": "bamo é", "label": "bad"}\n', encoding="utf-8")
         assert len(opened.rows(opened.augmented, "augmented rows")) == 1
+        opened.told_unknown.clear()
+        new = tmp_path / "new.txt"
+        new.write_text("θ η\n", encoding="cp1253")
+        assert len(opened.rows(new, "new", with_labels=False)) == 1
+    learnt, answered = said.getvalue().split("new: 1 rows of")
+    assert "so the answers are worth little" in answered and "learnt" not in answered and "teacher" not in answered
+    assert "of which nothing can be learnt" in learnt
     assert_says(said.getvalue(), "training rows: left out by --task.drop_labels: '-' 1", "warning: training rows: ")
     assert_says(said.getvalue(), " % of the tokens are [UNK]", "warning: augmented rows: 50.0 %")
     assert "the same again: 49 rows" in said.getvalue() and "warning: the same again" not in said.getvalue()
