@@ -13,10 +13,11 @@ from megatinybert.runtime.differences import refuse_differences
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.files import publish_folder
 from megatinybert.runtime.trainees import Trainees
+from megatinybert.tasks.stage_options import SECTIONS
 from megatinybert.training.checkpoint import Best
 from megatinybert.training.export import export_student
 from megatinybert.training.placement import PLACEMENT
-from megatinybert.training.resume import known_to
+from megatinybert.training.resume import deciding_options, known_to
 from megatinybert.training.stage import Facts
 
 _MADE_OF = "stage.json"
@@ -50,7 +51,8 @@ class ModelFolder:
         remedy = (
             f"set these back, remove {self.path} and {self.stage} to rebuild it, or choose another --run.output_dir"
         )
-        refuse_differences(f"{self.path} was made otherwise", before, now, remedy)
+        options = deciding_options(SECTIONS[self.stage.name])
+        refuse_differences(f"{self.path} was made otherwise", before, now, remedy, options=options)
 
     def make(self, trainees: Trainees, best: Best | None, facts: Facts, world: World) -> None:
         mark = {_MADE_OF: json.dumps(_made_of(facts), indent=2, sort_keys=True) + "\n"}

@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 
 from megatinybert.config.general import GeneralConfig, SettledConfig
-from megatinybert.config.schema import MADE_WEIGHTS
+from megatinybert.config.schema import MADE_WEIGHTS, OpenRunConfig
 from megatinybert.runtime.findings import Finding
 from megatinybert.training.checkpoint import read_state
 from megatinybert.training.resume import find_checkpoint
@@ -70,12 +70,12 @@ def check_size(
     return findings
 
 
-def check_steps_done(config: SettledConfig, steps: int) -> None:
+def check_steps_done(run: OpenRunConfig, steps: int) -> None:
     """Raise ValueError where the run that is continued has more steps behind it than it is to have."""
-    checkpoint, _ = find_checkpoint(config.run, checksums=False)
+    checkpoint, _ = find_checkpoint(run, checksums=False)
     done = read_state(checkpoint)[0] if checkpoint else 0
     if done > steps:
-        option = f"--run.max_steps {steps}" if config.run.max_steps else f"--run.epochs {config.run.epochs:g}"
+        option = f"--run.max_steps {steps}" if run.max_steps else f"--run.epochs {run.epochs:g}"
         raise ValueError(
             f"{option}: {checkpoint} has {done:,} steps behind it, more than {steps:,}: give the run as many, or name "
             "another --run.output_dir"

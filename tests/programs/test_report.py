@@ -88,7 +88,7 @@ def test_command_line_writes_the_table_the_json_and_the_picture(run: Path, capsy
 
 
 def test_a_student_larger_than_its_teacher_is_called_so(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    parameters = _save_bert(run / "student", layers=8, hidden_size=64)
+    parameters = _save_bert(run / "student", layers=4, hidden_size=64)
     teacher = report.make_report(*report.read_run(run), run).teacher
     assert main([str(run)]) == 0
     assert f"{parameters / teacher.parameters:.1f} x larger" in capsys.readouterr().out

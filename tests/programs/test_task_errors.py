@@ -121,7 +121,7 @@ def test_a_stage_says_which_one_comes_before_it(
     ("action", "option", "expected"),
     [
         ("teacher", "finetune.learning_rate", ("--finetune.learning_rate: 0.003 there, 0.5 now",)),
-        ("one", "one.max_steps", ("steps: 30 there, 2 now",)),
+        ("one", "one.max_steps", ("steps (by --one.max_steps or --one.epochs): 30 there, 2 now", "set these back")),
         ("two", "two.temperature", ("--two.temperature: 1.0 there, 2.0 now",)),
     ],
 )
