@@ -46,6 +46,11 @@ class ModelFolder:
         self.refuse_others(_made_of(before), _made_of(known_to(before, facts)))
         return True
 
+    def check_options(self, facts: Facts) -> None:
+        """Raise ValueError where the stage left it by other options. facts: those that these alone decide."""
+        before = json.loads((self.path / _MADE_OF).read_text(encoding="utf-8"))
+        self.refuse_others(_made_of(before), _made_of({**before, **known_to(before, facts)}))
+
     def refuse_others(self, before: Facts, now: Facts) -> None:
         """Raise ValueError where what it was made of is not what it would be made of now."""
         remedy = (

@@ -185,16 +185,17 @@ def check_facts(
     )
 
 
-def check_options(run: OpenRunConfig, facts: Facts) -> None:
+def check_options(run: OpenRunConfig, facts: Facts, section: str = "run") -> None:
     """Raise ValueError where the checkpoint that a run would continue from was written by other options.
 
     facts: those that options alone decide, so that nothing has to be opened for it; `starting_point` compares the rest.
+    section: of a training stage's own options.
     """
     found = find_checkpoint(run, checksums=False)[0] if run.resume != "never" else None
     if found:
         _, recorded = checkpoint.read_state(found)
         now = json.loads(json.dumps(known_to(recorded, facts)))
-        check_facts(found, {**recorded, **now})
+        check_facts(found, {**recorded, **now}, options=deciding_options(section))
 
 
 def newest_of(run: OpenRunConfig) -> Path | None:

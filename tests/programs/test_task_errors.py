@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig
 
+from megatinybert.programs import task_actions
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Findings
 from megatinybert.task import read_arguments
@@ -133,8 +134,11 @@ def test_a_finished_model_that_was_made_otherwise_is_not_taken_for_this_one(
     task_inputs: Path,
     world: World,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Nor is anything opened to find it out."""
     output = shutil.copytree(done_task, tmp_path / "task")
+    monkeypatch.setattr(task_actions, "open_inputs", lambda *_, **__: pytest.fail("opened"))
     value = 0.5 if option.endswith("rate") else 2
     message = refusal(action, options(task_inputs, "singles", output, **{option: value}), world)
     assert_says(message, "was made otherwise:", *expected, "choose another --run.output_dir")
