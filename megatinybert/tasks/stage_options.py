@@ -92,7 +92,7 @@ def stage_folder(output: Path, name: str) -> Path:
 
 
 def facts_of_options(config: TaskConfig, name: str) -> dict[str, Any]:
-    """What decides the result of a stage and is known before anything is opened, most of it by option. name: of it."""
+    """What the options of a stage say of its result, known before anything is opened. name: of the stage."""
     section = SECTIONS[name]
     stage: StageConfig = getattr(config, section)
     return {
@@ -100,7 +100,6 @@ def facts_of_options(config: TaskConfig, name: str) -> dict[str, Any]:
         **_facts("--optimizer", config.optimizer, {"implementation"}),
         **_facts("--schedule", config.schedule, set()),
         **({} if stage.max_steps is None else {"steps": stage.max_steps}),
-        "run.seed": config.run.seed,
     }
 
 

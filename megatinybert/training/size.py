@@ -103,6 +103,8 @@ def _on_few_steps(few: Mapping[str, Size], better: Mapping[str, Size], students:
         own = ", ".join(f"{value:g} ({name})" for name, value in defaults.items())
         rate = f" and, in the entries of students, optimizer.learning_rate {own}"
     text = f"{size.steps:,} steps at {at} are too few to learn much"
+    if any(each.config.student.init == "solved" and rates[name] >= RATE for name, each in few.items()):
+        text += ", and a student that was solved may end worse than it began: the first steps at such a rate spoil it"
     if any(_moves_little(each) for each in better.values()):
         return f"{text}: add text; {LEAST_TOKENS:,} tokens or more, about 1 MB of English, make a run of some use"
     run = default.config.run

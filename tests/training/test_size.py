@@ -103,6 +103,14 @@ def test_a_number_of_steps_that_is_too_small_is_not_told_beside_defaults_that_go
     assert settle(pasted, 7_900, 312, 1).steps == 1_482
 
 
+def test_that_few_steps_at_a_high_rate_may_spoil_what_was_solved_is_told(tmp_path: Path) -> None:
+    for init, rate, told in (("solved", "1e-3", True), ("solved", "1e-4", False), ("random", "1e-3", False)):
+        options = ("--run.max_steps", "20", "--student.init", init, "--optimizer.learning_rate", rate)
+        size = settle(given(tmp_path, *options), 7_900, 312, 1)
+        (warning,) = check_size({"": size}, 7_900, 10**6, {"": 312}, 1)
+        assert ("a student that was solved may end worse than it began" in warning.text) == told
+
+
 def test_of_several_students_it_is_told_once_by_their_own_keys(tmp_path: Path) -> None:
     steps = ("--run.max_steps", "20", "--run.global_batch", "16")
     sizes = {
