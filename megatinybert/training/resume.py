@@ -68,9 +68,6 @@ _SINCE = (
 
 # The options that decide facts which are not called as these are. section: of the options of a training stage.
 _OPTIONS = {
-    "corpus": "--data.shards or --data.text",
-    "corpus checksum": "--data.shards or --data.text",
-    "student layers, width, heads, intermediate": "--student.config",
     "student dropout": "--student.hidden_dropout and --student.attention_dropout",
     "steps": "--{section}.max_steps or --{section}.epochs",
     "steps between measurements": "--run.held_out_interval",
