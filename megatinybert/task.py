@@ -26,7 +26,8 @@ def read_arguments(argv: list[str], look: bool = False) -> tuple[str, TaskConfig
     """
     rest = [argument for argument in argv if not argument.startswith(("--local_rank=", "--local-rank="))]
     if not rest:
-        raise ConfigError(f"no action is given: the first argument is one of {', '.join(ACTIONS)}\n\n{TASK.usage}")
+        needed = f"the first argument is one of {', '.join(ACTIONS)}; --help lists the options"
+        raise ConfigError(f"no action is given: {needed}\n\n{TASK.usage}")
     if rest[0] in ("--help", "-h"):
         return "", load_options(["--help"], TASK)
     action, *options = rest

@@ -58,7 +58,9 @@ def test_another_word_is_no_action(word: str, hint: str) -> None:
 @pytest.mark.parametrize("words", [[], ["--local_rank=0"]])
 def test_without_an_action_the_usage_is_told_as_a_mistake(words: list[str]) -> None:
     message = refusal(*words)
-    assert message.startswith(f"no action is given: the first argument is one of {', '.join(ACTIONS)}\n\nusage:\n")
+    first, *usage = message.split("\n\n")
+    assert first == (f"no action is given: the first argument is one of {', '.join(ACTIONS)}; --help lists the options")
+    assert usage[0].startswith("usage:\n")
     assert all(f"\n  {action} " in message for action in ACTIONS)
 
 
