@@ -44,7 +44,7 @@ def distil(config: GeneralConfig, world: World) -> None:
     `finite.NonFiniteLoss` and `stop.Stopped`.
     """
     check_same_program(config, world)
-    world.refuse(world.first(lambda: refused_early(config)))
+    world.refuse(refused_early(config) if world.is_main else [])
     findings = Findings()
     world.say(f"opening teacher, {'students' if config.students else 'student'} and data")
     run_family(open_family(config, world, findings), findings, world)
