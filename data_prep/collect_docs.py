@@ -337,7 +337,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         write_atomically(options.output, corpus_text(itertools.chain.from_iterable(found.values())))
     except (OSError, ValueError) as problem:
         print(f"error: {problem}", file=sys.stderr)
-        return 1
+        return 2
     largest = [f"{n} {megabytes[n]:.1f} MB" for n in sorted(megabytes, key=lambda n: -megabytes[n])[:8]]
     paragraphs = sum(len(document) for documents in found.values() for document in documents)
     print(

@@ -25,6 +25,7 @@ from megatinybert.runtime.counts import counted
 
 
 def main() -> int:
+    """Exit code 0: all is well, 1: --verify found damage, 2: there is nothing that could be shown."""
     parser = argparse.ArgumentParser(description="Show what token shards hold, and check them.")
     parser.add_argument("path", metavar="FOLDER_OR_PREFIX", help="a folder of build_shards.py, or P of P.bin and P.idx")
     parser.add_argument("--verify", action="store_true", help="compute every checksum again and name what is corrupt")
@@ -39,7 +40,7 @@ def main() -> int:
         show(options.path, options.decode, options.tokenizer)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return 2
     except BrokenPipeError:  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0

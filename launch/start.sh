@@ -6,7 +6,7 @@ here=$(dirname -- "$0")
 if ! command -v deepspeed >/dev/null 2>&1; then
     if [ ! -x "$here/../.venv/bin/deepspeed" ]; then
         echo "error${RANK:+ on rank $RANK ($(hostname))}: deepspeed is not on PATH, nor in the repository's .venv; run: make setup" >&2
-        exit 1
+        exit 2
     fi
     PATH=$(cd -- "$here/../.venv/bin" && pwd):$PATH
     export PATH

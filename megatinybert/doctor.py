@@ -8,12 +8,10 @@ import sys
 import time
 from collections.abc import Sequence
 
-from megatinybert.config.hub import NotInCache, settle_hub
-from megatinybert.config.load import ConfigError, load_config
-from megatinybert.config.named_paths import hub_names, missing_of_general
-from megatinybert.programs.doctor import examine, findings_table
+from megatinybert.config.asked import read_asked
+from megatinybert.programs.doctor import examine, examine_apart, findings_table
 from megatinybert.programs.start import say
-from megatinybert.runtime.findings import Findings
+from megatinybert.runtime.findings import Finding, Findings
 from megatinybert.runtime.versions import check_versions
 
 USAGE = """\
@@ -28,7 +26,8 @@ look at and what is wrong, and measures a few steps to tell how long the run wil
   --no-burst      measure nothing, for machines that the run will not be on
   --help          print this text and stop; python -m megatinybert.general --help lists the options of a run
 
-Exit code: 0, also with warnings; 1 where something is wrong; 2 for a mistake in the options; 130 after Ctrl-C.
+Exit code: 0, also with warnings; 1 where something is wrong; 2 for a mistake in the options, such as a path that is
+not there, beside which all that can be is looked at; 130 after Ctrl-C.
 """
 
 
@@ -43,19 +42,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--ranks", type=_count)
     parser.add_argument("--no-burst", action="store_true")
     own, options = parser.parse_known_args(options)
-    try:
-        config = load_config(options, missing_of_general)
-        settle_hub(hub_names(config))
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            raise ConfigError("the doctor is one process: start it without the launcher, and say --ranks N")
-    except (ConfigError, NotInCache) as error:
-        print(f"error: {error}", file=sys.stderr)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        print("error: the doctor is one process: start it without the launcher, and say --ranks N", file=sys.stderr)
         return 2
+    asked = read_asked(options)
     if any(finding.level == "fail" for finding in check_versions()):
         findings = Findings()
+        findings.add(*(Finding("fail", "options", text) for text in [*asked.problems, *asked.absent]))
         findings.add(*check_versions())  # nothing else can be looked at without these
         print(findings_table(findings))
-        return 1
+        return 2 if asked.mistaken else 1
 
     say("loading PyTorch and DeepSpeed")
 
@@ -67,13 +63,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     try:
-        findings = examine(config, own.ranks, not own.no_burst, world, began)
+        if asked.config is None:
+            findings = examine_apart(asked, world)
+        else:
+            findings = examine(asked.config, own.ranks, not own.no_burst, world, began, asked.absent)
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return 130
     finally:
         dist.stop()
-    return 1 if findings.failed else 0
+    return 2 if asked.mistaken else 1 if findings.failed else 0
 
 
 def _count(text: str) -> int:

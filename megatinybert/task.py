@@ -8,7 +8,8 @@ from pathlib import Path
 from megatinybert.config.hub import settle_hub
 from megatinybert.config.load import load_options
 from megatinybert.config.named_paths import hub_names, missing_of_task
-from megatinybert.config.schema import ConfigError, nearest
+from megatinybert.config.nearest import nearest
+from megatinybert.config.schema import ConfigError
 from megatinybert.config.task import ACTIONS, READING, TASK, TaskConfig
 from megatinybert.programs.start import run_program
 from megatinybert.training.lock import check_unlocked
@@ -24,7 +25,10 @@ def read_arguments(argv: list[str], look: bool = False) -> tuple[str, TaskConfig
     named, too, and whether another run is in the output folder. Raises ConfigError.
     """
     rest = [argument for argument in argv if not argument.startswith(("--local_rank=", "--local-rank="))]
-    if not rest or rest[0] in ("--help", "-h"):
+    if not rest:
+        needed = f"the first argument is one of {', '.join(ACTIONS)}; --help lists the options"
+        raise ConfigError(f"no action is given: {needed}\n\n{TASK.usage}")
+    if rest[0] in ("--help", "-h"):
         return "", load_options(["--help"], TASK)
     action, *options = rest
     if action not in ACTIONS:

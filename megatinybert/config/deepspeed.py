@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from megatinybert.config.load import ConfigError, resolve_batch
-from megatinybert.config.schema import TrainingConfig, nearest
+from megatinybert.config.nearest import nearest
+from megatinybert.config.schema import TrainingConfig
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -16,8 +16,8 @@ import yaml
 
 from megatinybert.config.general import GeneralConfig
 from megatinybert.config.help import Options, show
+from megatinybert.config.nearest import nearest
 from megatinybert.config.recipe import Given, flatten, label, read_yaml
-from megatinybert.config.schema import nearest
 
 OWN = ("student", "objective", "optimizer", "schedule")  # sections that an entry may have
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

@@ -15,8 +15,9 @@ from pydantic import ValidationError
 from megatinybert.config.family import OWN, Entry, ignored_overrides, read_entries
 from megatinybert.config.general import GeneralConfig, MemberConfig
 from megatinybert.config.help import Options, allowed, canonical, help_text, options_of, show, takes_list, value_alone
+from megatinybert.config.nearest import nearest
 from megatinybert.config.recipe import Given, flatten, label, read_recipe
-from megatinybert.config.schema import ConfigError, ProgramConfig, TrainingConfig, nearest, split_batch
+from megatinybert.config.schema import ConfigError, ProgramConfig, TrainingConfig, split_batch
 
 __all__ = ["ConfigError", "GeneralConfig", "Program", "dump_yaml", "load_config", "load_options", "resolve_batch"]
 
@@ -121,7 +122,7 @@ def load_options(argv: list[str], program: Program[Schema], missing: Missing | N
         problems += paths
     if config is None or problems:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        raise ConfigError("\n  ".join([f"{count} in the configuration:", *problems]))
+        raise ConfigError("\n  ".join([f"{count} in the configuration:", *problems]), problems)
     if print_config:
         print(dump_yaml(config), end="")
         raise SystemExit(0)

@@ -6,12 +6,12 @@ those of pathlib raise OSError for a name that is too long to be one.
 
 from __future__ import annotations
 
-import difflib
 import glob
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
-from megatinybert.config.schema import nearest
+from megatinybert.config.nearest import closest
 
 
 def is_path(name: str) -> bool:
@@ -26,7 +26,7 @@ def missing_folder(name: str) -> str:
         return ""
     above = next(parent for parent in folder.parents if os.path.exists(parent))
     below = folder.parts[len(above.parts)]
-    meant = nearest(below, [path.name for path in above.iterdir()] if above.is_dir() else [])
+    meant = _nearest_file(below, [path.name for path in above.iterdir()] if above.is_dir() else [])
     return "no such folder" + (f"; did you mean {above / meant}?" if meant and meant != below else "")
 
 
@@ -37,8 +37,19 @@ def meant_beside(path: Path) -> str:
         names = [] if os.path.exists(path) else os.listdir(path.parent)
     except (OSError, ValueError):  # no such folder, or none to look into
         names = []
-    meant = difflib.get_close_matches(path.name, names, n=1)
-    return f"; did you mean {path.with_name(meant[0])}?" if meant else ""
+    meant = _nearest_file(path.name, names)
+    return f"; did you mean {path.with_name(meant)}?" if meant else ""
+
+
+def _nearest_file(name: str, names: Iterable[str]) -> str | None:
+    """The name of a file or folder that was probably meant. That both end with .txt makes them no closer."""
+    suffix = Path(name).suffix
+
+    def own(other: str) -> tuple[str, str]:
+        alike = bool(suffix) and other.endswith(suffix)
+        return (other.removesuffix(suffix), name.removesuffix(suffix)) if alike else (other, name)
+
+    return closest(names, own)
 
 
 def missing_model(option: str, name: str) -> str:

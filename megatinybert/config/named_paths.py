@@ -30,14 +30,14 @@ _MAKE_ROWS = ("augment", "one", "two", "all")  # the actions that need the word 
 
 def missing_of_general(given: Mapping[str, Any]) -> list[str]:
     """Of general distillation."""
-    shards = [] if "data.text" in given else _names(given, "data.shards")
-    texts = [] if "data.shards" in given else _names(given, "data.text")
+    shards = [] if "data.text" in given else names_in(given, "data.shards")
+    texts = [] if "data.shards" in given else names_in(given, "data.text")
     problems = [
         *_missing_of_any(given),
         *(missing_shards(Path(name)) for name in shards),
         *(missing_text("--data.text", name) for name in texts),
     ]
-    resumed = [name for name in _names(given, "run.resume") if name not in ("auto", "never")]
+    resumed = [name for name in names_in(given, "run.resume") if name not in ("auto", "never")]
     problems += [missing_checkpoint(name) for name in resumed]
     return _told(problems)
 
@@ -46,15 +46,15 @@ def missing_of_task(action: str, given: Mapping[str, Any]) -> list[str]:
     """Of an action of a task."""
     problems = [
         *_missing_of_any(given),
-        *(missing_data_dir("--task.data_dir", Path(name)) for name in _names(given, "task.data_dir")),
+        *(missing_data_dir("--task.data_dir", Path(name)) for name in names_in(given, "task.data_dir")),
     ]
     if action in _MAKE_ROWS and str(given.get("augment.copies", 0)) != "0":
-        problems += [missing_model("--augment.model", name) for name in _names(given, "augment.model")]
-        problems += [unreadable_file("--augment.vectors", Path(name)) for name in _names(given, "augment.vectors")]
+        problems += [missing_model("--augment.model", name) for name in names_in(given, "augment.model")]
+        problems += [unreadable_file("--augment.vectors", Path(name)) for name in names_in(given, "augment.vectors")]
     if action in READING:
-        problems += [missing_model("--predict.model", name) for name in _names(given, "predict.model")]
+        problems += [missing_model("--predict.model", name) for name in names_in(given, "predict.model")]
     if action == "predict":
-        problems += [unreadable_file("--predict.input", Path(name)) for name in _names(given, "predict.input")]
+        problems += [unreadable_file("--predict.input", Path(name)) for name in names_in(given, "predict.input")]
     return _told(problems)
 
 
@@ -62,10 +62,10 @@ def missing_of_augment(given: Mapping[str, Any]) -> list[str]:
     """Of data_prep/augment.py."""
     return _told(
         [
-            *(missing_data_dir("--data-dir", Path(name)) for name in _names(given, "data_dir")),
-            *(missing_model("--model", name) for name in _names(given, "model")),
-            *(missing_tokenizer(name) for name in _names(given, "tokenizer")),
-            *(unreadable_file("--vectors", Path(name)) for name in _names(given, "vectors")),
+            *(missing_data_dir("--data-dir", Path(name)) for name in names_in(given, "data_dir")),
+            *(missing_model("--model", name) for name in names_in(given, "model")),
+            *(missing_tokenizer(name) for name in names_in(given, "tokenizer")),
+            *(unreadable_file("--vectors", Path(name)) for name in names_in(given, "vectors")),
         ]
     )
 
@@ -80,17 +80,17 @@ def hub_names(config: GeneralConfig | TaskConfig) -> list[str | None]:
 
 def _missing_of_any(given: Mapping[str, Any]) -> list[str]:
     """What general distillation and tasks have in common."""
-    problems = [missing_model("--teacher.model", name) for name in _names(given, "teacher.model")]
-    problems += [missing_tokenizer(name) for name in _names(given, "teacher.tokenizer")]
-    shapes = [name for name in _names(given, "student.config") if name not in shipped_students()]
+    problems = [missing_model("--teacher.model", name) for name in names_in(given, "teacher.model")]
+    problems += [missing_tokenizer(name) for name in names_in(given, "teacher.tokenizer")]
+    shapes = [name for name in names_in(given, "student.config") if name not in shipped_students()]
     # A name without a slash that is neither is refused by the schema.
     problems += [missing_model("--student.config", name) for name in shapes if "/" in name]
-    weights = [name for name in _names(given, "student.init") if name not in MADE_WEIGHTS]
+    weights = [name for name in names_in(given, "student.init") if name not in MADE_WEIGHTS]
     problems += [missing_model("--student.init", name) for name in weights]
-    problems += [unusable_output(Path(name)) for name in _names(given, "run.output_dir")]
+    problems += [unusable_output(Path(name)) for name in names_in(given, "run.output_dir")]
     for option in ("deepspeed", "teacher.deepspeed"):
         try:
-            for name in _names(given, option):
+            for name in names_in(given, option):
                 if name != "auto":
                     find_ds_config(name, f"--{option}")
         except ConfigError as error:
@@ -98,7 +98,7 @@ def _missing_of_any(given: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def _names(given: Mapping[str, Any], option: str) -> list[str]:
+def names_in(given: Mapping[str, Any], option: str) -> list[str]:
     """The value of an option as a list; [] where it is not given, or is no text."""
     value = given.get(option)
     return [name for name in (value if isinstance(value, list) else [value]) if name and isinstance(name, str)]

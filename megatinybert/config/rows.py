@@ -7,7 +7,8 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from megatinybert.config.codec import Encoding
-from megatinybert.config.schema import Section, nearest
+from megatinybert.config.nearest import nearest
+from megatinybert.config.schema import Section
 from megatinybert.config.values import Names, Text
 
 # The names of `tasks.table.TASKS`, which is further up the house.

@@ -6,7 +6,6 @@ mistakes are derived from it (load.py).
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from megatinybert.config.duration import TIME_LIMIT, Duration
 from megatinybert.config.faults import LOST_AFTER, RESTARTS, Patience, check_restarts
+from megatinybert.config.nearest import nearest
 from megatinybert.config.removed import Fixed
 from megatinybert.config.values import (
     Count,
@@ -34,30 +34,19 @@ MADE_WEIGHTS = ("random", "solved", "teacher")  # what --student.init says where
 
 
 class ConfigError(ValueError):
-    """A user's mistake in a recipe, an option or a DeepSpeed configuration; it lists every problem found."""
+    """A user's mistake in a recipe, an option or a DeepSpeed configuration; it lists every problem found.
+
+    problems: each by itself.
+    """
+
+    def __init__(self, text: str, problems: Iterable[str] = ()) -> None:
+        super().__init__(text)
+        self.problems = list(problems) or [text]
 
 
 def shipped_students() -> list[str]:
     """Names of the student shapes that come with the package, such as "4L-312"."""
     return sorted(path.stem for path in STUDENTS_FOLDER.glob("*.json"))
-
-
-def nearest(name: str, valid: Iterable[str]) -> str | None:
-    """The valid name that `name` was probably meant to be: one with the same last part, else the closest; of names that
-    are equally close the first.
-    """
-    valid = list(valid)
-    last = name.rsplit(".", 1)[-1].replace("-", "_")
-    same_last_part = [candidate for candidate in valid if candidate.rsplit(".", 1)[-1] == last]
-    cutoff = 0.0 if same_last_part else 0.6
-    matcher = difflib.SequenceMatcher(b=name)
-
-    def closeness(candidate: str) -> float:
-        matcher.set_seq1(candidate)
-        return matcher.ratio()
-
-    best = max(same_last_part or valid, key=closeness, default=None)
-    return best if best is not None and closeness(best) >= cutoff else None
 
 
 def split_batch(global_batch: int, micro_batch: int | None, world_size: int, section: str = "run") -> tuple[int, int]:

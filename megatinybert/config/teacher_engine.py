@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 from megatinybert.config.deepspeed import find_ds_config, read_ds_config
-from megatinybert.config.schema import ConfigError, nearest
+from megatinybert.config.nearest import nearest
+from megatinybert.config.schema import ConfigError
 from megatinybert.config.whole_teacher import OPTION
 
 _KEYS = ("zero_optimization", "aio", "log_level", "comms_logger")

@@ -63,12 +63,18 @@ class Vocabulary:
         found = [self.capitals, self._other_script(scripts), self.unknowns(unknown, tokens)]
         return [warning for warning in found if warning]
 
-    def unknowns(self, unknown: int, tokens: int) -> str | None:
-        """A warning where more than MOST_UNKNOWN of some tokens are [UNK]."""
+    def unknowns(self, unknown: int, tokens: int, learnt: bool = True) -> str | None:
+        """A warning where more than MOST_UNKNOWN of some tokens are [UNK]. learnt: False of a text to be answered."""
         if unknown <= MOST_UNKNOWN * tokens:
             return None
+        share = f"{100 * unknown / tokens:.1f} % of the tokens are [UNK]"
+        if not learnt:
+            return (
+                f"{share}, which say nothing, so the answers are worth little: {self._name} does not know this text; "
+                "look whether its language and its encoding are those that the model was trained on"
+            )
         return (
-            f"{100 * unknown / tokens:.1f} % of the tokens are [UNK], of which nothing can be learnt: {self._name} "
+            f"{share}, of which nothing can be learnt: {self._name} "
             "does not know this text; take a tokenizer (of a task: a teacher) of its language, and look whether its "
             "encoding is right"
         )

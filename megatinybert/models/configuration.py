@@ -11,7 +11,8 @@ from transformers import AutoConfig, BertConfig, PreTrainedConfig
 
 from megatinybert.config.hub import advice
 from megatinybert.config.missing import missing_model
-from megatinybert.config.schema import MADE_WEIGHTS, STUDENTS_FOLDER, nearest
+from megatinybert.config.nearest import nearest
+from megatinybert.config.schema import MADE_WEIGHTS, STUDENTS_FOLDER
 
 _BERT_KEYS = {"vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "type_vocab_size"}
 _KERNELS = {"_attn_implementation", "_attn_implementation_internal", "attn_implementation", "_experts_implementation"}

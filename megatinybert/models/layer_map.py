@@ -39,7 +39,9 @@ def layers_in_words(layer_map: str | Sequence[int], layers: Sequence[int], teach
     text = f"student layers 0 to {len(layers) - 1} learn from layers {', '.join(map(str, layers))} of the teacher's "
     text += f"{teacher_layers}"
     if layer_map == "uniform" and teacher_layers % len(layers):
-        words = " ".join(map(str, layers))
+        count = len(layers)
+        maps = (resolve_layer_map(name, count, teacher_layers) for name in ("top", "bottom"))
+        words = " ".join(map(str, next(other for other in maps if other != list(layers))))
         text += (
             f", the nearest to uniform, as {teacher_layers} is no multiple of {len(layers)}; others: "
             f"--objective.layer_map with a list such as {words}"

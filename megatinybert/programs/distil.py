@@ -12,7 +12,7 @@ from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.config.general import GeneralConfig, SettledConfig
 from megatinybert.models.load import teacher_dtype
 from megatinybert.programs.ending import ending
-from megatinybert.programs.general_stage import Opened, describe
+from megatinybert.programs.general_stage import Opened, describe, facts_of_options
 from megatinybert.programs.members import Members, find_members, unsettled_members
 from megatinybert.programs.open_data import open_data, skipping, with_shards
 from megatinybert.programs.open_models import Models, taught_models, tokenizer_name, untaught_models
@@ -31,6 +31,7 @@ from megatinybert.training.ready import (
     get_ready,
     local_ranks,
 )
+from megatinybert.training.resume import check_options
 from megatinybert.training.run import run_family
 from megatinybert.training.size import Size, check_size, check_steps_done, draft, settle
 from megatinybert.training.stage import Family
@@ -43,12 +44,29 @@ def distil(config: GeneralConfig, world: World) -> None:
     `finite.NonFiniteLoss` and `stop.Stopped`.
     """
     check_same_program(config, world)
+    world.refuse(refused_early(config) if world.is_main else [])
     findings = Findings()
     world.say(f"opening teacher, {'students' if config.students else 'student'} and data")
     run_family(open_family(config, world, findings), findings, world)
     if world.is_main:
         names = [student.name for student in config.students or []]
         print(ending(Path(config.run.output_dir), names), flush=True)
+
+
+def refused_early(config: GeneralConfig) -> list[str]:
+    """What forbids to continue the run in the output folder, as far as options and checkpoints alone tell it."""
+    if config.students and config.run.resume != "auto":  # a checkpoint of one of them, which stands for those of all
+        return []
+    members = unsettled_members(config)
+    said = members.findings()
+    for name, member in members.configs.items():
+        run = member.run
+        facts = {**facts_of_options(member), "run.seed": run.seed, "optimizer.name": member.optimizer.name}
+        facts |= {"run.global_batch": run.global_batch} if run.global_batch else {}  # else as the checkpoint has it
+        said[name].attempt("output folder", check_options, run, facts)
+        if run.max_steps:
+            said[name].attempt("output folder", check_steps_done, run, run.max_steps)
+    return [finding.text for finding in members.of_each(said)]
 
 
 def open_family(config: GeneralConfig, world: World, findings: Findings) -> Family | None:
@@ -148,7 +166,7 @@ def _check_sizes(
         config, own = size.config, said[name]
         shape = models.trainees[name].student.config
         own.add(*check_corpus(config, windows, held_out_windows, size.steps))
-        own.attempt("output folder", check_steps_done, config, size.steps)
+        own.attempt("output folder", check_steps_done, config.run, size.steps)
         if world.device.type == "cpu":
             rows, length = settings[name].raw["train_micro_batch_size_per_gpu"], config.data.sequence_length
             shapes = shape, models.teacher_config

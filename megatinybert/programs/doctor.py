@@ -7,9 +7,14 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from megatinybert.config.asked import Asked
 from megatinybert.config.general import GeneralConfig
+from megatinybert.config.named_paths import names_in
+from megatinybert.config.schema import OpenRunConfig
 from megatinybert.runtime.findings import Finding, Findings
 from megatinybert.runtime.text_table import format_table
 
@@ -20,24 +25,28 @@ if TYPE_CHECKING:
     from megatinybert.training.resume import Start
 
 
-def examine(config: GeneralConfig, ranks: int | None, burst: bool, world: World, began: float) -> Findings:
-    """Look, and print what is found. world: this process alone. began: its start, by time.perf_counter."""
+def examine(
+    config: GeneralConfig, ranks: int | None, burst: bool, world: World, began: float, absent: Sequence[str] = ()
+) -> Findings:
+    """Look, and print what is found. world: this process alone. began: its start, by time.perf_counter.
+
+    absent: a line for each path that is not there, to be told where nothing that opens it does.
+    """
     from deepspeed.accelerator import get_accelerator
 
     from megatinybert.programs.distil import look, silence_transformers
     from megatinybert.programs.estimate import estimate
     from megatinybert.runtime.dist import World
-    from megatinybert.training.checks import check_accelerator, check_apex
 
     silence_transformers()
     ranks = ranks or get_accelerator().device_count()
     findings = Findings()
-    world.say("measuring this machine's speed")
-    findings.add(check_accelerator(world.device), check_apex())
+    _look_at_device(world, findings)
     world.say("opening teacher, student and data, and trying the first batch")
     ready = look(config, World(0, ranks, world.device), findings)
     if ready:
         findings.add(_where_it_starts(ready.first))
+    _add_absent(absent, findings)
     print(findings_table(findings), flush=True)
     if ready and burst and ready.first.start.first_step < ready.first.stage.max_steps:
         print("\nmeasuring ...", file=sys.stderr, flush=True)
@@ -45,6 +54,46 @@ def examine(config: GeneralConfig, ranks: int | None, burst: bool, world: World,
         found = findings.attempt("burst", estimate, ready, ranks, world)
         print("\n" + (estimate_table(found, start_up, ranks) if found else findings_table(findings)))
     return findings
+
+
+def examine_apart(asked: Asked, world: World) -> Findings:
+    """Look at the machine and at each thing that is named, by itself, where the options make no configuration; and
+    print what is found.
+    """
+    from megatinybert.models.configuration import read_bert_config
+    from megatinybert.programs.distil import silence_transformers
+    from megatinybert.programs.open_data import look_at_shards
+    from megatinybert.training.ready import check_machine
+
+    silence_transformers()
+    findings = Findings()
+    findings.add(*(Finding("fail", "options", text) for text in asked.problems))
+    _look_at_device(world, findings)
+    world.say("looking at what the options name, each by itself")
+    output = names_in(asked.given, "run.output_dir") or [OpenRunConfig().output_dir]
+    check_machine(Path(output[0]), world, findings)
+    for name in names_in(asked.given, "teacher.model"):
+        teacher = findings.attempt("teacher", read_bert_config, name, "--teacher.model")
+        if teacher:
+            shape = f"{teacher.num_hidden_layers} x {teacher.hidden_size}, {teacher.vocab_size:,} embeddings"
+            findings.add(Finding("ok", "teacher", f"--teacher.model {name}: {shape}"))
+    look_at_shards(names_in(asked.given, "data.shards"), findings)
+    _add_absent(asked.absent, findings)
+    print(findings_table(findings), flush=True)
+    return findings
+
+
+def _look_at_device(world: World, findings: Findings) -> None:
+    from megatinybert.training.checks import check_accelerator, check_apex
+
+    world.say("measuring this machine's speed")
+    findings.add(check_accelerator(world.device), check_apex())
+
+
+def _add_absent(absent: Sequence[str], findings: Findings) -> None:
+    """What is absent, where nothing that opens it has told of it: each line begins with what it is of."""
+    told = "\n".join(findings.texts("fail"))
+    findings.add(*(Finding("fail", "options", text) for text in absent if text.split(": ")[0] not in told))
 
 
 def findings_table(findings: Findings) -> str:

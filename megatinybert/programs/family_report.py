@@ -19,7 +19,7 @@ from megatinybert.programs.report import (
     tensorboard_command,
 )
 from megatinybert.programs.report_table import FACTS, TIMED_RUNS, Report
-from megatinybert.runtime.counts import counted
+from megatinybert.runtime.counts import counted, times
 from megatinybert.runtime.files import write_atomically
 from megatinybert.runtime.text_table import format_table
 from megatinybert.tracking.figures import save_picture
@@ -82,11 +82,10 @@ def table(reports: Mapping[str, Report]) -> str:
     rows = [["", *reports, *(["teacher"] if first.teacher else [])]]
     rows += [[name, *(show(model) for model in models)] for name, show in FACTS.items()]
     if first.teacher:
-        ratios = [
-            report.teacher.parameters / report.student.parameters for report in reports.values() if report.teacher
-        ]
-        rows.append(["times smaller", *(f"{ratio:.1f} x" for ratio in ratios), ""])
-        rows.append(["times faster", *(f"{report.speed_up:.1f} x" for report in reports.values()), ""])
+        teacher, students = first.teacher, [report.student for report in reports.values()]
+        sizes = (times(teacher.parameters / each.parameters, "smaller", "larger") for each in students)
+        speeds = (times(teacher.milliseconds / each.milliseconds, "faster", "slower") for each in students)
+        rows += [["beside the teacher", *sizes, ""], ["", *speeds, ""]]
     rows += [[""] * len(rows[0]), ["on held-out text", *[""] * (len(rows[0]) - 1)]]
     for name in dict.fromkeys(name for report in reports.values() for name in report.held_out):
         pairs = [report.held_out.get(name) for report in reports.values()]

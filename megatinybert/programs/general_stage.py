@@ -136,9 +136,13 @@ def _stage(
 
 def facts_of_data(config: GeneralConfig, windows: Samples) -> Facts:
     """What decides the result of a general distillation beside what decides that of any run."""
+    corpus = {"corpus": data_identity(windows), "corpus checksum": data_checksum(windows)}
+    return {**corpus, **facts_of_options(config)}
+
+
+def facts_of_options(config: GeneralConfig) -> Facts:
+    """Those of them that are known before the text is opened."""
     facts: dict[str, Any] = {
-        "corpus": data_identity(windows),
-        "corpus checksum": data_checksum(windows),
         "teacher.quantize": config.teacher.quantize,
         "data.sequence_length": config.data.sequence_length,
         "data.pair_probability": config.data.pair_probability,

@@ -31,6 +31,7 @@ STARTS = "MEGATINYBERT_LAUNCH"  # set by launch/start.sh: this process is to sta
 _FORESEEN = {0, 1, 2, LOST, STOPPED, ENDED_AT_ONCE}
 _STARTS_RANKS = ("deepspeed.launcher.launch", "multiprocessing.forkserver")  # in the command line of what does
 _TOLD = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1}
+_SECONDS_BETWEEN_LOOKS = 1.0  # for ranks that are to start
 _SECONDS_TO_SAVE = 60.0  # of ranks whose launcher has died
 _SECONDS_TO_LEAVE = 10.0  # of what the ranks started themselves, such as workers that tokenize or compile
 
@@ -81,7 +82,8 @@ class _Front:
 
     def __init__(self, process: subprocess.Popen[bytes], plan: Launch) -> None:
         self._process, self._plan = process, plan
-        self._told = self._before_ranks = self._killed = False
+        self._told = self._without_ranks = self._killed = False
+        self._ranks_began = False  # over pdsh they are on other machines, and not seen
         for number in _TOLD:
             # `nohup` has SIGHUP ignored, which is to stay.
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
@@ -96,8 +98,9 @@ class _Front:
             code = 1
         if self._killed:
             return ENDED_AT_ONCE
-        if self._before_ranks:
-            print("stopped before the run began; the same command starts it", file=sys.stderr)
+        if self._without_ranks:
+            where = "while no rank was running" if self._plan.remote else "before the run began"
+            print(f"stopped {where}; the same command starts or continues it", file=sys.stderr)
             return STOPPED
         if code not in _FORESEEN:
             print(f"error: a process of the run {how_ended(code)}; what it said is above", file=sys.stderr)
@@ -105,6 +108,11 @@ class _Front:
 
     def _wait(self) -> int:
         if not self._plan.remote:
+            while not self._ranks_began:
+                try:
+                    return self._process.wait(_SECONDS_BETWEEN_LOOKS)
+                except subprocess.TimeoutExpired:
+                    self._ranks_began = bool(self._ranks())
             return self._process.wait()
         code = wait_for_launcher(self._process, self._plan.hosts[0])
         if code is None:
@@ -124,7 +132,8 @@ class _Front:
             self._stop_remote()
             return
         ranks = self._ranks()
-        self._before_ranks = not ranks
+        self._ranks_began = self._ranks_began or bool(ranks)
+        self._without_ranks = not self._ranks_began
         if first and ranks:
             again = "; Ctrl-C again ends it at once" if number == signal.SIGINT else ""
             _say_at_once(f"\nstopping, in training after this step{again}\n")
@@ -133,15 +142,16 @@ class _Front:
         for rank in ranks:
             with contextlib.suppress(psutil.Error):  # ended meanwhile, by a second signal perhaps
                 rank.terminate()
-        if not ranks:
+        if self._without_ranks:
             self._signal_group(signal.SIGKILL)
+        # Where the ranks have ended meanwhile, what started them is about to end, too, with their exit code.
 
     def _stop_remote(self) -> None:
         """Not by the launcher, which would end the runs of others on those machines, too."""
         _say_at_once("\nstopping, in training after this step, on all machines\n")
         plan = self._plan
         if not signal_ranks(plan.hosts, plan.port, "TERM", plan.environment):
-            self._before_ranks = True
+            self._without_ranks = True
             self._kill()
 
     def _kill(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from megatinybert.config.general import DataConfig, GeneralConfig
@@ -9,7 +10,7 @@ from megatinybert.corpus.cache import shard_text
 from megatinybert.corpus.shards import open_corpus
 from megatinybert.programs.open_models import Models
 from megatinybert.runtime.dist import World
-from megatinybert.runtime.findings import Findings
+from megatinybert.runtime.findings import Finding, Findings
 from megatinybert.samples.batches import TrainingData
 from megatinybert.samples.open import HeldOut, Samples, open_windows
 from megatinybert.samples.position_skips import Skipping, Skips
@@ -31,14 +32,21 @@ def with_shards(config: GeneralConfig, tokenizer: str, world: World, findings: F
     return data.model_copy(update={"shards": folders}) if folders else None
 
 
+def look_at_shards(paths: Sequence[str], findings: Findings) -> bool:
+    """Whether all of them can be opened; each that cannot is a failure of its own."""
+    opened = {path: findings.attempt("shards", open_corpus, path) for path in paths}
+    whole = {path: corpus for path, corpus in opened.items() if corpus}
+    findings.add(*(Finding("ok", "shards", f"{path}: {corpus.n_tokens:,} tokens") for path, corpus in whole.items()))
+    return len(whole) == len(opened)
+
+
 def open_data(
     config: GeneralConfig, sources: DataConfig | None, models: Models, findings: Findings
 ) -> tuple[Samples, HeldOut] | None:
     """sources: `config.data` with shards."""
     reader, whole = models.reader, models.whole
-    if not (sources and reader and whole):
-        for path in config.data.shards or []:
-            findings.attempt("shards", open_corpus, path)
+    opened = look_at_shards((sources or config.data).shards or [], findings)
+    if not (sources and reader and whole and opened):
         return None
     segments = min(shape.type_vocab_size for shape in models.shapes)
     pairs = config.data.pair_probability if segments > 1 else 0.0

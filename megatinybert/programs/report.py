@@ -20,6 +20,7 @@ from megatinybert.config.hub import settle_hub
 from megatinybert.programs.report_table import TIMED_RUNS, ModelFacts, Report, table
 from megatinybert.programs.search import shared_by
 from megatinybert.programs.start import say
+from megatinybert.programs.unfinished import run_again
 from megatinybert.runtime.files import write_atomically
 from megatinybert.tracking import curves
 from megatinybert.tracking.figures import save_picture
@@ -39,7 +40,7 @@ def read_run(folder: Path) -> tuple[dict[str, Any], list[curves.Row]]:
     Raises ValueError, saying what is missing, where the run did not reach its end or measured nothing.
     """
     config_file, metrics_file = folder / "config.yaml", folder / "metrics.jsonl"
-    again = "Run the same training command again: it continues from the newest checkpoint."
+    again = run_again(folder)
     results = folder / "results.json"
     if results.is_file() and not metrics_file.is_file():
         raise ValueError(f"{folder} is of a task: `launch/task.sh eval` prints its table and wrote {results}")
@@ -61,7 +62,7 @@ def read_run(folder: Path) -> tuple[dict[str, Any], list[curves.Row]]:
         at = ", ".join(map(str, measured)) or "none"
         raise ValueError(
             f"{metrics_file} has no held-out values at its first and last step (it has them at: {at}; "
-            f"the last step is {done}). {again}"
+            f"the last step is {done}). Such a run cannot be reported: train anew in another --run.output_dir"
         )
     return config, rows
 

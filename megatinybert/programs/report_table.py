@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from megatinybert.programs.found import TOP
-from megatinybert.runtime.counts import counted
+from megatinybert.runtime.counts import counted, times
 from megatinybert.runtime.text_table import format_table
 from megatinybert.tracking.measurements import ACCURACY, BESIDE_LOSSES, PROBE, PROJECTED
 
@@ -126,8 +126,8 @@ def _notes(report: Report) -> dict[str, str]:
     if report.teacher is None:
         return {}
     return {
-        "parameters": f"{report.teacher.parameters / report.student.parameters:.1f} x smaller",
-        "CPU time of one batch": f"{report.speed_up:.1f} x faster",
+        "parameters": times(report.teacher.parameters / report.student.parameters, "smaller", "larger"),
+        "CPU time of one batch": times(report.teacher.milliseconds / report.student.milliseconds, "faster", "slower"),
     }
 
 

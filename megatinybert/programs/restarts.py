@@ -83,6 +83,9 @@ class Agent(LocalElasticAgent):
         self._stopping = True
 
     def _start_workers(self, worker_group: WorkerGroup) -> dict[int, int]:
+        if self._stopping:  # asked for between two starts, when there was no rank to tell
+            self._say_stopped()
+            raise SignalException("stopped between two starts", signal.SIGUSR1)
         pids: dict[int, int] = super()._start_workers(worker_group)
         self.code = 0
         context: Any = self._pcontext
@@ -107,7 +110,7 @@ class Agent(LocalElasticAgent):
     def _settle(self, rank: int) -> None:
         """Whether all start again, after the end of `rank`."""
         if self._stopping and self.code not in FINAL:
-            print("stopped in a fault; the same command continues from the newest checkpoint", file=sys.stderr)
+            self._say_stopped()
             self.code = STOPPED
         if self.code in FINAL:
             self._remaining_restarts = 0
@@ -116,6 +119,9 @@ class Agent(LocalElasticAgent):
             number = total - self._remaining_restarts + 1
             text = f"rank {rank} ({socket.gethostname()}) {how_ended(self.code)}: restart {number} of {total}"
             print(f"\n{text}, from the newest checkpoint", file=sys.stderr, flush=True)
+
+    def _say_stopped(self) -> None:
+        print("stopped in a fault; the same command continues from the newest checkpoint, if any", file=sys.stderr)
 
 
 def _weight(end: tuple[int, int]) -> int:

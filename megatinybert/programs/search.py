@@ -19,6 +19,7 @@ from megatinybert.config.family import students_in
 from megatinybert.config.hub import settle_hub
 from megatinybert.programs.found import TOP, Answer, Hit, Search
 from megatinybert.programs.start import say
+from megatinybert.programs.unfinished import run_again
 from megatinybert.runtime.counts import counted
 from megatinybert.runtime.files import file_sha256, write_atomically
 from megatinybert.runtime.findings import Findings, refusal
@@ -64,10 +65,7 @@ def teacher_of(run: Path) -> str:
         folders = ", ".join(str(run / name) for name in students)
         raise ValueError(f"{run} holds several students: name the folder of one of them ({folders})")
     if not (run / "student" / "model.safetensors").is_file():
-        raise ValueError(
-            f"{run} is unfinished: it holds no student/. Run the same training command again: it continues from the "
-            "newest checkpoint"
-        )
+        raise ValueError(f"{run} is unfinished: it holds no student/. {run_again(run)}")
     config = yaml.safe_load(config_file.read_text(encoding="utf-8"))
     if config.get("objective", {}).get("name") == "mlm":
         raise ValueError(f"{run} was trained by masked-language modelling, and has no teacher to search with")

@@ -40,7 +40,7 @@ def run_program(read: Callable[[list[str], bool], Any], work: str) -> None:
     except KeyboardInterrupt as interrupt:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the launcher sends it to all ranks once the first has ended
         if _speaks_for_machine():
-            print(f"\n{str(interrupt) or 'stopped; the same command continues'}", file=sys.stderr)
+            print(f"\n{str(interrupt) or 'stopped; the same command starts or continues the run'}", file=sys.stderr)
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(_stopped())  # peers and threads may wait for this rank
@@ -151,12 +151,12 @@ def say(text: str) -> None:
 
 
 def print_result(result: Callable[[], str]) -> int:
-    """Print what `result` returns: exit code 0; or, where it raises OSError or ValueError, what that says: 1."""
+    """Print what `result` returns: exit code 0; or, where it raises OSError or ValueError, what that says: 2."""
     try:
         print(result())
     except (OSError, ValueError) as problem:
         print(f"error: {problem}", file=sys.stderr)
-        return 1
+        return 2
     return 0
 
 

@@ -26,9 +26,10 @@ from megatinybert.tasks.augment.run import AugmentReport, augment
 from megatinybert.tasks.baseline import SCORE, constant_scores, is_better
 from megatinybert.tasks.card import card_of, write_card
 from megatinybert.tasks.classifiers import as_teacher, load_fine_tuned
-from megatinybert.tasks.forecast import with_forecast, work_of_stages
+from megatinybert.tasks.forecast import uncounted_in_stages, with_forecast, work_of_stages
 from megatinybert.tasks.inputs import TaskInputs, open_inputs
 from megatinybert.tasks.made_classes import check_classes
+from megatinybert.tasks.made_otherwise import check_options_of_stages
 from megatinybert.tasks.metrics import compute_metrics
 from megatinybert.tasks.plan import Plan, stages_of
 from megatinybert.tasks.predict import logits_of
@@ -52,6 +53,8 @@ def run_task(asked: tuple[str, TaskConfig], world: World) -> None:
     """
     action, config = asked
     check_same_program(config, world, action)
+    actions = _ALL if action == "all" else (action,)
+    world.first(lambda: check_options_of_stages(config, actions))
     findings = Findings()
     world.say("opening the task's files, models and tokenizer")
     inputs = open_inputs(config, world, findings, compares_layers=action in ("one", "all") and has_stage_one(config))
@@ -64,13 +67,11 @@ def run_task(asked: tuple[str, TaskConfig], world: World) -> None:
     checks = world.first(lambda: check_rows(inputs.files, config.task.skip_bad_rows)) if action != "predict" else None
     if checks:
         world.say("\n".join([*checks.facts, *(f"warning: {warning}" for warning in checks.warnings)]))
-    actions = _ALL if action == "all" else (action,)
     stages = world.together(lambda: [stage for each in actions for stage in stages_of(each, inputs)])
     plan = Plan(stages, checks.on_scores if checks else ())
-    reads = action in READING
-    with contextlib.nullcontext() if reads else run_lock(inputs.output, world):
+    with contextlib.nullcontext() if action in READING else run_lock(inputs.output, world):
         if action != "predict":
-            _check_vocabulary(inputs, world, refuses=not reads)
+            _check_vocabulary(inputs, world, refuses=action not in READING)
         for part in actions:
             _ACTIONS[part](inputs, plan, world)
         if world.is_main:
@@ -88,7 +89,8 @@ def _train(
 ) -> None:
     """Open a stage on every rank, then train it. rows: those it trains on."""
     stage = replace(world.together(describe), begins=lambda: _record(inputs, world))
-    run_stage(with_forecast(stage, name, plan.stages, work_of_stages(inputs, rows)), Findings(), world)
+    work, uncounted = work_of_stages(inputs, rows), uncounted_in_stages(inputs.config)
+    run_stage(with_forecast(stage, name, plan.stages, work, uncounted), Findings(), world)
 
 
 def _rows(inputs: TaskInputs, world: World, file: Path, what: str = "training rows") -> EncodedRows:
@@ -225,11 +227,9 @@ def _check_rows_differ(inputs: TaskInputs, world: World) -> None:
     split, rows = next(iter(world.together(lambda: inputs.dev).items()))
     if (rows.gold != rows.gold[0]).any():
         return
-    text = (
-        f"all {len(rows):,} rows of {split} ({inputs.files.dev[split]}) have the same label, so no measurement on them "
-        "says which weights are better: shuffle the rows before you divide them"
-    )
-    _refuse(text, inputs, world)
+    of_split = f"all {len(rows):,} rows of {split} ({inputs.files.dev[split]}) have the same label"
+    why = "so no measurement on them says which weights are better: shuffle the rows before you divide them"
+    _refuse(f"{of_split}, {why}", inputs, world)
 
 
 def _check_vocabulary(inputs: TaskInputs, world: World, refuses: bool) -> None:

@@ -1,4 +1,4 @@
-"""Counts for people: "1 minute", "2,000 minutes", "a, b and 7 more"."""
+"""Counts for people: "1 minute", "2,000 minutes", "a, b and 7 more", "3.3 x smaller"."""
 
 from __future__ import annotations
 
@@ -14,3 +14,10 @@ def some_of(names: Sequence[object], most: int = 4) -> str:
     """The first of them, and how many more there are."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(map(str, names[:most])) + more
+
+
+def times(ratio: float, more: str, less: str) -> str:
+    """A ratio in words, with one decimal. more, less: what a ratio above 1 and one below it mean, such as "smaller" and
+    "larger". ratio: above 0.
+    """
+    return f"{ratio:.1f} x {more}" if ratio >= 1 else f"{1 / ratio:.1f} x {less}"

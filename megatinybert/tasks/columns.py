@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from megatinybert.config.schema import nearest
+from megatinybert.config.nearest import nearest
 from megatinybert.tasks.layout import Layout
 from megatinybert.tasks.table import OWN_COLUMNS, Columns, Task
 

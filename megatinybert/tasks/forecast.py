@@ -11,7 +11,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 from transformers import BertConfig
 
-from megatinybert.config.task import StageTwoConfig
+from megatinybert.config.task import StageTwoConfig, TaskConfig
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.stopwatch import duration
 from megatinybert.runtime.trainees import Trainees
@@ -31,12 +31,18 @@ class Measurement(NamedTuple):
 
 
 def forecast(
-    stage: str, stages: Sequence[str], max_steps: int, measured: Sequence[Measurement], work: Mapping[str, float]
+    stage: str,
+    stages: Sequence[str],
+    max_steps: int,
+    measured: Sequence[Measurement],
+    work: Mapping[str, float],
+    uncounted: Mapping[str, Sequence[str]],
 ) -> str:
     """What is left of a training stage by its speed between two measurements, and of the stages after it.
 
     max_steps: of the stage. measured: two, the second after more steps. work: of each stage (`work_of_stages`); the
-    stages to come are taken to do theirs at this speed. Augmentation, of which that cannot be said, is left out.
+    stages to come are taken to do theirs at this speed. uncounted: what else each does (`uncounted_in_stages`),
+    which is left out, and said to be.
     """
     first, second = measured
     steps = second.step - first.step
@@ -51,14 +57,17 @@ def forecast(
     if len(seconds) == 1:
         return text
     parts = ", ".join(f"{name} {_rounded(value)}" for name, value in seconds.items())
-    but = ", without augmentation" if "augment" in later else ""
+    left_out = dict.fromkeys(what for name in later for what in uncounted.get(name, ()))
+    but = f", without {', '.join(left_out)}" if left_out else ""
     return (
         f"{text}; of all stages about {_rounded(sum(seconds.values()))}{but} ({parts}: by the operations of each, at "
         "this stage's speed)"
     )
 
 
-def with_forecast(stage: Stage, name: str, stages: Sequence[str], work: Mapping[str, float]) -> Stage:
+def with_forecast(
+    stage: Stage, name: str, stages: Sequence[str], work: Mapping[str, float], uncounted: Mapping[str, Sequence[str]]
+) -> Stage:
     """The stage, which at its second measurement says how much time is left. The other arguments are `forecast`'s."""
     measured: list[Measurement] = []
 
@@ -67,7 +76,7 @@ def with_forecast(stage: Stage, name: str, stages: Sequence[str], work: Mapping[
         scalars = stage.measure(trainees, world)
         measured.append(Measurement(trainees.only.global_steps, begun, time.monotonic()))
         if len(measured) == 2 and world.is_main:
-            tqdm.write(forecast(name, stages, stage.max_steps, measured, work), file=sys.stderr)
+            tqdm.write(forecast(name, stages, stage.max_steps, measured, work, uncounted), file=sys.stderr)
         return scalars
 
     return replace(stage, measure=measure)
@@ -91,6 +100,13 @@ def work_of_stages(inputs: TaskInputs, rows: EncodedRows) -> dict[str, float]:
     dev = sum(len(each) for each in inputs.dev.values())
     work["eval"] = _forward(inputs.teacher, dev, length) + _forward(inputs.student, dev, length)
     return work
+
+
+def uncounted_in_stages(config: TaskConfig) -> dict[str, list[str]]:
+    """What stages do beside the operations of `work_of_stages`: nobody knows its time before it is done."""
+    solving = ["solving"] if config.student.init == "solved" else []
+    maps = ["attention maps"] if config.monitor.attention_interval != 0 else []
+    return {"augment": ["augmentation"], "one": [*solving, *maps], "two": solving}
 
 
 def _rounded(seconds: float) -> str:

@@ -101,7 +101,7 @@ class TaskInputs:
                 counts = ", ".join(f"{label!r} {count:,}" for label, count in dropped.most_common())
                 print(f"{what}: left out by {task.layout.names['drop_labels']}: {counts}", file=sys.stderr)
         if tells:
-            self.tell_unknown(what, encoded)
+            self.tell_unknown(what, encoded, learnt=with_labels)
         return encoded
 
     def say_once(self, text: str, world: World) -> None:
@@ -110,14 +110,16 @@ class TaskInputs:
             self.told.add(text)
             world.say(text)
 
-    def unknown(self, rows: EncodedRows) -> tuple[float, str | None]:
-        """(share of their tokens that is [UNK], the warning where it is above MOST_UNKNOWN)."""
+    def unknown(self, rows: EncodedRows, learnt: bool = True) -> tuple[float, str | None]:
+        """(share of their tokens that is [UNK], the warning where it is above MOST_UNKNOWN). learnt: False of rows that
+        are only answered.
+        """
         unknown, tokens = count_unknown(rows, self.special, self.vocabulary.unknown_id)
-        return unknown / max(tokens, 1), self.vocabulary.unknowns(unknown, tokens)
+        return unknown / max(tokens, 1), self.vocabulary.unknowns(unknown, tokens, learnt)
 
-    def tell_unknown(self, what: str, rows: EncodedRows) -> None:
+    def tell_unknown(self, what: str, rows: EncodedRows, learnt: bool = True) -> None:
         """Warn of [UNK], once for files that are alike: again where the share is more than twice what was told."""
-        share, text = self.unknown(rows)
+        share, text = self.unknown(rows, learnt)
         if text and share > 2 * max(self.told_unknown, default=0.0):
             self.told_unknown.append(share)
             if not self.quiet:

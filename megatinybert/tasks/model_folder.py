@@ -13,10 +13,11 @@ from megatinybert.runtime.differences import refuse_differences
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.files import publish_folder
 from megatinybert.runtime.trainees import Trainees
+from megatinybert.tasks.stage_options import SECTIONS
 from megatinybert.training.checkpoint import Best
 from megatinybert.training.export import export_student
 from megatinybert.training.placement import PLACEMENT
-from megatinybert.training.resume import known_to
+from megatinybert.training.resume import deciding_options, known_to
 from megatinybert.training.stage import Facts
 
 _MADE_OF = "stage.json"
@@ -45,12 +46,18 @@ class ModelFolder:
         self.refuse_others(_made_of(before), _made_of(known_to(before, facts)))
         return True
 
+    def check_options(self, facts: Facts) -> None:
+        """Raise ValueError where the stage left it by other options. facts: those that these alone decide."""
+        before = json.loads((self.path / _MADE_OF).read_text(encoding="utf-8"))
+        self.refuse_others(_made_of(before), _made_of({**before, **known_to(before, facts)}))
+
     def refuse_others(self, before: Facts, now: Facts) -> None:
         """Raise ValueError where what it was made of is not what it would be made of now."""
         remedy = (
             f"set these back, remove {self.path} and {self.stage} to rebuild it, or choose another --run.output_dir"
         )
-        refuse_differences(f"{self.path} was made otherwise", before, now, remedy)
+        options = deciding_options(SECTIONS[self.stage.name])
+        refuse_differences(f"{self.path} was made otherwise", before, now, remedy, options=options)
 
     def make(self, trainees: Trainees, best: Best | None, facts: Facts, world: World) -> None:
         mark = {_MADE_OF: json.dumps(_made_of(facts), indent=2, sort_keys=True) + "\n"}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from megatinybert.models.load import Size
+from megatinybert.runtime.counts import times
 from megatinybert.runtime.files import write_atomically
 from megatinybert.runtime.text_table import format_table
 from megatinybert.tasks.baseline import SCORE, remarks, retentions
@@ -87,7 +88,7 @@ def results_table(results: Mapping[str, Any]) -> str:
     header = [*names, *([] if constant is None else [CONSTANT])]
     rows = [(results["task"], header, ""), *score_rows(results)]
     parameters = [model["parameters"] for model in models]
-    rows.append(("parameters", _texts(parameters, "{:,}") + none, _times(parameters, "smaller")))
+    rows.append(("parameters", _texts(parameters, "{:,}") + none, _times(parameters, "smaller", "larger")))
     rows.append(("weights in float32", _texts([model["bytes"] / 1e6 for model in models], "{:,.1f} MB") + none, ""))
     if all("latency_ms" in model for model in models):
         rows += [(name, texts + none, note) for name, texts, note in _speeds(models)]
@@ -114,7 +115,7 @@ def score_rows(results: Mapping[str, Any]) -> list[tuple[str, list[str], str]]:
 def _speeds(models: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str], str]]:
     medians = [model["latency_ms"] for model in models]
     return [
-        ("latency, median", _texts(medians, "{:.1f} ms"), _times(medians, "faster")),
+        ("latency, median", _texts(medians, "{:.1f} ms"), _times(medians, "faster", "slower")),
         ("latency, 90th percentile", _texts([model["latency_p90_ms"] for model in models], "{:.1f} ms"), ""),
         ("sequences a second", _texts([model["sequences_per_second"] for model in models], "{:,.1f}"), ""),
     ]
@@ -180,6 +181,6 @@ def _kept(values: list[float | None], base: float | None) -> str:
     return f"{kept:.1%} kept, {over:.1%} over constant" if over > 0 else "not above constant"
 
 
-def _times(values: list[float | None], word: str) -> str:
+def _times(values: list[float | None], more: str, less: str) -> str:
     ratio = _ratio(*values) if len(values) == 2 else math.nan
-    return "" if math.isnan(ratio) else f"{ratio:.1f} x {word}"
+    return "" if math.isnan(ratio) else times(ratio, more, less)

@@ -5,8 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from megatinybert.config.schema import MADE_WEIGHTS, OptimizerConfig, RunConfig, ScheduleConfig, StudentConfig
+from megatinybert.config.schema import (
+    MADE_WEIGHTS,
+    OptimizerConfig,
+    RunConfig,
+    ScheduleConfig,
+    Section,
+    StudentConfig,
+)
 from megatinybert.config.task import (
     MOST_EPOCHS,
     TOKENS_BY_DEFAULT,
@@ -81,6 +89,22 @@ def keeps_answers(stage: StageTwoConfig, rows: int, steps: int) -> bool:
 def stage_folder(output: Path, name: str) -> Path:
     """Of a stage's checkpoints and metrics. output: of the task; name: of the stage."""
     return output / "stages" / name
+
+
+def facts_of_options(config: TaskConfig, name: str) -> dict[str, Any]:
+    """What the options of a stage say of its result, known before anything is opened. name: of the stage."""
+    section = SECTIONS[name]
+    stage: StageConfig = getattr(config, section)
+    return {
+        **_facts(f"--{section}", stage, {"epochs", "max_steps", "micro_batch", "teacher_cache"}),
+        **_facts("--optimizer", config.optimizer, {"implementation"}),
+        **_facts("--schedule", config.schedule, set()),
+        **({} if stage.max_steps is None else {"steps": stage.max_steps}),
+    }
+
+
+def _facts(section: str, options: Section, without: set[str]) -> dict[str, Any]:
+    return {f"{section}.{key}": value for key, value in options.model_dump(mode="json", exclude=without).items()}
 
 
 def training_of(config: TaskConfig, section: str, folder: Path, max_steps: int) -> StageTraining:

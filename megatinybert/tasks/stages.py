@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from transformers import BertModel
 
-from megatinybert.config.schema import Section
 from megatinybert.config.task import StageConfig
 from megatinybert.models.configuration import read_bert_config
 from megatinybert.models.layer_map import resolve_layer_map
@@ -30,7 +29,15 @@ from megatinybert.tasks.inputs import TaskInputs
 from megatinybert.tasks.kept_answers import FOLDER, answered
 from megatinybert.tasks.model_folder import ModelFolder
 from megatinybert.tasks.rows import BucketedRows, EncodedRows
-from megatinybert.tasks.stage_options import SECTIONS, has_stage_one, keeps_answers, stage_folder, steps_of, training_of
+from megatinybert.tasks.stage_options import (
+    SECTIONS,
+    facts_of_options,
+    has_stage_one,
+    keeps_answers,
+    stage_folder,
+    steps_of,
+    training_of,
+)
 from megatinybert.tracking.attention_maps import AttentionPictures, choose_maps, drawing_interval
 from megatinybert.training.first_weights import Lesson, give_first_weights, projections_left_aside
 from megatinybert.training.held_out import beside_losses, held_out
@@ -254,9 +261,7 @@ def _stage(
             "steps": max_steps,
             "student dropout": [student.hidden_dropout_prob, student.attention_probs_dropout_prob],
             **({"steps between measurements": training.run.held_out_interval} if best else {}),
-            **_options(f"--{section}", options, {"epochs", "max_steps", "micro_batch", "teacher_cache"}),
-            **_options("--optimizer", config.optimizer, {"implementation"}),
-            **_options("--schedule", config.schedule, set()),
+            **facts_of_options(config, name),
         },
         measure=measure,
         measured=measured,
@@ -274,10 +279,6 @@ def _solved(inputs: TaskInputs) -> Facts:
     """What decides solved weights, of a stage that begins with such."""
     wanted = inputs.config.student
     return {"student.init": SOLVED, "student.solve_tokens": wanted.solve_tokens} if wanted.init == SOLVED else {}
-
-
-def _options(section: str, options: Section, without: set[str]) -> dict[str, Any]:
-    return {f"{section}.{key}": value for key, value in options.model_dump(mode="json", exclude=without).items()}
 
 
 class _First:

@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-TRAINING = "training"  # the TensorBoard run of all that is not compared in one chart
+TRAINING = "training"  # the TensorBoard run of all that is measured in training and not compared in one chart
+HELD_OUT = "held_out"  # that of what is measured on other text, or on development rows
 PROBE, ACCURACY = "held_out/probe", "held_out/accuracy"
 PROJECTED = "held_out/probe_through_projection"
 
@@ -92,13 +93,13 @@ def _held_out(name: str, logged_by: str) -> Measurement:
     tag = f"loss/{name}"
     meaning = f"`{tag}` on held-out windows"
     return Measurement(
-        f"held_out/{name}", "", meaning, LOSSES, name, "held_out", tag, per_trainee=True, logged_by=logged_by
+        f"held_out/{name}", "", meaning, LOSSES, name, HELD_OUT, tag, per_trainee=True, logged_by=logged_by
     )
 
 
 def _metric(name: str, unit: str, meaning: str) -> Measurement:
     """Of a task, for each file of development rows."""
-    return Measurement(f"{{split}}/{name}", unit, meaning, LOSSES, name, per_trainee=True, logged_by=TASK)
+    return Measurement(f"{{split}}/{name}", unit, meaning, LOSSES, name, HELD_OUT, per_trainee=True, logged_by=TASK)
 
 
 # The first that fits a tag describes it: held_out/probe is no loss of a term called "probe".
@@ -190,6 +191,7 @@ MEASUREMENTS: tuple[Measurement, ...] = (
         "rank correlation between the two models' similarities of held-out texts; needs no labels",
         LOSSES,
         "probe",
+        HELD_OUT,
         per_trainee=True,
         logged_by=TEACHER,
     ),
@@ -210,6 +212,7 @@ MEASUREMENTS: tuple[Measurement, ...] = (
         "share of the held-out text's masked tokens that the model finds",
         LOSSES,
         "accuracy",
+        HELD_OUT,
         per_trainee=True,
         logged_by=MLM,
     ),

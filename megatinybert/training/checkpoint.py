@@ -13,12 +13,11 @@ import json
 import math
 import shutil
 import zlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from megatinybert.runtime.differences import refuse_differences
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.files import file_crc32, publish_folder, sync_folder, write_atomically
 from megatinybert.runtime.trainees import Trainees
@@ -45,7 +44,7 @@ def save(
 ) -> None:
     """Publish the state of `trainees` after `step` steps, and remove earlier ones (`prune`). Every rank calls it.
 
-    facts: what a run that continues from here must have in common with this one (`check_facts`). Raises NotSaved.
+    facts: what a run that continues from here must have in common (`resume.check_facts`). Raises NotSaved.
     """
     temporary = unpublished(folder, step)
     hand_over(temporary, trainees, world)
@@ -181,18 +180,6 @@ def set_aside(output: Path, step: int) -> str | None:
     sync_folder(output / "checkpoints")
     names = ", ".join(path.name for path in later)
     return f"{output} goes on from step {step:,}: its later checkpoints ({names}) and metrics are set aside in {aside}"
-
-
-def check_facts(path: Path, facts: dict[str, Any], free: Collection[str] = ()) -> None:
-    """Raise ValueError listing where this run differs from the one that wrote the checkpoint. free: facts that may."""
-    _, before = read_state(path)
-    there, here = ({name: fact for name, fact in each.items() if name not in free} for each in (before, facts))
-    refuse_differences(
-        f"{path} was written by another kind of run",
-        there,
-        here,
-        "set these back to continue it, or choose another --run.output_dir for a new run",
-    )
 
 
 def load(path: Path, trainees: Trainees) -> None:

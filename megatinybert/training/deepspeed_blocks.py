@@ -13,7 +13,8 @@ from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
 from deepspeed.runtime.zero.offload_config import DeepSpeedZeroOffloadOptimizerConfig, DeepSpeedZeroOffloadParamConfig
 from pydantic import BaseModel, ValidationError
 
-from megatinybert.config.schema import ConfigError, nearest
+from megatinybert.config.nearest import nearest
+from megatinybert.config.schema import ConfigError
 
 # Those of runtime/config.py, which takes whatever stands there.
 _SWITCHES = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from megatinybert.config.missing import missing_checkpoint
 from megatinybert.config.removed import REMOVED
 from megatinybert.config.schema import OpenRunConfig, TrainingConfig
 from megatinybert.models.load import Digest, Teacher
+from megatinybert.runtime.differences import refuse_differences
 from megatinybert.runtime.dist import World
 from megatinybert.training import checkpoint
 from megatinybert.training.choices import settled
@@ -62,6 +64,19 @@ _SINCE = (
     *("student.init", "student.solve_tokens"),
     *("corpus checksum", "teacher checksum", "frozen weights checksum", "first weights checksum"),
 )
+
+
+# The options that decide facts which are not called as these are. section: of the options of a training stage.
+_OPTIONS = {
+    "student dropout": "--student.hidden_dropout and --student.attention_dropout",
+    "steps": "--{section}.max_steps or --{section}.epochs",
+    "steps between measurements": "--run.held_out_interval",
+}
+
+
+def deciding_options(section: str) -> dict[str, str]:
+    """By fact, for refusals."""
+    return {fact: options.format(section=section) for fact, options in _OPTIONS.items()}
 
 
 def known_to(recorded: Facts, facts: Facts) -> dict[str, Any]:
@@ -145,8 +160,39 @@ def starting_point(config: TrainingConfig, facts: Facts, world: World) -> Start:
     free = {*PLACEMENT, _SKIPPED, *(choices if start.converts else ())}
     if config.deepspeed == "auto":  # another precision has to be asked for by a file
         free.discard("precision")
-    checkpoint.check_facts(found, {**known_to(recorded, facts), **choices, **fixed}, free)
+    check_facts(found, {**known_to(recorded, facts), **choices, **fixed}, free, deciding_options(config.section))
     return start
+
+
+def check_facts(
+    path: Path, facts: dict[str, Any], free: Collection[str] = (), options: Mapping[str, str] | None = None
+) -> None:
+    """Raise ValueError listing where this run differs from the one that wrote the checkpoint. free: facts that may.
+
+    options: as of `refuse_differences`.
+    """
+    _, before = checkpoint.read_state(path)
+    there, here = ({name: fact for name, fact in each.items() if name not in free} for each in (before, facts))
+    refuse_differences(
+        f"{path} was written by another kind of run",
+        there,
+        here,
+        "set these back to continue it, or choose another --run.output_dir for a new run",
+        options=options,
+    )
+
+
+def check_options(run: OpenRunConfig, facts: Facts, section: str = "run") -> None:
+    """Raise ValueError where the checkpoint that a run would continue from was written by other options.
+
+    facts: those that options alone decide, so that nothing has to be opened for it; `starting_point` compares the rest.
+    section: of a training stage's own options.
+    """
+    found = find_checkpoint(run, checksums=False)[0] if run.resume != "never" else None
+    if found:
+        _, recorded = checkpoint.read_state(found)
+        now = json.loads(json.dumps(known_to(recorded, facts)))
+        check_facts(found, {**recorded, **now}, options=deciding_options(section))
 
 
 def newest_of(run: OpenRunConfig) -> Path | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 
 from megatinybert.config.general import GeneralConfig, SettledConfig
-from megatinybert.config.schema import MADE_WEIGHTS
+from megatinybert.config.schema import MADE_WEIGHTS, OpenRunConfig
 from megatinybert.runtime.findings import Finding
 from megatinybert.training.checkpoint import read_state
 from megatinybert.training.resume import find_checkpoint
@@ -70,12 +70,12 @@ def check_size(
     return findings
 
 
-def check_steps_done(config: SettledConfig, steps: int) -> None:
+def check_steps_done(run: OpenRunConfig, steps: int) -> None:
     """Raise ValueError where the run that is continued has more steps behind it than it is to have."""
-    checkpoint, _ = find_checkpoint(config.run, checksums=False)
+    checkpoint, _ = find_checkpoint(run, checksums=False)
     done = read_state(checkpoint)[0] if checkpoint else 0
     if done > steps:
-        option = f"--run.max_steps {steps}" if config.run.max_steps else f"--run.epochs {config.run.epochs:g}"
+        option = f"--run.max_steps {steps}" if run.max_steps else f"--run.epochs {run.epochs:g}"
         raise ValueError(
             f"{option}: {checkpoint} has {done:,} steps behind it, more than {steps:,}: give the run as many, or name "
             "another --run.output_dir"
@@ -103,16 +103,14 @@ def _on_few_steps(few: Mapping[str, Size], better: Mapping[str, Size], students:
         own = ", ".join(f"{value:g} ({name})" for name, value in defaults.items())
         rate = f" and, in the entries of students, optimizer.learning_rate {own}"
     text = f"{size.steps:,} steps at {at} are too few to learn much"
+    if any(each.config.student.init == "solved" and rates[name] >= RATE for name, each in few.items()):
+        text += ", and a student that was solved may end worse than it began: the first steps at such a rate spoil it"
     if any(_moves_little(each) for each in better.values()):
         return f"{text}: add text; {LEAST_TOKENS:,} tokens or more, about 1 MB of English, make a run of some use"
     run = default.config.run
     values = f"--run.epochs {run.epochs:g} --run.global_batch {run.global_batch}{rate}"
-    if not size.config.run.max_steps:
-        return f"{text}; {values} (the defaults for this text) make {default.steps:,} steps"
-    return (
-        f"{text}; instead of --run.max_steps {size.steps} give {values}, which make {default.steps:,} steps (the "
-        "defaults for this text where --run.max_steps is not given)"
-    )
+    values = f"--run.max_steps null {values}" if size.config.run.max_steps else values
+    return f"{text}; {values} (the defaults for this text) make {default.steps:,} steps"
 
 
 def _by_size(config: GeneralConfig, windows: int, width: int, ranks: int, began: Mapping[str, float]) -> Size:

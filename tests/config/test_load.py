@@ -11,7 +11,8 @@ import pytest
 
 from megatinybert.config.general import DataConfig, ObjectiveConfig
 from megatinybert.config.load import ConfigError, GeneralConfig, dump_yaml, load_config, load_options, resolve_batch
-from megatinybert.config.schema import nearest, shipped_students, split_batch
+from megatinybert.config.nearest import nearest
+from megatinybert.config.schema import shipped_students, split_batch
 from megatinybert.config.task import TASK
 
 REQUIRED = ["--teacher.model", "bert", "--data.shards", "shards"]

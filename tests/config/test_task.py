@@ -55,7 +55,16 @@ def test_another_word_is_no_action(word: str, hint: str) -> None:
     assert refusal(word, *GIVEN) == f"{word}: no such action; {hint}"
 
 
-@pytest.mark.parametrize("words", [[], ["--help"], ["two", "--help"], ["--local_rank=0", "all", "-h"]])
+@pytest.mark.parametrize("words", [[], ["--local_rank=0"]])
+def test_without_an_action_the_usage_is_told_as_a_mistake(words: list[str]) -> None:
+    message = refusal(*words)
+    first, *usage = message.split("\n\n")
+    assert first == (f"no action is given: the first argument is one of {', '.join(ACTIONS)}; --help lists the options")
+    assert usage[0].startswith("usage:\n")
+    assert all(f"\n  {action} " in message for action in ACTIONS)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["two", "--help"], ["--local_rank=0", "all", "-h"]])
 def test_help_lists_every_action_and_option(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         read_arguments(words)

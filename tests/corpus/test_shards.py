@@ -299,9 +299,12 @@ def test_the_inspection_command(corpus: Path, tmp_path: Path) -> None:
     assert prefix.returncode == 0 and "uint16" in prefix.stdout
     negative = write_dataset(tmp_path / "negative", np.int16, [[1, -7]], [1])
     refused = run(str(negative), "--decode", "1", "--tokenizer", manifest.tokenizer_name)
-    assert refused.returncode == 1 and "negative: document 0 has token id -7, which no token has" in refused.stderr
+    assert refused.returncode == 2 and "negative: document 0 has token id -7, which no token has" in refused.stderr
     nameless = run(str(corpus / "train-00000"), "--decode", "1")
-    assert nameless.returncode == 1 and nameless.stderr.startswith("error: a Megatron dataset does not say")
+    assert nameless.returncode == 2 and nameless.stderr.startswith("error: a Megatron dataset does not say")
+    for more in ([], ["--verify"]):
+        gone = run(str(tmp_path / "gone"), *more)
+        assert gone.returncode == 2 and "is neither a folder of shards" in gone.stderr
 
 
 def test_chinese_and_characters_beyond_the_vocabulary(build: Build, tmp_path: Path, tokenizer: Path) -> None:

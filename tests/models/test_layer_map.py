@@ -27,7 +27,8 @@ def test_where_layers_do_not_divide_the_nearest_are_taken_and_told() -> None:
     assert "learn from layers 1, 2, 3, 5 of the teacher's 6" in told and "6 is no multiple of 4" in told
     words = told.rsplit("such as ", 1)[1]
     given = load_config(["--teacher.model", "t", "--data.shards", "s", "--objective.layer_map", *shlex.split(words)])
-    assert given.objective.layer_map == [1, 2, 3, 5]  # as pasted into a shell
+    assert given.objective.layer_map == [2, 3, 4, 5]  # as pasted into a shell; the list that was taken is no other
+    assert layers_in_words("uniform", [1, 2], 3).endswith("such as 0 1")
     assert "multiple" not in layers_in_words("uniform", [1, 3], 4) + layers_in_words([0, 1, 2, 3], [0, 1, 2, 3], 6)
 
 

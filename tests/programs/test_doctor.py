@@ -18,6 +18,7 @@ from megatinybert.programs.doctor import examine
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Findings
 from megatinybert.training.ready import ReadyFamily
+from tests.helpers.messages import assert_says
 from tests.helpers.toys import REPOSITORY, environment, recipe
 from tests.scripts.golden import STEPS, golden_options
 
@@ -83,6 +84,39 @@ def test_a_run_that_would_be_refused(toy_inputs: Path, tmp_path: Path) -> None:
     assert done.returncode == 1, done.stderr
     assert "fail  positions" in done.stdout and "2 wrong" in done.stdout and "would refuse to start" in done.stdout
     assert "tokens/s" not in done.stdout and "Traceback" not in done.stderr
+
+
+def test_what_is_missing_is_told_line_by_line_beside_all_that_is_there(toy_inputs: Path, tmp_path: Path) -> None:
+    wrong = {"run.output_dir": tmp_path / "run", "run.resume": tmp_path / "gone", "data.shards": "null"}
+    done = run_doctor(*recipe(toy_inputs, **wrong), "--data.shards", str(tmp_path / "a"), str(tmp_path / "b"))
+    assert done.returncode == 2, done.stderr
+    lines = done.stdout.splitlines()
+    failures = [line for line in lines if line.startswith("fail")]
+    assert len(failures) == 3 and "3 wrong, " in done.stdout
+    assert_says(failures[0], "shards", f"{tmp_path / 'a'} is neither a folder of shards")
+    assert_says(failures[1], "shards", f"{tmp_path / 'b'} is neither a folder of shards")
+    assert_says(failures[2], "options", f"--run.resume {tmp_path / 'gone'} is not a whole checkpoint")
+    well = {line.split()[1] for line in lines if line.startswith("ok")}
+    assert {"accelerator", "versions", "models", "layer", "tokenizer", "DeepSpeed"} <= well
+    other = recipe(toy_inputs, **{"run.output_dir": tmp_path / "run", "teacher.model": tmp_path / "gone"})
+    done = run_doctor(*other)
+    assert done.returncode == 2 and "1 wrong, " in done.stdout
+    assert_says(
+        done.stdout, f"--teacher.model {tmp_path / 'gone'}: cannot read", f"{toy_inputs / 'corpus'}: 4,000 tokens"
+    )
+
+
+def test_options_that_make_no_run_are_told_beside_what_they_name(toy_inputs: Path, tmp_path: Path) -> None:
+    teacher, shards = str(toy_inputs / "teacher"), str(toy_inputs / "corpus")
+    recipe(toy_inputs)
+    done = run_doctor("--teacher.model", teacher, "--run.sed", "1", "--run.output_dir", str(tmp_path / "run"))
+    assert done.returncode == 2, done.stderr
+    assert_says(done.stdout, "2 wrong, ", "did you mean --run.seed?", "--data.shards or --data.text: one of them")
+    assert_says(done.stdout, f"--teacher.model {teacher}: 4 x 24, 100 embeddings", "ok    accelerator")
+    done = run_doctor("--data.shards", shards, str(tmp_path / "gone"), "--run.output_dir", str(tmp_path / "run"))
+    assert done.returncode == 2 and done.stdout.count(f"{tmp_path / 'gone'} is neither") == 1
+    assert_says(done.stdout, "2 wrong, ", "--teacher.model: required, and not given", f"{shards}: 4,000 tokens")
+    assert files(tmp_path) == set()
 
 
 def test_ranks_share_the_batch(

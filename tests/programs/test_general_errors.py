@@ -15,6 +15,7 @@ from transformers import BertConfig, BertModel, RobertaConfig
 from megatinybert.config.load import load_config
 from megatinybert.config.shards import BuildOptions
 from megatinybert.corpus.build import build_corpus
+from megatinybert.programs import distil as programs
 from megatinybert.programs.distil import distil
 from megatinybert.runtime import dist
 from megatinybert.runtime.dist import World
@@ -22,6 +23,7 @@ from tests.helpers.collectives import all_say_the_same
 from tests.helpers.messages import assert_says
 from tests.helpers.processes import GENERAL, exit_codes, start, start_ranks
 from tests.helpers.toys import VOCABULARY, recipe, run_general, write_dataset, write_student_shape, write_teacher
+from tests.scripts.golden import STEPS, golden_options
 
 
 def refusal(inputs: Path, output: Path, overrides: Mapping[str, object], ranks: int = 1) -> str:
@@ -112,6 +114,31 @@ def test_a_cache_that_cannot_be_made_is_named(toy_inputs: Path, tmp_path: Path) 
     (tmp_path / "file").write_text("w1 w2\n")
     overrides = {"data.shards": "null", "data.text": tmp_path / "file", "data.cache": tmp_path / "file" / "cache"}
     assert_says(refusal(toy_inputs, tmp_path, overrides), f"--data.cache {tmp_path / 'file' / 'cache'} cannot be made")
+
+
+def test_other_options_than_the_checkpoints_are_refused_before_anything_is_opened(
+    toy_inputs: Path, golden_run: Path, tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened(*_: object) -> None:
+        raise AssertionError("opened")
+
+    def told(**overrides: object) -> str:
+        with pytest.raises(ValueError) as caught:
+            distil(load_config(golden_options(toy_inputs, golden_run, **overrides)), world)
+        return str(caught.value)
+
+    monkeypatch.setattr(programs, "open_family", opened)
+    message = told(**{"run.global_batch": 16, "data.sequence_length": 8, "run.seed": 3})
+    lines = ["data.sequence_length: 16 there, 8 now", "run.global_batch: 48 there, 16 now", "run.seed: 0 there, 3 now"]
+    newest = golden_run / "checkpoints" / f"step-{STEPS:08d}"
+    remedy = "set these back to continue it, or choose another --run.output_dir for a new run"
+    assert message == "\n  ".join([f"{newest} was written by another kind of run:", *lines]) + f"\n{remedy}"
+    other = {"run.output_dir": tmp_path, "run.resume": golden_run / "checkpoints" / f"step-{STEPS - 5:08d}"}
+    assert_says(told(**other, **{"optimizer.name": "sgd"}), f"step-{STEPS - 5:08d} was", "optimizer.name: adamw there")
+    assert_says(told(**{"run.max_steps": 3}), f"--run.max_steps 3: {newest} has {STEPS} steps behind it")
+    for harmless in ({}, {"run.global_batch": "null"}, {"run.resume": "never", "run.seed": 3}, {"run.max_steps": 30}):
+        with pytest.raises(AssertionError, match="opened"):
+            distil(load_config(golden_options(toy_inputs, golden_run, **harmless)), world)
 
 
 def test_another_number_of_heads_is_refused_with_advice(toy_inputs: Path, tmp_path: Path) -> None:

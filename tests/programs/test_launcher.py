@@ -7,10 +7,12 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from megatinybert.programs import launcher
 from megatinybert.programs.launcher import ENDED_AT_ONCE, STOPPED
 from tests.helpers.processes import left_behind, wait_until
 from tests.helpers.toys import REPOSITORY, environment
@@ -21,11 +23,14 @@ code = subprocess.Popen([sys.executable, sys.argv[-1] + "/launch.py", "deepspeed
 sys.exit(max(code, 0))  # 0 of one that was killed
 """
 LAUNCH = """
-import signal, subprocess, sys
+import pathlib, signal, subprocess, sys, time
 folder = sys.argv[-1]
 rank = subprocess.Popen([sys.executable, folder + "/rank.py", folder])
 signal.signal(signal.SIGTERM, lambda *_: (rank.kill(), open(folder + "/lost", "w"), sys.exit(1)))
-sys.exit(rank.wait() % 256)
+code = rank.wait()
+(pathlib.Path(folder) / "ended").touch()
+time.sleep(1.5 * (pathlib.Path(folder) / "end").exists())
+sys.exit(code % 256)
 """
 RANK = """
 import os, pathlib, signal, sys, time
@@ -36,6 +41,8 @@ signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
 (folder / "ready").touch()
 while not stopped or (folder / "stubborn").exists():
     time.sleep(0.02)
+    if (folder / "end").exists():
+        sys.exit(0)
 (folder / "saved").touch()
 sys.exit(75)
 """
@@ -90,6 +97,24 @@ def test_a_signal_reaches_the_ranks_and_their_exit_code_comes_through(number: si
     assert ended(front, folder) == (STOPPED, [f"stopping, in training after this step{again}"])
     assert (folder / "saved").exists() and not (folder / "lost").exists()
     assert (folder / "holder").read_text() == f"process {front.pid} on {socket.gethostname()}"
+
+
+def test_a_signal_after_the_last_rank_has_ended_changes_nothing(folder: Path) -> None:
+    """The launcher takes a second or two to end after its ranks; they were seen while they ran."""
+    front = start(folder)
+    time.sleep(2 * launcher._SECONDS_BETWEEN_LOOKS)
+    (folder / "end").touch()
+    wait_until((folder / "ended").exists, [front])
+    front.send_signal(signal.SIGTERM)
+    assert ended(front, folder) == (0, [])
+
+
+def test_a_signal_before_the_first_rank_is_there_ends_what_would_start_it(folder: Path) -> None:
+    (folder / "deepspeed").write_text(f"#!/bin/sh\ntouch {folder}/ready\nsleep 600\n")
+    front = start(folder)
+    front.send_signal(signal.SIGTERM)
+    said = ["stopped before the run began; the same command starts or continues it"]
+    assert ended(front, folder) == (STOPPED, said)
 
 
 def test_the_same_where_nobody_reads_any_more(folder: Path) -> None:
@@ -149,7 +174,7 @@ def test_over_pdsh_what_no_signal_reaches_is_ended(folder: Path) -> None:
     front.send_signal(signal.SIGTERM)
     said = [
         "stopping, in training after this step, on all machines",
-        "stopped before the run began; the same command starts it",
+        "stopped while no rank was running; the same command starts or continues it",
     ]
     assert ended(front, folder) == (STOPPED, said)
     asked = (folder / "asked").read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from transformers import BertConfig, BertForMaskedLM, BertModel
 from transformers.utils import logging
 
 from megatinybert.programs import report
+from megatinybert.programs.search import teacher_of
 from megatinybert.report import main
 from megatinybert.runtime.files import file_sha256
 from megatinybert.training.solve.record import SolvingRecord, write_record
@@ -83,6 +85,13 @@ def test_command_line_writes_the_table_the_json_and_the_picture(run: Path, capsy
     height, width, _ = matplotlib.image.imread(run / "loss.png").shape
     assert width > height > 500
     assert not list(run.glob(".*"))  # no temporary file is left
+
+
+def test_a_student_larger_than_its_teacher_is_called_so(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    parameters = _save_bert(run / "student", layers=4, hidden_size=64)
+    teacher = report.make_report(*report.read_run(run), run).teacher
+    assert main([str(run)]) == 0
+    assert f"{parameters / teacher.parameters:.1f} x larger" in capsys.readouterr().out
 
 
 def test_heads_that_are_dropped_are_not_told(run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -173,7 +182,7 @@ def test_what_was_asked_of_an_earlier_student_does_not_count(run: Path, capsys: 
     assert main([str(run)]) == 0
     assert "top 10" not in capsys.readouterr().out
     (run / "questions.json").write_text("{}")
-    assert main([str(run)]) == 1
+    assert main([str(run)]) == 2
     assert "questions.json is damaged" in capsys.readouterr().err
 
 
@@ -238,9 +247,24 @@ def test_an_unfinished_run_is_refused(
     damage(run)
     with pytest.raises(ValueError, match=message):
         report.read_run(run)
-    assert main([str(run)]) == 1
+    assert main([str(run)]) == 2
     assert capsys.readouterr().err.startswith("error: ")
     assert not (run / "report.json").exists() and not (run / "loss.png").exists()
+
+
+def test_what_the_same_command_does_next_depends_on_whether_there_is_a_checkpoint(run: Path, tmp_path: Path) -> None:
+    _stopped_early(run)
+    shutil.rmtree(run / "student")
+    for look in (report.read_run, teacher_of):
+        with pytest.raises(ValueError, match="no checkpoint to continue from: the same training command starts anew"):
+            look(run)
+    (run / "checkpoints" / "step-00000002").mkdir(parents=True)
+    with pytest.raises(ValueError, match="starts anew"):  # one that was not written to its end
+        teacher_of(run)
+    (run / "checkpoints" / "step-00000002" / "state.json").write_text("{}")
+    for look in (report.read_run, teacher_of):
+        with pytest.raises(ValueError, match="again: it continues from the newest checkpoint"):
+            look(run)
 
 
 def test_steps_that_epochs_decide_need_held_out_values_at_the_end(run: Path) -> None:

@@ -13,10 +13,12 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.distributed.elastic.multiprocessing import SignalException
 
 from megatinybert.programs.agent import count_ranks, preloaded
 from megatinybert.programs.launch_options import plan_agent
 from megatinybert.programs.launcher import STOPPED
+from megatinybert.programs.restarts import Agent
 from megatinybert.programs.start import _halted, _stopped
 from megatinybert.runtime.rendezvous import AGENT, HALTED
 from tests.helpers.processes import left_behind, start, wait_until
@@ -97,6 +99,14 @@ def test_each_restart_is_told_in_a_line(attempted: tuple[Path, str]) -> None:
     assert f"rank 0 ({host}) ended with exit code 69: restart 2 of 2" in said
     assert said.count("Traceback") == 1 and "RuntimeError: crashed" in said  # the rank's own, not torch's
     assert "restart" not in attempted[1].split("a mistake:")[1]
+
+
+def test_asked_to_stop_between_two_starts_it_makes_no_other(capsys: pytest.CaptureFixture[str]) -> None:
+    agent = Agent.__new__(Agent)
+    agent.stop()
+    with pytest.raises(SignalException):
+        agent._start_workers(None)
+    assert "the same command continues from the newest checkpoint, if any" in capsys.readouterr().err
 
 
 def test_a_loss_that_is_not_finite_would_come_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -219,15 +219,15 @@ def test_what_cannot_be_searched_is_refused(folder: Path, tmp_path: Path, capsys
         (["--text", str(tmp_path / "latin-1.txt"), *ask], "latin-1.txt: not UTF-8 (byte 3)"),
         (["--text", str(tmp_path), *ask], "Is a directory"),
     ):
-        assert main([str(run), *options]) == 1
+        assert main([str(run), *options]) == 2
         assert message in capsys.readouterr().err
     (run / "config.yaml").write_text("objective: {name: mlm}\nteacher: {model: null}\n")
-    assert main([str(run), *text, *ask]) == 1
+    assert main([str(run), *text, *ask]) == 2
     assert "has no teacher to search with" in capsys.readouterr().err
     (run / "config.yaml").write_text(yaml.safe_dump({"teacher": {"model": str(tmp_path / "gone")}}))
-    assert main([str(run), *text, *ask]) == 1
+    assert main([str(run), *text, *ask]) == 2
     assert f"{tmp_path / 'gone'}: its configuration cannot be used" in capsys.readouterr().err
     (run / "student" / "model.safetensors").unlink()
-    assert main([str(run), *text, *ask]) == 1
+    assert main([str(run), *text, *ask]) == 2
     assert "is unfinished: it holds no student/" in capsys.readouterr().err
     assert not (run / "questions.json").exists()

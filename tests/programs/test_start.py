@@ -28,7 +28,7 @@ run_program(read, "")
 
 
 @pytest.mark.parametrize(
-    ("said", "told"), [([], "stopped; the same command continues"), (["stopped so"], "stopped so")]
+    ("said", "told"), [([], "stopped; the same command starts or continues the run"), (["stopped so"], "stopped so")]
 )
 def test_an_interrupted_program_says_one_line(said: list[str], told: str) -> None:
     done = subprocess.run(

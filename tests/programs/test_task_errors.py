@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig
 
+from megatinybert.programs import task_actions
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Findings
 from megatinybert.task import read_arguments
@@ -121,7 +122,7 @@ def test_a_stage_says_which_one_comes_before_it(
     ("action", "option", "expected"),
     [
         ("teacher", "finetune.learning_rate", ("--finetune.learning_rate: 0.003 there, 0.5 now",)),
-        ("one", "one.max_steps", ("steps: 30 there, 2 now",)),
+        ("one", "one.max_steps", ("steps (by --one.max_steps or --one.epochs): 30 there, 2 now", "set these back")),
         ("two", "two.temperature", ("--two.temperature: 1.0 there, 2.0 now",)),
     ],
 )
@@ -133,8 +134,11 @@ def test_a_finished_model_that_was_made_otherwise_is_not_taken_for_this_one(
     task_inputs: Path,
     world: World,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Nor is anything opened to find it out."""
     output = shutil.copytree(done_task, tmp_path / "task")
+    monkeypatch.setattr(task_actions, "open_inputs", lambda *_, **__: pytest.fail("opened"))
     value = 0.5 if option.endswith("rate") else 2
     message = refusal(action, options(task_inputs, "singles", output, **{option: value}), world)
     assert_says(message, "was made otherwise:", *expected, "choose another --run.output_dir")
@@ -228,6 +232,13 @@ def test_rows_that_the_tokenizer_does_not_know_and_dropped_labels_are_told(
         opened.augmented.parent.mkdir(parents=True)
         opened.augmented.write_text('{"text_a": "bamo é", "label": "bad"}\n', encoding="utf-8")
         assert len(opened.rows(opened.augmented, "augmented rows")) == 1
+        opened.told_unknown.clear()
+        new = tmp_path / "new.txt"
+        new.write_text("θ η\n", encoding="cp1253")
+        assert len(opened.rows(new, "new", with_labels=False)) == 1
+    learnt, answered = said.getvalue().split("new: 1 rows of")
+    assert "so the answers are worth little" in answered and "be learnt" not in answered and "take a" not in answered
+    assert "of which nothing can be learnt" in learnt
     assert_says(said.getvalue(), "training rows: left out by --task.drop_labels: '-' 1", "warning: training rows: ")
     assert_says(said.getvalue(), " % of the tokens are [UNK]", "warning: augmented rows: 50.0 %")
     assert "the same again: 49 rows" in said.getvalue() and "warning: the same again" not in said.getvalue()

@@ -190,7 +190,7 @@ def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     sources = _sources(tmp_path)
     monkeypatch.setattr(collect_docs, "find_sources", lambda: sources)
     output = tmp_path / "new" / "corpus.txt"
-    assert collect_docs.main(["--output", str(output)]) == 1
+    assert collect_docs.main(["--output", str(output)]) == 2
     assert "--minimum-megabytes 1" in capsys.readouterr().err and not output.exists()
 
     assert collect_docs.main(["--output", str(output), "--minimum-megabytes", "0.005"]) == 0
@@ -202,7 +202,7 @@ def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     assert output.read_bytes() == first
     assert [path.name for path in output.parent.iterdir()] == ["corpus.txt"]
 
-    assert collect_docs.main(["--output", str(output / "x.txt"), "--minimum-megabytes", "0.005"]) == 1
+    assert collect_docs.main(["--output", str(output / "x.txt"), "--minimum-megabytes", "0.005"]) == 2
     assert "error: " in capsys.readouterr().err
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.toys import REPOSITORY
+from tests.helpers.toys import REPOSITORY, environment
 
 GIVEN = "--quiet --master_port 1"
 
@@ -99,6 +99,14 @@ def test_a_mistake_is_told_before_the_launcher_starts(shell: str, script: Path, 
     assert line == "error: --teacher.model ./none: cannot read a model configuration there: no such folder"
     [line] = launch(shell, script, fake_tools, *needed(script), HOSTFILE="no_hosts")
     assert line == "error: the hostfile no_hosts is not there"
+
+
+def test_without_words_a_program_says_what_it_needs_and_ends_with_code_2(script: Path) -> None:
+    done = subprocess.run(["sh", str(script)], env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("error: ") and ("usage:" in done.stderr) == (script.name == "task.sh")
+    done = subprocess.run(["sh", str(script), "--help"], env=environment(), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "") and done.stdout.startswith("usage:")
 
 
 @pytest.mark.parametrize(("gpus", "accelerator"), [("exit 0", "unset"), ("exit 9", "cpu")])

@@ -56,7 +56,14 @@ def test_quickstart_ends_with_the_report(quickstart: tuple[Path, subprocess.Comp
     assert done.returncode == 0, done.stdout + done.stderr
     stages = [line[:5] for line in done.stdout.splitlines() if line[2:5] == "/5]"]
     assert stages == ["[1/5]", "[2/5]", "[3/5]", "[4/5]", "[5/5]"]
-    for text in ("corpus.txt is already there", "loss: total", "probe", "x faster", "loss.png", "--logdir"):
+    for text in (
+        "corpus.txt is already there",
+        "loss: total",
+        "probe",
+        "CPU time of one batch",
+        "loss.png",
+        "--logdir",
+    ):
         assert text in done.stdout
     answers, report = done.stdout.split("[5/5]")
     assert "How can I download a file from the web?" in answers and "(mean over 40 questions" in answers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from megatinybert.runtime.counts import counted, some_of
+from megatinybert.runtime.counts import counted, some_of, times
 
 
 def test_singular_and_plural() -> None:
@@ -15,3 +15,8 @@ def test_singular_and_plural() -> None:
 def test_long_lists_are_cut_short() -> None:
     assert some_of(["a", "b"]) == "a, b" and some_of([1, 2, 3], 2) == "1, 2 and 1 more"
     assert some_of(range(1004)) == "0, 1, 2, 3 and 1,000 more"
+
+
+def test_ratios_are_told_by_the_word_that_is_true() -> None:
+    said = [times(ratio, "smaller", "larger") for ratio in (3.26, 1.0, 0.3)]
+    assert said == ["3.3 x smaller", "1.0 x smaller", "3.3 x larger"]

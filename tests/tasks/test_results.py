@@ -100,6 +100,12 @@ def test_the_table_of_both_models(tmp_path: Path) -> None:
     ]
 
 
+def test_a_student_that_is_larger_and_slower_than_its_teacher_is_called_so(tmp_path: Path) -> None:
+    merged = merge_results(tmp_path / "r.json", "sst-2", {"teacher": STUDENT, "student": TEACHER})
+    table = results_table(merged)
+    assert "2.0 x larger" in table and "4.0 x slower" in table and "smaller" not in table and "faster" not in table
+
+
 def test_the_table_of_one_model(tmp_path: Path) -> None:
     table = results_table(merge_results(tmp_path / "r.json", "sst-2", {"teacher": TEACHER}))
     assert "student" not in table and "kept" not in table and "12.0 ms" in table

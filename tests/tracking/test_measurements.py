@@ -68,8 +68,8 @@ def test_every_chart_has_a_curve_and_every_curve_a_chart(runs: dict[str, Path]) 
 
 def test_the_accuracy_of_masked_tokens_is_in_its_chart(mlm_run: Path) -> None:
     charts = first_page(mlm_run)[1]
-    assert charts[LOSSES, "accuracy"] == [("training", "held_out/accuracy")]
-    drawn = {event.step: event.value for event in tensorboard(mlm_run)["training"].Scalars("held_out/accuracy")}
+    assert charts[LOSSES, "accuracy"] == [("held_out", "held_out/accuracy")]
+    drawn = {event.step: event.value for event in tensorboard(mlm_run)["held_out"].Scalars("held_out/accuracy")}
     logged = {row["step"]: row["held_out/accuracy"] for row in metrics(mlm_run) if "held_out/accuracy" in row}
     assert drawn == pytest.approx(logged) and list(drawn) == [0, 2]
 
@@ -86,8 +86,8 @@ def test_the_metrics_of_every_split_of_a_task_are_in_one_chart() -> None:
     [
         ("loss/own", Place("training", "loss/own", LOSSES, "own")),
         ("held_out/own", Place("held_out", "loss/own", LOSSES, "own")),
-        ("large/held_out/accuracy", Place("training", "large/held_out/accuracy", LOSSES, "accuracy")),
-        ("large/dev/f1", Place("training", "large/dev/f1", LOSSES, "f1")),
+        ("large/held_out/accuracy", Place("held_out", "large/held_out/accuracy", LOSSES, "accuracy")),
+        ("large/dev/f1", Place("held_out", "large/dev/f1", LOSSES, "f1")),
         ("loss_per_layer/own_1_2", Place("layer_2", "loss_per_layer/own_1", "loss of each layer", "own_1")),
         ("speed/unheard_of", Place("training", "speed/unheard_of")),
         ("dev/unheard_of", Place("training", "dev/unheard_of")),

@@ -90,7 +90,8 @@ def test_of_several_students_every_curve_has_its_name() -> None:
         ("small/loss_per_layer/attention_10", "layer_10", "small/loss_per_layer/attention"),
         ("time/teacher", "time_teacher", "time/step"),
         ("small/held_out/total", "held_out", "small/loss/total"),
-        ("held_out/probe", "training", "held_out/probe"),
+        ("held_out/probe", "held_out", "held_out/probe"),
+        ("held_out/probe_through_projection", "through_projection", "held_out/probe"),
     ):
         place = place_of(tag)
         assert (place.run, place.tag) == (run, written)

@@ -17,6 +17,7 @@ from megatinybert.runtime.dist import World
 from megatinybert.training import checkpoint
 from megatinybert.training.checkpoint import Best
 from megatinybert.training.checkpoint_files import CheckpointFiles
+from megatinybert.training.resume import check_facts
 from tests.scripts.golden import STEPS
 
 
@@ -56,9 +57,9 @@ def test_a_checkpoint_without_its_state_is_damaged(tmp_path: Path, state: str | 
 
 def test_every_difference_of_two_runs_is_listed(tmp_path: Path) -> None:
     path = write_checkpoint(tmp_path, 5)
-    checkpoint.check_facts(path, {"run.seed": 0})
+    check_facts(path, {"run.seed": 0})
     with pytest.raises(ValueError) as caught:
-        checkpoint.check_facts(path, {"run.seed": 1, "world size": 4})
+        check_facts(path, {"run.seed": 1, "world size": 4})
     assert "run.seed: 0 there, 1 now" in str(caught.value)
     assert "world size: none there, 4 now" in str(caught.value)
 

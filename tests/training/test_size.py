@@ -97,9 +97,18 @@ def test_a_number_of_steps_that_is_too_small_is_not_told_beside_defaults_that_go
     size = settle(given(tmp_path, "--run.max_steps", "20"), 7_900, 312, 1)
     assert size.config.run.global_batch == 16
     (warning,) = (finding for finding in check_size({"": size}, 7_900, 10**6, {"": 312}, 1) if finding.level == "warn")
-    advice = "--run.epochs 3 --run.global_batch 16 --optimizer.learning_rate 0.001"
-    assert_says(warning.text, f"instead of --run.max_steps 20 give {advice}", "1,482 steps", "is not given")
-    assert settle(given(tmp_path, *advice.split()), 7_900, 312, 1).steps == 1_482
+    advice = "--run.max_steps null --run.epochs 3 --run.global_batch 16 --optimizer.learning_rate 0.001"
+    assert_says(warning.text, f"; {advice} (the defaults for this text) make 1,482 steps")
+    pasted = given(tmp_path, "--run.max_steps", "20", *advice.split())  # behind the command as it was
+    assert settle(pasted, 7_900, 312, 1).steps == 1_482
+
+
+def test_that_few_steps_at_a_high_rate_may_spoil_what_was_solved_is_told(tmp_path: Path) -> None:
+    for init, rate, told in (("solved", "1e-3", True), ("solved", "1e-4", False), ("random", "1e-3", False)):
+        options = ("--run.max_steps", "20", "--student.init", init, "--optimizer.learning_rate", rate)
+        size = settle(given(tmp_path, *options), 7_900, 312, 1)
+        (warning,) = check_size({"": size}, 7_900, 10**6, {"": 312}, 1)
+        assert ("a student that was solved may end worse than it began" in warning.text) == told
 
 
 def test_of_several_students_it_is_told_once_by_their_own_keys(tmp_path: Path) -> None:
@@ -118,7 +127,7 @@ def test_of_several_students_it_is_told_once_by_their_own_keys(tmp_path: Path) -
     assert "--optimizer.learning_rate" not in warning.text and "fast" not in warning.text
     same = {name: sizes["small"] for name in ("one", "two")}  # by the run's own option
     (warning,) = check_size(same, 7_900, 10**6, dict.fromkeys(same, 312), 1)
-    assert "--optimizer.learning_rate 0.001," in warning.text and "one" not in warning.text
+    assert "--optimizer.learning_rate 0.001 (" in warning.text and "one" not in warning.text
 
 
 def test_too_little_text_is_told(tmp_path: Path) -> None:
@@ -140,6 +149,6 @@ def test_a_run_that_is_continued_goes_on_as_it_began(tmp_path: Path) -> None:
     assert (size.config.run.epochs, size.config.run.global_batch, size.steps) == (4, 256, 266)
     assert size.config.optimizer.learning_rate == 1e-4 and "as the run began" in size.reasons[0]
     assert settle(given(tmp_path, "--run.epochs", "2"), 17_000, 312, 1).steps == 133
-    check_steps_done(size.config, 12)
+    check_steps_done(size.config.run, 12)
     with pytest.raises(ValueError, match=r"--run\.max_steps 5: .*step-00000012 has 12 steps behind it, more than 5"):
-        check_steps_done(settle(given(tmp_path, "--run.max_steps", "5"), 17_000, 312, 1).config, 5)
+        check_steps_done(settle(given(tmp_path, "--run.max_steps", "5"), 17_000, 312, 1).config.run, 5)

@@ -1,0 +1,12 @@
+"""What to do about a run that has not reached its end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def run_again(run: Path) -> str:
+    """What the same training command does next in the folder `run`, for a message. Imports no torch."""
+    if any((run / "checkpoints").glob("step-*/state.json")):
+        return "Run the same training command again: it continues from the newest checkpoint."
+    return "There is no checkpoint to continue from: the same training command starts anew."
