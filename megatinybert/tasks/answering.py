@@ -9,7 +9,7 @@ from torch.nn.functional import pad
 from megatinybert.models.capture import Features, Wanted, padding_mask, run_captured
 from megatinybert.models.load import Teacher
 
-ROWS, MULTIPLE = 16, 16  # of a pass: how many rows it has, and what their padded lengths are multiples of
+ROWS, MULTIPLE = 8, 8  # of a pass: how many rows it has, and what their padded lengths are multiples of
 
 
 class Answering(Teacher):

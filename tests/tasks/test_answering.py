@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
@@ -35,15 +37,24 @@ def answers(model: Answering, ids: list[int]) -> torch.Tensor:
     return logits
 
 
+@pytest.fixture
+def threads(request: pytest.FixtureRequest) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("threads", [1, 2], indirect=True)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_row_has_the_same_bits_in_every_batch(dtype: torch.dtype) -> None:
+def test_a_row_has_the_same_bits_in_every_batch(dtype: torch.dtype, threads: None) -> None:
     """Alone, in any place, beside longer rows, and with more rows of its length than a pass has."""
     model, everything = teacher(dtype), list(range(len(DATA)))
     together = answers(model, everything)
-    assert sum(length <= MULTIPLE for length in LENGTHS) < ROWS < len(LENGTHS)
+    assert sum(length <= 2 * MULTIPLE for length in LENGTHS) > ROWS
     for row in everything:
         assert torch.equal(answers(model, [row])[0], together[row]), row
-    shuffled = np.random.default_rng(0).permutation(everything * 3).tolist()
+    shuffled = np.random.default_rng(0).permutation(everything * 5).tolist()
     assert torch.equal(answers(model, shuffled), together[shuffled])
 
 
