@@ -31,7 +31,7 @@ from megatinybert.models.configuration import read_bert_config
 from megatinybert.models.load import Teacher
 from megatinybert.runtime.text_table import format_table
 from megatinybert.samples.batches import as_tensors
-from megatinybert.tasks.answering import Answering
+from megatinybert.tasks.answering import MULTIPLE, ROWS, Answering
 from megatinybert.tasks.classifiers import classifier_on
 from megatinybert.tasks.kept_answers import _BATCH_TOKENS
 from megatinybert.tasks.read import TaskFiles, open_task, read_rows
@@ -49,7 +49,9 @@ def main(arguments: list[str] | None = None) -> None:
     batches: dict[str, Batches] = {"kept": lambda: rows.by_length(_BATCH_TOKENS)}
     for epoch in range(2):
         batches[f"live {epoch}"] = functools.partial(of_epoch, shuffled, epoch, options.batch)
-    print(json.dumps(environment(_DEVICE) | {"rows": len(rows), "tokens": int(rows.lengths.sum())}, indent=1))
+    sizes = {"rows": len(rows), "tokens": int(rows.lengths.sum())}
+    more = {f"{way}: tokens in passes over those in batches": f"{filled(rows, batches[way]):.2f}" for way in batches}
+    print(json.dumps(environment(_DEVICE) | sizes | more, indent=1), flush=True)
     table = [("dtype", "", "CPU s live", "CPU s kept", "rows that differ", "by at most")]
     for dtype in native_dtypes(_DEVICE):
         teachers = {name: kind(classifier(files, options).to(dtype)) for name, kind in _KINDS.items()}
@@ -96,6 +98,15 @@ def of_epoch(shuffled: BucketedRows, epoch: int, batch: int) -> Iterator[np.ndar
     count = shuffled.samples
     for start in range(0, count, batch):
         yield shuffled.ids(epoch * count + np.arange(start, min(start + batch, count)))
+
+
+def filled(rows: EncodedRows, batches: Batches) -> float:
+    """Tokens that the passes of `Answering` compute, with all that fills them up, over those of the batches."""
+    found = 0
+    for ids in batches():
+        lengths, counts = np.unique(-(-rows.lengths[ids] // MULTIPLE) * MULTIPLE, return_counts=True)
+        found += int((lengths * -(-counts // ROWS) * ROWS).sum())
+    return found / sum(len(ids) * int(rows.lengths[ids].max()) for ids in batches())
 
 
 def answers(teacher: Teacher, rows: EncodedRows, batches: Batches) -> np.ndarray:
