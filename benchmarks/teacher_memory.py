@@ -1,17 +1,20 @@
 """What a teacher takes of each rank's memory: whole on every rank, and partitioned by ZeRO stage 3.
 
     python benchmarks/teacher_memory.py [--shape base large] [--dtype fp32 bf16] [--ranks 2] [--rows 4] [--length 128]
+        [--student-layers 4]
 
 Random weights in BERT's shapes are written to a folder and loaded by the product's own functions, by `--ranks`
-processes on the CPU, which then make two forward passes. Told is the growth of each process's resident memory at its
-peak (VmHWM) from before the teacher is loaded, the largest of all ranks, after loading and after the passes; and the
-time of the second pass. A tiny teacher is loaded and run in the same way before, so that libraries are not counted, and
-glibc is told to map blocks from 64 kB on (MALLOC_MMAP_THRESHOLD_), or freed weights would stay with the process.
+processes on the CPU, which then make two forward passes. A pass keeps what TinyBERT's objective reads for a student of
+`--student-layers`, by the uniform layer map. Told is the growth of each process's resident memory at its peak (VmHWM)
+from before the teacher is loaded, the largest of all ranks, after loading and after the passes; and the time of the
+second pass. A tiny teacher is loaded and run in the same way before, so that libraries are not counted, and glibc is
+told to map blocks from 64 kB on (MALLOC_MMAP_THRESHOLD_), or freed weights would stay with the process.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import sys
 import tempfile
@@ -64,6 +67,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--rows", type=int, default=4, help="of a micro batch (default: 4)")
     parser.add_argument("--length", type=int, default=128, help="tokens of a row (default: 128)")
+    parser.add_argument("--student-layers", type=int, default=4, help="of the student that learns (default: 4)")
     parser.add_argument("--child", nargs=3, metavar=("FOLDER", "DTYPE", "HOW"), help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 
@@ -81,7 +85,9 @@ def run(options: argparse.Namespace, folder: Path, dtype: str, how: str) -> tupl
 
     Raises RuntimeError with what a rank said that failed.
     """
-    words = ["--rows", str(options.rows), "--length", str(options.length), "--child", str(folder), dtype, how]
+    sizes = {"rows": options.rows, "length": options.length, "student-layers": options.student_layers}
+    words = [word for name, value in sizes.items() for word in (f"--{name}", str(value))]
+    words += ["--child", str(folder), dtype, how]
     logs = folder.parent / "logs"
     started = start_ranks(options.ranks, [__file__], words, logs, MALLOC_MMAP_THRESHOLD_="65536")
     codes = exit_codes(started, seconds=3600)
@@ -113,9 +119,11 @@ def use(folder: Path, dtype_name: str, how: str, options: argparse.Namespace, wo
     import torch
 
     from benchmarks.memory import resident
+    from megatinybert.config.general import ObjectiveConfig
     from megatinybert.config.teacher_engine import load_teacher_ds_config
     from megatinybert.models.configuration import read_bert_config
     from megatinybert.models.load import DTYPES, load_teacher
+    from megatinybert.objectives.tinybert import TinyBert
     from megatinybert.training.partitioned_teacher import load_partitioned
 
     dtype, config = DTYPES[dtype_name], read_bert_config(str(folder), "--teacher.model")
@@ -126,10 +134,13 @@ def use(folder: Path, dtype_name: str, how: str, options: argparse.Namespace, wo
         raw = load_teacher_ds_config(how, str(dtype).removeprefix("torch."))
         teacher = load_partitioned(str(folder), config, [depth], dtype, raw, world)[depth]
     loaded = resident("VmHWM") - before
+    student = copy.deepcopy(config)
+    student.num_hidden_layers = min(options.student_layers, depth)
+    wanted = TinyBert(ObjectiveConfig(), student, config).wanted
     ids = torch.randint(5, config.vocab_size, (options.rows, options.length))
     for _ in range(2):
         began = time.perf_counter()
-        teacher.features({"input_ids": ids, "token_type_ids": torch.zeros_like(ids)})
+        teacher.features({"input_ids": ids, "token_type_ids": torch.zeros_like(ids)}, wanted)
         seconds = time.perf_counter() - began
     world.barrier()
     return loaded, seconds

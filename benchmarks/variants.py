@@ -14,17 +14,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import BertConfig, BertModel
+from transformers import BertModel
 
 from benchmarks.job import Job
 from benchmarks.literal import eager_loss, literal_loss
 from megatinybert.config.deepspeed import load_ds_config
-from megatinybert.config.general import ObjectiveConfig
 from megatinybert.corpus.shards import open_corpus
 from megatinybert.corpus.tokenizer import SpecialIds
-from megatinybert.models.capture import Features
+from megatinybert.models.capture import Features, Wanted
 from megatinybert.models.configuration import read_bert_config
-from megatinybert.models.layer_map import resolve_layer_map
 from megatinybert.models.load import Teacher, load_teacher, teacher_dtype
 from megatinybert.objectives.base import Objective, Term
 from megatinybert.objectives.tinybert import TinyBert
@@ -71,9 +69,9 @@ class Bench:
         return EngineStep(self, self.trainee())
 
     def floor(self) -> EngineStep:
-        student, windows = self.trainee().student, (self.job.micro_batch, self.job.length)
-        floor = Floor(self.config.objective, student.config, self.teacher_config, windows)
-        return EngineStep(self, Trainee(student, floor))
+        trainee = self.trainee()
+        floor = Floor(trainee, (self.job.micro_batch, self.job.length))
+        return EngineStep(self, Trainee(trainee.student, floor))
 
     def flops(self) -> int:
         """Operations of a step, counted as in megatinybert/tracking/flops.py."""
@@ -89,15 +87,16 @@ class Bench:
     def trainee(self) -> Trainee:
         return build_trainee(self.config, self.teacher_config)
 
-    def teacher(self, layers: int) -> Teacher:
+    def teacher(self, trainee: Trainee) -> Teacher:
         """The product's teacher, one for all steps."""
         if self._teacher is None:
+            layers = trainee.objective.teacher_layers
             quantize = self.config.teacher.quantize
             self._teacher = load_teacher(self.job.teacher, layers, self.teacher_dtype, self.world.device, quantize)
             if quantize == "none":  # others were read to be rounded
                 _touch(self._teacher.model)
             if self.job.compile == "always":
-                self._teacher.compile_passes(self.shape)
+                self._teacher.compile_passes(self.shape, trainee.wanted)
         return self._teacher
 
     def eager_teacher(self) -> BertModel:
@@ -157,7 +156,7 @@ class EngineStep:
     """`train_step` as the product calls it, on one rank with one micro batch."""
 
     def __init__(self, bench: Bench, trainee: Trainee) -> None:
-        self._bench, self._teacher = bench, bench.teacher(trainee.objective.teacher_layers)
+        self._bench, self._teacher = bench, bench.teacher(trainee)
         if bench.job.compile == "always":
             trainee.compile_passes(bench.shape)
         self.engine = build_engine(trainee.to(bench.world.device), bench.config.optimizer, bench.settings)
@@ -182,20 +181,22 @@ class EngineStep:
 class Floor(Objective):
     """The inner product of the last hidden states with a fixed random tensor: a gradient for next to nothing.
 
-    The teacher runs as deep as TinyBERT's objective would have it. windows: (micro batch, length).
+    The teacher runs as the product's objective would have it. windows: (micro batch, length).
     """
 
     direction_BSD: Tensor
 
-    def __init__(
-        self, config: ObjectiveConfig, student: BertConfig, teacher: BertConfig, windows: tuple[int, int]
-    ) -> None:
+    def __init__(self, product: Trainee, windows: tuple[int, int]) -> None:
         super().__init__()
-        layer_map = resolve_layer_map(config.layer_map, student.num_hidden_layers, teacher.num_hidden_layers)
-        self.terms, self.teacher_layers = [Term("floor", "floor", 1.0)], layer_map[-1] + 1
+        self.terms, self.teacher_layers = [Term("floor", "floor", 1.0)], product.objective.teacher_layers
+        self._wanted = product.objective.wanted
         generator = torch.Generator().manual_seed(0)
-        direction_BSD = torch.randn(*windows, student.hidden_size, generator=generator)
+        direction_BSD = torch.randn(*windows, product.student.config.hidden_size, generator=generator)
         self.register_buffer("direction_BSD", direction_BSD, persistent=False)
+
+    @property
+    def wanted(self) -> Wanted:
+        return self._wanted
 
     def forward(self, student: Features, teacher: Features | None, batch: dict[str, Tensor]) -> list[Tensor]:
         return [(student.hidden_states[-1].float() * self.direction_BSD).sum()]

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch._functorch import config as functorch
 from transformers import PreTrainedModel
 
-from megatinybert.models.capture import Features, run_captured
+from megatinybert.models.capture import Features, Wanted, run_captured
 
 # As without torch.compile, a backward pass is in the precision that the forward pass had in each place. By default it
 # would be traced under the autocast around the call, in 16 bits also where the score loss had left autocast.
@@ -36,14 +36,14 @@ Run = Callable[[dict[str, Tensor]], Features]
 Terms = Callable[[Features, Features | None, dict[str, Tensor]], list[Tensor]]
 
 
-def compiled_run(model: PreTrainedModel, shape: torch.Size, frozen: bool) -> Run:
-    """`run_captured` of `model`, compiled for batches whose input_ids have `shape`.
+def compiled_run(model: PreTrainedModel, shape: torch.Size, frozen: bool, wanted: Wanted | None = None) -> Run:
+    """`run_captured` of `model` and `wanted`, compiled for batches whose input_ids have `shape`.
 
     frozen: it is never trained. Such a model is compiled for passes without a graph, another for those with one.
     """
 
     def parts(batch: dict[str, Tensor]) -> Any:
-        return _parts(run_captured(model, batch))
+        return _parts(run_captured(model, batch, wanted))
 
     _count_apart(parts)
     on_cpu = next(model.parameters()).device.type == "cpu"
@@ -55,7 +55,7 @@ def compiled_run(model: PreTrainedModel, shape: torch.Size, frozen: bool) -> Run
     def run(batch: dict[str, Tensor]) -> Features:
         nonlocal traced
         if batch["input_ids"].shape != shape or torch.is_grad_enabled() == frozen:
-            return run_captured(model, batch)
+            return run_captured(model, batch, wanted)
         if not traced:
             # Transformers prepares a model in its first pass, in a way that cannot be traced.
             with torch.no_grad(), keeping_random_state(batch["input_ids"].device):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
 import hashlib
 import zlib
 from collections.abc import Iterable
@@ -18,7 +17,7 @@ from transformers import BertConfig, BertModel, PreTrainedModel
 from transformers.models.bert.modeling_bert import BertPooler
 
 from megatinybert.config.schema import Quantize
-from megatinybert.models.capture import ATTENTION_NAME, Features, run_captured
+from megatinybert.models.capture import ATTENTION_NAME, Features, Wanted, run_captured
 from megatinybert.models.compiled import Run, compiled_run
 from megatinybert.models.configuration import first_line, read_settings
 from megatinybert.models.quantize import quantize_products
@@ -45,20 +44,24 @@ class Teacher:
         self.model = model.eval().requires_grad_(False)
         self.fingerprint, self.quantize, self.checksum = fingerprint, quantize, checksum
         self.is_kept = False  # whether training and measurements read its kept logits, and it runs no more
-        self._run: Run = functools.partial(run_captured, self.model)
+        self._compiled: tuple[Wanted | None, Run] | None = None
 
-    def compile_passes(self, shape: torch.Size) -> None:
-        """Run batches of this shape of input_ids compiled from now on."""
-        self._run = compiled_run(self.model, shape, frozen=True)
+    def compile_passes(self, shape: torch.Size, wanted: Wanted | None = None) -> None:
+        """Run batches of this shape of input_ids compiled from now on, where the same features are wanted."""
+        self._compiled = wanted, compiled_run(self.model, shape, True, wanted)
 
     @torch.no_grad()  # not inference_mode: its tensors could not enter the student's loss
-    def features(self, batch: dict[str, Tensor]) -> Features:
-        """batch as `run_captured` takes it -> the teacher's features, in its own dtype, without a graph.
+    def features(self, batch: dict[str, Tensor], wanted: Wanted | None = None) -> Features:
+        """batch and wanted as `run_captured` takes them -> the teacher's features, in its own dtype, without a graph.
 
         Of a batch that holds its logits as "teacher_logits", (B, C), these alone, without a pass.
         """
         kept = batch.get("teacher_logits")
-        return self._run(batch) if kept is None else Features(logits=kept)
+        if kept is not None:
+            return Features(logits=kept)
+        if self._compiled and self._compiled[0] == wanted:
+            return self._compiled[1](batch)
+        return run_captured(self.model, batch, wanted)
 
 
 def teacher_dtype(name: str, device: torch.device, quantize: Quantize = "none") -> torch.dtype:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from megatinybert.models.capture import Features
+from megatinybert.models.capture import Features, Wanted
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,11 @@ class Objective(nn.Module):
 
     terms: list[Term]
     teacher_layers: int
+
+    @property
+    def wanted(self) -> Wanted:
+        """What it reads of its teacher's features; unless an objective says less, those of all `teacher_layers`."""
+        return Wanted(frozenset(range(self.teacher_layers + 1)), frozenset(range(self.teacher_layers)))
 
     @property
     def last_projection(self) -> nn.Linear | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from megatinybert.models.capture import Features
+from megatinybert.models.capture import Features, Wanted
 from megatinybert.objectives.base import Objective, Term
 from megatinybert.objectives.label_loss import label_loss, widen
 
@@ -23,6 +23,10 @@ class PredictionLoss(Objective):
         self.terms = [Term("prediction", "prediction", 1.0)]
         if hard_label_weight:
             self.terms.append(Term("label", "label", hard_label_weight))
+
+    @property
+    def wanted(self) -> Wanted:
+        return Wanted()
 
     def forward(self, student: Features, teacher: Features | None, batch: dict[str, Tensor]) -> list[Tensor]:
         assert student.logits is not None and teacher is not None and teacher.logits is not None

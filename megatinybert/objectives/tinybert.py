@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from transformers import BertConfig
 
 from megatinybert.config.transfer import TransferConfig
-from megatinybert.models.capture import Features, padding_mask
+from megatinybert.models.capture import Features, Wanted, padding_mask
 from megatinybert.models.layer_map import resolve_layer_map
 from megatinybert.objectives.base import Objective, Term
 from megatinybert.objectives.scores import score_loss
@@ -65,6 +65,11 @@ class TinyBert(Objective):
         self.trains_projections = True
 
     @property
+    def wanted(self) -> Wanted:
+        states = frozenset(self._teacher_point(point) for point in self.points)
+        return Wanted(states, frozenset(self.layer_map[layer] for layer in self.attention_layers))
+
+    @property
     def fixed(self) -> list[nn.Parameter]:
         return [] if self.trains_projections else list(self.projections.parameters())
 
@@ -86,9 +91,13 @@ class TinyBert(Objective):
             )
         for number, point in enumerate(self.points):
             projection = self.projections[number if len(self.projections) > 1 else 0]
-            target = teacher.hidden_states[self.layer_map[point - 1] + 1 if point else 0]
+            target = teacher.hidden_states[self._teacher_point(point)]
             losses.append(state_loss(projection(student.hidden_states[point]), target, mask_BS, self.normalize))
         return losses
+
+    def _teacher_point(self, point: int) -> int:
+        """The teacher's hidden states that the student's at `point` learn from."""
+        return self.layer_map[point - 1] + 1 if point else 0
 
 
 def state_loss(states_BSE: Tensor, target_BSE: Tensor, mask_BS: Tensor | None, normalize: str) -> Tensor:

@@ -10,8 +10,9 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification, BertModel
 
 from megatinybert.models.capture import ATTENTION_NAME
-from megatinybert.models.load import Digest, Teacher, load_model
+from megatinybert.models.load import Digest, load_model
 from megatinybert.models.published import load_classifier
+from megatinybert.tasks.answering import Answering
 from megatinybert.tasks.labels import label_order
 from megatinybert.tasks.table import Task
 
@@ -67,11 +68,11 @@ def load_fine_tuned(
     return model
 
 
-def as_teacher(model: BertForSequenceClassification, dtype: torch.dtype, device: torch.device) -> Teacher:
+def as_teacher(model: BertForSequenceClassification, dtype: torch.dtype, device: torch.device) -> Answering:
     """The model frozen, in `dtype`, on `device`."""
     digest = Digest.of(model)
     model.to(device, dtype)  # type: ignore[arg-type]
-    return Teacher(model, digest.fingerprint, checksum=digest.checksum)
+    return Answering(model, digest.fingerprint, checksum=digest.checksum)
 
 
 def _name_outputs(config: BertConfig, task: Task) -> None:

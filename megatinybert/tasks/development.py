@@ -50,7 +50,7 @@ def measure_task(
         for places, counted in shares(len(rows), micro_batch, world):
             ids = by_length[places]
             batch = as_tensors(rows.batch(ids), world.device)
-            _, values, student = engine(batch, teacher.features(batch) if teacher else None)
+            _, values, student = engine(batch, teacher.features(batch, engine.module.wanted) if teacher else None)
             if counted:
                 losses.add(values, len(ids))
                 logits_NC[torch.from_numpy(ids).to(world.device)] = student.logits.double()

@@ -20,24 +20,23 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from torch import Tensor
 
-from megatinybert.models.load import Teacher
 from megatinybert.runtime.counts import counted
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.files import publish_file, write_atomically
 from megatinybert.runtime.progress_bar import progress_bar
 from megatinybert.runtime.stopwatch import duration
 from megatinybert.samples.batches import as_tensors
+from megatinybert.tasks.answering import MULTIPLE, ROWS, Answering
 from megatinybert.tasks.rows import EncodedRows
 from megatinybert.training.disk import size
 
 FOLDER = "teacher-answers"  # beside a stage's checkpoints
-# Both decide which rows run together, and so the rounding of the answers; neither depends on the number of ranks.
 _BATCH_TOKENS, _BATCHES_PER_FILE = 4096, 128
 _MANIFEST, _LOGITS, _CHECKSUM = "manifest.json", "logits", "crc32"
 
 
 def answered(
-    rows: Mapping[str, EncodedRows], teacher: Teacher, folder: Path, passes: float, world: World
+    rows: Mapping[str, EncodedRows], teacher: Answering, folder: Path, passes: float, world: World
 ) -> dict[str, EncodedRows]:
     """The same rows with the teacher's logits, read from `folder` as far as they are there, else computed and written.
 
@@ -84,7 +83,7 @@ class KeptAnswers:
     """
 
     folder: Path
-    teacher: Teacher
+    teacher: Answering
     rows: EncodedRows
 
     @cached_property
@@ -105,6 +104,8 @@ class KeptAnswers:
             ).hexdigest(),
             "teacher.dtype": str(self.teacher.model.dtype),
             "rows": self.rows.identity,
+            "rows of a pass": ROWS,
+            "lengths of a pass": MULTIPLE,
             "tokens of a batch": _BATCH_TOKENS,
             "batches of a file": _BATCHES_PER_FILE,
         }

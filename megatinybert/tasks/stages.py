@@ -23,6 +23,7 @@ from megatinybert.runtime.dist import World
 from megatinybert.runtime.trainees import Trainees
 from megatinybert.samples.batches import TrainingData
 from megatinybert.samples.masking import Masked, MaskedHeldOut, Masking
+from megatinybert.tasks.answering import Answering
 from megatinybert.tasks.classifiers import classifier_on, new_classifier
 from megatinybert.tasks.development import measure_task, measured_tags, score_tag
 from megatinybert.tasks.inputs import TaskInputs
@@ -109,7 +110,7 @@ def layers(inputs: TaskInputs, teacher_folder: str, rows: EncodedRows, world: Wo
     )
 
 
-def answers(inputs: TaskInputs, teacher: Teacher, body: BertModel, rows: EncodedRows) -> Stage:
+def answers(inputs: TaskInputs, teacher: Answering, body: BertModel, rows: EncodedRows) -> Stage:
     """Stage "two": the student learns the answers of the fine-tuned teacher. body: of the student."""
     config, task = inputs.config, inputs.task
     student = new_classifier(inputs.student, task, config.run.seed)

@@ -23,7 +23,7 @@ from megatinybert.training.engine import trial_of, try_batch
 from megatinybert.training.resume import Start
 from megatinybert.training.stage import Family
 from megatinybert.training.step import rank_micro_batches
-from megatinybert.training.trainee import Trainee
+from megatinybert.training.trainee import Trainee, wanted_by
 
 # Compiling takes a minute or two the first time, so it is not tried in a run of less; and it must be this much faster.
 _WORTH_SECONDS, _MARGIN = 900.0, 0.97
@@ -65,7 +65,7 @@ def settle_choices(
             world.say(f"compiling {_models(trainees)}: a minute or two the first time")
         for trainee in trainees:
             trainee.compile_passes(batch["input_ids"].shape)
-        family.teacher.compile_passes(batch["input_ids"].shape)
+        family.teacher.compile_passes(batch["input_ids"].shape, wanted_by(trainees))
     return {member: dataclasses.replace(each, compilation=choice) for member, each in choices.items()}
 
 
@@ -112,7 +112,7 @@ def choose_compilation(
     try:
         for trial in trials:
             trial.compile_passes(shape)
-        teacher.compile_passes(shape)
+        teacher.compile_passes(shape, wanted_by(trials))
         seconds = _seconds_of_pass(trials, teacher, work.batch, settings, _REPEATS)
     except Exception as error:  # compilers fail in many ways, and the run can do without
         failure = (str(error).strip() or type(error).__name__).splitlines()[0]

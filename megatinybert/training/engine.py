@@ -19,7 +19,7 @@ from megatinybert.models.load import Teacher
 from megatinybert.training.choices import TORCH, Choices
 from megatinybert.training.muon import layer_matrices
 from megatinybert.training.optimizers import build_optimizer, parameter_groups, updates_on_cpu
-from megatinybert.training.trainee import Trainee
+from megatinybert.training.trainee import Trainee, wanted_by
 
 # What --deepspeed makes of the student's weights; under "bf16-autocast" they stay float32.
 _WEIGHTS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "bf16-autocast": torch.float32}
@@ -86,7 +86,7 @@ def try_batch(
     trials: Sequence[Trainee], teacher: Teacher | None, batch: dict[str, Tensor], settings: DeepSpeedSettings
 ) -> list[Tensor]:
     """Forward and backward of each, without an update: [total, *unweighted terms], (1 + T,)."""
-    features = teacher.features(batch) if teacher else None  # as in training, not under autocast
+    features = teacher.features(batch, wanted_by(trials)) if teacher else None  # as in training, not under autocast
     found = []
     for trial in trials:
         with autocast(settings, batch["input_ids"].device):

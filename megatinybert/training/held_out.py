@@ -18,6 +18,7 @@ from megatinybert.runtime.trainees import Trainees
 from megatinybert.samples.batches import HeldOutData, as_tensors
 from megatinybert.samples.masking import IGNORED
 from megatinybert.tracking.measurements import ACCURACY, PROBE, PROJECTED, tag_prefix
+from megatinybert.training.trainee import wanted_by
 
 
 def beside_losses(teacher: Teacher | None, objective: Objective) -> list[str]:
@@ -54,10 +55,11 @@ def _scalars_of_each(
     count = len(data)
     losses = {name: LossSums(engine.module.objective.terms, world) for name, engine in trainees.items()}
     others: dict[str, _Vectors | _Guesses] = {}
+    wanted = wanted_by(engine.module for engine in trainees.values())
     with trainees.evaluating():
         for rows, counted in shares(count, micro_batch, world):
             batch = as_tensors(data.batch(rows), world.device)
-            features = teacher.features(batch) if teacher else None
+            features = teacher.features(batch, wanted) if teacher else None
             for name, engine in trainees.items():
                 seen = engine.module.sees(features)
                 _, values, student = engine(batch, seen)

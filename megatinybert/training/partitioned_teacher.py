@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
 from megatinybert.config.whole_teacher import OPTION
-from megatinybert.models.capture import ATTENTION_NAME
+from megatinybert.models.capture import ATTENTION_NAME, Wanted
 from megatinybert.models.load import Digest, Teacher, size_of
 from megatinybert.models.partitioned_embedding import PartitionedEmbedding
 from megatinybert.models.published import read_weights
@@ -42,7 +42,7 @@ class PartitionedTeacher(Teacher):
         share = size(values * self.model.dtype.itemsize / world.size)
         return f"teacher: in parts of {share} on {counted(world.size, 'rank')}, by ZeRO stage 3 ({OPTION})"
 
-    def compile_passes(self, shape: torch.Size) -> None:
+    def compile_passes(self, shape: torch.Size, wanted: Wanted | None = None) -> None:
         """It runs as written: what gathers the weights cannot be compiled."""
 
 

@@ -19,6 +19,7 @@ from megatinybert.samples.batches import TrainingData, as_tensors
 from megatinybert.samples.order import Stream, keyed_hash
 from megatinybert.samples.prefetch import one_ahead
 from megatinybert.training.optimizers import set_learning_rate
+from megatinybert.training.trainee import wanted_by
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,10 @@ def train_step(
     watch.start()
     for name, engine in trainees.items():
         set_learning_rate(engine.optimizer.param_groups, learning_rates[name])
+    wanted = wanted_by(engine.module for engine in trainees.values())
     for index, batch in micro_batches:
         watch.lap("data")
-        features = teacher.features(batch) if teacher else None
+        features = teacher.features(batch, wanted) if teacher else None
         watch.lap("teacher")
         for name, engine in trainees.items():
             torch.manual_seed(int(keyed_hash(seed, step, index, 0, Stream.DROPOUT) >> np.uint64(1)))
@@ -82,6 +84,7 @@ def train_step(
                 engine.step()
             watch.lap("optimizer")
             losses[name].append(values)
+        del features  # else they would stay in memory in the teacher's next pass
     return {
         name: StepResult(
             torch.stack(losses[name]).mean(dim=0),

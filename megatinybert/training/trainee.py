@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import functools
+import operator
 import pkgutil
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 from transformers import BertConfig, PreTrainedModel
 
 from megatinybert.config.general import GeneralConfig
-from megatinybert.models.capture import Features, run_captured
+from megatinybert.models.capture import Features, Wanted, run_captured
 from megatinybert.models.compiled import Run, Terms, compiled_run, compiled_terms
 from megatinybert.models.configuration import student_config
 from megatinybert.models.load import build_student
@@ -44,6 +46,11 @@ class Trainee(nn.Module):
         """What this objective is given of a teacher that may run deeper for others: no more than it asks for."""
         return features.of_first(self.objective.teacher_layers) if features else None
 
+    @property
+    def wanted(self) -> Wanted:
+        """What is read of its teacher's features: by the objective, and by the probe the last states it sees."""
+        return self.objective.wanted | Wanted(states=frozenset([self.objective.teacher_layers]))
+
     def forward(
         self, batch: dict[str, Tensor], teacher: Features | None, watch: Stopwatch | None = None
     ) -> tuple[Tensor, Tensor, Features | None]:
@@ -60,6 +67,11 @@ class Trainee(nn.Module):
             watch.lap("objective")
             watch.lap_at_gradient("objective", [*student.hidden_states, *student.queries, *student.keys])
         return total, torch.stack([total, *terms]).detach(), None if self.training else student
+
+
+def wanted_by(trainees: Iterable[Trainee]) -> Wanted:
+    """What is read of the features of a teacher that they all share."""
+    return functools.reduce(operator.or_, (trainee.wanted for trainee in trainees))
 
 
 def build_trainee(config: GeneralConfig, teacher: BertConfig) -> Trainee:

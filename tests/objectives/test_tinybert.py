@@ -9,6 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from megatinybert.config.general import ObjectiveConfig
+from megatinybert.models.capture import Wanted, run_captured
 from megatinybert.models.load import Teacher
 from megatinybert.objectives.tinybert import TinyBert
 from tests.helpers.published_loss import batch, models, published_loss
@@ -51,6 +52,29 @@ def test_weights_and_left_out_terms() -> None:
     assert only_embedding.teacher_layers == 0
     bottom = TinyBert(ObjectiveConfig(layer_map="bottom"), trainee.student.config, config)
     assert bottom.teacher_layers == 2, "a teacher is run only as deep as it is used"
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"attention_weight": 0.0}, {"hidden_weight": 0.0, "layer_map": "bottom"}, {"embedding_weight": 0.0}]
+)
+def test_it_reads_what_it_says_and_no_more(options: dict[str, object]) -> None:
+    """The same losses to the bit, also of a teacher that runs deeper; an error where anything less is kept."""
+    trainee, _, teacher = models(**options)
+    inputs, wanted = batch(True), trainee.wanted
+    with torch.no_grad():
+        student = run_captured(trainee.student, inputs)
+
+    def losses(kept: Wanted | None) -> list[Tensor]:
+        return trainee.objective(student, Teacher(teacher).features(inputs, kept), inputs)
+
+    assert all(torch.equal(one, other) for one, other in zip(losses(wanted), losses(None), strict=True))
+    states, layers = trainee.objective.wanted.states - {4}, trainee.objective.wanted.layers  # 4: kept in any case
+    assert wanted == Wanted(states | {trainee.objective.teacher_layers}, layers)
+    less = [Wanted(wanted.states - {each}, layers) for each in states]
+    less += [Wanted(wanted.states, layers - {each}) for each in layers]
+    for each in less:
+        with pytest.raises((AttributeError, TypeError)):
+            losses(each)
 
 
 def test_a_mismatch_of_heads_is_refused_with_advice() -> None:

@@ -20,6 +20,8 @@ from torch import Tensor
 
 from megatinybert.config.load import load_config
 from megatinybert.programs.distil import distil
+from megatinybert.programs.launcher import STOPPED
+from megatinybert.runtime.counts import counted
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.text_table import format_table
 from megatinybert.training.stop import Stopped
@@ -183,8 +185,9 @@ def test_a_stage_of_a_task(task_inputs: Path, done_task: Path, world: World, tmp
     assert [row["loss/total"] for row in found[1:]] == pytest.approx([row["loss/total"] for row in expected[1:]], 1e-5)
 
 
-def test_several_students(inputs: Path, world: World, tmp_path: Path) -> None:
-    """One process, asked to stop after its first step; then two ranks, from the checkpoints of both students."""
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1)])
+def test_several_students(inputs: Path, world: World, tmp_path: Path, before: int, after: int) -> None:
+    """Asked to stop in the first steps, they go on at another number of ranks, from the checkpoints of both."""
     shape = write_student_shape(tmp_path / "shape", layers=1, hidden=8)
     students = tmp_path / "students.yaml"
     students.write_text(yaml.safe_dump([{"name": "first"}, {"name": "small", "student": {"config": str(shape)}}]))
@@ -194,11 +197,13 @@ def test_several_students(inputs: Path, world: World, tmp_path: Path) -> None:
     )
     (tmp_path / "stopped").mkdir()
     (tmp_path / "stopped" / "STOP").touch()
-    with pytest.raises(Stopped):
-        distil(load_config(stopped), world)
-    done = run_general(stopped, ranks=2)
+    assert run_general(stopped, ranks=before).returncode == STOPPED
+    (saved,) = {path.name for path in (tmp_path / "stopped").glob("*/checkpoints/*")}  # the same step of both
+    assert saved < f"step-{SAVED:08d}"
+    done = run_general(stopped, ranks=after)
     assert done.returncode == 0, done.stderr
-    assert "continuing at 2 ranks, ZeRO 1, from a checkpoint of 1 rank, ZeRO 1: converted in" in done.stderr
+    line = f"continuing at {counted(after, 'rank')}, ZeRO 1, from a checkpoint of {counted(before, 'rank')}, ZeRO 1: "
+    assert f"{line}converted in" in done.stderr
     distil(load_config(whole), world)
     for name in ("first", "small"):
         found, expected = (metrics(tmp_path / run / name) for run in ("stopped", "whole"))

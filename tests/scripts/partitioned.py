@@ -14,6 +14,7 @@ import sys
 import torch
 
 from megatinybert.config.teacher_engine import load_teacher_ds_config
+from megatinybert.models.capture import Wanted
 from megatinybert.models.configuration import read_bert_config
 from megatinybert.models.load import load_teachers
 from megatinybert.runtime import dist
@@ -23,6 +24,8 @@ WORLD = dist.start()
 from megatinybert.training import partitioned_teacher
 
 DEPTHS = (2, 3)
+SOME = Wanted(states=frozenset([2]), layers=frozenset([1]))
+KEPT = {"hidden_states": 2, "queries": 1, "keys": 1}  # the last states always
 partitioned_teacher._ROWS = 40  # so that the toy's token embeddings are not read at once
 LINEAR = torch.nn.functional.linear
 
@@ -46,10 +49,14 @@ def main(folder: str) -> None:
         parts = partitioned_teacher.load_partitioned(folder, config, DEPTHS, dtype, raw, WORLD)
         equal = True
         for rows, padded in ((4, False), (3, True), (2, False)):
-            ours, theirs = (models[3].features(batch(rows, padded)) for models in (parts, plain))
-            for kind in ("hidden_states", "queries", "keys"):
-                pairs = list(zip(getattr(ours, kind), getattr(theirs, kind), strict=True))
-                equal = equal and len(pairs) >= 3 and all(torch.equal(one, other) for one, other in pairs)
+            theirs = plain[3].features(batch(rows, padded))
+            for wanted in (None, SOME):
+                ours = parts[3].features(batch(rows, padded), wanted)
+                for kind in ("hidden_states", "queries", "keys"):
+                    pairs = list(zip(getattr(ours, kind), getattr(theirs, kind), strict=True))
+                    kept = [(one, other) for one, other in pairs if one is not None]
+                    equal = equal and len(kept) == (len(pairs) if wanted is None else KEPT[kind])
+                    equal = equal and all(torch.equal(one, other) for one, other in kept)
         known = [{d: (each[d].fingerprint, each[d].checksum) for d in DEPTHS} for each in (parts, plain)]
         held = sum(weight.ds_tensor.numel() for weight in parts[3].model.parameters())
         held += parts[3].model.embeddings.word_embeddings.rows.numel()

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from transformers import BertForSequenceClassification
 
-from megatinybert.models.capture import ATTENTION_NAME, Features
-from megatinybert.models.load import Teacher
+from megatinybert.models.capture import ATTENTION_NAME, Features, Wanted, run_captured
 from megatinybert.runtime.dist import World
 from megatinybert.tasks import kept_answers
+from megatinybert.tasks.answering import Answering
 from megatinybert.tasks.kept_answers import KeptAnswers, answered
 from megatinybert.tasks.rows import EncodedRows
 from tests.helpers.encoded_rows import encoded_rows
@@ -25,14 +25,14 @@ ALONE = World(0, 1, torch.device("cpu"))
 ROWS = encoded_rows([5, 9, 16, 7, 12, 30, 6, 8, 20, 11])
 
 
-class Counting(Teacher):
+class Counting(Answering):
     """A teacher that says how many rows it was asked for."""
 
     asked = 0
 
-    def features(self, batch: dict[str, Tensor]) -> Features:
+    def features(self, batch: dict[str, Tensor], wanted: Wanted | None = None) -> Features:
         self.asked += len(batch["input_ids"])
-        return super().features(batch)
+        return super().features(batch, wanted)
 
 
 def teacher(seed: int = 0) -> Counting:
@@ -49,7 +49,7 @@ def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kept_answers, "_BATCHES_PER_FILE", 2)
 
 
-def answers(folder: Path, model: Teacher, rows: EncodedRows = ROWS) -> np.ndarray:
+def answers(folder: Path, model: Answering, rows: EncodedRows = ROWS) -> np.ndarray:
     kept = answered({"rows": rows}, model, folder, 3.0, ALONE)["rows"].answers
     assert kept is not None
     return kept
@@ -61,9 +61,10 @@ def test_they_are_the_teachers_in_the_rows_own_order(tmp_path: Path) -> None:
     assert kept.dtype == np.float32 and kept.shape == (len(ROWS), 3)
     for row in range(len(ROWS)):
         alone = {name: torch.from_numpy(array) for name, array in ROWS.batch(np.array([row])).items()}
-        logits = model.features(alone).logits
-        assert logits is not None
-        np.testing.assert_allclose(kept[row], logits[0].numpy(), rtol=1e-4, atol=1e-5)
+        logits, plain = model.features(alone).logits, run_captured(model.model, alone).logits
+        assert logits is not None and plain is not None
+        assert np.array_equal(kept[row], logits[0].numpy())
+        np.testing.assert_allclose(kept[row], plain[0].numpy(), rtol=1e-4, atol=1e-5)
 
 
 def test_a_batch_that_holds_them_costs_no_pass(tmp_path: Path) -> None:
@@ -71,7 +72,7 @@ def test_a_batch_that_holds_them_costs_no_pass(tmp_path: Path) -> None:
     rows = replace(ROWS, answers=answers(tmp_path, model))
     ids = np.array([4, 0, 7])
     batch = {name: torch.from_numpy(array) for name, array in rows.batch(ids).items()}
-    found = Teacher.features(model, batch)
+    found = Answering.features(model, batch)
     assert found.logits is not None and rows.answers is not None and not found.hidden_states
     assert np.array_equal(found.logits.numpy(), rows.answers[ids])
     assert rows.identity == ROWS.identity  # finished stages are those of the same rows

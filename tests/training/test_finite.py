@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from megatinybert.config.load import load_config
-from megatinybert.models.capture import Features
+from megatinybert.models.capture import Features, Wanted
 from megatinybert.programs.distil import distil
 from megatinybert.runtime.dist import World
 from megatinybert.training import checkpoint
@@ -31,9 +31,10 @@ class Poisoned:
     def __init__(self, teacher: Any) -> None:
         self._teacher = teacher
 
-    def features(self, batch: dict[str, torch.Tensor]) -> Features:
-        features: Features = self._teacher.features(batch)
-        return dataclasses.replace(features, hidden_states=[each * torch.nan for each in features.hidden_states])
+    def features(self, batch: dict[str, torch.Tensor], wanted: Wanted) -> Features:
+        features: Features = self._teacher.features(batch, wanted)
+        states = [None if each is None else each * torch.nan for each in features.hidden_states]
+        return dataclasses.replace(features, hidden_states=states)
 
 
 def poisoned_at(*steps: int) -> Step:

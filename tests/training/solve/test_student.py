@@ -104,6 +104,34 @@ def test_a_smaller_student_is_nearer_to_its_teacher_than_chance() -> None:
     assert 4000 <= solution.tokens < 4400 and len(solution.errors) == 3
 
 
+@pytest.mark.parametrize("room", [1 << 30, 20_000])
+def test_students_that_share_a_calibration_are_those_that_have_their_own(
+    room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the bit, with room for all states or for a few; and with room the teacher computes each state once."""
+    monkeypatch.setattr(calibration_module, "_CACHED_BYTES", room)
+    source, calls = teacher(layers=4), [0, 0]
+    wanted = [(bert_config(2, 12, 4), [1, 3]), (bert_config(1, 8, 4), [2]), (bert_config(2, 12, 4), [0, 1])]
+    alone = [solved(source, shape, layer_map, tokens=1000) for shape, layer_map in wanted]
+
+    def count(number: int) -> None:
+        calls[number] += 1
+
+    source.embeddings.LayerNorm.register_forward_hook(lambda *_: count(0))
+    source.encoder.layer[0].attention.output.LayerNorm.register_forward_hook(lambda *_: count(1))
+    calibration = Calibration(Windows(), 1000, LENGTH, 8, ALONE, CUT)
+    for number, ((shape, layer_map), (expected, solution)) in enumerate(zip(wanted, alone, strict=True)):
+        calibration.begin_again()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(1)
+            student = build_student(shape)
+        assert solve_student(student, source, layer_map, calibration, 0, ALONE).errors == solution.errors
+        for (name, weight), other in zip(student.named_parameters(), expected.parameters(), strict=True):
+            assert torch.equal(weight, other), (number, name)
+        if number == 1:
+            assert (calls == [calibration.count] * 2) == (room > 1 << 20), calls
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-2), (torch.bfloat16, 0.1)])
 def test_on_a_gpu_it_is_the_student_of_the_cpu(dtype: torch.dtype, bound: float) -> None:
