@@ -9,16 +9,23 @@ from torch.nn.functional import pad
 from megatinybert.models.capture import Features, Wanted, padding_mask, run_captured
 from megatinybert.models.load import Teacher
 
-ROWS, MULTIPLE = 8, 8  # of a pass: how many rows it has, and what their padded lengths are multiples of
+MULTIPLE = 8  # of the padded lengths
+_ROWS = {"cpu": 8}  # of a pass, by device; on others small ones would leave most of it idle
+_ROWS_ELSEWHERE = 32
 
 
 class Answering(Teacher):
     """A classifier that answers each row in a pass whose shape the row alone decides.
 
     Kernels round by the shapes that they are given, and so would a row's logits by the batch: by its padded length, and
-    by its number of rows, if few. Here a pass has `ROWS` rows, of the row's own length rounded up to a `MULTIPLE`. In
+    by its number of rows, if few. Here a pass has always as many rows, of the row's own length rounded up to a `MULTIPLE`. In
     which place a row is, and which others are beside it, has changed no bit (docs/task.md).
     """
+
+    @property
+    def rows(self) -> int:
+        """How many each pass has."""
+        return _ROWS.get(self.model.device.type, _ROWS_ELSEWHERE)
 
     @torch.no_grad()
     def features(self, batch: dict[str, Tensor], wanted: Wanted | None = None) -> Features:
@@ -34,8 +41,8 @@ class Answering(Teacher):
         places, answers = [], []
         lengths_B = self._lengths(real_BS)
         for length in lengths_B.unique().tolist():
-            for own in (lengths_B == length).nonzero().flatten().split(ROWS):
-                filled = torch.cat([own, own[:1].expand(ROWS - len(own))])
+            for own in (lengths_B == length).nonzero().flatten().split(self.rows):
+                filled = torch.cat([own, own[:1].expand(self.rows - len(own))])
                 of_pass = {name: _fitted(tensor_BS[filled], length) for name, tensor_BS in inputs.items()}
                 logits = run_captured(self.model, of_pass, Wanted()).logits
                 assert logits is not None

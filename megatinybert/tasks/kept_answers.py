@@ -26,7 +26,7 @@ from megatinybert.runtime.files import publish_file, write_atomically
 from megatinybert.runtime.progress_bar import progress_bar
 from megatinybert.runtime.stopwatch import duration
 from megatinybert.samples.batches import as_tensors
-from megatinybert.tasks.answering import MULTIPLE, ROWS, Answering
+from megatinybert.tasks.answering import MULTIPLE, Answering
 from megatinybert.tasks.rows import EncodedRows
 from megatinybert.training.disk import size
 
@@ -104,7 +104,7 @@ class KeptAnswers:
             ).hexdigest(),
             "teacher.dtype": str(self.teacher.model.dtype),
             "rows": self.rows.identity,
-            "rows of a pass": ROWS,
+            "rows of a pass": self.teacher.rows,
             "lengths of a pass": MULTIPLE,
             "tokens of a batch": _BATCH_TOKENS,
             "batches of a file": _BATCHES_PER_FILE,
