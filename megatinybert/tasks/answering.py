@@ -18,8 +18,8 @@ class Answering(Teacher):
     """A classifier that answers each row in a pass whose shape the row alone decides.
 
     Kernels round by the shapes that they are given, and so would a row's logits by the batch: by its padded length, and
-    by its number of rows, if few. Here a pass has always as many rows, of the row's own length rounded up to a `MULTIPLE`. In
-    which place a row is, and which others are beside it, has changed no bit (docs/task.md).
+    by its number of rows, if few. Here all passes have as many rows, of the row's own length rounded up to a
+    `MULTIPLE`. In which place a row is, and which others are beside it, has changed no bit (docs/task.md).
     """
 
     @property

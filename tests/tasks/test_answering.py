@@ -10,7 +10,7 @@ import torch
 from transformers import BertForSequenceClassification
 
 from megatinybert.models.capture import ATTENTION_NAME, run_captured
-from megatinybert.tasks.answering import MULTIPLE, ROWS, Answering
+from megatinybert.tasks.answering import MULTIPLE, Answering
 from tests.helpers.encoded_rows import encoded_rows
 from tests.helpers.toys import bert_config
 
@@ -51,7 +51,7 @@ def test_a_row_has_the_same_bits_in_every_batch(dtype: torch.dtype, threads: Non
     """Alone, in any place, beside longer rows, and with more rows of its length than a pass has."""
     model, everything = teacher(dtype), list(range(len(DATA)))
     together = answers(model, everything)
-    assert sum(length <= 2 * MULTIPLE for length in LENGTHS) > ROWS
+    assert sum(length <= 2 * MULTIPLE for length in LENGTHS) > model.rows
     for row in everything:
         assert torch.equal(answers(model, [row])[0], together[row]), row
     shuffled = np.random.default_rng(0).permutation(everything * 5).tolist()
