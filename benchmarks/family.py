@@ -58,7 +58,8 @@ def main(arguments: list[str] | None = None) -> None:
         teacher = options.teacher
         if options.random:
             teacher = random_teacher(options.teacher, options.random, Path(folder) / "teacher")
-        students = [{"name": name.lower(), "student": {"config": name}} for name in options.students]
+        shapes = {Path(name).name.lower(): shape(name) for name in options.students}
+        students = [{"name": name, "student": {"config": config}} for name, config in shapes.items()]
         (Path(folder) / "students.yaml").write_text(yaml.safe_dump(students))
         common = [
             *(
@@ -79,7 +80,7 @@ def main(arguments: list[str] | None = None) -> None:
                 "1e-4",
             ),
         ]
-        cases = {name: ["--student.config", name] for name in options.students}
+        cases = {name: ["--student.config", config] for name, config in shapes.items()}
         cases[_TOGETHER] = ["--students", str(Path(folder) / "students.yaml")]
         found = {}
         for name, own in cases.items():
@@ -93,11 +94,18 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--teacher", required=True, metavar="FOLDER", help="a BERT folder")
     parser.add_argument("--shards", required=True, metavar="FOLDER", help="of its tokenizer")
-    parser.add_argument("--students", nargs="+", default=["4L-312", "3L-312", "2L-192"], help="shapes")
+    parser.add_argument(
+        "--students", nargs="+", default=["4L-312", "3L-312", "2L-192"], help="shapes, or their folders"
+    )
     parser.add_argument("--steps", type=int, default=40, help="that are measured (default: 40)")
     parser.add_argument("--batch", type=int, default=64, help="windows of a step (default: 64)")
     parser.add_argument("--random", choices=sorted(_SHAPES), help="random weights in this BERT's shape")
     return parser.parse_args(arguments)
+
+
+def shape(student: str) -> str:
+    """A shipped shape's name, or a folder, wherever the runs start."""
+    return str(Path(student).resolve()) if Path(student).exists() else student
 
 
 def random_teacher(like: str, shape: str, folder: Path) -> str:
