@@ -53,9 +53,21 @@ def _nearest_file(name: str, names: Iterable[str]) -> str | None:
 
 
 def missing_model(option: str, name: str) -> str:
-    """The refusal of a model folder that is not there; "" where it is, or the name may be one on the hub."""
+    """The refusal of a model's folder that is not there, is a file (which a shape may be), or is that of a run that has
+    not ended; "" where it is none of these, or the name may be one on the hub.
+    """
+    path = Path(name).expanduser()
+    if os.path.isfile(path) and option != "--student.config":
+        return f"{option} {name} is a file: name its folder, {path.parent}"
+    if _is_unfinished_run(path):
+        return f"{option} {name} is the output folder of a run that has not ended: it holds no student/"
     problem = missing_folder(name)
     return f"{option} {name}: cannot read a model configuration there: {problem}" if problem else ""
+
+
+def _is_unfinished_run(folder: Path) -> bool:
+    begun = any(os.path.exists(folder / name) for name in (".lock", "config.yaml", "checkpoints"))
+    return begun and not any(os.path.exists(folder / name) for name in ("student", "config.json"))
 
 
 def missing_tokenizer(name: str) -> str:
@@ -102,6 +114,8 @@ def missing_checkpoint(name: str) -> str:
 
 def missing_data_dir(option: str, folder: Path) -> str:
     """The refusal of a task's folder that is not there; else ""."""
+    if os.path.isfile(folder):
+        return f"{option} {folder} is a file: name its folder, {folder.parent}"
     return "" if os.path.isdir(folder) else f"{option} {folder}: no such folder{meant_beside(folder)}"
 
 

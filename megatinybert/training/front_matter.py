@@ -58,7 +58,7 @@ def shown_model(name: str) -> str:
     if not folder.exists():
         return shown_name(name)
     cached, known = _name_in_cache(folder), hub_name(name)
-    return cached or f"the folder {folder.resolve().name}{f' (from {known})' if known else ''}"
+    return cached or f"the folder '{folder.resolve().name}'{f' (from {known})' if known else ''}"
 
 
 def shown_weights(init: str) -> str:

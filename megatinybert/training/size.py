@@ -159,7 +159,7 @@ def _batch(max_steps: int | None, epochs: float, windows: int) -> tuple[int, str
     fits = windows * PASSES / max_steps if max_steps else windows * epochs / WANTED_STEPS
     batch = min(max(2 ** int(math.log2(max(fits, 1))), SMALLEST_BATCH), LARGEST_BATCH)
     if batch == LARGEST_BATCH:
-        faster = f"; with a smaller one the {max_steps:,} steps are faster" if max_steps else ""
+        faster = f"; with --run.global_batch {SMALLEST_BATCH} the {max_steps:,} steps are faster" if max_steps else ""
         return batch, f"--run.global_batch {batch}, the largest by default{faster}"
     passes = f"{PASSES if max_steps else epochs:g} passes over {windows:,} windows"
     why = f"{max_steps:,} steps are at most {passes}" if max_steps else f"{passes} are {WANTED_STEPS:,} steps or more"

@@ -121,6 +121,27 @@ def test_the_later_checks_say_the_same(tmp_path: Path) -> None:
     assert finding and finding.text == told(run__output_dir=str(blocked))
 
 
+def test_files_and_unfinished_runs_are_no_models(toy_inputs: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    given = {"teacher.model": str(toy_inputs / "teacher" / "config.json"), "student.init": str(run)}
+    assert missing_of_general(given) == [
+        f"--teacher.model {given['teacher.model']} is a file: name its folder, {toy_inputs / 'teacher'}"
+    ]
+    (run / ".lock").touch()
+    unfinished = f"--student.init {run} is the output folder of a run that has not ended: it holds no student/"
+    assert missing_of_general(given)[1:] == [unfinished]
+    (run / "student").mkdir()
+    assert len(missing_of_general(given)) == 1
+    shape = {"student.config": given["teacher.model"]}
+    assert missing_of_general(shape) == []  # a shape may be a file
+    rows = run / "train.tsv"
+    rows.touch()
+    assert missing_of_task("one", {"task.data_dir": str(rows)}) == [
+        f"--task.data_dir {rows} is a file: name its folder, {run}"
+    ]
+
+
 def test_runs_look_before_torch_is_imported(toy_inputs: Path, tmp_path: Path) -> None:
     program = (
         "import importlib, sys\n"

@@ -69,9 +69,9 @@ def test_a_folder_is_shown_by_its_own_name_and_what_it_was_made_from(
     folder = tmp_path / "models" / "mine"
     folder.mkdir(parents=True)
     for name in ("models/mine", str(folder), "models/../models/mine/"):
-        assert shown_model(name) == shown_weights(name) == "the folder mine"
+        assert shown_model(name) == shown_weights(name) == "the folder 'mine'"
     (folder / "config.json").write_text(json.dumps({"_name_or_path": "owner/origin"}))
-    assert shown_model("models/mine") == "the folder mine (from owner/origin)"
+    assert shown_model("models/mine") == "the folder 'mine' (from owner/origin)"
     assert shown_model("owner/name") == "owner/name"  # not a folder, so on the hub
     (tmp_path / "solved").mkdir()
     assert shown_weights("solved") == "solved"  # as the option means it

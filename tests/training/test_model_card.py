@@ -69,7 +69,7 @@ def test_a_finished_runs_card(golden_run: Path) -> None:
     student = BertModel.from_pretrained(golden_run / "student")
     assert f"{sum(p.numel() for p in student.parameters()):,} parameters" in facts["student"]
     assert facts["teacher"].startswith(
-        "the folder teacher: 4 layers, width 24, 4 heads"
+        "the folder 'teacher': 4 layers, width 24, 4 heads"
     )  # the folder's name, not its path
     assert (facts["layer map"], facts["projection"]) == ("teacher layers 1, 3 of 0 to 3", "shared")
     assert facts["data"].startswith(f"{Path(config['data']['shards'][0]).name}: ")

@@ -66,7 +66,8 @@ def test_a_trial_of_a_few_steps_takes_the_smallest_batch(tmp_path: Path) -> None
     assert (short.config.run.global_batch, long.config.run.global_batch) == (16, 256)
     assert short.reasons[0] == ("--run.global_batch 16, as 49 steps are a trial: they teach little, whatever the batch")
     assert (
-        long.reasons[0] == "--run.global_batch 256, the largest by default; with a smaller one the 50 steps are faster"
+        long.reasons[0]
+        == "--run.global_batch 256, the largest by default; with --run.global_batch 16 the 50 steps are faster"
     )
 
 

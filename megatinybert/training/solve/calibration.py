@@ -52,7 +52,7 @@ class Calibration:
     """This rank's batches, as often as they are asked for: about `tokens` of all ranks together, in whole batches.
 
     The same for any number of ranks: batch i is the i-th of the run, and rank r takes batches r, r + ranks, ...
-    tokens: as asked for.
+    tokens: as asked for. planned: in the whole batches that are as many or more, where there is so much text.
     """
 
     def __init__(
@@ -72,6 +72,8 @@ class Calibration:
         batches = math.ceil(tokens / per_batch)
         available = max(data.samples // micro_batch, 1)
         self.count = min(batches, available)
+        lengths = (_cut_length(length, shares[index % len(shares)]) for index in range(self.count))
+        self.planned = micro_batch * sum(lengths)
         self.passes = 0
         self._data, self._micro_batch, self._world = data, min(micro_batch, data.samples), world
         self._kept: dict[int, Batch] = {}
