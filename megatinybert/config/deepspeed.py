@@ -75,6 +75,11 @@ def load_ds_config(name: str, config: TrainingConfig, world_size: int) -> DeepSp
     raw = read_ds_config(path)
     problems = [*_unknown_keys(raw)]
     stage, precision = _mode(raw, problems)
+    if config.optimizer.name == "muon" and stage > 0:
+        problems.append(
+            f"zero_optimization.stage {stage} divides matrices over the ranks, and --optimizer.name muon needs whole "
+            "ones: take a file of stage 0, such as zero0-autocast, or --optimizer.name adamw"
+        )
     micro_batch, accumulation_steps = resolve_batch(config, world_size)
     batch, rows = f"--{config.section}.global_batch", f"--{config.section}.micro_batch"
     options = (batch, rows, f"{batch} / ({rows} x ranks)", "--optimizer.gradient_clipping")

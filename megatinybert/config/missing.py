@@ -13,6 +13,8 @@ from pathlib import Path
 
 from megatinybert.config.nearest import closest
 
+_OF_A_MODEL = ("config.json", "bert_config.json", "student", "adapter_config.json")  # one of them at least
+
 
 def is_path(name: str) -> bool:
     """Whether the name of a model is a path: there, or written in a way that no name on the hub is."""
@@ -61,6 +63,8 @@ def missing_model(option: str, name: str) -> str:
         return f"{option} {name} is a file: name its folder, {path.parent}"
     if _is_unfinished_run(path):
         return f"{option} {name} is the output folder of a run that has not ended: it holds no student/"
+    if os.path.isdir(path) and not any(os.path.exists(path / file) for file in _OF_A_MODEL):
+        return f"{option} {name} holds no model: there is no config.json in it"
     problem = missing_folder(name)
     return f"{option} {name}: cannot read a model configuration there: {problem}" if problem else ""
 

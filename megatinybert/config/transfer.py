@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from megatinybert.config.schema import Section
 from megatinybert.config.values import Index, NonNegative, list_of_one
@@ -30,6 +30,13 @@ class TransferConfig(Section):
         "reference",
         description="means over all positions, as in TinyBERT's code (reference), or unpadded ones (valid)",
     )
+
+    @field_validator("layer_map")
+    @classmethod
+    def _ascends(cls, value: str | list[int]) -> str | list[int]:
+        if isinstance(value, list) and value != sorted(set(value)):
+            raise ValueError("the layers must rise strictly: the first student layer learns from the first of them")
+        return value
 
     @model_validator(mode="after")
     def _some_term(self) -> TransferConfig:

@@ -75,7 +75,7 @@ class Vocabulary:
             )
         return (
             f"{share}, of which nothing can be learnt: {self._name} "
-            "does not know this text; take a tokenizer (of a task: a teacher) of its language, and look whether its "
+            "does not know this text; take a tokenizer, or a teacher, of its language, and look whether its "
             "encoding is right"
         )
 

@@ -80,11 +80,6 @@ def check_choices(
     problems = [problem for option, choice in choices.items() for problem in _against_apex(option, choice, device)]
     if OPTIMIZER in choices and config.optimizer.name == "adamw":
         problems += _against_settings(choices[OPTIMIZER], settings)
-    if config.optimizer.name == "muon" and settings.stage > 0:
-        problems.append(
-            f"--optimizer.name muon needs whole matrices on every rank, and --deepspeed {settings.path} divides them "
-            f"(ZeRO stage {settings.stage}): take a file of stage 0, such as zero0-autocast, or --optimizer.name adamw"
-        )
     compilation = choices.get(COMPILE)
     if compilation and compilation.by == "always":
         problem = compiler_problem(settings.stage, device)

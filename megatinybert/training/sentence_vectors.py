@@ -22,6 +22,7 @@ from megatinybert.tracking.measurements import PROBE, PROJECTED
 # On this many windows, drawn anew, the difference of the two probes has a standard deviation of 0.04, on half as many
 # one of 0.07 (benchmarks/probe.py), while what there is to tell is 0.1 to 0.2.
 FEW_WINDOWS = 32
+_OF_USE = 0.1  # a probe below it: similar texts are hardly found
 
 _MODULES = {"Transformer": "", "Pooling": "1_Pooling", "Dense": "2_Dense"}
 _DENSE = Path("2_Dense") / "model.safetensors"
@@ -112,6 +113,8 @@ def which_to_use(
             f"Which sentence vectors are better cannot be said ({measured}): on so few windows the probes differ by "
             f"chance; {FEW_WINDOWS} or more tell it (--data.held_out_windows, more text)."
         )
+    elif max(own[1], projected[1]) < _OF_USE:
+        lines[1] = f"Neither kind of sentence vectors is of use yet ({measured}): train for longer, on more text."
     elif max(own[1], projected[1]) <= max(own[0], projected[0]):
         lines.append(
             "Neither finds similar texts better than the first weights did "

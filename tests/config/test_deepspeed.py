@@ -50,6 +50,18 @@ def test_shipped_files_say_what_their_names_say(name: str) -> None:
     assert f"`{name}`" in (REPOSITORY / "ds_configs" / "README.md").read_text()
 
 
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_muon_needs_whole_matrices(stage: int) -> None:
+    config = CONFIG.model_copy(update={"optimizer": CONFIG.optimizer.model_copy(update={"name": "muon"})})
+    if stage == 0:
+        assert load_ds_config("zero0", config, world_size=2).stage == 0
+        return
+    with pytest.raises(
+        ConfigError, match=rf"stage {stage} divides matrices .* --optimizer.name muon .* zero0-autocast"
+    ):
+        load_ds_config(f"zero{stage}", config, world_size=2)
+
+
 def test_deepspeed_itself_accepts_the_shipped_files() -> None:
     """In a process of its own, as importing DeepSpeed chooses an accelerator for good."""
     program = (

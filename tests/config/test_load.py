@@ -191,6 +191,8 @@ def test_every_problem_is_reported_at_once_with_its_source(tmp_path: Path) -> No
         ("data.shards", "[]", "a list, each text"),
         ("data.mixture", "0", "a list, each a number > 0"),
         ("data.mixture", "[1, 2]", "needs as many weights as --data.shards has entries, 1 (shards), not 2"),
+        ("objective.layer_map", "[3, 1]", "the layers must rise strictly"),
+        ("objective.layer_map", "[2, 2]", "the layers must rise strictly"),
         ("objective.layer_map", "[0, -1]", "uniform, top, bottom or a list, each a whole number >= 0"),
         ("optimizer.betas", "0.9", "a list of 2, each a number >= 0 and < 1"),
         ("optimizer.eps", "nan", "a number > 0"),

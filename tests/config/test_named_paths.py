@@ -121,24 +121,24 @@ def test_the_later_checks_say_the_same(tmp_path: Path) -> None:
     assert finding and finding.text == told(run__output_dir=str(blocked))
 
 
-def test_files_and_unfinished_runs_are_no_models(toy_inputs: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
+def test_files_unfinished_runs_and_other_folders_are_no_models(toy_inputs: Path, tmp_path: Path) -> None:
+    run, file = tmp_path / "run", toy_inputs / "teacher" / "config.json"
     run.mkdir()
-    given = {"teacher.model": str(toy_inputs / "teacher" / "config.json"), "student.init": str(run)}
-    assert missing_of_general(given) == [
-        f"--teacher.model {given['teacher.model']} is a file: name its folder, {toy_inputs / 'teacher'}"
-    ]
+
+    def told(option: str, path: Path) -> list[str]:
+        return missing_of_general({option: str(path)})
+
+    assert told("teacher.model", file) == [f"--teacher.model {file} is a file: name its folder, {file.parent}"]
+    assert told("student.config", file) == []  # a shape may be one
+    assert told("student.init", run) == [f"--student.init {run} holds no model: there is no config.json in it"]
     (run / ".lock").touch()
     unfinished = f"--student.init {run} is the output folder of a run that has not ended: it holds no student/"
-    assert missing_of_general(given)[1:] == [unfinished]
+    assert told("student.init", run) == [unfinished]
     (run / "student").mkdir()
-    assert len(missing_of_general(given)) == 1
-    shape = {"student.config": given["teacher.model"]}
-    assert missing_of_general(shape) == []  # a shape may be a file
-    rows = run / "train.tsv"
-    rows.touch()
-    assert missing_of_task("one", {"task.data_dir": str(rows)}) == [
-        f"--task.data_dir {rows} is a file: name its folder, {run}"
+    assert told("student.init", run) == []
+    (run / "train.tsv").touch()
+    assert missing_of_task("one", {"task.data_dir": str(run / "train.tsv")}) == [
+        f"--task.data_dir {run / 'train.tsv'} is a file: name its folder, {run}"
     ]
 
 

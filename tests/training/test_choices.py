@@ -115,12 +115,7 @@ def test_sgd_has_no_implementations(toy_inputs: Path) -> None:
     assert choose_implementations(config, settings(), {}).optimizer.by == "torch"
 
 
-def test_muon_needs_whole_matrices(toy_inputs: Path) -> None:
-    config = configured(toy_inputs, **{"optimizer.name": "muon"})
-    for stage in (1, 2, 3):
-        found = refusal(config, settings=settings(stage))
-        assert "--optimizer.name muon needs whole matrices on every rank" in found and "zero0-autocast" in found
-    check_choices(config, settings(0), CUDA, {})
+def test_muon_has_no_implementations(toy_inputs: Path) -> None:
     with pytest.raises(
         ConfigError, match="--optimizer.implementation torch .* has no effect beside --optimizer.name muon"
     ):
