@@ -22,10 +22,11 @@ def script(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture
 def fake_tools(tmp_path: Path) -> Path:
-    """A folder with a `deepspeed` that only prints what it was given, beside this Python; and the folder "a b"."""
+    """A folder with a `deepspeed` that only prints what it was given, and a model's folder "a b"."""
     folder = tmp_path / "bin"
     folder.mkdir()
     (tmp_path / "a b").mkdir()
+    (tmp_path / "a b" / "config.json").touch()
     deepspeed = folder / "deepspeed"
     deepspeed.write_text('#!/bin/sh\nfor a; do echo "argument $a"; done; echo "accelerator ${DS_ACCELERATOR-unset}"\n')
     deepspeed.chmod(0o755)

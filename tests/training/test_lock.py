@@ -20,8 +20,8 @@ from tests.helpers.toys import REPOSITORY
 
 DOCS = str(REPOSITORY / "docs")  # a folder that is there
 OPTIONS = (
-    ["--teacher.model", DOCS, "--data.text", str(REPOSITORY / "README.md")],
-    ["--teacher.model", DOCS, "--task.name", "rte", "--task.data_dir", DOCS, "--student.config", "4L-312"],
+    ["--data.text", str(REPOSITORY / "README.md")],
+    ["--task.name", "rte", "--task.data_dir", DOCS, "--student.config", "4L-312"],
 )
 ALONE = World(0, 1, torch.device("cpu"))
 # A process that locks as a run does, without what a run imports.
@@ -53,10 +53,13 @@ def test_a_second_run_is_refused_with_the_first_ones_host_and_process_until_it_i
     ):
         pytest.fail("two runs in one folder")
     monkeypatch.delenv("WORLD_SIZE", raising=False)
+    (tmp_path / "teacher").mkdir()
+    (tmp_path / "teacher" / "config.json").touch()
+    common = ["--teacher.model", str(tmp_path / "teacher"), "--run.output_dir", str(tmp_path)]
     for read, words in ((general.read_arguments, []), (task.read_arguments, ["all"])):
         with pytest.raises(ConfigError, match=f"in use by another run .process {holder.pid} on "):  # before start-up
-            read([*words, *OPTIONS[len(words)], "--run.output_dir", str(tmp_path)], True)
-    task.read_arguments(["eval", *OPTIONS[1], "--run.output_dir", str(tmp_path)], True)
+            read([*words, *OPTIONS[len(words)], *common], True)
+    task.read_arguments(["eval", *OPTIONS[1], *common], True)
     holder.send_signal(signal.SIGKILL)
     holder.communicate()
     check_unlocked(tmp_path)
