@@ -20,7 +20,7 @@ def test_help_and_mistakes_need_no_torch(tmp_path: Path) -> None:
     for options, code, text in (
         (["--help"], 0, "run.output_dir"),
         ([], 2, "RUN_DIR"),
-        ([str(tmp_path)], 1, f"error: {tmp_path} is not the output folder of a run"),
+        ([str(tmp_path)], 2, f"error: {tmp_path} is not the output folder of a run"),
     ):
         done = subprocess.run(
             [sys.executable, "-c", program, *options], cwd=REPOSITORY, env=environment(), capture_output=True, text=True

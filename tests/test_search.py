@@ -24,7 +24,7 @@ def test_help_and_mistakes_need_no_torch(tmp_path: Path) -> None:
         ([], 2, ["RUN_DIR", "--text"]),
         (
             everything,
-            1,
+            2,
             [
                 "error: 4 problems:",
                 f"{tmp_path} is not the output folder of a run",

@@ -18,6 +18,7 @@ WHOLE = {
 ACROSS_MODULES = {
     "corpus/test_hostile.py": "no hostile or damaged file ends a process: shards, manifest, windows",
     "corpus/test_formats.py": "the same text gives the same shards from every format: build, sources, streams, parquet",
+    "training/solve/test_memory.py": "memory is flat in the tokens: calibration, moments, student",
     "training/test_devices.py": "no pass of a step waits for the device: capture, objectives, held_out, trainee, loop",
 }
 
