@@ -17,7 +17,8 @@ _SPEED, _OPTIMIZER, _DATA = "speed", "optimizer", "data and memory"
 CATEGORIES = {
     LOSSES: "Does it learn? Both curves of a term fall together, but for the first steps of a solved student: it was "
     "fitted to just these windows, so training begins below held out. Held-out losses that rise while training losses "
-    "fall mean too little text, seen too often (`windows/epoch`). The probe rises towards 1, much later than losses fall",
+    "fall mean too little text, seen too often (`windows/epoch`). The probe rises towards 1, much later than losses "
+    "fall",
     LAYERS: "Which layer lags? Layers differ by nature; one that never moves has a wrong teacher layer or no gradient",
     _SPEED: "Is the hardware used, and for what?",
     _OPTIMIZER: "Is it stable? The gradient norm settles after the warm-up. If the loss scale keeps halving, use bf16 "
