@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from megatinybert.config.general import GeneralConfig
 from megatinybert.config.help import Options, show
 from megatinybert.config.nearest import nearest
@@ -78,16 +76,6 @@ def members_of(config: GeneralConfig) -> dict[str, GeneralConfig]:
         )
         for member in config.students or []
     }
-
-
-def students_in(output: Path) -> list[str]:
-    """The names of the students of the run that has this folder; [] of none, or of a run of one student."""
-    recipe = output / "config.yaml"
-    if not recipe.is_file():
-        return []
-    content: Any = yaml.safe_load(recipe.read_text(encoding="utf-8"))
-    students = content.get("students") if isinstance(content, dict) else None
-    return [student["name"] for student in students or []]
 
 
 def ignored_overrides(entries: Sequence[Entry], overrides: Mapping[str, Given]) -> list[str]:

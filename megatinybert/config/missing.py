@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from megatinybert.config.nearest import closest
+from megatinybert.config.run_folder import is_run, several_students
 
 _OF_A_MODEL = ("config.json", "bert_config.json", "student", "adapter_config.json")  # one of them at least
 
@@ -61,17 +62,18 @@ def missing_model(option: str, name: str) -> str:
     path = Path(name).expanduser()
     if os.path.isfile(path) and option != "--student.config":
         return f"{option} {name} is a file: name its folder, {path.parent}"
-    if _is_unfinished_run(path):
-        return f"{option} {name} is the output folder of a run that has not ended: it holds no student/"
     if os.path.isdir(path) and not any(os.path.exists(path / file) for file in _OF_A_MODEL):
-        return f"{option} {name} holds no model: there is no config.json in it"
+        return _without_model(option, name, path)
     problem = missing_folder(name)
     return f"{option} {name}: cannot read a model configuration there: {problem}" if problem else ""
 
 
-def _is_unfinished_run(folder: Path) -> bool:
-    begun = any(os.path.exists(folder / name) for name in (".lock", "config.yaml", "checkpoints"))
-    return begun and not any(os.path.exists(folder / name) for name in ("student", "config.json"))
+def _without_model(option: str, name: str, folder: Path) -> str:
+    if several := several_students(folder):
+        return f"{option} {name} {several}"
+    if is_run(folder) or os.path.isfile(folder / ".lock"):  # before its first step a run has this alone
+        return f"{option} {name}: that run has left no student yet; let it end (the same command continues)"
+    return f"{option} {name} holds no model: there is no config.json in it"
 
 
 def missing_tokenizer(name: str) -> str:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from transformers import BertModel
 
+from megatinybert.config.missing import missing_model
+from megatinybert.config.run_folder import is_run
 from megatinybert.models.configuration import read_bert_config
 from megatinybert.models.load import load_encoder
 
@@ -58,13 +60,6 @@ def model_folder(name: str) -> str:
     """The student of a finished run; other names as they are. Raises ValueError where a run has left none yet."""
     if not is_run(Path(name)):
         return name
-    student = Path(name) / STUDENT_FOLDER
-    if not student.is_dir():
-        raise ValueError(
-            f"--student.init {name}: that run has left no {STUDENT_FOLDER} yet; let it end (the same command continues)"
-        )
-    return str(student)
-
-
-def is_run(folder: Path) -> bool:
-    return (folder / "config.yaml").is_file() and not (folder / "config.json").is_file()
+    if problem := missing_model("--student.init", name):
+        raise ValueError(problem)
+    return str(Path(name) / STUDENT_FOLDER)

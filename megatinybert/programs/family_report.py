@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from megatinybert.config.family import students_in
+from megatinybert.config.run_folder import students_in
 from megatinybert.programs.report import (
     FIRST_PAGE,
     learnt_from,
@@ -84,7 +84,7 @@ def table(reports: Mapping[str, Report]) -> str:
     if first.teacher:
         teacher, students = first.teacher, [report.student for report in reports.values()]
         sizes = (times(teacher.parameters / each.parameters, "smaller", "larger") for each in students)
-        speeds = (times(teacher.milliseconds / each.milliseconds, "faster", "slower") for each in students)
+        speeds = (times(report.speed_up, "faster", "slower") for report in reports.values() if report.speed_up)
         rows += [["beside the teacher", *sizes, ""], ["", *speeds, ""]]
     rows += [[""] * len(rows[0]), ["on held-out text", *[""] * (len(rows[0]) - 1)]]
     for name in dict.fromkeys(name for report in reports.values() for name in report.held_out):

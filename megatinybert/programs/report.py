@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from megatinybert.config.family import students_in
 from megatinybert.config.hub import settle_hub
+from megatinybert.config.run_folder import students_in
 from megatinybert.programs.report_table import TIMED_RUNS, ModelFacts, Report, table
 from megatinybert.programs.search import shared_by
 from megatinybert.programs.start import say

@@ -123,11 +123,11 @@ def _rows_of_solved(report: Report, teacher: ModelFacts) -> list[list[str]]:
 
 def _notes(report: Report) -> dict[str, str]:
     """What the student has over its teacher, by row."""
-    if report.teacher is None:
+    if report.teacher is None or report.speed_up is None:
         return {}
     return {
         "parameters": times(report.teacher.parameters / report.student.parameters, "smaller", "larger"),
-        "CPU time of one batch": times(report.teacher.milliseconds / report.student.milliseconds, "faster", "slower"),
+        "CPU time of one batch": times(report.speed_up, "faster", "slower"),
     }
 
 

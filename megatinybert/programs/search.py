@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from megatinybert.config.family import students_in
 from megatinybert.config.hub import settle_hub
+from megatinybert.config.run_folder import several_students
 from megatinybert.programs.found import TOP, Answer, Hit, Search
 from megatinybert.programs.start import say
 from megatinybert.programs.unfinished import run_again
@@ -61,9 +61,8 @@ def teacher_of(run: Path) -> str:
     config_file = run / "config.yaml"
     if not config_file.is_file():
         raise ValueError(f"{run} is not the output folder of a run of general distillation: it holds no config.yaml")
-    if students := students_in(run):
-        folders = ", ".join(str(run / name) for name in students)
-        raise ValueError(f"{run} holds several students: name the folder of one of them ({folders})")
+    if several := several_students(run):
+        raise ValueError(f"{run} {several}")
     if not (run / "student" / "model.safetensors").is_file():
         raise ValueError(f"{run} is unfinished: it holds no student/. {run_again(run)}")
     config = yaml.safe_load(config_file.read_text(encoding="utf-8"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from megatinybert.config.family import students_in
+from megatinybert.config.run_folder import students_in
 from megatinybert.training import checkpoint
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from megatinybert.config.family import members_of, students_in
+from megatinybert.config.family import members_of
 from megatinybert.config.general import GeneralConfig
 from megatinybert.config.load import ConfigError, dump_yaml, load_config, load_options
+from megatinybert.config.run_folder import students_in
 from megatinybert.config.task import TASK
 
 REQUIRED = ["--teacher.model", "bert", "--data.shards", "shards"]

@@ -132,8 +132,11 @@ def test_files_unfinished_runs_and_other_folders_are_no_models(toy_inputs: Path,
     assert told("student.config", file) == []  # a shape may be one
     assert told("student.init", run) == [f"--student.init {run} holds no model: there is no config.json in it"]
     (run / ".lock").touch()
-    unfinished = f"--student.init {run} is the output folder of a run that has not ended: it holds no student/"
+    unfinished = f"--student.init {run}: that run has left no student yet; let it end (the same command continues)"
     assert told("student.init", run) == [unfinished]
+    (run / "config.yaml").write_text("students: [{name: small}, {name: large}]")
+    several = f"holds several students: name the folder of one of them ({run / 'small'}, {run / 'large'})"
+    assert told("student.init", run) == [f"--student.init {run} {several}"]
     (run / "student").mkdir()
     assert told("student.init", run) == []
     (run / "train.tsv").touch()

@@ -52,7 +52,7 @@ class Calibration:
     """This rank's batches, as often as they are asked for: about `tokens` of all ranks together, in whole batches.
 
     The same for any number of ranks: batch i is the i-th of the run, and rank r takes batches r, r + ranks, ...
-    tokens: as asked for. planned: in the whole batches that are as many or more, where there is so much text.
+    planned: how many tokens these batches have, as many as asked for or more, where there is so much text.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Calibration:
         """length: tokens of a row. shares: of their length that the rows of the batches are cut to, in turn; only rows
         without padding can be cut.
         """
-        self.tokens, self._shares = tokens, shares
+        self._shares = shares
         per_batch = micro_batch * sum(_cut_length(length, share) for share in shares) / len(shares)
         batches = math.ceil(tokens / per_batch)
         available = max(data.samples // micro_batch, 1)
