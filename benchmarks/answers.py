@@ -116,7 +116,7 @@ def filled(rows: EncodedRows, batches: Batches, of_pass: int) -> float:
 
 def answers(teacher: Teacher, rows: EncodedRows, batches: Batches) -> np.ndarray:
     """float32 (N, C)."""
-    found = {}
+    found: dict[int, np.ndarray] = {}
     for ids in batches():
         logits = teacher.features(as_tensors(rows.batch(ids), _DEVICE)).logits
         assert logits is not None

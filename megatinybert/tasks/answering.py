@@ -54,7 +54,7 @@ class Answering(Teacher):
         return Features(logits=torch.cat(answers).index_select(0, moved["place"]))
 
     def _passes(self, tokens_B: np.ndarray) -> tuple[list[int], list[np.ndarray]]:
-        """Of rows of so many tokens: the length of each pass, and its `rows` row numbers, the first of them repeated."""
+        """Of rows of so many tokens: each pass's length, and its row numbers, the first repeated where rows are few."""
         rounded_B = (tokens_B + MULTIPLE - 1) // MULTIPLE * MULTIPLE
         lengths_B = np.minimum(rounded_B, self.model.config.max_position_embeddings)
         lengths, rows = [], []
