@@ -31,7 +31,7 @@ from megatinybert.models.configuration import read_bert_config
 from megatinybert.models.load import Teacher
 from megatinybert.runtime.text_table import format_table
 from megatinybert.samples.batches import as_tensors
-from megatinybert.tasks.answering import MULTIPLE, ROWS, Answering
+from megatinybert.tasks.answering import MULTIPLE, Answering
 from megatinybert.tasks.classifiers import classifier_on
 from megatinybert.tasks.kept_answers import _BATCH_TOKENS
 from megatinybert.tasks.read import TaskFiles, open_task, read_rows
@@ -50,7 +50,9 @@ def main(arguments: list[str] | None = None) -> None:
     for epoch in range(2):
         batches[f"live {epoch}"] = functools.partial(of_epoch, shuffled, epoch, options.batch)
     sizes = {"rows": len(rows), "tokens": int(rows.lengths.sum())}
-    more = {f"{way}: tokens in passes over those in batches": f"{filled(rows, batches[way]):.2f}" for way in batches}
+    of_pass = Answering(classifier(files, options)).rows
+    shares = {way: f"{filled(rows, each, of_pass):.2f}" for way, each in batches.items()}
+    more = {f"{way}: tokens in passes over those in batches": share for way, share in shares.items()}
     print(json.dumps(environment(_DEVICE) | sizes | more, indent=1), flush=True)
     table = [("dtype", "", "CPU s live", "CPU s kept", "rows that differ", "by at most")]
     for dtype in native_dtypes(_DEVICE):
@@ -100,18 +102,21 @@ def of_epoch(shuffled: BucketedRows, epoch: int, batch: int) -> Iterator[np.ndar
         yield shuffled.ids(epoch * count + np.arange(start, min(start + batch, count)))
 
 
-def filled(rows: EncodedRows, batches: Batches) -> float:
-    """Tokens that the passes of `Answering` compute, with all that fills them up, over those of the batches."""
+def filled(rows: EncodedRows, batches: Batches, of_pass: int) -> float:
+    """Tokens that the passes of `Answering` compute, with all that fills them up, over those of the batches.
+
+    of_pass: rows of each pass.
+    """
     found = 0
     for ids in batches():
         lengths, counts = np.unique(-(-rows.lengths[ids] // MULTIPLE) * MULTIPLE, return_counts=True)
-        found += int((lengths * -(-counts // ROWS) * ROWS).sum())
+        found += int((lengths * -(-counts // of_pass) * of_pass).sum())
     return found / sum(len(ids) * int(rows.lengths[ids].max()) for ids in batches())
 
 
 def answers(teacher: Teacher, rows: EncodedRows, batches: Batches) -> np.ndarray:
     """float32 (N, C)."""
-    found = {}
+    found: dict[int, np.ndarray] = {}
     for ids in batches():
         logits = teacher.features(as_tensors(rows.batch(ids), _DEVICE)).logits
         assert logits is not None

@@ -47,9 +47,10 @@ def read_entries(students: Given, options: Options, problems: list[str]) -> list
     """The entries of the option `students`. What is wrong with them is added to `problems`."""
     written: Any = students.value
     if isinstance(written, str):
-        before = len(problems)
-        written = read_yaml(written, f"--students {written}", problems)
-        if len(problems) > before:
+        try:
+            written = read_yaml(written, f"--students {written}")
+        except ValueError as problem:
+            problems.append(str(problem))
             return []
     if not isinstance(written, list) or not written:
         needed = "needs a list of students, such as [{name: small, student: {config: 3L-312}}], or a file of one"

@@ -95,25 +95,25 @@ def _refusal(problem: str, node: yaml.Node) -> yaml.YAMLError:
     return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
 
 
-def read_yaml(path: str, where: str, problems: list[str]) -> Any:
-    """The content of a file. What is wrong with it is added to `problems`, and None given. where: names the file."""
+def read_yaml(path: str, where: str) -> Any:
+    """The content of a file. where: names it. Raises ValueError where it cannot be read."""
     try:
         return yaml.load(Path(path).read_text(encoding="utf-8"), Loader=RecipeLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        problems.append(f"{where}: not valid YAML: {' '.join(str(error).split())}")
+        raise ValueError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from error
     except (OSError, ValueError) as error:
-        problems.append(f"{where}: {reason(error)}{meant_beside(Path(path))}")
-    except RecursionError:
-        problems.append(f"{where}: nested too deeply")
-    return None
+        raise ValueError(f"{where}: {reason(error)}{meant_beside(Path(path))}") from error
+    except RecursionError as error:
+        raise ValueError(f"{where}: nested too deeply") from error
 
 
 def read_recipe(path: str, options: Options, problems: list[str]) -> dict[str, Given] | None:
     """The recipe's values by name; None where it cannot be read. What is wrong with the file is added to `problems`."""
     where = f"--config {path} (command line)"
-    before = len(problems)
-    content = read_yaml(path, where, problems)
-    if len(problems) > before:
+    try:
+        content = read_yaml(path, where)
+    except ValueError as problem:
+        problems.append(str(problem))
         return None
     if content is not None and not isinstance(content, dict):
         sections = [name.partition(".")[0] for name in options if "." in name]

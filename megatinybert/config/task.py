@@ -30,6 +30,7 @@ from megatinybert.config.values import Count, FractionAboveZero, Index, Names, N
 
 ACTIONS = ("teacher", "augment", "one", "two", "eval", "predict", "all")
 READING = ("eval", "predict")  # those that may run beside a run in training
+OF_PREDICTIONS = (".tsv", ".jsonl")  # how the name of a file of them ends
 
 # Where a stage's epochs are not given: tokens that it sees in all, which suits two CPU cores, and the most passes.
 TOKENS_BY_DEFAULT, MOST_EPOCHS = 500_000, 20
@@ -179,6 +180,13 @@ class PredictConfig(Section):
     labels: Names | None = Field(None, description="names of its outputs, in order (null: those of its config.json)")
     input: Text | None = Field(None, description="file to predict (null: the task's test files)")
     output: Text | None = Field(None, description=".tsv or .jsonl file (null: in predictions/ of output_dir)")
+
+    @field_validator("output")
+    @classmethod
+    def _is_table_or_objects(cls, output: str | None) -> str | None:
+        if output is not None and not output.endswith(OF_PREDICTIONS):
+            raise ValueError(f"predictions are written as {' or '.join(OF_PREDICTIONS)}: name such a file")
+        return output
 
 
 class TaskConfig(ProgramConfig):

@@ -21,7 +21,7 @@ from megatinybert.tasks.confusion import confusion_figure, count_confusions, sca
 from megatinybert.tasks.inputs import TaskInputs
 from megatinybert.tasks.latency import compare_latency
 from megatinybert.tasks.metrics import compute_metrics, predictions_of
-from megatinybert.tasks.predict import logits_of, write_predictions
+from megatinybert.tasks.predict import check_table, logits_of, write_predictions
 from megatinybert.tasks.read import read_rows
 from megatinybert.tasks.results import STUDENT, TEACHER, ModelResult, merge_results, results_table
 from megatinybert.tasks.row_checks import check_unlabelled
@@ -119,9 +119,12 @@ def predict(inputs: TaskInputs, student: str, device: torch.device) -> None:
         rows = inputs.rows(path, split, with_labels=False)
         for text in check_unlabelled(task, path):
             print(f"warning: {text}", file=sys.stderr)
+        target = Path(config.output) if config.output else folder / f"{split}.tsv"
+        passed_over = Skipped() if inputs.config.task.skip_bad_rows else None
+        if target.suffix == ".tsv":
+            check_table(read_rows(task, path, passed_over, with_labels=False), path)
         print(f"answering {counted(len(rows), 'row')} with {student}", file=sys.stderr)
         logits = logits_of(model, rows, device)
-        target = Path(config.output) if config.output else folder / f"{split}.tsv"
         skipped = Skipped() if inputs.config.task.skip_bad_rows else None
         write_predictions(task, read_rows(task, path, skipped, with_labels=False), logits, target)
         print(f"{len(rows):,} predictions: {target}")

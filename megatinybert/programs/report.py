@@ -20,7 +20,7 @@ from megatinybert.config.run_folder import students_in
 from megatinybert.programs.report_table import TIMED_RUNS, ModelFacts, Report, table
 from megatinybert.programs.search import shared_by
 from megatinybert.programs.start import say
-from megatinybert.programs.unfinished import run_again
+from megatinybert.programs.unfinished import check_student, run_again
 from megatinybert.runtime.files import write_atomically
 from megatinybert.tracking import curves
 from megatinybert.tracking.figures import save_picture
@@ -55,8 +55,7 @@ def read_run(folder: Path) -> tuple[dict[str, Any], list[curves.Row]]:
     done, wanted = int(rows[-1]["step"]) if rows else 0, config["run"]["max_steps"]
     if wanted is not None and done < wanted:
         raise ValueError(f"{folder} is unfinished: {done} of {wanted} steps are done. {again}")
-    if not (folder / "student" / "config.json").is_file():
-        raise ValueError(f"{folder} is unfinished: it holds no student/. {again}")
+    check_student(folder)
     measured = [int(row["step"]) for row in rows if "held_out/total" in row]
     if len(measured) < 2 or measured[0] != rows[0]["step"] or measured[-1] != done:
         at = ", ".join(map(str, measured)) or "none"

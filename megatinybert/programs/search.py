@@ -19,7 +19,7 @@ from megatinybert.config.hub import settle_hub
 from megatinybert.config.run_folder import several_students
 from megatinybert.programs.found import TOP, Answer, Hit, Search
 from megatinybert.programs.start import say
-from megatinybert.programs.unfinished import run_again
+from megatinybert.programs.unfinished import check_student
 from megatinybert.runtime.counts import counted
 from megatinybert.runtime.files import file_sha256, write_atomically
 from megatinybert.runtime.findings import Findings, refusal
@@ -63,8 +63,7 @@ def teacher_of(run: Path) -> str:
         raise ValueError(f"{run} is not the output folder of a run of general distillation: it holds no config.yaml")
     if several := several_students(run):
         raise ValueError(f"{run} {several}")
-    if not (run / "student" / "model.safetensors").is_file():
-        raise ValueError(f"{run} is unfinished: it holds no student/. {run_again(run)}")
+    check_student(run)
     config = yaml.safe_load(config_file.read_text(encoding="utf-8"))
     if config.get("objective", {}).get("name") == "mlm":
         raise ValueError(f"{run} was trained by masked-language modelling, and has no teacher to search with")

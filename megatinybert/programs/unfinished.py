@@ -8,6 +8,12 @@ from megatinybert.config.schema import ConfigError
 from megatinybert.training.lock import check_unlocked
 
 
+def check_student(run: Path) -> None:
+    """Raise ValueError where the run in this folder has left no student yet."""
+    if not (run / "student" / "config.json").is_file():
+        raise ValueError(f"{run} is unfinished: it holds no student/. {run_again(run)}")
+
+
 def run_again(run: Path) -> str:
     """What the same training command does next in the folder `run`, for a message. Imports no torch."""
     try:

@@ -62,7 +62,10 @@ def _mean(outputs: Sequence[str], classes: Sequence[str] | None) -> bool:
 
 def _recorded(output: Path) -> Mapping[str, Any]:
     """The section `task` of the recipe in the output folder; {} where there is none that can be read."""
-    recipe = read_yaml(str(output / "config.yaml"), "", [])
+    try:
+        recipe = read_yaml(str(output / "config.yaml"), "")
+    except ValueError:
+        return {}
     task = recipe.get("task") if isinstance(recipe, dict) else None
     return task if isinstance(task, dict) else {}
 

@@ -13,6 +13,7 @@ from scipy.special import softmax
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from megatinybert.config.task import OF_PREDICTIONS
 from megatinybert.models.capture import MODEL_INPUTS
 from megatinybert.models.head_logits import head_logits
 from megatinybert.runtime.files import publish_file
@@ -20,8 +21,6 @@ from megatinybert.runtime.progress_bar import progress_bar
 from megatinybert.tasks.read import Row
 from megatinybert.tasks.rows import EncodedRows
 from megatinybert.tasks.table import Task
-
-SUFFIXES = (".tsv", ".jsonl")  # of a file of predictions
 
 
 @torch.no_grad()
@@ -61,14 +60,23 @@ def logits_of(model: PreTrainedModel, rows: EncodedRows, device: torch.device, b
     return result
 
 
+def check_table(rows: Iterable[Row], file: Path) -> None:
+    """Raise ValueError for the first text of `file` that a .tsv cannot hold, before time is spent on the answers."""
+    for number, row in enumerate(rows, 1):
+        if any(mark in text for text in (row.text_a, row.text_b or "") for mark in "\t\r\n"):
+            raise ValueError(
+                f"{file}: row {number:,} holds a tab or a line end, which a .tsv of predictions cannot: name a .jsonl "
+                "with --predict.output"
+            )
+
+
 def write_predictions(task: Task, rows: Iterable[Row], logits: np.ndarray, path: Path) -> None:
     """Write the rows' texts with the predicted class and the probability of each class, or with the predicted score.
 
-    rows: N of them. logits: (N, C), C in the order of `task.labels`. path: a .tsv with a header, or a .jsonl; it is
-    written atomically. Raises ValueError for another suffix, and for a text that a .tsv cannot hold.
+    rows: N of them, of a .tsv such as `check_table` lets pass. logits: (N, C), C in the order of `task.labels`. path: a
+    .tsv with a header, or a .jsonl; it is written atomically.
     """
-    if path.suffix not in SUFFIXES:
-        raise ValueError(f"{path}: predictions are written as {' or '.join(SUFFIXES)}: name such a file")
+    assert path.suffix in OF_PREDICTIONS
     lines = (_table if path.suffix == ".tsv" else _objects)(task, rows, logits)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -94,13 +102,8 @@ def _table(task: Task, rows: Iterable[Row], logits: np.ndarray) -> Iterator[str]
     texts = ["text_a", *(["text_b"] if task.pair else [])]
     header = [*texts, "prediction", *(f"probability_{name}" for name in task.labels or ())]
     yield "\t".join(header)
-    for number, (texts_there, prediction, probabilities) in enumerate(_predictions(task, rows, logits), 1):
-        fields = [*texts_there.values(), str(prediction), *(f"{value:.6f}" for value in probabilities)]
-        if any(mark in field for field in fields for mark in "\t\r\n"):
-            raise ValueError(
-                f"row {number:,} holds a tab or a line end, which a .tsv cannot: name a .jsonl with --predict.output"
-            )
-        yield "\t".join(fields)
+    for texts_there, prediction, probabilities in _predictions(task, rows, logits):
+        yield "\t".join([*texts_there.values(), str(prediction), *(f"{value:.6f}" for value in probabilities)])
 
 
 def _predictions(

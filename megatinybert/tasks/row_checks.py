@@ -105,7 +105,7 @@ class _Tally:
     def __init__(self, task: Task, path: Path, skip_bad: bool) -> None:
         self._task, self._path, self._skip_bad = task, path, skip_bad
         self._first: Row | None = None
-        self.counts: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter(dict.fromkeys(task.labels or (), 0))
         self.rows = 0
 
     def __iter__(self) -> Iterator[Row]:

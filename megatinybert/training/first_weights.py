@@ -15,7 +15,7 @@ from transformers import BertConfig, BertModel
 from megatinybert.config.run_folder import is_run
 from megatinybert.config.schema import MADE_WEIGHTS
 from megatinybert.config.transfer import TransferConfig
-from megatinybert.models.initialize import STUDENT_FOLDER, init_from_folder, init_from_teacher
+from megatinybert.models.initialize import STUDENT_FOLDER, init_from_folder, init_from_teacher, model_folder
 from megatinybert.models.layer_map import resolve_layer_map
 from megatinybert.models.load import load_encoder
 from megatinybert.models.positions import extend_positions
@@ -92,13 +92,13 @@ def init_from_run(student: BertModel, objective: Objective, run: Path, lesson: L
     the run has not ended, or, naming what differs, where its weights do not fit.
     """
     option = f"--student.init {run}"
-    for name in (STUDENT_FOLDER, OBJECTIVE_FILE):
-        if not (run / name).exists():
-            raise ValueError(
-                f"{option}: that run has left no {name} yet. Let it end (the same command continues it), or name a "
-                "model folder, which gives the student alone"
-            )
-    init_from_folder(student, str(run / STUDENT_FOLDER))
+    folder = model_folder(str(run))
+    if not (run / OBJECTIVE_FILE).exists():  # as a task's
+        raise ValueError(
+            f"{option}: that run has left no {OBJECTIVE_FILE}, which general distillation leaves beside its student: "
+            f"name {folder}, which gives the student alone"
+        )
+    init_from_folder(student, folder)
     learnt, options_there, trained = _read_objective(run)
     own = dict(objective.named_parameters())
     there, here = ({name: list(weight.shape) for name, weight in weights.items()} for weights in (learnt, own))

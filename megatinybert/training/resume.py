@@ -160,19 +160,23 @@ def starting_point(config: TrainingConfig, facts: Facts, world: World) -> Start:
     free = {*PLACEMENT, _SKIPPED, *(choices if start.converts else ())}
     if config.deepspeed == "auto":  # another precision has to be asked for by a file
         free.discard("precision")
-    check_facts(found, {**known_to(recorded, facts), **choices, **fixed}, free, deciding_options(config.section))
+    now = {**known_to(recorded, facts), **choices, **fixed}
+    check_facts(found, recorded, now, free, deciding_options(config.section))
     return start
 
 
 def check_facts(
-    path: Path, facts: dict[str, Any], free: Collection[str] = (), options: Mapping[str, str] | None = None
+    path: Path,
+    recorded: Facts,
+    facts: Facts,
+    free: Collection[str] = (),
+    options: Mapping[str, str] | None = None,
 ) -> None:
-    """Raise ValueError listing where this run differs from the one that wrote the checkpoint. free: facts that may.
+    """Raise ValueError listing where this run differs from the one that wrote the checkpoint `path`.
 
-    options: as of `refuse_differences`.
+    recorded: that one's facts. free: names of facts that may differ. options: as of `refuse_differences`.
     """
-    _, before = checkpoint.read_state(path)
-    there, here = ({name: fact for name, fact in each.items() if name not in free} for each in (before, facts))
+    there, here = ({name: fact for name, fact in each.items() if name not in free} for each in (recorded, facts))
     refuse_differences(
         f"{path} was written by another kind of run",
         there,
@@ -192,7 +196,7 @@ def check_options(run: OpenRunConfig, facts: Facts, section: str = "run") -> Non
     if found:
         _, recorded = checkpoint.read_state(found)
         now = json.loads(json.dumps(known_to(recorded, facts)))
-        check_facts(found, {**recorded, **now}, options=deciding_options(section))
+        check_facts(found, recorded, {**recorded, **now}, options=deciding_options(section))
 
 
 def newest_of(run: OpenRunConfig) -> Path | None:

@@ -122,6 +122,13 @@ def test_a_student_needs_a_shape_or_weights(init: str) -> None:
     assert read_arguments(["all", *GIVEN[:-2], "--student.init", "runs/general"])[1].student.config is None
 
 
+def test_predictions_of_other_kinds_are_refused() -> None:
+    """Before anything is answered."""
+    message = refusal("predict", *GIVEN, "--predict.output", "out.xlsx")
+    assert "--predict.output out.xlsx (command line): predictions are written as .tsv or .jsonl" in message
+    assert config("--predict.output", "out.jsonl").predict.output == "out.jsonl"
+
+
 def test_all_mistakes_are_told_at_once() -> None:
     message = refusal(
         "all",

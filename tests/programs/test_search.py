@@ -227,7 +227,7 @@ def test_what_cannot_be_searched_is_refused(folder: Path, tmp_path: Path, capsys
     (run / "config.yaml").write_text(yaml.safe_dump({"teacher": {"model": str(tmp_path / "gone")}}))
     assert main([str(run), *text, *ask]) == 2
     assert f"{tmp_path / 'gone'}: its configuration cannot be used" in capsys.readouterr().err
-    (run / "student" / "model.safetensors").unlink()
+    (run / "student" / "config.json").unlink()
     assert main([str(run), *text, *ask]) == 2
     assert "is unfinished: it holds no student/" in capsys.readouterr().err
     assert not (run / "questions.json").exists()

@@ -318,6 +318,18 @@ def test_there_is_nothing_to_predict(done_task: Path, task_inputs: Path, world: 
     assert_says(refusal("predict", given, world), f"--task.data_dir {tmp_path / 'data'}", "--predict.input")
 
 
+def test_texts_that_a_table_cannot_hold_are_refused_before_they_are_answered(
+    done_task: Path, task_inputs: Path, world: World, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rows, out = tmp_path / "rows.jsonl", tmp_path / "out.tsv"
+    rows.write_text('{"text": "bamo"}\n{"text": "bamo\\tbamo"}\n')
+    out.write_text("as before")
+    given = {"predict.model": done_task / "student", "predict.input": rows, "predict.output": out}
+    message = refusal("predict", options(task_inputs, "singles", tmp_path / "run", **given), world)
+    assert_says(message, f"{rows}: row 2 holds a tab", "name a .jsonl with --predict.output")
+    assert "answering" not in capfd.readouterr().err and out.read_text() == "as before"
+
+
 def test_a_mistake_ends_the_program_with_code_2_and_no_traceback(task_inputs: Path, tmp_path: Path) -> None:
     given = options(task_inputs, "singles", tmp_path / "run", **{"teacher.model": tmp_path / "nobody"})
     command = [sys.executable, *TASK, "all", *given]

@@ -172,10 +172,10 @@ def test_what_does_not_fit_is_named_on_both_sides(
 
 def test_an_unfinished_run_gives_no_first_weights(toy_inputs: Path, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("run: {}\n")
-    with pytest.raises(ValueError, match="has left no student yet. Let it end"):
+    with pytest.raises(ValueError, match="has left no student yet; let it end"):
         trainee_of(toy_inputs, **{"student.init": tmp_path})
     (tmp_path / "student").mkdir()
-    with pytest.raises(ValueError, match="has left no objective.safetensors yet"):
+    with pytest.raises(ValueError, match=rf"has left no objective.safetensors, .* name {tmp_path / 'student'},"):
         trainee_of(toy_inputs, **{"student.init": tmp_path})
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import BertForSequenceClassification
 
 from megatinybert.models.capture import ATTENTION_NAME, run_captured
@@ -77,6 +79,29 @@ def test_the_answers_are_those_of_the_model() -> None:
         torch.testing.assert_close(answers(model, list(range(len(DATA)))), expected, rtol=1e-4, atol=1e-5)
 
 
+class Waits(TorchDispatchMode):
+    """Notes the operations for whose result, or its shape, the host would wait for a GPU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noted: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        if {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape} & set(func.tags):
+            self.noted.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+def test_rows_are_parted_without_waiting_for_the_device() -> None:
+    """But for the lengths, which are read once."""
+    model, everything = teacher(), list(range(len(DATA)))
+    with Waits() as waits:
+        answers(model, everything)
+    assert waits.noted == []
+
+
 def test_answers_that_the_batch_holds_are_taken() -> None:
-    kept = torch.tensor([[1.0, 2.0, 3.0]])
-    assert teacher().features({**batch([0]), "teacher_logits": kept}).logits is kept
+    """Without a look at any value, which a tensor of the device meta does not have."""
+    kept = torch.zeros(1, 3, device="meta")
+    unknown = {name: tensor.to("meta") for name, tensor in batch([0]).items()}
+    assert teacher().features({**unknown, "teacher_logits": kept}).logits is kept

@@ -11,7 +11,7 @@ import torch
 from transformers import BertForSequenceClassification
 
 from megatinybert.models.capture import ATTENTION_NAME
-from megatinybert.tasks.predict import logits_of, write_predictions
+from megatinybert.tasks.predict import check_table, logits_of, write_predictions
 from megatinybert.tasks.read import Row
 from megatinybert.tasks.rows import EncodedRows
 from megatinybert.tasks.table import TASKS
@@ -133,21 +133,16 @@ def test_scores_have_no_probabilities(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["a\tb", "a\nb", "a\rb"])
-def test_what_a_table_cannot_hold_is_refused_and_nothing_is_left(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "out.tsv"
-    path.write_text("as before")
-    rows = [Row("fine", None, None), Row(text, None, None)]
-    with pytest.raises(ValueError, match="row 2 holds a tab or a line end.* name a .jsonl with --predict.output"):
-        write_predictions(SST, rows, np.zeros((2, 2), dtype=np.float32), path)
-    assert path.read_text() == "as before" and list(tmp_path.iterdir()) == [path]
+def test_what_a_table_cannot_hold_is_refused(text: str) -> None:
+    said = "new.jsonl: row 2 holds a tab or a line end.* name a .jsonl with --predict.output"
+    fine = Row("fine", "fine", None)
+    check_table([fine, fine], Path("new.jsonl"))
+    for row in (Row(text, None, None), Row("fine", text, None)):
+        with pytest.raises(ValueError, match=said):
+            check_table([fine, row], Path("new.jsonl"))
 
 
 def test_rows_and_logits_have_to_be_as_many(tmp_path: Path) -> None:
     with pytest.raises(ValueError):
         write_predictions(SST, [Row("one", None, None)], np.zeros((2, 2), dtype=np.float32), tmp_path / "out.tsv")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_other_kinds_of_files_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"out.xlsx: predictions are written as .tsv or .jsonl"):
-        write_predictions(SST, [], np.zeros((0, 2), dtype=np.float32), tmp_path / "out.xlsx")

@@ -39,6 +39,16 @@ def test_a_header_that_became_a_class_is_told(tmp_path: Path, header: tuple[str,
     assert f"fewer than 5 rows: {header[1]} 1" in rare
 
 
+def test_a_class_without_rows_is_rare(tmp_path: Path) -> None:
+    (tmp_path / "train.tsv").write_text("sentence\tlabel\n" + "".join(f"text {i}\t1\n" for i in range(9)))
+    (tmp_path / "dev.tsv").write_text("sentence\tlabel\nanother\t0\n")
+    checks = check_rows(open_task("sst-2", str(tmp_path)), skip_bad=False)
+    assert checks.facts == ["rows of each class in train.tsv: positive 9, negative 0; dev: negative 1, positive 0"]
+    assert [warning.partition(": ")[2] for warning in checks.warnings] == [
+        "rare classes, with fewer than 5 rows: negative 0"
+    ]
+
+
 def test_a_first_row_that_is_no_header(tmp_path: Path) -> None:
     """Though its class, which other rows have, is called so."""
     rows = [(text, "label" if label == "good" else label) for text, label in ROWS]

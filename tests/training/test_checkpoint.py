@@ -57,9 +57,10 @@ def test_a_checkpoint_without_its_state_is_damaged(tmp_path: Path, state: str | 
 
 def test_every_difference_of_two_runs_is_listed(tmp_path: Path) -> None:
     path = write_checkpoint(tmp_path, 5)
-    check_facts(path, {"run.seed": 0})
+    _, recorded = checkpoint.read_state(path)
+    check_facts(path, recorded, {"run.seed": 0})
     with pytest.raises(ValueError) as caught:
-        check_facts(path, {"run.seed": 1, "world size": 4})
+        check_facts(path, recorded, {"run.seed": 1, "world size": 4})
     assert "run.seed: 0 there, 1 now" in str(caught.value)
     assert "world size: none there, 4 now" in str(caught.value)
 
