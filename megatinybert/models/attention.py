@@ -9,10 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-# Below this length, torch's attention on a CPU without AMX has a faster backward pass in float32 than in bfloat16
-# (benchmarks/README.md, "The student's attention on a CPU").
-_FLOAT32_BELOW = 512
-_HAS_AMX = torch.cpu._is_amx_tile_supported()
+# Below this length, torch's attention on a CPU has a faster backward pass in float32 than in bfloat16 (widths of heads
+# and lengths: benchmarks/README.md, "The student's attention on a CPU").
+_FLOAT32_BELOW = 256 if torch.cpu._is_amx_tile_supported() else 512
 # What head widths have to be a multiple of on CUDA: any other has no kernel there in float32 or with a mask, and falls
 # back to one that holds the scores (`check_head_dim_size_mem_efficient` in PyTorch's sdp_utils.cpp).
 _CUDA_MULTIPLE = 8
@@ -55,4 +54,4 @@ def _needs_padding(query_BHSD: Tensor) -> bool:
 def _is_faster_in_float32(query_BHSD: Tensor) -> bool:
     trained_in_bf16 = query_BHSD.dtype == torch.bfloat16 and query_BHSD.requires_grad
     short_on_cpu = query_BHSD.device.type == "cpu" and query_BHSD.shape[2] < _FLOAT32_BELOW
-    return trained_in_bf16 and short_on_cpu and not _HAS_AMX
+    return trained_in_bf16 and short_on_cpu

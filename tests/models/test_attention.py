@@ -38,16 +38,12 @@ def computed_in(monkeypatch: pytest.MonkeyPatch) -> list[torch.dtype]:
     return seen
 
 
-def test_a_trained_models_short_attention_is_float32_where_there_is_no_amx(
-    computed_in: list[torch.dtype], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for amx, length, trained, expected in (
-        (False, 16, True, torch.float32),
-        (False, 512, True, torch.bfloat16),
-        (False, 16, False, torch.bfloat16),
-        (True, 16, True, torch.bfloat16),
+def test_a_trained_models_short_attention_is_float32(computed_in: list[torch.dtype]) -> None:
+    for length, trained, expected in (
+        (16, True, torch.float32),
+        (512, True, torch.bfloat16),
+        (16, False, torch.bfloat16),
     ):
-        monkeypatch.setattr(attention, "_HAS_AMX", amx)
         features = Features()
         q, k, v = tensors(length, trained)
         with torch.autocast("cpu", torch.bfloat16):
@@ -57,8 +53,7 @@ def test_a_trained_models_short_attention_is_float32_where_there_is_no_amx(
         assert features.queries[0] is q and features.keys[0] is k
 
 
-def test_in_float32_it_is_attention_rounded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attention, "_HAS_AMX", False)
+def test_in_float32_it_is_attention_rounded_once() -> None:
     q, k, v = tensors(16, trained=True)
     context = attend(q, k, v, Features())
     scores = q.double() @ k.double().transpose(-1, -2) / 6**0.5
