@@ -90,7 +90,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_what_commands_of_the_readme_write_is_ignored_by_git() -> None:
     ignored = re.findall(r"^/([\w-]+)(?:/|-\*)?$", (REPOSITORY / ".gitignore").read_text(), re.M)
-    for page in (README, DOCS / "task.md", DOCS / "task-data.md", DOCS / "cluster.md"):
+    for page in (README, DOCS / "task.md", DOCS / "task-data.md"):
         text = "\n".join(block.text for block in blocks(page))
         written = re.findall(r"(?:> |--output |--predict\.output |--run\.output_dir )([\w.][\w./-]*)", text)
         assert written, page
