@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
 
 from megatinybert.config.hub import settle_hub
 from megatinybert.config.load import load_options
 from megatinybert.config.named_paths import hub_names, missing_of_task
 from megatinybert.config.nearest import nearest
 from megatinybert.config.schema import ConfigError
-from megatinybert.config.task import ACTIONS, READING, TASK, TaskConfig
+from megatinybert.config.task import ACTIONS, READING, TASK, TaskConfig, TaskDataConfig
 from megatinybert.programs.start import run_program
+from megatinybert.tasks.files import wrong_files
+from megatinybert.tasks.layout import layout_of
 from megatinybert.training.lock import check_unlocked
 
 
@@ -22,7 +28,7 @@ def main() -> None:
 
 def read_arguments(argv: list[str], look: bool = False) -> tuple[str, TaskConfig]:
     """(action, configuration). --local_rank, which the launcher puts first, is ignored. look: at the paths that are
-    named, too, and whether another run is in the output folder. Raises ConfigError.
+    named and the task's files, too, and whether another run is in the output folder. Raises ConfigError.
     """
     rest = [argument for argument in argv if not argument.startswith(("--local_rank=", "--local-rank="))]
     if not rest:
@@ -35,12 +41,28 @@ def read_arguments(argv: list[str], look: bool = False) -> tuple[str, TaskConfig
         meant = nearest(action, ACTIONS)
         hint = f"did you mean {meant}?" if meant else f"the first argument is one of {', '.join(ACTIONS)}"
         raise ConfigError(f"{action}: no such action; {hint}")
-    config = load_options(options, TASK, functools.partial(missing_of_task, action) if look else None)
+    config = load_options(options, TASK, functools.partial(_wrong_paths, action) if look else None)
     if look and action not in READING:
         check_unlocked(Path(config.run.output_dir))
     if look:
         settle_hub(hub_names(config))
     return action, config
+
+
+def _wrong_paths(action: str, given: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the paths that options name, and with the task's files."""
+    problems = missing_of_task(action, given)
+    try:
+        task = TaskDataConfig.model_validate(
+            {name.removeprefix("task."): value for name, value in given.items() if name.startswith("task.")}
+        )
+    except ValidationError:  # which the schema tells
+        return problems
+    named = Path(str(given.get("predict.input") or ""))
+    answered = named if named.is_file() else None
+    if Path(task.data_dir).is_dir():
+        problems += wrong_files(task.name, task.data_dir, layout_of(task), action == "predict", answered)
+    return problems
 
 
 if __name__ == "__main__":

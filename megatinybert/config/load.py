@@ -12,10 +12,11 @@ from typing import Any, Generic, TypeVar
 import yaml
 from pydantic import ValidationError
 
+from megatinybert.config.arguments import read_arguments
 from megatinybert.config.family import OWN, Entry, ignored_overrides, read_entries
 from megatinybert.config.general import GeneralConfig, MemberConfig
-from megatinybert.config.help import Options, allowed, canonical, help_text, options_of, show, takes_list, value_alone
-from megatinybert.config.nearest import nearest
+from megatinybert.config.help import Options, allowed, canonical, help_text, options_of, show
+from megatinybert.config.nearest import likely_options
 from megatinybert.config.recipe import Given, flatten, label, read_recipe
 from megatinybert.config.schema import ConfigError, ProgramConfig, TrainingConfig, split_batch
 
@@ -39,21 +40,6 @@ precision, ZeRO and communication.
   --print-config                print the resolved configuration, itself a valid recipe, and stop
   --help                        print this text and stop
 """
-
-
-# What other programs call our options, by the last part of their names.
-ELSEWHERE = {
-    **dict.fromkeys(("batch_size", "train_batch_size", "batch"), "global_batch"),
-    **dict.fromkeys(
-        ("micro_batch_size", "per_device_train_batch_size", "train_micro_batch_size_per_gpu"), "micro_batch"
-    ),
-    **dict.fromkeys(("lr", "rate"), "learning_rate"),
-    **dict.fromkeys(("num_epochs", "num_train_epochs"), "epochs"),
-    **dict.fromkeys(("steps", "num_steps", "train_steps"), "max_steps"),
-    **dict.fromkeys(("max_seq_length", "max_length", "seq_length", "length"), "sequence_length"),
-    **dict.fromkeys(("save_steps", "save_every"), "save_interval"),
-    **dict.fromkeys(("logging_steps", "log_every"), "log_interval"),
-}
 
 
 Schema = TypeVar("Schema", bound=ProgramConfig)
@@ -89,7 +75,7 @@ def load_options(argv: list[str], program: Program[Schema], missing: Missing | N
         raise SystemExit(0)
     problems: list[str] = []
     misspelt: set[str] = set()  # what was meant
-    overrides, recipe, print_config = _read_arguments(argv, options, problems)
+    overrides, recipe, print_config = read_arguments(argv, options, problems)
     read = read_recipe(recipe, options, problems) if recipe is not None else {}
     written = read or {}
     for name, given in [*written.items(), *overrides.items()]:
@@ -99,9 +85,11 @@ def load_options(argv: list[str], program: Program[Schema], missing: Missing | N
         elif name in program.schema.of_others:
             problems.append(f"{label(name, given)}: no such option here; {program.schema.of_others[name]}")
         elif not fixed and name not in options:
-            meant = nearest(_here(name), options)
-            misspelt |= {meant} if meant else set()
-            hint = f"did you mean --{meant}?" if meant else "--help lists all options"
+            meant = likely_options(name, options)
+            misspelt |= {*meant}
+            hint = (
+                f"did you mean {' or '.join(f'--{each}' for each in meant)}?" if meant else "--help lists all options"
+            )
             problems.append(f"{label(name, given)}: no such option; {hint}")
     # On the command line null means "as if the recipe had not set it".
     undone = {name for name, given in overrides.items() if given.value is None}
@@ -153,64 +141,10 @@ def dump_yaml(config: ProgramConfig) -> str:
     return yaml.safe_dump(sections, sort_keys=False, allow_unicode=True, width=120)
 
 
-def _read_arguments(
-    argv: list[str], options: Options, problems: list[str]
-) -> tuple[dict[str, Given], str | None, bool]:
-    """(overrides by name, recipe path, whether to print the configuration)."""
-    overrides: dict[str, Given] = {}
-    recipe: str | None = None
-    print_config = False
-    several = {name for name, option in options.items() if takes_list(option)}
-    rest = list(argv)
-    while rest:
-        argument = rest.pop(0)
-        name, equals, text = argument.removeprefix("--").partition("=")
-        name = canonical(name, options)
-        alone = not equals and (not rest or rest[0].startswith("--"))
-        if not argument.startswith("--"):
-            problems.append(f"{argument} (command line): not an option, nor a value of the one before it")
-        elif argument == "--print-config":
-            print_config = True
-        elif alone and name in options and (value := value_alone(options[name])) is not None:
-            overrides[name] = Given(value, "command line")
-        elif alone:
-            problems.append(f"{argument} (command line): a value is missing after it")
-        else:
-            text = text if equals else rest.pop(0)
-            more: list[str] = []
-            while not equals and name in several and rest and not rest[0].startswith("--"):
-                more.append(rest.pop(0))
-            if name == "config":
-                if recipe is not None:
-                    problems.append(f"--config {text} (command line): given twice; keep one recipe")
-                recipe = text
-            elif name not in ("local_rank", "local-rank"):
-                overrides[name] = Given([text, *more] if more else _parse(text), "command line")
-    return overrides, recipe, print_config
-
-
 def _asks_for(problem: str, names: set[str]) -> bool:
     """Whether a problem is that one of these options is required and lacking."""
     before, required, _ = problem.partition("required")
     return bool(required) and any(f"--{name}" in before.replace(":", " ").split() for name in names)
-
-
-def _here(name: str) -> str:
-    """What an option of other programs is called in this one."""
-    section, dot, last = name.rpartition(".")
-    return section + dot + ELSEWHERE.get(last.replace("-", "_"), last)
-
-
-def _parse(text: str) -> Any:
-    """A list or null is read as YAML; other values stay text, which the schema converts."""
-    if text.strip() in ("null", "~"):
-        return None
-    if text.lstrip().startswith("["):
-        try:
-            return yaml.safe_load(text)
-        except yaml.YAMLError:
-            return text
-    return text
 
 
 def _build(given: dict[str, Given], options: Options, schema: type[Schema], problems: list[str]) -> Schema | None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from megatinybert.config.nearest import closest
-from megatinybert.config.run_folder import is_run, several_students
+from megatinybert.config.run_folder import is_begun, several_students
 
 _OF_A_MODEL = ("config.json", "bert_config.json", "student", "adapter_config.json")  # one of them at least
 
@@ -71,7 +71,7 @@ def missing_model(option: str, name: str) -> str:
 def _without_model(option: str, name: str, folder: Path) -> str:
     if several := several_students(folder):
         return f"{option} {name} {several}"
-    if is_run(folder) or os.path.isfile(folder / ".lock"):  # before its first step a run has this alone
+    if is_begun(folder):
         return f"{option} {name}: that run has left no student yet; let it end (the same command continues)"
     return f"{option} {name} holds no model: there is no config.json in it"
 

@@ -3,7 +3,38 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+
+# What other programs call our options, by the last part of their names.
+_ELSEWHERE = {
+    **dict.fromkeys(("batch_size", "train_batch_size", "batch"), "global_batch"),
+    **dict.fromkeys(
+        ("micro_batch_size", "per_device_train_batch_size", "train_micro_batch_size_per_gpu"), "micro_batch"
+    ),
+    **dict.fromkeys(("lr", "rate"), "learning_rate"),
+    **dict.fromkeys(("num_epochs", "num_train_epochs"), "epochs"),
+    **dict.fromkeys(("steps", "num_steps", "train_steps"), "max_steps"),
+    **dict.fromkeys(("max_seq_length", "max_length", "seq_length", "length"), "sequence_length"),
+    **dict.fromkeys(("save_steps", "save_every"), "save_interval"),
+    **dict.fromkeys(("logging_steps", "log_every"), "log_interval"),
+}
+
+
+def likely_options(name: str, options: Iterable[str]) -> Sequence[str]:
+    """The options that `name` was probably meant to be: all that have its last part, unless one of their sections is
+    like its own; else the nearest.
+    """
+    options = list(options)
+    section, dot, last = name.rpartition(".")
+    last = last.replace("-", "_")
+    for part in (last, _ELSEWHERE.get(last, last)):
+        alike = [option for option in options if option.endswith(f".{part}")]
+        if len(alike) > 1 and not closest(alike, lambda option: (option.rpartition(".")[0], section)):
+            return alike
+        if alike:
+            break
+    meant = nearest(section + dot + part, options)
+    return [meant] if meant else []
 
 
 def nearest(name: str, valid: Iterable[str]) -> str | None:

@@ -8,10 +8,17 @@ from typing import Any
 
 import yaml
 
+LOCK = ".lock"  # in the output folder; the file stays when the run has ended
+
 
 def is_run(folder: Path) -> bool:
     """Whether a folder is the output of a run, rather than a model."""
     return os.path.isfile(folder / "config.yaml") and not os.path.isfile(folder / "config.json")
+
+
+def is_begun(folder: Path) -> bool:
+    """Whether a folder has been the output of a run: before its first step it holds no more than the lock."""
+    return os.path.isfile(folder / LOCK) or is_run(folder)
 
 
 def students_in(output: Path) -> list[str]:

@@ -8,7 +8,6 @@ and takes its place, so a folder with a manifest is whole.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -94,14 +93,13 @@ def build_corpus(
         start = open_output(options.output, plan, options.resume, {_LOCK}, options.names)
         if isinstance(start, Manifest):
             return BuildReport(start, left_out, True, workers, 0, 0, 0.0)
-        began = time.monotonic()
         with BuildBar(sources, show_progress) as bar:
             if engine.reason:
                 bar.say(f"tokenizer engine: {engine.version}, since {engine.reason}")
             write = partial(_write, options, sources, reader, start, workers, block_bytes, commit_seconds, bar)
             done = _write_checked(write, engine, options, start, bar)
-        manifest = _finish(options, start.plan, done, reader)
-        return BuildReport(manifest, left_out, False, workers, bar.text_bytes, bar.tokens, time.monotonic() - began)
+            manifest = _finish(options, start.plan, done, reader)
+        return BuildReport(manifest, left_out, False, workers, bar.text_bytes, bar.tokens, bar.seconds)
 
 
 def _workers(options: BuildOptions) -> AbstractContextManager[int]:

@@ -11,7 +11,10 @@ from megatinybert.runtime.progress_bar import progress_bar
 
 
 class BuildBar:
-    """The progress bar, in bytes of the files, with the speed in bytes of text and in tokens."""
+    """The progress bar, in bytes of the files, with the speed in bytes of text and in tokens.
+
+    seconds: when it is closed, those that it was open: of the speed that it ends with.
+    """
 
     def __init__(self, sources: list[Source], shown: bool) -> None:
         self._shown = shown
@@ -27,11 +30,15 @@ class BuildBar:
         )
         self._began = time.monotonic()
         self.text_bytes = self.tokens = 0
+        self.seconds = 0.0
 
     def __enter__(self) -> BuildBar:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.seconds = self._elapsed()
+        if self.text_bytes:
+            self._show_speed(self.seconds)
         self._bar.close()
 
     def say(self, line: str) -> None:
@@ -47,7 +54,16 @@ class BuildBar:
         """Count a block that this run has encoded."""
         self.text_bytes += len(block.data)
         self.tokens += tokens
-        seconds = max(time.monotonic() - self._began, 1e-9)
-        speed = f"{self.text_bytes / seconds / 1e6:.1f} MB/s, {self.tokens / seconds:,.0f} tokens/s"
-        self._bar.set_postfix_str(speed, refresh=False)
+        self._show_speed(self._elapsed())
         self.move(block)
+
+    def _elapsed(self) -> float:
+        return max(time.monotonic() - self._began, 1e-9)
+
+    def _show_speed(self, seconds: float) -> None:
+        self._bar.set_postfix_str(speed(self.text_bytes, self.tokens, seconds), refresh=False)
+
+
+def speed(text_bytes: int, tokens: int, seconds: float) -> str:
+    """Of text and tokens. seconds: above 0."""
+    return f"{text_bytes / seconds / 1e6:.1f} MB/s, {tokens / seconds:,.0f} tokens/s"

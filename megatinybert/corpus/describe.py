@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from megatinybert.config.flat import OptionNames
 from megatinybert.corpus.build import BuildReport
+from megatinybert.corpus.build_bar import speed
 from megatinybert.corpus.encode import TRAIN, VALIDATION
 from megatinybert.corpus.left_out import LEFT_OUT
 from megatinybert.corpus.manifest import Manifest, share_of_unknown
@@ -72,11 +73,9 @@ def build_summary(report: BuildReport, names: OptionNames) -> str:
     manifest = report.manifest
     lines = [split_table(manifest)]
     if not report.was_whole:
-        seconds = max(report.seconds, 1e-9)
         lines.append(
-            f"{report.text_bytes / 1e6:,.1f} MB of text in {seconds:,.1f} s with "
-            f"{counted(report.workers, 'worker')}: {report.text_bytes / seconds / 1e6:.1f} MB/s, "
-            f"{report.tokens / seconds:,.0f} tokens/s"
+            f"{report.text_bytes / 1e6:,.1f} MB of text in {report.seconds:,.1f} s with "
+            f"{counted(report.workers, 'worker')}: {speed(report.text_bytes, report.tokens, report.seconds)}"
         )
     lines += _remarks(manifest, names)
     if report.left_out:

@@ -20,6 +20,7 @@ _MOST = 0.5
 _SAMPLED_LINES, _SAMPLED_BYTES = 32, 100
 # In these one letter is a word, or most of one; elsewhere vocabularies have the letters of scripts they do not know.
 _OF_SINGLE_LETTERS = {"CJK", "HIRAGANA", "KATAKANA", "HANGUL"}
+_FOR_CHINESE = "for Chinese hfl/chinese-bert-wwm-ext, say: docs/recipes.md#chinese"
 
 
 class Vocabulary:
@@ -75,8 +76,8 @@ class Vocabulary:
             )
         return (
             f"{share}, of which nothing can be learnt: {self._name} "
-            "does not know this text; take a tokenizer, or a teacher, of its language, and look whether its "
-            "encoding is right"
+            f"does not know this text; take a tokenizer, or a teacher, of its language ({_FOR_CHINESE}), and look "
+            "whether its encoding is right"
         )
 
     def _other_script(self, scripts: Mapping[str, int]) -> str | None:
@@ -96,10 +97,11 @@ class Vocabulary:
                 return None
         if known >= min(_KNOWN_SHARE * words, _KNOWN_TOKENS):
             return None
+        chinese = f" ({_FOR_CHINESE})" if script == "CJK" else ""
         return (
             f"{100 * scripts[script] / letters:.0f} % of the text's letters are {script.capitalize()}, but only "
             f"{known:,} of {words:,} words and parts of words in {self._name}: take a tokenizer of the text's "
-            "language, and look whether its encoding is right"
+            f"language{chinese}, and look whether its encoding is right"
         )
 
     def _words(self) -> Iterator[str]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 import transformers
+from transformers import BertConfig
 
 from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.config.general import GeneralConfig, SettledConfig
+from megatinybert.models.configuration import read_bert_config, student_config
 from megatinybert.models.load import teacher_dtype
 from megatinybert.programs.ending import ending
 from megatinybert.programs.general_stage import Opened, describe, facts_of_options
@@ -31,10 +34,10 @@ from megatinybert.training.ready import (
     get_ready,
     local_ranks,
 )
-from megatinybert.training.resume import check_options
+from megatinybert.training.resume import check_options, shape_facts
 from megatinybert.training.run import run_family
 from megatinybert.training.size import Size, check_size, check_steps_done, draft, settle
-from megatinybert.training.stage import Family
+from megatinybert.training.stage import Facts, Family
 
 
 def distil(config: GeneralConfig, world: World) -> None:
@@ -54,7 +57,7 @@ def distil(config: GeneralConfig, world: World) -> None:
 
 
 def refused_early(config: GeneralConfig) -> list[str]:
-    """What forbids to continue the run in the output folder, as far as options and checkpoints alone tell it."""
+    """What forbids to continue the run in the output folder, as far as options, shapes and checkpoints tell it."""
     if config.students and config.run.resume != "auto":  # a checkpoint of one of them, which stands for those of all
         return []
     members = unsettled_members(config)
@@ -63,10 +66,19 @@ def refused_early(config: GeneralConfig) -> list[str]:
         run = member.run
         facts = {**facts_of_options(member), "run.seed": run.seed, "optimizer.name": member.optimizer.name}
         facts |= {"run.global_batch": run.global_batch} if run.global_batch else {}  # else as the checkpoint has it
-        said[name].attempt("output folder", check_options, run, facts)
+        said[name].attempt("output folder", check_options, run, {**facts, **_shape_of(member)})
         if run.max_steps:
             said[name].attempt("output folder", check_steps_done, run, run.max_steps)
     return [finding.text for finding in members.of_each(said)]
+
+
+def _shape_of(config: GeneralConfig) -> Facts:
+    """The facts of the student's shape; {} where it cannot be read, which is told when the models are opened."""
+    wanted = config.student
+    with contextlib.suppress(OSError, ValueError):
+        teacher = read_bert_config(config.teacher.model, "--teacher.model") if config.teacher.model else BertConfig()
+        return shape_facts(student_config(wanted.config, teacher, wanted.hidden_dropout, wanted.attention_dropout))
+    return {}
 
 
 def open_family(config: GeneralConfig, world: World, findings: Findings) -> Family | None:

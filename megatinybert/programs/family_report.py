@@ -19,7 +19,7 @@ from megatinybert.programs.report import (
     tensorboard_command,
 )
 from megatinybert.programs.report_table import FACTS, TIMED_RUNS, Report
-from megatinybert.runtime.counts import counted, times
+from megatinybert.runtime.counts import counted, counted_tokens, times
 from megatinybert.runtime.files import write_atomically
 from megatinybert.runtime.text_table import format_table
 from megatinybert.tracking.figures import save_picture
@@ -97,7 +97,7 @@ def table(reports: Mapping[str, Report]) -> str:
         rows.append([f"{row}, before training", *(f"{pair[0]:.3f}" if pair else "-" for pair in pairs), *shown])
         rows.append([row, *(f"{pair[1]:.3f}" if pair else "-" for pair in pairs), *shown])
     tags = dict.fromkeys(tag for report in reports.values() for tag in report.beside)
-    trained = f"Trained together for {counted(first.steps, 'step')} on {first.tokens / 1e6:,.2f} M tokens."
+    trained = f"Trained together for {counted(first.steps, 'step')} on {counted_tokens(first.tokens)}."
     lines = [
         format_table(rows, right_aligned=range(1, len(rows[0]))),
         "",

@@ -20,7 +20,7 @@ from megatinybert.config.run_folder import students_in
 from megatinybert.programs.report_table import TIMED_RUNS, ModelFacts, Report, table
 from megatinybert.programs.search import shared_by
 from megatinybert.programs.start import say
-from megatinybert.programs.unfinished import check_student, run_again
+from megatinybert.programs.unfinished import check_student, not_a_run, run_again
 from megatinybert.runtime.files import write_atomically
 from megatinybert.tracking import curves
 from megatinybert.tracking.figures import save_picture
@@ -44,9 +44,11 @@ def read_run(folder: Path) -> tuple[dict[str, Any], list[curves.Row]]:
     results = folder / "results.json"
     if results.is_file() and not metrics_file.is_file():
         raise ValueError(f"{folder} is of a task: `launch/task.sh eval` prints its table and wrote {results}")
+    if (folder / "stages").is_dir():
+        raise ValueError(f"{folder} is of a task that has not reached its end: run `launch/task.sh all` as before")
     for file in (config_file, metrics_file):
         if not file.is_file():
-            raise ValueError(f"{folder} is not the output folder of a run: it holds no {file.name}.")
+            raise ValueError(not_a_run(folder, file.name))
     config = yaml.safe_load(config_file.read_text(encoding="utf-8"))
     try:
         rows = curves.read_metrics(metrics_file)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from megatinybert.programs.found import TOP
-from megatinybert.runtime.counts import counted, times
+from megatinybert.runtime.counts import counted, counted_tokens, times
 from megatinybert.runtime.text_table import format_table
 from megatinybert.tracking.measurements import ACCURACY, BESIDE_LOSSES, PROBE, PROJECTED
 
@@ -79,7 +79,7 @@ def table(report: Report) -> str:
     turns = ", the two models in turn" if report.teacher else ""
     solved = report.is_solved and report.teacher
     rows = _rows_of_solved(report, solved) if solved else _rows(report)
-    trained = f"Trained for {counted(report.steps, 'step')} on {report.tokens / 1e6:,.2f} M tokens."
+    trained = f"Trained for {counted(report.steps, 'step')} on {counted_tokens(report.tokens)}."
     lines = [
         format_table(rows, right_aligned=range(1, len(rows[0]) - 1)),
         "",
@@ -152,7 +152,7 @@ def _what_each_gave(report: Report) -> str:
     brought = f"these to {after:#.4g} and {probe[1]:.3f}" if probe else f"it to {after:#.4g}"
     return (
         f"{what_solving_gave(report.solving, total, probe[0] if probe else None)}.\n"
-        f"Training, {counted(report.steps, 'step')} on {report.tokens / 1e6:,.2f} M tokens{spent}, brought {brought}."
+        f"Training, {counted(report.steps, 'step')} on {counted_tokens(report.tokens)}{spent}, brought {brought}."
     )
 
 

@@ -19,7 +19,7 @@ from megatinybert.config.hub import settle_hub
 from megatinybert.config.run_folder import several_students
 from megatinybert.programs.found import TOP, Answer, Hit, Search
 from megatinybert.programs.start import say
-from megatinybert.programs.unfinished import check_student
+from megatinybert.programs.unfinished import check_student, not_a_run
 from megatinybert.runtime.counts import counted
 from megatinybert.runtime.files import file_sha256, write_atomically
 from megatinybert.runtime.findings import Findings, refusal
@@ -60,7 +60,7 @@ def teacher_of(run: Path) -> str:
     """Folder or hub name of the teacher of a finished run. Raises ValueError where `run` is none."""
     config_file = run / "config.yaml"
     if not config_file.is_file():
-        raise ValueError(f"{run} is not the output folder of a run of general distillation: it holds no config.yaml")
+        raise ValueError(not_a_run(run, config_file.name, "a run of general distillation"))
     if several := several_students(run):
         raise ValueError(f"{run} {several}")
     check_student(run)

@@ -1,4 +1,4 @@
-"""Counts for people: "1 minute", "2,000 minutes", "a, b and 7 more", "3.3 x smaller"."""
+"""Counts for people: "1 minute", "2,000 minutes", "a, b and 7 more", "3.3 x smaller", "0.70 M tokens"."""
 
 from __future__ import annotations
 
@@ -21,3 +21,10 @@ def times(ratio: float, more: str, less: str) -> str:
     "larger". ratio: above 0.
     """
     return f"{ratio:.1f} x {more}" if ratio >= 1 else f"{1 / ratio:.1f} x {less}"
+
+
+def counted_tokens(number: int) -> str:
+    """Tokens in a unit that leaves three digits or more: themselves, millions (M) or billions (B)."""
+    if number < 100_000:
+        return counted(number, "token")
+    return f"{number / 1e6:,.2f} M tokens" if number < 1e9 else f"{number / 1e9:,.2f} B tokens"

@@ -22,8 +22,9 @@ from megatinybert.models.load import teacher_dtype
 from megatinybert.objectives.tinybert import fitting_layers
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Finding, Findings
+from megatinybert.tasks.files import TaskFiles
 from megatinybert.tasks.layout import Layout, layout_of
-from megatinybert.tasks.read import TaskFiles, open_task, read_rows
+from megatinybert.tasks.read import open_task, read_rows
 from megatinybert.tasks.rows import EncodedRows, count_unknown, encode_rows
 from megatinybert.tasks.skipped import Skipped
 from megatinybert.tasks.stage_options import SECTIONS, TAUGHT, stage_folder, training_of

@@ -5,21 +5,18 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from megatinybert.config.missing import missing_data_dir
-from megatinybert.config.rows import compact
 from megatinybert.runtime.counts import some_of
-from megatinybert.tasks.columns import no_text, usual_columns
-from megatinybert.tasks.formats import SUFFIXES, WITHOUT_LABEL, columns_of, read_records
+from megatinybert.tasks.files import TaskFiles, find_files
+from megatinybert.tasks.formats import WITHOUT_LABEL, read_records
 from megatinybert.tasks.layout import NO_LABEL, Layout
 from megatinybert.tasks.skipped import Skipped, no_rows, refusal, reporter
 from megatinybert.tasks.table import Task, find_task
 
 _SHOWN_LABELS = 10
-_CUSTOM_NAMES = {"train": ("train",), "dev": ("eval", "dev"), "test": ("test",)}
 
 
 class Row(NamedTuple):
@@ -28,20 +25,6 @@ class Row(NamedTuple):
     text_a: str
     text_b: str | None
     label: int | float | None
-
-
-@dataclass(frozen=True)
-class TaskFiles:
-    """A task with its files.
-
-    task: of a custom one, with classes, pairs and metrics as the data has them. dev: in the task's order, at least one.
-    test: those that are there.
-    """
-
-    task: Task
-    train: Path
-    dev: dict[str, Path]
-    test: dict[str, Path]
 
 
 def open_task(
@@ -62,18 +45,12 @@ def open_task(
     that cannot be parsed are left to `read_rows`.
     """
     layout = layout or Layout()
-    names = layout.names
-    task = find_task(name, names["task"])
-    task = task if layout == task.layout else replace(task, layout=layout)
-    folder = Path(data_dir)
-    if problem := missing_data_dir(names["data_dir"], folder):
-        raise ValueError(problem)
-    if task.name == "custom":
-        return _open_custom(task, folder, labels, kind)
-    if labels is not None or kind != "auto":
-        options = f"{names['labels']} and {names['kind']}"
+    task = find_task(name, layout.names["task"])
+    if task.name != "custom" and (labels is not None or kind != "auto"):
+        options = f"{layout.names['labels']} and {layout.names['kind']}"
         raise ValueError(f"{options} are for a custom task: {task.name} has its own")
-    return _open_official(task, folder, names["data_dir"])
+    files = find_files(name, data_dir, layout)
+    return _with_classes(files, labels, kind) if task.name == "custom" else files
 
 
 def read_rows(
@@ -121,36 +98,10 @@ def label_counts(task: Task, path: Path, skipped: Skipped | None = None) -> dict
     return {name: counts[index] for index, name in enumerate(task.labels)}
 
 
-def _open_official(task: Task, folder: Path, option: str) -> TaskFiles:
-    other = task.other_names.get(task.train)
-    # All files of one set: the training file of another set may hold rows of this one's dev file.
-    names = task.other_names if other and not (folder / task.train).exists() and (folder / other).exists() else None
-
-    def path(name: str) -> Path:
-        return folder / (names.get(name, name) if names else name)
-
-    train, dev = path(task.train), {split: path(name) for split, name in task.dev.items()}
-    missing = [file.name for file in (train, *dev.values()) if not file.is_file()]
-    if missing:
-        inside = [sub for sub in sorted(folder.iterdir()) if compact(sub.name) == compact(task.name) and sub.is_dir()]
-        hint = f": did you mean {option} {inside[0]}?" if inside else _there(folder)
-        raise ValueError(f"{option} {folder}: no {' and no '.join(missing)}, which {task.name} needs{hint}")
-    test = {split: folder / name for split, name in task.test.items() if not names and (folder / name).is_file()}
-    return TaskFiles(_with_files(task, train, *dev.values(), *test.values()), train, dev, test)
-
-
-def _open_custom(task: Task, folder: Path, labels: Sequence[str] | None, kind: str) -> TaskFiles:
+def _with_classes(files: TaskFiles, labels: Sequence[str] | None, kind: str) -> TaskFiles:
+    """A custom task with the classes, or the metrics of scores, that its files and options say."""
+    task, train = files.task, files.train
     names = task.layout.names
-    option = names["data_dir"]
-    train, dev, test = (_custom_file(folder, split, option) for split in ("train", "dev", "test"))
-    if train is None or dev is None:
-        lacking = " and no ".join(name for name, path in (("train", train), ("eval", dev)) if path is None)
-        raise ValueError(
-            f"{option} {folder}: no {lacking} file, which a custom task needs (as {', '.join(SUFFIXES)})"
-            + _there(folder)
-            + _of_several_parts(folder)
-        )
-    task = _with_columns(_with_files(task, train, dev, *([test] if test else [])), train)
     seen = _labels_in(task, train)
     scored = task.columns.label == ("score",)
     if kind == "regression" or (
@@ -164,38 +115,8 @@ def _open_custom(task: Task, folder: Path, labels: Sequence[str] | None, kind: s
         classes = {label: line for label, line in seen.items() if label != NO_LABEL or labels is not None}
         task = replace(task, labels=_class_names(classes, labels, train, names["labels"]), metrics=("accuracy",))
         if labels is None:
-            _check_dev_labels(task, dev, train, names["labels"])
-    return TaskFiles(task, train, {"dev": dev}, {"test": test} if test else {})
-
-
-def _with_files(task: Task, *files: Path) -> Task:
-    return replace(task, layout=replace(task.layout, files=files))
-
-
-def _with_columns(task: Task, train: Path) -> Task:
-    """A custom task with the columns and the kind of rows, single texts or pairs, that its training file has."""
-    names = columns_of(train, task.layout)
-    if train.suffix == ".txt" and not task.layout.columns:
-        if task.layout.text_a or task.layout.label:
-            raise ValueError(
-                f"{train}: its columns have no names: give them all, in order, by {task.layout.names['columns']}"
-            )
-        return replace(task, pair="text_b" in names)
-    if not names:  # nothing in it can be read, which is told by who reads its labels
-        return task
-    found = usual_columns(names, True, task.layout, str(train))
-    if found is None:
-        raise no_text(names, task.layout, str(train))
-    return replace(task, columns=found, pair=bool(found.text_b))
-
-
-def _custom_file(folder: Path, split: str, option: str) -> Path | None:
-    found = [folder / (stem + suffix) for stem in _CUSTOM_NAMES[split] for suffix in SUFFIXES]
-    found = [path for path in found if path.is_file()]
-    if len(found) > 1:
-        names = " and ".join(path.name for path in found)
-        raise ValueError(f"{option} {folder}: {names} are there: keep the one that is meant, rename the others")
-    return found[0] if found else None
+            _check_dev_labels(task, files.dev["dev"], train, names["labels"])
+    return replace(files, task=task)
 
 
 def _labels_in(task: Task, path: Path) -> dict[str, int]:
@@ -266,14 +187,3 @@ def _number(text: str) -> float | None:
 
 def _text(text_a: str, text_b: str | None) -> str:
     return text_a if text_b is None else f"{text_a}\t{text_b}"
-
-
-def _of_several_parts(folder: Path) -> str:
-    """A hint where the training file is one of several, as OCNLI's train.50k.json."""
-    named = sorted(path.name for path in folder.glob("train.*.json*"))
-    return f". If {named[-1]} is meant, copy it to train{Path(named[-1]).suffix}" if named else ""
-
-
-def _there(folder: Path) -> str:
-    names = sorted(path.name for path in folder.iterdir())
-    return f"; there are {some_of(names, _SHOWN_LABELS)}" if names else "; the folder is empty"

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from megatinybert.tasks.files import TaskFiles
 from megatinybert.tasks.formats import is_plain, tab_rows
-from megatinybert.tasks.read import Row, TaskFiles, read_rows
+from megatinybert.tasks.read import Row, read_rows
 from megatinybert.tasks.skipped import Skipped
 from megatinybert.tasks.table import OWN_COLUMNS, Task
 

@@ -23,14 +23,16 @@ def front_matter(
     """What a hub reads of a card: str() of it is the YAML between the two lines of dashes.
 
     made_of: folder or hub name of the teacher, or of the model that the first weights come from. It gives `base_model`
-    and `language`, which are left out where it does not tell them.
+    and `language`, which are left out where it does not tell them. A hub takes `base_model` for the parent of this
+    model in a tree of models. So a teacher that is a folder is not replaced by what it was made from itself, which the
+    card tells in words; and `base_model_relation` is left out, which has no word for a distilled model.
     """
     return ModelCardData(
         language=_told_by_card(made_of, "language") if made_of else None,
         library_name=library_name,
         pipeline_tag=pipeline_tag,
         tags=list(tags),
-        base_model=hub_name(made_of) if made_of else None,
+        base_model=_own_name(made_of) if made_of else None,
     )
 
 
@@ -39,26 +41,12 @@ def is_chinese(card: ModelCardData) -> bool:
     return card.language in ("zh", ["zh"])
 
 
-def hub_name(model: str) -> str | None:
-    """The hub name of a model that was loaded by this name.
-
-    A folder has one where it is of the hub's cache, or where its own files say what it was made from: `_name_or_path`
-    of its config.json, else `base_model` of its card.
-    """
-    folder = Path(model)
-    if not folder.exists():  # it was loaded, so it is on the hub
-        return model
-    told = [_name_in_cache(folder), _configured_name(folder), *_base_models(model)]
-    return next((name for name in told if name and _HUB_NAME.fullmatch(name) and not Path(name).exists()), None)
-
-
 def shown_model(name: str) -> str:
     """A model as a card may show it: its hub name, or its folder's name without a path, and what that was made from."""
-    folder = Path(name)
-    if not folder.exists():
-        return shown_name(name)
-    cached, known = _name_in_cache(folder), hub_name(name)
-    return cached or f"the folder '{folder.resolve().name}'{f' (from {known})' if known else ''}"
+    if own := _own_name(name):
+        return shown_name(own)
+    folder, origin = Path(name), _origin(name)
+    return f"the folder '{folder.resolve().name}'{f' (from {origin})' if origin else ''}"
 
 
 def shown_weights(init: str) -> str:
@@ -69,6 +57,20 @@ def shown_weights(init: str) -> str:
 def shown_name(name: str) -> str:
     """A file or folder as a card may show it: of an absolute path the last part alone."""
     return Path(name).name if Path(name).is_absolute() else name
+
+
+def _own_name(model: str) -> str | None:
+    """The hub name of a model that was loaded by this name; None of a folder that is not of the hub's cache."""
+    folder = Path(model)
+    return _name_in_cache(folder) if folder.exists() else model  # it was loaded, so it is on the hub
+
+
+def _origin(folder: str) -> str | None:
+    """The hub name of what a folder's model was made from, or copied from, as its own files tell it: `_name_or_path` of
+    its config.json, else `base_model` of its card.
+    """
+    told = [_configured_name(Path(folder)), *_base_models(folder)]
+    return next((name for name in told if name and _HUB_NAME.fullmatch(name) and not Path(name).exists()), None)
 
 
 def _name_in_cache(folder: Path) -> str | None:

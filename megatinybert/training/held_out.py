@@ -14,6 +14,7 @@ from megatinybert.models.capture import Features, padding_mask
 from megatinybert.models.load import Teacher
 from megatinybert.objectives.base import Objective, Term, by_group
 from megatinybert.runtime.dist import World
+from megatinybert.runtime.progress_bar import progress_bar
 from megatinybert.runtime.trainees import Trainees
 from megatinybert.samples.batches import HeldOutData, as_tensors
 from megatinybert.samples.masking import IGNORED
@@ -73,11 +74,16 @@ def _scalars_of_each(
 
 
 def shares(count: int, micro_batch: int, world: World) -> Iterator[tuple[np.ndarray, bool]]:
-    """This rank's share of `count` rows in micro batches, as many on every rank: (row numbers, whether they count)."""
+    """This rank's share of `count` rows in micro batches, as many on every rank: (row numbers, whether they count).
+
+    Rank 0 shows a progress bar of all rows while they are measured.
+    """
     batches = np.array_split(np.arange(count), range(micro_batch, count, micro_batch))
-    for turn in range(0, len(batches), world.size):
-        number = turn + world.rank
-        yield (batches[number], True) if number < len(batches) else (batches[0], False)
+    with progress_bar(count, "row", desc="measuring", delay=3, leave=False, disable=not world.is_main) as bar:
+        for turn in range(0, len(batches), world.size):
+            number = turn + world.rank
+            yield (batches[number], True) if number < len(batches) else (batches[0], False)
+            bar.update(sum(len(batch) for batch in batches[turn : turn + world.size]))
 
 
 class LossSums:

@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from megatinybert.config.run_folder import LOCK
 from megatinybert.config.schema import ConfigError
 
 if TYPE_CHECKING:  # else torch would be imported before a folder can be looked at
     from megatinybert.runtime.dist import World
 
 HELD_BY = "MEGATINYBERT_HOLDER"  # environment of ranks: what `this_process` gives where the run was started
-_LOCK = ".lock"  # in the output folder; the file stays when the run has ended
 _UNSUPPORTED = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
@@ -39,8 +39,8 @@ def run_lock(folder: Path, world: World) -> Iterator[None]:
 
 def check_unlocked(folder: Path) -> None:
     """Raise ConfigError where another run holds the folder, by a look before this one starts up."""
-    if (folder / _LOCK).is_file() and os.access(folder / _LOCK, os.R_OK):
-        with (folder / _LOCK).open(encoding="utf-8") as file:
+    if (folder / LOCK).is_file() and os.access(folder / LOCK, os.R_OK):
+        with (folder / LOCK).open(encoding="utf-8") as file:
             _take(file, folder, fcntl.LOCK_SH)  # several ranks may look at once
 
 
@@ -51,7 +51,7 @@ def this_process() -> str:
 
 def _lock(folder: Path) -> list[TextIO]:
     """The locked file, which holds host and process of the run; none where the file system has no locks."""
-    file = (folder / _LOCK).open("a+", encoding="utf-8")
+    file = (folder / LOCK).open("a+", encoding="utf-8")
     try:
         problem = _take(file, folder, fcntl.LOCK_EX)
     except BaseException:

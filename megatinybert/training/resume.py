@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from transformers import PreTrainedConfig
+
 from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.config.missing import missing_checkpoint
 from megatinybert.config.removed import REMOVED
@@ -26,16 +28,10 @@ def training_facts(
     config: TrainingConfig, settings: DeepSpeedSettings, trainee: Trainee, teacher: Teacher | None, world: World
 ) -> dict[str, Any]:
     """What makes any run the same run: a checkpoint is continued only where all of it agrees, but for PLACEMENT."""
-    student = trainee.student.config
     facts: dict[str, Any] = {
         "run.seed": config.run.seed,
         "run.global_batch": config.run.global_batch,
-        "student layers, width, heads, intermediate": [
-            student.num_hidden_layers,
-            student.hidden_size,
-            student.num_attention_heads,
-            student.intermediate_size,
-        ],
+        **shape_facts(trainee.student.config),
         "teacher": teacher.fingerprint if teacher else None,
         "teacher checksum": teacher.checksum if teacher else None,
         "optimizer.name": config.optimizer.name,
@@ -49,6 +45,12 @@ def training_facts(
         frozen = Digest.of(trainee.student.base_model)
         facts |= {"frozen weights": frozen.fingerprint, "frozen weights checksum": frozen.checksum}
     return json.loads(json.dumps(facts))
+
+
+def shape_facts(student: PreTrainedConfig) -> Facts:
+    """Those of them that a student's configuration decides."""
+    shape = student.num_hidden_layers, student.hidden_size, student.num_attention_heads, student.intermediate_size
+    return {"student layers, width, heads, intermediate": list(shape)}
 
 
 _SKIPPED = "skipped batches"  # a fact of checkpoints alone: the steps whose batch was left out, as it was not finite

@@ -150,17 +150,17 @@ def _passes(windows: int, batch: int | None) -> tuple[int, str]:
 
 
 def _batch(max_steps: int | None, epochs: float, windows: int) -> tuple[int, str]:
-    """The largest power of two that leaves steps enough, or with a given number of steps passes few enough; the
-    smallest where that number is too small to teach anything.
+    """The largest power of two that leaves steps enough. With a given number of steps, the largest with which passes
+    are few enough, and that grows with the steps: few of them teach little, whatever the batch, and are to be fast.
     """
-    if max_steps and max_steps * RATE < _LEAST_MOVEMENT:
-        why = f"as {max_steps:,} steps are a trial: they teach little, whatever the batch"
-        return SMALLEST_BATCH, f"--run.global_batch {SMALLEST_BATCH}, {why}"
-    fits = windows * PASSES / max_steps if max_steps else windows * epochs / WANTED_STEPS
+    by_steps = LARGEST_BATCH * max_steps / WANTED_STEPS if max_steps else math.inf
+    fits = min(windows * PASSES / max_steps, by_steps) if max_steps else windows * epochs / WANTED_STEPS
     batch = min(max(2 ** int(math.log2(max(fits, 1))), SMALLEST_BATCH), LARGEST_BATCH)
     if batch == LARGEST_BATCH:
-        faster = f"; with --run.global_batch {SMALLEST_BATCH} the {max_steps:,} steps are faster" if max_steps else ""
-        return batch, f"--run.global_batch {batch}, the largest by default{faster}"
+        return batch, f"--run.global_batch {batch}, the largest by default"
+    if fits == by_steps:
+        grows = f"it grows with them, up to {LARGEST_BATCH} at {WANTED_STEPS:,}"
+        return batch, f"--run.global_batch {batch}, as {max_steps:,} steps are few: {grows}"
     passes = f"{PASSES if max_steps else epochs:g} passes over {windows:,} windows"
     why = f"{max_steps:,} steps are at most {passes}" if max_steps else f"{passes} are {WANTED_STEPS:,} steps or more"
     if batch > fits:

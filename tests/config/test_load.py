@@ -390,6 +390,27 @@ def test_names_that_other_programs_use(wrong: str, meant: str) -> None:
         load_config([*REQUIRED, f"--{wrong}", "1"])
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("run.max_steps 5", "run.max_steps"),
+        ("run.max_steps=5", "run.max_steps=5"),
+        ("-run.max_steps 5", "run.max_steps"),
+        ("\N{EM DASH}run.max_steps 5", "run.max_steps"),
+        ("--data.text b.txt run.max_steps 5", "run.max_steps"),  # not a file of the list before it
+        ("config {recipe}", "config"),
+    ],
+)
+def test_forgotten_dashes_are_one_problem(tmp_path: Path, given: str, meant: str) -> None:
+    more = given.format(recipe=write(tmp_path, "run: {seed: 1}")).split()
+    argv = [*more, "teacher.model", "t", "--data.text", "a.txt"]
+    with pytest.raises(ConfigError) as caught:
+        load_config(argv)
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "2 problems in the configuration:"
+    assert lines[1].endswith(f"did you mean --{meant}?") and lines[2].endswith("did you mean --teacher.model?")
+
+
 def test_one_value_is_a_list_of_one(tmp_path: Path) -> None:
     recipe = write(tmp_path, "objective: {layer_map: 1}\nmonitor: {attention_layers: 1, attention_heads: 0}")
     loaded = load_config([*REQUIRED, "--config", recipe])

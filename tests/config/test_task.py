@@ -153,6 +153,25 @@ def test_all_mistakes_are_told_at_once() -> None:
     assert message.startswith("10 problems")
 
 
+@pytest.mark.parametrize(
+    ("wrong", "meant"),
+    [
+        ("max_steps", "--finetune.max_steps or --mlm.max_steps or --one.max_steps or --two.max_steps?"),
+        (
+            "run.batch_size",
+            "--finetune.global_batch or --mlm.global_batch or --one.global_batch or --two.global_batch?",
+        ),
+        ("finetun.max_steps", "--finetune.max_steps?"),
+        ("tow.lr", "--two.learning_rate?"),
+        ("max_length", "--task.max_length?"),
+    ],
+)
+def test_every_option_that_ends_as_a_wrong_one_is_named(wrong: str, meant: str) -> None:
+    assert f"--{wrong} 5 (command line): no such option; did you mean {meant}" in refusal(
+        "all", *GIVEN, f"--{wrong}", "5"
+    )
+
+
 def test_a_task_of_another_name_is_told_beside_other_mistakes() -> None:
     message = refusal("all", "--task.name", "mrcp", *GIVEN[2:], "--two.temprature", "3")
     assert "--task.name mrcp (command line): no such task. Did you mean mrpc? There are cola, " in message

@@ -156,7 +156,7 @@ def test_solved_trained_and_teacher_stand_side_by_side(run: Path, capsys: pytest
     assert ["top", "10", "shared", "with", "teacher", "-", "0.435", "1.000"] in lines
     assert (
         "Solving alone, on 2,048 tokens in 39.2 s, gave a held-out total of 32.00 and a probe of 0.250.\n"
-        "Training, 4 steps on 0.00 M tokens in 4 s, brought these to 4.000 and 0.750."
+        "Training, 4 steps on 320 tokens in 4 s, brought these to 4.000 and 0.750."
     ) in "\n".join(printed)
     numbers = json.loads((run / "report.json").read_text())
     assert numbers["solving"] == {"tokens": 2048, "seconds": 39.2, "kept": 0.95, "errors": [0.1, 0.2]}
@@ -210,6 +210,11 @@ def _of_a_task(run: Path) -> None:
     (run / "results.json").write_text("{}")
 
 
+def _task_begun(run: Path) -> None:
+    (run / "metrics.jsonl").unlink()
+    (run / "stages").mkdir()
+
+
 def _empty_metrics(run: Path) -> None:
     _write_metrics(run, [])
 
@@ -232,7 +237,8 @@ def _nothing_held_out(run: Path) -> None:
     ("damage", "message"),
     [
         (_no_student, "is unfinished: it holds no student/"),
-        (_no_metrics, "is not the output folder of a run: it holds no metrics.jsonl"),
+        (_no_metrics, "is of a run that has not made its first step: it holds no metrics.jsonl"),
+        (_task_begun, "is of a task that has not reached its end"),
         (_of_a_task, "is of a task: `launch/task.sh eval` prints its table"),
         (_empty_metrics, "is unfinished: 0 of 4 steps"),
         (_stopped_early, "is unfinished: 2 of 4 steps are done"),

@@ -99,3 +99,27 @@ def test_the_launcher_inherits_how_much_torchs_core_says(given: dict[str, str], 
         variables.pop("TORCH_CPP_LOG_LEVEL", None)
     done = subprocess.run([sys.executable, "-c", LAUNCH], cwd=REPOSITORY, env=variables, capture_output=True, text=True)
     assert (done.returncode, done.stdout.strip()) == (0, expected), done.stderr
+
+
+LEAVE = """
+import atexit
+from types import SimpleNamespace
+from megatinybert.programs import start
+class Kept:
+    def __del__(self):
+        print("taken apart", flush=True)
+kept = Kept()
+atexit.register(print, "said at the end")
+def work(config, world):
+    print("done")
+start.work = work
+start.run_program(lambda argv, look: SimpleNamespace(run=SimpleNamespace(restarts=0)), f"{start.__name__}.work")
+"""
+
+
+def test_a_finished_run_ends_at_once() -> None:
+    """What is to be done at exit is, but Python does not take apart what was imported."""
+    done = subprocess.run(
+        [sys.executable, "-c", LEAVE], cwd=REPOSITORY, env=environment(), capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "done\nsaid at the end\n"), done.stderr

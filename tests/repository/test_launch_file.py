@@ -22,11 +22,14 @@ def script(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture
 def fake_tools(tmp_path: Path) -> Path:
-    """A folder with a `deepspeed` that only prints what it was given, and a model's folder "a b"."""
+    """A folder with a `deepspeed` that only prints what it was given, a model's folder "a b", and a task's "rows"."""
     folder = tmp_path / "bin"
     folder.mkdir()
     (tmp_path / "a b").mkdir()
     (tmp_path / "a b" / "config.json").touch()
+    (tmp_path / "rows").mkdir()
+    for name in ("train.tsv", "dev.tsv"):
+        (tmp_path / "rows" / name).write_text("sentence\tlabel\nfine\t1\n")
     deepspeed = folder / "deepspeed"
     deepspeed.write_text('#!/bin/sh\nfor a; do echo "argument $a"; done; echo "accelerator ${DS_ACCELERATOR-unset}"\n')
     deepspeed.chmod(0o755)
@@ -47,20 +50,19 @@ def launch(shell: str, script: Path, tools: Path, *arguments: str, **environment
 
 def needed(script: Path) -> list[str]:
     """A command line without mistakes, which names folders that are there."""
-    folder = str(REPOSITORY / "docs")
     if script.name == "task.sh":
         return [
             "eval",
             "--task.name",
             "sst-2",
             "--task.data_dir",
-            folder,
+            "rows",
             "--teacher.model",
             "a b",
             "--student.config",
             "4L-312",
         ]
-    return ["--data.shards", folder, "--teacher.model", "a b"]
+    return ["--data.shards", str(REPOSITORY / "docs"), "--teacher.model", "a b"]
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
 from torch.distributed import run as torchrun
 
 from megatinybert.config.augment import AUGMENT
@@ -20,6 +22,7 @@ from megatinybert.config.load import GENERAL as GENERAL_PROGRAM
 from megatinybert.config.schema import STUDENTS_FOLDER, shipped_students
 from megatinybert.config.shards import SHARDS
 from megatinybert.config.task import TASK as TASK_PROGRAM
+from megatinybert.corpus.vocabulary import Vocabulary
 from megatinybert.training.placement import PLACEMENT
 from tests.helpers.pages import DOCS, PAGES, README, blocks, first_names, prose, section, table_rows, written_files
 from tests.helpers.toys import REPOSITORY, environment, metrics
@@ -83,6 +86,23 @@ def test_links_lead_somewhere(page: Path) -> None:
         if anchor:
             headings = re.findall(r"^#+ (.*)$", file.read_text(), re.M)
             assert anchor in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}, target
+
+
+def test_what_commands_of_the_readme_write_is_ignored_by_git() -> None:
+    ignored = re.findall(r"^/([\w-]+)(?:/|-\*)?$", (REPOSITORY / ".gitignore").read_text(), re.M)
+    for page in (README, DOCS / "task.md", DOCS / "task-data.md"):
+        text = "\n".join(block.text for block in blocks(page))
+        written = re.findall(r"(?:> |--output |--predict\.output |--run\.output_dir )([\w.][\w./-]*)", text)
+        assert written, page
+        assert [path for path in written if re.split("[/-]", path)[0] not in ignored] == [], page
+
+
+def test_the_teacher_that_warnings_name_for_chinese_is_that_of_the_recipe() -> None:
+    recipe = (REPOSITORY / "launch" / "recipes" / "chinese-4l.yaml").read_text()
+    warning = Vocabulary(Tokenizer(WordPiece({"[UNK]": 0}, unk_token="[UNK]")), "bert").unknowns(1, 2)
+    assert warning
+    name, page = re.findall(r"for Chinese (\S+), say: (\S+)\)", warning)[0]
+    assert f"model: {name}\n" in recipe and "## Chinese" in (REPOSITORY / page.partition("#")[0]).read_text()
 
 
 @pytest.fixture(scope="module")

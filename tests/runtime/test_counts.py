@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from megatinybert.runtime.counts import counted, some_of, times
+from megatinybert.runtime.counts import counted, counted_tokens, some_of, times
 
 
 def test_singular_and_plural() -> None:
@@ -20,3 +20,11 @@ def test_long_lists_are_cut_short() -> None:
 def test_ratios_are_told_by_the_word_that_is_true() -> None:
     said = [times(ratio, "smaller", "larger") for ratio in (3.26, 1.0, 0.3)]
     assert said == ["3.3 x smaller", "1.0 x smaller", "3.3 x larger"]
+
+
+def test_tokens_are_told_in_a_unit_that_leaves_digits() -> None:
+    said = [counted_tokens(number) for number in (1, 4_096, 99_999, 100_000, 696_320, 13_000_000, 2_200_000_000)]
+    assert said == [
+        *("1 token", "4,096 tokens", "99,999 tokens", "0.10 M tokens", "0.70 M tokens"),
+        *("13.00 M tokens", "2.20 B tokens"),
+    ]

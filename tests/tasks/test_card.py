@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from megatinybert.tasks.card import task_card
-from megatinybert.tasks.read import TaskFiles
+from megatinybert.tasks.files import TaskFiles
 from megatinybert.tasks.table import TASKS
 from tests.helpers.toys import bert_config
 

@@ -11,8 +11,9 @@ import pytest
 
 from megatinybert.config.augment import AugmentOptions
 from megatinybert.config.flat import OptionNames
+from megatinybert.tasks.files import TaskFiles
 from megatinybert.tasks.layout import Layout, given, layout_of
-from megatinybert.tasks.read import Row, TaskFiles, open_task, read_rows
+from megatinybert.tasks.read import Row, open_task, read_rows
 from megatinybert.tasks.skipped import Skipped
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from megatinybert.tasks.read import Row, Skipped, TaskFiles, label_counts, open_task, read_rows
+from megatinybert.tasks.files import TaskFiles
+from megatinybert.tasks.read import Row, Skipped, label_counts, open_task, read_rows
 from megatinybert.tasks.table import TASKS
 
 # A header, a row with label, a row of a test file with its own header; and what they mean.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from megatinybert.runtime.dist import World
 from megatinybert.tasks.metrics import METRICS
 from megatinybert.tracking.measurements import EVERY, LOSSES, MEASUREMENTS, Place, describe, place_of
 from megatinybert.tracking.tensorboard_layout import layout
+from tests.helpers.pages import README
 from tests.helpers.tensorboard import first_page, tensorboard
 from tests.helpers.toys import metrics
 from tests.scripts.measurement_tables import DOCS, TABLES, between_markers
@@ -95,6 +97,21 @@ def test_the_metrics_of_every_split_of_a_task_are_in_one_chart() -> None:
 )
 def test_places(tag: str, place: Place) -> None:
     assert place_of(tag) == place
+
+
+def test_every_tag_and_run_of_tensorboard_that_a_page_names_is_there() -> None:
+    groups = {each.tag.partition("/")[0] for each in MEASUREMENTS} - {"{split}"} | {"dev"}
+    page_tags = {
+        (page.name, found[0])
+        for page in (*DOCS.glob("*.md"), README)
+        for found in re.findall(rf"`((\w+/)?({'|'.join(sorted(groups))})/[\w{{}}]+)`", page.read_text(encoding="utf-8"))
+    }
+    assert len(page_tags) > 40
+    assert [each for each in sorted(page_tags) if describe(each[1].replace("{i}", "0")) is None] == []
+    monitor = (DOCS / "monitor.md").read_text()
+    listed = next(text for text in monitor.split("\n\n") if "shows one run as several" in text)
+    runs = {place_of(each.tag.format(i=0, term="own", split="dev")).run for each in MEASUREMENTS}
+    assert set(re.findall(r"`(\w+)`", listed)) <= runs
 
 
 def test_the_tables_of_the_pages_are_made_from_the_descriptions() -> None:

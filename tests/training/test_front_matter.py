@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from megatinybert.training.front_matter import front_matter, hub_name, shown_model, shown_name, shown_weights
+from megatinybert.training.front_matter import front_matter, shown_model, shown_name, shown_weights
 
 
 def _front(model: str | None) -> dict[str, object]:
@@ -30,8 +30,8 @@ def test_the_language_is_that_of_the_teachers_card(tmp_path: Path, language: obj
     assert _front(str(tmp_path))["language"] == language
 
 
-def test_the_base_model_of_a_folder_is_the_hub_name_in_its_configuration(tmp_path: Path) -> None:
-    for name, expected in (
+def test_what_a_folder_was_made_from_is_told_in_words_and_is_not_the_base_model(tmp_path: Path) -> None:
+    for name, origin in (
         ("google-bert/bert-base-chinese", "google-bert/bert-base-chinese"),
         ("bert-base-uncased", "bert-base-uncased"),
         ("/data/models/teacher", None),
@@ -40,26 +40,27 @@ def test_the_base_model_of_a_folder_is_the_hub_name_in_its_configuration(tmp_pat
         ("", None),
     ):
         (tmp_path / "config.json").write_text(json.dumps({"_name_or_path": name}))
-        assert _front(str(tmp_path)).get("base_model") == hub_name(str(tmp_path)) == expected
+        assert "base_model" not in _front(str(tmp_path))
+        assert shown_model(str(tmp_path)) == f"the folder '{tmp_path.name}'{f' (from {origin})' if origin else ''}"
 
 
 def test_a_name_that_is_no_folder_is_on_the_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    assert hub_name("owner/name") == "owner/name"
+    assert _front("owner/name")["base_model"] == shown_model("owner/name") == "owner/name"
     (tmp_path / "owner" / "name").mkdir(parents=True)
-    assert hub_name("owner/name") is None
+    assert "base_model" not in _front("owner/name")
 
 
 @pytest.mark.parametrize("told", ["owner/origin", ["owner/origin", "owner/other"]])
-def test_the_base_model_of_a_folder_is_else_that_of_its_card(tmp_path: Path, told: object) -> None:
+def test_what_a_folder_was_made_from_is_else_what_its_card_says(tmp_path: Path, told: object) -> None:
     card = tmp_path / "README.md"
     card.write_text(f"---\n{yaml.safe_dump({'base_model': told})}---\n\n# A teacher\n")
     for name, expected in (("/data/models/teacher", "owner/origin"), ("owner/own", "owner/own")):
         (tmp_path / "config.json").write_text(json.dumps({"_name_or_path": name}))
-        assert _front(str(tmp_path))["base_model"] == expected
+        assert shown_model(str(tmp_path)).endswith(f" (from {expected})")
     card.write_text("---\nbase_model: /data/models/origin\n---\n")
     (tmp_path / "config.json").write_text("{}")
-    assert "base_model" not in _front(str(tmp_path))
+    assert "from" not in shown_model(str(tmp_path))
 
 
 def test_a_folder_is_shown_by_its_own_name_and_what_it_was_made_from(
@@ -82,7 +83,7 @@ def test_a_folder_of_the_hubs_cache_has_its_name_on_the_hub(tmp_path: Path) -> N
     folder = tmp_path / "models--owner--its-name" / "snapshots" / revision
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps({"_name_or_path": "owner/origin"}))
-    assert hub_name(str(folder)) == shown_model(str(folder)) == "owner/its-name"
+    assert _front(str(folder))["base_model"] == shown_model(str(folder)) == "owner/its-name"
 
 
 def test_a_shown_name_has_no_folders_of_the_machine() -> None:

@@ -18,11 +18,7 @@ from megatinybert.runtime.dist import World
 from megatinybert.training.lock import HELD_BY, check_unlocked, run_lock
 from tests.helpers.toys import REPOSITORY
 
-DOCS = str(REPOSITORY / "docs")  # a folder that is there
-OPTIONS = (
-    ["--data.text", str(REPOSITORY / "README.md")],
-    ["--task.name", "rte", "--task.data_dir", DOCS, "--student.config", "4L-312"],
-)
+OPTIONS = (["--data.text", str(REPOSITORY / "README.md")], ["--task.name", "sst-2", "--student.config", "4L-312"])
 ALONE = World(0, 1, torch.device("cpu"))
 # A process that locks as a run does, without what a run imports.
 HOLDER = """
@@ -55,11 +51,14 @@ def test_a_second_run_is_refused_with_the_first_ones_host_and_process_until_it_i
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     (tmp_path / "teacher").mkdir()
     (tmp_path / "teacher" / "config.json").touch()
+    for name in ("train.tsv", "dev.tsv"):
+        (tmp_path / name).write_text("sentence\tlabel\nfine\t1\n")
+    task_options = [*OPTIONS[1], "--task.data_dir", str(tmp_path)]
     common = ["--teacher.model", str(tmp_path / "teacher"), "--run.output_dir", str(tmp_path)]
-    for read, words in ((general.read_arguments, []), (task.read_arguments, ["all"])):
+    for read, given in ((general.read_arguments, OPTIONS[0]), (task.read_arguments, ["all", *task_options])):
         with pytest.raises(ConfigError, match=f"in use by another run .process {holder.pid} on "):  # before start-up
-            read([*words, *OPTIONS[len(words)], *common], True)
-    task.read_arguments(["eval", *OPTIONS[1], *common], True)
+            read([*given, *common], True)
+    task.read_arguments(["eval", *task_options, *common], True)
     holder.send_signal(signal.SIGKILL)
     holder.communicate()
     check_unlocked(tmp_path)

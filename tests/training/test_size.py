@@ -57,18 +57,31 @@ def test_steps_that_are_given_decide_the_batch_by_the_passes(tmp_path: Path) -> 
         assert size.steps == steps
         return size.config.run.global_batch
 
-    assert (batch(300, 1_700), batch(300, 17_000), batch(300, 170_000)) == (16, 128, 256)
+    assert (batch(1_000, 1_700), batch(1_000, 17_000), batch(1_000, 170_000)) == (16, 32, 256)
+    assert batch(300, 1_700) == 16
 
 
-def test_a_trial_of_a_few_steps_takes_the_smallest_batch(tmp_path: Path) -> None:
-    """Down to 50 steps a peak rate of 1e-3 moves weights far enough to teach something."""
-    short, long = (settle(given(tmp_path, "--run.max_steps", steps), 170_000, 312, 1) for steps in ("49", "50"))
-    assert (short.config.run.global_batch, long.config.run.global_batch) == (16, 256)
-    assert short.reasons[0] == ("--run.global_batch 16, as 49 steps are a trial: they teach little, whatever the batch")
-    assert (
-        long.reasons[0]
-        == "--run.global_batch 256, the largest by default; with --run.global_batch 16 the 50 steps are faster"
-    )
+def test_a_batch_grows_with_the_steps_that_are_given(tmp_path: Path) -> None:
+    """By powers of two: a step more never makes a run 16 times as long."""
+    sizes = [
+        settle(given(tmp_path, "--run.max_steps", str(steps)), 170_000, 312, 1)
+        for steps in (5, 49, 50, 124, 125, 249, 250, 499, 500, 999, 1_000)
+    ]
+    assert [size.config.run.global_batch for size in sizes] == [16, 16, 16, 16, 32, 32, 64, 64, 128, 128, 256]
+    assert [size.reasons[0] for size in (sizes[1], sizes[-1])] == [
+        "--run.global_batch 16, as 49 steps are few: it grows with them, up to 256 at 1,000",
+        "--run.global_batch 256, the largest by default",
+    ]
+
+
+def test_half_as_much_text_again_never_more_than_doubles_the_batch(tmp_path: Path) -> None:
+    batch = 16
+    for windows in (1_700 * 2**power + more for power in range(10) for more in (0, 850 * 2**power)):
+        size = settle(given(tmp_path), windows, 312, 1)
+        assert batch <= size.config.run.global_batch <= 2 * batch
+        batch = size.config.run.global_batch
+        assert size.steps >= 1_000 or batch == 16
+    assert batch == 256
 
 
 def test_the_batch_is_shared_by_all_ranks_in_whole_micro_batches(tmp_path: Path) -> None:

@@ -38,8 +38,9 @@ from megatinybert.tasks.augment.output import AugmentPlan, Output, Totals, plan_
 from megatinybert.tasks.augment.rewrite import SELECTED
 from megatinybert.tasks.augment.vectors import open_vectors, vectors_key
 from megatinybert.tasks.augment.words import Splitter
+from megatinybert.tasks.files import TaskFiles
 from megatinybert.tasks.layout import given, layout_of
-from megatinybert.tasks.read import Row, TaskFiles, open_task, read_rows
+from megatinybert.tasks.read import Row, open_task, read_rows
 from megatinybert.tasks.skipped import Skipped
 from megatinybert.tasks.table import Task
 

@@ -1,0 +1,75 @@
+"""The words of a command line as options and their values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from megatinybert.config.help import Options, canonical, takes_list, value_alone
+from megatinybert.config.recipe import Given
+
+_DASHES = "-\N{EN DASH}\N{EM DASH}"  # word processors make one of the last two out of --
+
+
+def read_arguments(argv: list[str], options: Options, problems: list[str]) -> tuple[dict[str, Given], str | None, bool]:
+    """(overrides by name, recipe path, whether to print the configuration)."""
+    overrides: dict[str, Given] = {}
+    recipe: str | None = None
+    print_config = False
+    several = {name for name, option in options.items() if takes_list(option)}
+    rest = list(argv)
+    while rest:
+        argument = rest.pop(0)
+        if bare := _without_dashes(argument, options):
+            problems.append(f"{argument} (command line): two dashes are missing before it; did you mean --{bare}?")
+            argument = f"--{bare}"  # what else is wrong is told as if they were there
+        name, equals, text = argument.removeprefix("--").partition("=")
+        name = canonical(name, options)
+        alone = not equals and (not rest or rest[0].startswith("--"))
+        if not argument.startswith("--"):
+            problems.append(f"{argument} (command line): not an option, nor a value of the one before it")
+        elif argument == "--print-config":
+            print_config = True
+        elif alone and name in options and (value := value_alone(options[name])) is not None:
+            overrides[name] = Given(value, "command line")
+        elif alone:
+            problems.append(f"{argument} (command line): a value is missing after it")
+        else:
+            text = text if equals else rest.pop(0)
+            more: list[str] = []
+            while not equals and name in several and rest and not _begins_option(rest[0], options):
+                more.append(rest.pop(0))
+            if name == "config":
+                if recipe is not None:
+                    problems.append(f"--config {text} (command line): given twice; keep one recipe")
+                recipe = text
+            elif name not in ("local_rank", "local-rank"):
+                overrides[name] = Given([text, *more] if more else _parse(text), "command line")
+    return overrides, recipe, print_config
+
+
+def _without_dashes(argument: str, options: Options) -> str:
+    """An option that is written with too few dashes, or with such as are none, without any; "" of all else."""
+    if argument.startswith("--"):
+        return ""
+    bare = argument.lstrip(_DASHES)
+    name = canonical(bare.partition("=")[0], options)
+    return bare if name in options or name in ("config", "print-config") else ""
+
+
+def _begins_option(word: str, options: Options) -> bool:
+    """Whether a word ends a list. Without dashes only a section's option does: others are names that files may have."""
+    return word.startswith("--") or ("." in word.partition("=")[0] and bool(_without_dashes(word, options)))
+
+
+def _parse(text: str) -> Any:
+    """A list or null is read as YAML; other values stay text, which the schema converts."""
+    if text.strip() in ("null", "~"):
+        return None
+    if text.lstrip().startswith("["):
+        try:
+            return yaml.safe_load(text)
+        except yaml.YAMLError:
+            return text
+    return text

@@ -1,0 +1,149 @@
+"""A task's files: which there are, what columns they have, and whether their first rows can be read.
+
+No torch is imported here, so that mistakes in them are told before it is loaded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from megatinybert.config.missing import missing_data_dir
+from megatinybert.config.rows import compact
+from megatinybert.runtime.counts import some_of
+from megatinybert.tasks.columns import no_text, usual_columns
+from megatinybert.tasks.formats import SUFFIXES, columns_of, read_records
+from megatinybert.tasks.layout import Layout
+from megatinybert.tasks.skipped import Skipped, no_rows, reporter
+from megatinybert.tasks.table import Task, find_task
+
+_SHOWN_NAMES = 10
+_CUSTOM_NAMES = {"train": ("train",), "dev": ("eval", "dev"), "test": ("test",)}
+
+
+@dataclass(frozen=True)
+class TaskFiles:
+    """A task with its files.
+
+    task: of a custom one, with classes, pairs and metrics as the data has them. dev: in the task's order, at least one.
+    test: those that are there.
+    """
+
+    task: Task
+    train: Path
+    dev: dict[str, Path]
+    test: dict[str, Path]
+
+
+def find_files(name: str, data_dir: str, layout: Layout | None = None) -> TaskFiles:
+    """The files of a task. Of a custom one columns and pairs are known, classes and metrics not yet (`open_task`).
+
+    layout: how the files are read; it becomes the task's, and says what these options are called. Raises ValueError
+    where a file or a column is missing or ambiguous.
+    """
+    layout = layout or Layout()
+    task = find_task(name, layout.names["task"])
+    task = task if layout == task.layout else replace(task, layout=layout)
+    folder = Path(data_dir)
+    option = layout.names["data_dir"]
+    if problem := missing_data_dir(option, folder):
+        raise ValueError(problem)
+    return (_custom_files if task.name == "custom" else _official_files)(task, folder, option)
+
+
+def wrong_files(name: str, data_dir: str, layout: Layout, answers: bool, answered: Path | None = None) -> list[str]:
+    """What `find_files` refuses, or what is wrong with each file as far as its first row that can be used: encoding,
+    columns, or that it has no such row.
+
+    answers: whether files without labels are read, too: the task's test files, or `answered` in their place.
+    """
+    try:
+        files = find_files(name, data_dir, layout)
+    except (OSError, ValueError) as error:
+        return [str(error)]
+    unlabelled = [answered] if answered else list(files.test.values())
+    wrong = [_unreadable(files.task, path, True) for path in (files.train, *files.dev.values())]
+    wrong += [_unreadable(files.task, path, False) for path in unlabelled] if answers else []
+    return [problem for problem in wrong if problem]
+
+
+def _unreadable(task: Task, path: Path, with_labels: bool) -> str:
+    skipped = Skipped()
+    try:
+        if next(read_records(task, path, with_labels, reporter(path, skipped)), None) is None:
+            raise no_rows(path, skipped)
+    except (OSError, ValueError) as error:
+        return str(error)
+    return ""
+
+
+def _official_files(task: Task, folder: Path, option: str) -> TaskFiles:
+    other = task.other_names.get(task.train)
+    # All files of one set: the training file of another set may hold rows of this one's dev file.
+    names = task.other_names if other and not (folder / task.train).exists() and (folder / other).exists() else None
+
+    def path(name: str) -> Path:
+        return folder / (names.get(name, name) if names else name)
+
+    train, dev = path(task.train), {split: path(name) for split, name in task.dev.items()}
+    missing = [file.name for file in (train, *dev.values()) if not file.is_file()]
+    if missing:
+        inside = [sub for sub in sorted(folder.iterdir()) if compact(sub.name) == compact(task.name) and sub.is_dir()]
+        hint = f": did you mean {option} {inside[0]}?" if inside else _there(folder)
+        raise ValueError(f"{option} {folder}: no {' and no '.join(missing)}, which {task.name} needs{hint}")
+    test = {split: folder / name for split, name in task.test.items() if not names and (folder / name).is_file()}
+    return TaskFiles(_with_files(task, train, *dev.values(), *test.values()), train, dev, test)
+
+
+def _custom_files(task: Task, folder: Path, option: str) -> TaskFiles:
+    train, dev, test = (_custom_file(folder, split, option) for split in ("train", "dev", "test"))
+    if train is None or dev is None:
+        lacking = " and no ".join(name for name, path in (("train", train), ("eval", dev)) if path is None)
+        raise ValueError(
+            f"{option} {folder}: no {lacking} file, which a custom task needs (as {', '.join(SUFFIXES)})"
+            + _there(folder)
+            + _of_several_parts(folder)
+        )
+    task = _with_columns(_with_files(task, train, dev, *([test] if test else [])), train)
+    return TaskFiles(task, train, {"dev": dev}, {"test": test} if test else {})
+
+
+def _custom_file(folder: Path, split: str, option: str) -> Path | None:
+    found = [folder / (stem + suffix) for stem in _CUSTOM_NAMES[split] for suffix in SUFFIXES]
+    found = [path for path in found if path.is_file()]
+    if len(found) > 1:
+        names = " and ".join(path.name for path in found)
+        raise ValueError(f"{option} {folder}: {names} are there: keep the one that is meant, rename the others")
+    return found[0] if found else None
+
+
+def _with_files(task: Task, *files: Path) -> Task:
+    return replace(task, layout=replace(task.layout, files=files))
+
+
+def _with_columns(task: Task, train: Path) -> Task:
+    """A custom task with the columns and the kind of rows, single texts or pairs, that its training file has."""
+    names = columns_of(train, task.layout)
+    if train.suffix == ".txt" and not task.layout.columns:
+        if task.layout.text_a or task.layout.label:
+            raise ValueError(
+                f"{train}: its columns have no names: give them all, in order, by {task.layout.names['columns']}"
+            )
+        return replace(task, pair="text_b" in names)
+    if not names:  # nothing in it can be read, which is told by who reads its labels
+        return task
+    found = usual_columns(names, True, task.layout, str(train))
+    if found is None:
+        raise no_text(names, task.layout, str(train))
+    return replace(task, columns=found, pair=bool(found.text_b))
+
+
+def _of_several_parts(folder: Path) -> str:
+    """A hint where the training file is one of several, as OCNLI's train.50k.json."""
+    named = sorted(path.name for path in folder.glob("train.*.json*"))
+    return f". If {named[-1]} is meant, copy it to train{Path(named[-1]).suffix}" if named else ""
+
+
+def _there(folder: Path) -> str:
+    names = sorted(path.name for path in folder.iterdir())
+    return f"; there are {some_of(names, _SHOWN_NAMES)}" if names else "; the folder is empty"

@@ -1,0 +1,54 @@
+"""A task's files are found, and their first rows looked at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from megatinybert.tasks.files import wrong_files
+from megatinybert.tasks.layout import Layout
+from megatinybert.tasks.read import open_task, read_rows
+
+
+def write(folder: Path, name: str, content: str, encoding: str = "utf-8") -> Path:
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    path.write_text(content, encoding=encoding)
+    return path
+
+
+def wrong(folder: Path, task: str = "custom", answers: bool = False, answered: Path | None = None) -> list[str]:
+    return wrong_files(task, str(folder), Layout(), answers, answered)
+
+
+def test_what_is_wrong_with_each_file_is_told(tmp_path: Path) -> None:
+    train = write(tmp_path, "train.tsv", "text\ntitle one\n")
+    dev = write(tmp_path, "eval.tsv", "text\tlabel\n这部电影很好看我很喜欢\t1\n", "gb18030")
+    assert len(problems := wrong(tmp_path)) == 2
+    assert problems[0].startswith(f"{train}: its header has the columns text; a custom task needs")
+    assert problems[1].startswith(str(dev)) and "--task.encoding gb18030" in problems[1]
+    write(tmp_path, "train.tsv", "text\tlabel\nfine\t1\n")
+    dev = write(tmp_path, "eval.tsv", "text\tlabel\n")
+    assert wrong(tmp_path) == [f"{dev}: no rows in it"]
+
+
+def test_a_file_of_another_name_is_told(tmp_path: Path) -> None:
+    write(tmp_path, "train.tsv", "sentence\tlabel\nfine\t1\n")
+    write(tmp_path, "eval.tsv", "sentence\tlabel\nfine\t1\n")
+    (problem,) = wrong(tmp_path, "sst-2")
+    assert "no dev.tsv, which sst-2 needs; there are eval.tsv, train.tsv" in problem
+    with pytest.raises(ValueError, match=r"no dev\.tsv"):
+        open_task("sst-2", str(tmp_path))
+
+
+def test_files_without_labels_are_looked_at_where_they_are_answered(tmp_path: Path) -> None:
+    for name in ("train", "eval"):
+        write(tmp_path, f"{name}.tsv", "text\tlabel\nfine\t1\ndull\t0\n")
+    test = write(tmp_path, "test.tsv", "nothing\nfine\n")
+    assert wrong(tmp_path) == []
+    (problem,) = wrong(tmp_path, answers=True)
+    with pytest.raises(ValueError) as caught:  # the run says the same
+        list(read_rows(open_task("custom", str(tmp_path)).task, test, with_labels=False))
+    assert problem == str(caught.value) and problem.startswith(str(test))
+    assert wrong(tmp_path, answers=True, answered=write(tmp_path, "new.txt", "fine\n")) == []

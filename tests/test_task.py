@@ -1,0 +1,53 @@
+"""The door of task distillation looks at paths and files before anything heavy is imported."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from megatinybert.config.load import ConfigError
+from megatinybert.task import read_arguments
+from tests.helpers.messages import assert_says
+from tests.helpers.toys import REPOSITORY, environment
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> list[str]:
+    """Of a task whose development file has no label."""
+    (tmp_path / "train.tsv").write_text("text\tlabel\nfine\t1\ndull\t0\n")
+    (tmp_path / "eval.tsv").write_text("text\nfine\n")
+    given = {
+        "task.name": "custom",
+        "task.data_dir": tmp_path,
+        "teacher.model": tmp_path / "no" / "teacher",
+        "student.config": "4L-312",
+    }
+    return ["all", *(word for name, value in given.items() for word in (f"--{name}", str(value)))]
+
+
+def test_files_are_looked_at_with_all_else(tmp_path: Path, options: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_arguments([*options, "--run.seed", "-1"], look=True)
+    assert_says(str(caught.value), "3 problems", tmp_path / "eval.tsv", "--teacher.model", "--run.seed -1")
+    assert read_arguments(options)[1].task.name == "custom"  # where nobody asks for a look
+    with pytest.raises(ConfigError) as caught:
+        read_arguments([*options, "--task.kind", "some"], look=True)
+    assert_says(str(caught.value), "2 problems", "--task.kind some", "--teacher.model")
+
+
+def test_torch_is_not_imported_for_it(tmp_path: Path, options: list[str]) -> None:
+    program = (
+        "import sys\n"
+        "from megatinybert.task import main\n"
+        "try:\n"
+        "    main()\n"
+        "finally:\n"
+        "    assert 'torch' not in sys.modules and 'transformers' not in sys.modules\n"
+    )
+    command = [sys.executable, "-c", program, *options]
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "AssertionError" not in done.stderr
+    assert_says(done.stderr, "2 problems", f"{tmp_path / 'eval.tsv'}: its header has the columns text; a custom task")
