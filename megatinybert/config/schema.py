@@ -138,6 +138,9 @@ class UpdateConfig(Section):
     eps: Positive = Field(1e-6, description="added to AdamW's denominator")
     weight_decay: NonNegative = Field(0.01, description="weight decay, except on biases and LayerNorm weights")
     gradient_clipping: NonNegative = Field(1.0, description="maximum norm of the whole gradient (0: off)")
+    muon_factor: Positive = Field(
+        3.0, description="Muon's learning rate, as a multiple of learning_rate, by which AdamW updates the rest"
+    )
 
 
 class _LearningRate(Section):
@@ -278,6 +281,8 @@ def replaced(values: Mapping[str, Any]) -> dict[str, str]:
         off["student.solve_tokens"] = "student.init"
     if values.get("optimizer.name") == "muon":
         off["optimizer.implementation"] = "optimizer.name"
+    else:
+        off["optimizer.muon_factor"] = "optimizer.name"
     if values.get("optimizer.name") == "sgd":
         off |= dict.fromkeys(("optimizer.implementation", "optimizer.betas", "optimizer.eps"), "optimizer.name")
     return off

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from megatinybert.config.schema import OptimizerConfig
 
 _BY_MUON = "by_muon"  # marks the group that Muon updates
+RATE_FACTOR = "rate_factor"  # of a group: what the run's learning rate is multiplied by; 1 where it is not there
 
 
 def layer_matrices(student: PreTrainedModel) -> list[nn.Parameter]:
@@ -24,12 +25,15 @@ class MuonWithAdamW(torch.optim.Optimizer):
     """Updates groups with BY_MUON by torch.optim.Muon (Jordan et al. 2024), the others by torch.optim.AdamW.
 
     An update of Muon is the momentum with all its singular values brought near 1 by five steps of a Newton-Schulz
-    iteration in bfloat16, times 0.2 sqrt(max(rows, columns)): the root mean square of AdamW's updates, so that both go
-    by one learning rate (Liu et al. 2025, arXiv:2502.16982, section 2.2). It needs whole matrices.
+    iteration in bfloat16, times 0.2 sqrt(max(rows, columns)): the root mean square of AdamW's updates (Liu et al. 2025,
+    arXiv:2502.16982, section 2.2), times `config.muon_factor`. It needs whole matrices.
     """
 
     def __init__(self, groups: list[dict[str, Any]], config: OptimizerConfig) -> None:
         constants: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
+        for group in groups:
+            if group.get(_BY_MUON):
+                group[RATE_FACTOR] = config.muon_factor
         # Their own groups are in place before super().__init__ adds to these what only it knows.
         self._muon = torch.optim.Muon(
             [group for group in groups if group.get(_BY_MUON)], adjust_lr_fn="match_rms_adamw", **constants

@@ -13,7 +13,7 @@ from torch import nn
 from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.config.schema import OptimizerConfig
 from megatinybert.runtime.dist import World
-from megatinybert.training.muon import MuonWithAdamW
+from megatinybert.training.muon import RATE_FACTOR, MuonWithAdamW
 
 _FIXED = "fixed"  # marks the group of weights that keep their values
 
@@ -40,7 +40,7 @@ def parameter_groups(
 def set_learning_rate(groups: Iterable[dict[str, Any]], value: float) -> None:
     """Of the next step; `groups` are an optimizer's."""
     for group in groups:
-        group["lr"] = 0.0 if group.get(_FIXED) else value
+        group["lr"] = 0.0 if group.get(_FIXED) else value * group.get(RATE_FACTOR, 1.0)
 
 
 def build_optimizer(

@@ -74,7 +74,9 @@ def test_an_update_is_the_momentum_without_its_singular_values() -> None:
 
 def test_both_parts_take_the_steps_that_they_take_alone(trainee: Trainee) -> None:
     model, alone = trainee.student, copy.deepcopy(trainee.student)
-    config = OptimizerConfig(name="muon", learning_rate=1.0, betas=(0.8, 0.9), eps=1e-5, weight_decay=0.2)
+    config = OptimizerConfig(
+        name="muon", learning_rate=1.0, betas=(0.8, 0.9), eps=1e-5, weight_decay=0.2, muon_factor=2.0
+    )
     groups = parameter_groups(model, 0.2, by_muon=layer_matrices(model))
     optimizer = build_optimizer(groups, config, "torch", on_cpu=True)
     first, *others = parameter_groups(alone, 0.2, by_muon=layer_matrices(alone))
@@ -84,7 +86,8 @@ def test_both_parts_take_the_steps_that_they_take_alone(trainee: Trainee) -> Non
         gradients(model, step)
         gradients(alone, step)
         set_learning_rate(optimizer.param_groups, rate)
-        set_learning_rate([*muon.param_groups, *adamw.param_groups], rate)
+        set_learning_rate(muon.param_groups, 2.0 * rate)
+        set_learning_rate(adamw.param_groups, rate)
         for each in (optimizer, muon, adamw):
             each.step()
     for (name, weight), expected in zip(model.named_parameters(), alone.parameters(), strict=True):
