@@ -10,7 +10,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from megatinybert.config.hub import NotInCache
 from megatinybert.config.schema import ConfigError
@@ -42,9 +42,7 @@ def run_program(read: Callable[[list[str], bool], Any], work: str) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the launcher sends it to all ranks once the first has ended
         if _speaks_for_machine():
             print(f"\n{str(interrupt) or 'stopped; the same command starts or continues the run'}", file=sys.stderr)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(_stopped())  # peers and threads may wait for this rank
+        _exit(_stopped())  # peers and threads may wait for this rank
 
 
 def _read(read: Callable[[list[str], bool], Any]) -> Any:
@@ -88,6 +86,7 @@ def _run(read: Callable[[list[str], bool], Any], work: str) -> None:
     from megatinybert.training.stop import Stopped
 
     silence_transformers()
+    code = 0
     try:
         pkgutil.resolve_name(work)(config, world)
     except (ValueError, OSError, NonFiniteLoss, Stopped) as error:
@@ -101,10 +100,7 @@ def _run(read: Callable[[list[str], bool], Any], work: str) -> None:
         if world.size > 1:
             # Ranks end one after the other, and gloo may abort in a process group that a peer has left, which would
             # take the exit code's place.
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
-        sys.exit(code)
+            _exit(code)
     except Exception as error:
         if world.size == 1:
             raise
@@ -113,24 +109,22 @@ def _run(read: Callable[[list[str], bool], Any], work: str) -> None:
             world.watch.explain(error)
         # To leave the process group waits, under NCCL, for peers that do not know, so the traceback would come late.
         traceback.print_exc()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(1)
+        _exit(1)
     finally:
         dist.stop()
-    _leave()
+    atexit._run_exitfuncs()  # such as what ends the processes that compiled
+    _exit(code)
 
 
-def _leave() -> None:
-    """End this process, whose work is done, with exit code 0.
+def _exit(code: int) -> NoReturn:
+    """End this process at once.
 
     Before it ends by itself, Python takes apart what was imported: with PyTorch a second of work, and half a minute
     where others compute on the machine, for which nobody knows what the run still waits.
     """
-    atexit._run_exitfuncs()  # such as what ends the processes that compiled
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(code)
 
 
 def _restarts(config: Any) -> int:

@@ -112,14 +112,21 @@ kept = Kept()
 atexit.register(print, "said at the end")
 def work(config, world):
     print("done")
+    import megatinybert.training.stop as stop
+    {end}
 start.work = work
 start.run_program(lambda argv, look: SimpleNamespace(run=SimpleNamespace(restarts=0)), f"{start.__name__}.work")
 """
 
 
-def test_a_finished_run_ends_at_once() -> None:
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [("", 0), ("raise stop.Stopped('stopped at step 3')", STOPPED), ("raise ValueError('a mistake')", 2)],
+)
+def test_a_run_that_has_ended_ends_at_once(end: str, code: int) -> None:
     """What is to be done at exit is, but Python does not take apart what was imported."""
+    program = LEAVE.replace("{end}", end)
     done = subprocess.run(
-        [sys.executable, "-c", LEAVE], cwd=REPOSITORY, env=environment(), capture_output=True, text=True, check=False
+        [sys.executable, "-c", program], cwd=REPOSITORY, env=environment(), capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stdout) == (0, "done\nsaid at the end\n"), done.stderr
+    assert (done.returncode, done.stdout) == (code, "done\nsaid at the end\n"), done.stderr
