@@ -153,7 +153,7 @@ def predict(inputs: TaskInputs, student: str, device: torch.device) -> None:
         logits = logits_of(model, rows, device)
         skipped = Skipped() if inputs.config.task.skip_bad_rows else None
         write_predictions(task, read_rows(task, path, skipped, with_labels=False), logits, target)
-        print(f"{len(rows):,} predictions: {target}")
+        print(f"{counted(len(rows), 'prediction')}: {target}")
         if config.input or split not in task.submission:
             continue
         if skipped and skipped.count:

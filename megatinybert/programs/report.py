@@ -21,6 +21,7 @@ from megatinybert.programs.report_table import TIMED_RUNS, ModelFacts, Report, t
 from megatinybert.programs.search import shared_by
 from megatinybert.programs.start import say
 from megatinybert.programs.unfinished import check_student, not_a_run, run_again
+from megatinybert.runtime.counts import counted
 from megatinybert.runtime.files import write_atomically
 from megatinybert.tracking import curves
 from megatinybert.tracking.figures import save_picture
@@ -162,7 +163,7 @@ def measure_models(teacher: str | None, *students: Path) -> tuple[ModelFacts | N
     length = min(LENGTH, *(model.config.max_position_embeddings for model in models))
     vocabulary = min(model.config.vocab_size for model in models)
     input_ids = torch.randint(vocabulary, (BATCH, length), generator=torch.Generator().manual_seed(0))
-    say(f"timing one batch: {TIMED_RUNS} passes of each of {len(names)} models")
+    say(f"timing one batch: {TIMED_RUNS} passes of {'each of ' * (len(names) > 1)}{counted(len(names), 'model')}")
     encoders = (model.base_model for model in models)
     passes = {name: functools.partial(one, input_ids=input_ids) for name, one in zip(names, encoders, strict=True)}
     with torch.inference_mode():

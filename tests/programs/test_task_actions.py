@@ -373,7 +373,7 @@ def test_predictions_of_the_test_file_and_of_any_file(
     two = tmp_path / "two.txt"
     two.write_text("bamo\tdull\n")
     run("predict", [*given, "--predict.input", str(two)], world)
-    assert f"warning: {two}: 1 of its 1 lines have a field after the text" in capsys.readouterr().err
+    assert f"warning: {two}: of 1 line, 1 with a field after the text" in capsys.readouterr().err
 
 
 def test_a_submission_writes_classes_as_the_task_does(task_inputs: Path, world: World, tmp_path: Path) -> None:
