@@ -19,7 +19,6 @@ from megatinybert.config.help import Options, allowed, canonical, help_text, opt
 from megatinybert.config.nearest import likely_options
 from megatinybert.config.recipe import Given, flatten, label, read_recipe
 from megatinybert.config.schema import ConfigError, ProgramConfig, TrainingConfig, split_batch
-from megatinybert.runtime.counts import counted
 
 __all__ = ["ConfigError", "GeneralConfig", "Program", "dump_yaml", "load_config", "load_options", "resolve_batch"]
 
@@ -111,8 +110,8 @@ def load_options(argv: list[str], program: Program[Schema], missing: Missing | N
             raise ConfigError(paths[0])
         problems += paths
     if config is None or problems:
-        found = counted(len(problems), "problem")
-        raise ConfigError("\n  ".join([f"{found} in the configuration:", *problems]), problems)
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        raise ConfigError("\n  ".join([f"{count} in the configuration:", *problems]), problems)
     if print_config:
         print(dump_yaml(config), end="")
         raise SystemExit(0)

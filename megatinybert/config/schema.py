@@ -26,7 +26,6 @@ from megatinybert.config.values import (
     Positive,
     Text,
 )
-from megatinybert.runtime.counts import counted
 
 STUDENTS_FOLDER = Path(__file__).parents[1] / "models" / "students"
 LARGEST_AUTOMATIC_MICRO_BATCH = 32
@@ -61,7 +60,7 @@ def split_batch(global_batch: int, micro_batch: int | None, world_size: int, sec
         return micro_batch, share // micro_batch
     below = global_batch - global_batch % unit
     fixes = f"--{section}.global_batch " + (f"{below} or {below + unit}" if below else f"{unit}")
-    ranks = counted(world_size, "rank")
+    ranks = "1 rank" if world_size == 1 else f"{world_size} ranks"
     if micro_batch is None:
         raise ConfigError(f"--{section}.global_batch {global_batch} is not a multiple of {ranks}; try {fixes}")
     if global_batch % world_size == 0:
