@@ -226,10 +226,14 @@ def check_corpus(config: SettledConfig, samples: Samples, held_out: HeldOut, max
         findings += [Finding("warn", "mixture", warning) for warning in samples.warnings(drawn)]
     text = f"{counted(len(held_out.sample_ids), 'window')}, {held_out.origin}"
     if held_out.unused:
-        text += (
-            ": one end of the text may not be like the rest. data_prep/build_shards.py holds out documents from all "
-            "over it, and more of them with a larger --validation-fraction (default 0.01)"
-        )
+        text += ": one end of the text may not be like the rest. "
+        if config.data.text:
+            text += "Of more documents, one in a hundred is held out, from all over the text"
+        else:
+            text += (
+                "data_prep/build_shards.py holds out documents from all over it, and more of them with a larger "
+                "--validation-fraction (default 0.01)"
+            )
         text += "; a shorter --data.sequence_length makes windows of what it has" if any(held_out.unused) else ""
         return [*findings, Finding("warn", "held-out text", text)]
     return [*findings, Finding("ok", "held-out text", text)]

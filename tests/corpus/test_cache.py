@@ -60,6 +60,7 @@ def test_warnings_are_left_to_the_run_which_tells_them_of_shards_that_were_there
     Path("foreign.txt").write_text("ζ η θ\n\nw1 η\n")
     (folder,) = shards("--data.text", "foreign.txt")
     warnings, said = read_manifest(Path(folder)).warnings, capfd.readouterr().err
+    assert read_manifest(Path(folder)).totals["validation"]["documents"] == 0 and "validation-fraction" not in said
     assert any("of the tokens are [UNK]" in warning for warning in warnings)
     assert "tokens/s" in said and not any(warning in said for warning in warnings)
 
