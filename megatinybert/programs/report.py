@@ -108,10 +108,12 @@ def report_of(
     from megatinybert.training.model_card import logged_time
     from megatinybert.training.record import HELD_OUT
     from megatinybert.training.sentence_vectors import advice_of
+    from megatinybert.training.size import moves_little
     from megatinybert.training.solve.record import read_record
 
     first, last = rows[0], rows[-1]
-    is_solved = config.get("student", {}).get("init") == "solved" and first["step"] == 0
+    init, optimizer = config.get("student", {}).get("init"), config.get("optimizer", {})
+    is_solved = init == "solved" and first["step"] == 0
 
     tokens_per_step = config["run"]["global_batch"] * config["data"]["sequence_length"]
     seconds, timed = logged_time(rows, tokens_per_step)
@@ -122,6 +124,7 @@ def report_of(
     layer_map = config.get("objective", {}).get("layer_map", "uniform")
     windows = config.get("environment", {}).get(HELD_OUT)
     trained = int(last["step"]) - curves.skipped_steps(rows)
+    rate = optimizer.get("learning_rate")
     return Report(
         steps=trained,
         tokens=trained * tokens_per_step,
@@ -139,6 +142,7 @@ def report_of(
         training_seconds=seconds if timed == last["step"] else None,
         shared_top=shared_by(folder),
         projected_probe=pair(PROJECTED),
+        few_steps=rate is not None and moves_little(init, optimizer["name"], trained, rate),
         advice=advice_of(first, last, layer_map, student.layers, teacher.layers, windows) if teacher else None,
     )
 

@@ -83,10 +83,14 @@ def check_steps_done(run: OpenRunConfig, steps: int) -> None:
         )
 
 
+def moves_little(init: str, optimizer: str, steps: int, rate: float) -> bool:
+    """Whether the steps of a new student are too few at its learning rate. init, optimizer: values of these options."""
+    return init in MADE_WEIGHTS and optimizer != "sgd" and steps * rate < _LEAST_MOVEMENT
+
+
 def _moves_little(size: Size) -> bool:
-    """Whether the steps of a new student are too few at its learning rate."""
-    fresh = size.config.student.init in MADE_WEIGHTS and size.config.optimizer.name != "sgd"
-    return fresh and size.steps * size.config.optimizer.learning_rate < _LEAST_MOVEMENT
+    optimizer = size.config.optimizer
+    return moves_little(size.config.student.init, optimizer.name, size.steps, optimizer.learning_rate)
 
 
 def _on_few_steps(few: Mapping[str, Size], better: Mapping[str, Size], students: int) -> str:
