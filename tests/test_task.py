@@ -38,6 +38,14 @@ def test_files_are_looked_at_with_all_else(tmp_path: Path, options: list[str]) -
     assert_says(str(caught.value), "2 problems", "--task.kind some", "--teacher.model")
 
 
+def test_a_misspelt_column_option_has_no_consequence(tmp_path: Path, options: list[str]) -> None:
+    for name in ("train", "eval"):
+        (tmp_path / f"{name}.tsv").write_text("review_text\tlabel\nfine\t1\ndull\t0\n")
+    with pytest.raises(ConfigError) as caught:
+        read_arguments([*options, "--task.text_a_colunm", "review_text"], look=True)
+    assert_says(str(caught.value), "2 problems", "did you mean --task.text_a_column?", "--teacher.model")
+
+
 def test_torch_is_not_imported_for_it(tmp_path: Path, options: list[str]) -> None:
     program = (
         "import sys\n"

@@ -5,7 +5,7 @@ No torch is imported here, so that --help and --print-config answer at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -74,7 +74,7 @@ def load_options(argv: list[str], program: Program[Schema], missing: Missing | N
         print(help_text(program.usage, options, program.schema), end="")
         raise SystemExit(0)
     problems: list[str] = []
-    misspelt: set[str] = set()  # what was meant
+    misspelt: dict[str, Any] = {}  # values by what was probably meant, None where that may be several
     overrides, recipe, print_config = read_arguments(argv, options, problems)
     read = read_recipe(recipe, options, problems) if recipe is not None else {}
     written = read or {}
@@ -86,7 +86,7 @@ def load_options(argv: list[str], program: Program[Schema], missing: Missing | N
             problems.append(f"{label(name, given)}: no such option here; {program.schema.of_others[name]}")
         elif not fixed and name not in options:
             meant = likely_options(name, options)
-            misspelt |= {*meant}
+            misspelt |= dict.fromkeys(meant, given.value if len(meant) == 1 else None)
             hint = (
                 f"did you mean {' or '.join(f'--{each}' for each in meant)}?" if meant else "--help lists all options"
             )
@@ -104,7 +104,8 @@ def load_options(argv: list[str], program: Program[Schema], missing: Missing | N
         members = [_member(entry, merged, options, program.schema, problems) for entry in entries]
         config = config and config.model_copy(update={"students": members})
     if missing and not print_config:
-        paths = missing({name: given.value for name, given in merged.items()})
+        # A misspelt option is looked at as what was meant, lest what it says be missed.
+        paths = missing(misspelt | {name: given.value for name, given in merged.items()})
         if config and len(paths) == 1:
             raise ConfigError(paths[0])
         problems += paths
@@ -141,7 +142,7 @@ def dump_yaml(config: ProgramConfig) -> str:
     return yaml.safe_dump(sections, sort_keys=False, allow_unicode=True, width=120)
 
 
-def _asks_for(problem: str, names: set[str]) -> bool:
+def _asks_for(problem: str, names: Iterable[str]) -> bool:
     """Whether a problem is that one of these options is required and lacking."""
     before, required, _ = problem.partition("required")
     return bool(required) and any(f"--{name}" in before.replace(":", " ").split() for name in names)

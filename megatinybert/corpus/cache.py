@@ -22,6 +22,7 @@ from megatinybert.corpus.manifest import MANIFEST, PROGRESS
 from megatinybert.corpus.shards import open_corpus
 from megatinybert.corpus.sources import Source, check_unchanged, find_sources
 from megatinybert.corpus.tokenizer import load_tokenizer, tokenizer_fingerprint
+from megatinybert.runtime.counts import counted
 from megatinybert.runtime.files import file_lock
 from megatinybert.runtime.progress_bar import progress_bar
 
@@ -100,9 +101,11 @@ def _find_or_build(config: DataConfig, paths: list[str], tokenizer: str, fingerp
             return folder
         size = sum(source.size for source in sources) / 1e6
         going_on = "going on with" if (folder / PROGRESS).is_file() else "building"
-        _say(f"data: {going_on} the token shards of {len(sources):,} file(s), {size:,.1f} MB, in {folder}")
+        _say(f"data: {going_on} the token shards of {counted(len(sources), 'file')}, {size:,.1f} MB, in {folder}")
         report = build_corpus(options.model_copy(update={"output": folder}), show_progress=True)
-    quiet = report.manifest.model_copy(update={"warnings": []})  # the run tells them, of shards that were there too
+    # The run tells warnings, and that nothing is held out, of shards that were there too.
+    shown = {name: value for name, value in report.manifest.options.items() if name != "validation_fraction"}
+    quiet = report.manifest.model_copy(update={"warnings": [], "options": shown})
     _say(build_summary(replace(report, manifest=quiet, left_out=left_out), _NAMES))
     return folder
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from megatinybert.runtime.counts import counted
+
 
 def resolve_layer_map(layer_map: str | Sequence[int], student_layers: int, teacher_layers: int) -> list[int]:
     """Return the 0-based teacher layer of every student layer, ascending.
@@ -18,7 +20,7 @@ def resolve_layer_map(layer_map: str | Sequence[int], student_layers: int, teach
     option = f"--objective.layer_map {layer_map}"
     if count > total:
         raise ValueError(
-            f"the student has {count} layers and the teacher {total}: choose a student with at most {total} layers"
+            f"the student has {counted(count, 'layer')} and the teacher {total}: choose a student with at most {total}"
         )
     if layer_map == "top":
         return list(range(total - count, total))

@@ -18,6 +18,7 @@ from transformers.utils import SAFE_WEIGHTS_NAME, WEIGHTS_NAME, cached_file
 
 from megatinybert.models.configuration import first_line, read_bert_config
 from megatinybert.models.load import UNREADABLE, load_model
+from megatinybert.runtime.counts import counted
 
 _CLASSIFIER = "classifier.weight"
 PROJECTION = "fit_dense"  # and "fit_denses"
@@ -48,8 +49,8 @@ def load_classifier(name: str, option: str) -> BertForSequenceClassification:
         names = list((config.id2label or {}).values())
         if names != [f"LABEL_{i}" for i in range(len(names))]:  # the library's, where config.json says nothing
             raise ValueError(
-                f"{role}: its config.json names {len(names)} labels ({', '.join(names)}), its classifier has {outputs} "
-                "outputs: correct id2label there"
+                f"{role}: its config.json names {counted(len(names), 'label')} ({', '.join(names)}), its classifier "
+                f"has {counted(outputs, 'output')}: correct id2label there"
             )
         config.num_labels = outputs
     if any(key.startswith(PROJECTION) for key in found):

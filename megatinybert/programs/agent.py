@@ -18,6 +18,7 @@ import time
 from multiprocessing import forkserver
 from pathlib import Path
 
+from megatinybert.runtime.counts import counted
 from megatinybert.runtime.output import outlive_readers
 from megatinybert.runtime.rendezvous import AGENT
 
@@ -56,7 +57,7 @@ def count_ranks(asked: int) -> int:
 
         gpus = torch.cuda.device_count()
     if asked > gpus > 0:
-        raise ValueError(f"--num_accelerators {asked}, but there are {gpus} GPU(s) here")
+        raise ValueError(f"--num_accelerators {asked}, and this machine has {counted(gpus, 'GPU')}")
     if not gpus:
         os.environ["DS_ACCELERATOR"] = "cpu"
     nodes = Path("/sys/devices/system/node").glob("node[0-9]*/cpulist")

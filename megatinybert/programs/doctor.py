@@ -15,6 +15,7 @@ from megatinybert.config.asked import Asked
 from megatinybert.config.general import GeneralConfig
 from megatinybert.config.named_paths import names_in
 from megatinybert.config.schema import OpenRunConfig
+from megatinybert.runtime.counts import counted
 from megatinybert.runtime.findings import Finding, Findings
 from megatinybert.runtime.text_table import format_table
 
@@ -139,13 +140,13 @@ def estimate_table(found: Estimate, start_up: float, ranks: int) -> str:
 
     step = sum(found.parts.values())
     shares = ", ".join(f"{name} {100 * seconds / step:.0f} %" for name, seconds in found.parts.items())
-    alone = f"{found.measured_steps} steps measured on one process of this machine"
+    alone = f"{counted(found.measured_steps, 'step')} measured on one process of this machine"
     if ranks > 1:
         alone += f", with the share of one of {ranks} ranks: their waiting for one another is not in it"
     parts = [f"start-up {duration(start_up)}", f"steps {duration(found.steps * step)}"]
     parts += [f"{each.times} x {each.name} {duration(each.times * each.seconds)}" for each in found.occasions]
     rows = {
-        "to do": f"{found.steps:,} steps, {found.steps * found.tokens_per_step:,} tokens",
+        "to do": f"{counted(found.steps, 'step')}, {found.steps * found.tokens_per_step:,} tokens",
         "speed": f"{found.tokens_per_second:,.0f} tokens/s, {step:.3g} s a step ({alone})",
         "of a step": shares,
         "time": f"{duration(start_up + found.seconds)}: {', '.join(parts)}",

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch.utils.tensorboard import SummaryWriter
 from transformers import BertForSequenceClassification
 
 from megatinybert.config.missing import unreadable_file
 from megatinybert.corpus.tokenizer import load_tokenizer, tokenizer_fingerprint
-from megatinybert.models.load import size_of
+from megatinybert.models.load import Digest, size_of
 from megatinybert.runtime.counts import counted
 from megatinybert.tasks.baseline import constant_scores, only_answer
 from megatinybert.tasks.card import write_card
@@ -23,7 +24,7 @@ from megatinybert.tasks.latency import compare_latency
 from megatinybert.tasks.metrics import compute_metrics, predictions_of
 from megatinybert.tasks.predict import check_table, logits_of, write_predictions
 from megatinybert.tasks.read import read_rows
-from megatinybert.tasks.results import STUDENT, TEACHER, ModelResult, merge_results, results_table
+from megatinybert.tasks.results import STUDENT, TEACHER, ModelResult, known_results, merge_results, results_table
 from megatinybert.tasks.row_checks import check_unlabelled
 from megatinybert.tasks.skipped import Skipped
 from megatinybert.tasks.stage_options import better_student
@@ -35,7 +36,7 @@ def evaluate(
     inputs: TaskInputs, teacher: str, student: str, device: torch.device, about_rows: Sequence[str] = ()
 ) -> None:
     """Measure both models on the development rows: results.json, confusion.png, TensorBoard, and a table on stdout. The
-    run's own student gets them in its model card.
+    run's own student gets them in its model card. What was measured before, with nothing changed since, is told again.
 
     teacher, student: fine-tuned folders. about_rows: what has to be said of the rows beside the scores.
     """
@@ -45,6 +46,41 @@ def evaluate(
         STUDENT: load_fine_tuned(student, "predict", task, inputs.config.predict.labels),
     }
     _check_reads(models[STUDENT], student, inputs)
+    advice = better_student(inputs.config)
+    facts = {
+        **{name: Digest.of(model).checksum for name, model in models.items()},
+        "rows": {split: rows.identity for split, rows in inputs.dev.items()},
+        "labels": list(task.labels or ()),
+        "about_rows": list(about_rows),
+        "advice": advice,
+        "device": device.type,
+        "threads": torch.get_num_threads(),
+    }
+    path, picture = output / "results.json", output / "confusion.png"
+    results = known_results(path, facts) if picture.is_file() else None
+    if results:
+        text = f"models, rows and options are those that {path} is of: to measure them again, remove that file"
+        print(text, file=sys.stderr)
+    else:
+        found, image = _measure(inputs, models, device)
+        constant = {split: constant_scores(task, rows.gold) for split, rows in inputs.dev.items()}
+        results = merge_results(path, task.name, found, constant, about_rows, advice, facts)
+        save_picture(image, picture)
+        _write_events(output, found, results_table(results), image)
+    if Path(student) == output / "student":
+        write_card(inputs, results)
+    print(f"{results_table(results)}\n\nresults: {path}, {picture}")
+    legend = drawable(task.labels)[1] if task.labels else {}
+    if legend:
+        names = ", ".join(f"{number} {label}" for number, label in legend.items())
+        print(f"confusion.png has numbers for labels that no font of this machine can draw: {names}; {FONT_ADVICE}")
+
+
+def _measure(
+    inputs: TaskInputs, models: Mapping[str, BertForSequenceClassification], device: torch.device
+) -> tuple[dict[str, ModelResult], np.ndarray]:
+    """(results by model, a picture of the answers to the first split)."""
+    task = inputs.task
     for model in models.values():
         model.to(device)  # type: ignore[arg-type]
     print(f"comparing {len(models)} models on {counted(sum(map(len, inputs.dev.values())), 'row')}", file=sys.stderr)
@@ -63,18 +99,14 @@ def evaluate(
         )
         for name, model in models.items()
     }
-    constant = {split: constant_scores(task, labels) for split, labels in gold.items()}
-    advice = better_student(inputs.config)
-    merged = merge_results(output / "results.json", task.name, results, constant, about_rows, advice)
-    table = results_table(merged)
-    legend: dict[str, str] = {}
     if task.labels is None:
-        image = scatter_figure(predictions, gold[first])
-    else:
-        counts = {name: count_confusions(values, gold[first], task.classes) for name, values in predictions.items()}
-        labels, legend = drawable(task.labels)
-        image = confusion_figure(counts, labels)
-    save_picture(image, output / "confusion.png")
+        return results, scatter_figure(predictions, gold[first])
+    counts = {name: count_confusions(values, gold[first], task.classes) for name, values in predictions.items()}
+    return results, confusion_figure(counts, drawable(task.labels)[0])
+
+
+def _write_events(output: Path, results: Mapping[str, ModelResult], table: str, image: np.ndarray) -> None:
+    """What TensorBoard shows of a comparison."""
     with SummaryWriter(str(output / "stages" / "eval" / "tensorboard")) as writer:
         writer.add_text("results", "\n".join(f"    {line}" for line in table.splitlines()))
         writer.add_image("confusion", image, dataformats="HWC")
@@ -82,12 +114,6 @@ def evaluate(
             for split, metrics in result.metrics.items():
                 for metric, value in metrics.items():
                     writer.add_scalar(f"results/{split}_{metric}_{name}", value)
-    if Path(student) == output / "student":
-        write_card(inputs, merged)
-    print(f"{table}\n\nresults: {output / 'results.json'}, {output / 'confusion.png'}")
-    if legend:
-        names = ", ".join(f"{number} {label}" for number, label in legend.items())
-        print(f"confusion.png has numbers for labels that no font of this machine can draw: {names}; {FONT_ADVICE}")
 
 
 def predict(inputs: TaskInputs, student: str, device: torch.device) -> None:
@@ -127,7 +153,7 @@ def predict(inputs: TaskInputs, student: str, device: torch.device) -> None:
         logits = logits_of(model, rows, device)
         skipped = Skipped() if inputs.config.task.skip_bad_rows else None
         write_predictions(task, read_rows(task, path, skipped, with_labels=False), logits, target)
-        print(f"{len(rows):,} predictions: {target}")
+        print(f"{counted(len(rows), 'prediction')}: {target}")
         if config.input or split not in task.submission:
             continue
         if skipped and skipped.count:

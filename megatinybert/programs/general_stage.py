@@ -15,6 +15,7 @@ from megatinybert.objectives.tinybert import TinyBert
 from megatinybert.programs.general_student import GeneralStudent, Solver, SolverOfAll
 from megatinybert.programs.members import Members
 from megatinybert.programs.open_models import Models
+from megatinybert.runtime.counts import counted
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.trainees import Trainees
 from megatinybert.samples.batches import HeldOutData, TrainingData
@@ -179,8 +180,8 @@ def _about(name: str, opened: Opened, world: World) -> list[str]:
     mixture = windows.lines(drawn) if isinstance(windows, Mixture) else []
     return [
         *lines,
-        f"data: {windows.samples:,} windows of {config.data.sequence_length} tokens; held out: "
-        f"{len(held_out_windows.sample_ids):,} windows ({held_out_windows.origin})",
+        f"data: {counted(windows.samples, 'window')} of {config.data.sequence_length} tokens; held out: "
+        f"{counted(len(held_out_windows.sample_ids), 'window')} ({held_out_windows.origin})",
         *(f"data: {line}" for line in mixture),
         *(f"by default: {reason}" for reason in size.reasons),
     ]

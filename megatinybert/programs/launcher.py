@@ -22,6 +22,7 @@ import psutil  # type: ignore[import-untyped]
 
 from megatinybert.programs.launch_options import Launch, plan_agent, plan_launch
 from megatinybert.programs.remote import carried, signal_ranks, wait_for_launcher
+from megatinybert.runtime.counts import counted
 from megatinybert.runtime.rendezvous import LOST
 from megatinybert.training.lock import HELD_BY, this_process
 
@@ -54,7 +55,9 @@ def launch(command: Sequence[str], restarts: int = 0, work: str = "") -> int:
         print("error: deepspeed is not on PATH; run: make setup", file=sys.stderr)
         return 2
     starter = sys.executable if restarts else deepspeed
-    said = f"torch's elastic agent, {restarts} restart(s)" if restarts else f"deepspeed {' '.join(plan.options)}"
+    said = (
+        f"torch's elastic agent, {counted(restarts, 'restart')}" if restarts else f"deepspeed {' '.join(plan.options)}"
+    )
     print(f"starting: {said}, which loads PyTorch first", file=sys.stderr, flush=True)
     if plan.remote:
         with tempfile.NamedTemporaryFile("w", prefix="megatinybert-environment-", encoding="utf-8") as file:

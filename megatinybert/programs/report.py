@@ -21,6 +21,7 @@ from megatinybert.programs.report_table import TIMED_RUNS, ModelFacts, Report, t
 from megatinybert.programs.search import shared_by
 from megatinybert.programs.start import say
 from megatinybert.programs.unfinished import check_student, not_a_run, run_again
+from megatinybert.runtime.counts import counted
 from megatinybert.runtime.files import write_atomically
 from megatinybert.tracking import curves
 from megatinybert.tracking.figures import save_picture
@@ -107,10 +108,12 @@ def report_of(
     from megatinybert.training.model_card import logged_time
     from megatinybert.training.record import HELD_OUT
     from megatinybert.training.sentence_vectors import advice_of
+    from megatinybert.training.size import moves_little
     from megatinybert.training.solve.record import read_record
 
     first, last = rows[0], rows[-1]
-    is_solved = config.get("student", {}).get("init") == "solved" and first["step"] == 0
+    init, optimizer = config.get("student", {}).get("init"), config.get("optimizer", {})
+    is_solved = init == "solved" and first["step"] == 0
 
     tokens_per_step = config["run"]["global_batch"] * config["data"]["sequence_length"]
     seconds, timed = logged_time(rows, tokens_per_step)
@@ -121,6 +124,7 @@ def report_of(
     layer_map = config.get("objective", {}).get("layer_map", "uniform")
     windows = config.get("environment", {}).get(HELD_OUT)
     trained = int(last["step"]) - curves.skipped_steps(rows)
+    rate = optimizer.get("learning_rate")
     return Report(
         steps=trained,
         tokens=trained * tokens_per_step,
@@ -138,6 +142,7 @@ def report_of(
         training_seconds=seconds if timed == last["step"] else None,
         shared_top=shared_by(folder),
         projected_probe=pair(PROJECTED),
+        few_steps=rate is not None and moves_little(init, optimizer["name"], trained, rate),
         advice=advice_of(first, last, layer_map, student.layers, teacher.layers, windows) if teacher else None,
     )
 
@@ -162,7 +167,7 @@ def measure_models(teacher: str | None, *students: Path) -> tuple[ModelFacts | N
     length = min(LENGTH, *(model.config.max_position_embeddings for model in models))
     vocabulary = min(model.config.vocab_size for model in models)
     input_ids = torch.randint(vocabulary, (BATCH, length), generator=torch.Generator().manual_seed(0))
-    say(f"timing one batch: {TIMED_RUNS} passes of each of {len(names)} models")
+    say(f"timing one batch: {TIMED_RUNS} passes of {'each of ' * (len(names) > 1)}{counted(len(names), 'model')}")
     encoders = (model.base_model for model in models)
     passes = {name: functools.partial(one, input_ids=input_ids) for name, one in zip(names, encoders, strict=True)}
     with torch.inference_mode():

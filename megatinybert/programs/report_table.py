@@ -43,7 +43,7 @@ class Report:
 
     teacher, speed_up, probe: None of masked-language modelling, which has no teacher; accuracy: of that alone.
     projected_probe: of the student's states after the projection, where the objective learns one. advice: which of the
-    two to use for what.
+    two to use for what. few_steps: whether the steps were too few at their learning rate.
     is_solved: whether the student's first weights were solved, so that the first values are what solving gave; solving:
     its record, where the run left one. training_seconds: spent on steps, where all are logged. shared_top: share of the
     teacher's TOP nearest passages that the student finds, where megatinybert.search was run.
@@ -66,6 +66,7 @@ class Report:
     shared_top: float | None = None
     projected_probe: tuple[float, float] | None = None
     advice: str | None = None
+    few_steps: bool = False
 
     @property
     def beside(self) -> dict[str, tuple[float, float]]:
@@ -84,6 +85,7 @@ def table(report: Report) -> str:
         format_table(rows, right_aligned=range(1, len(rows[0]) - 1)),
         "",
         _what_each_gave(report) if solved else trained,
+        *_what_got_worse(report),
         f"CPU time: median of {TIMED_RUNS} float32 runs of {report.speed_batch} sentences of "
         f"{report.speed_length} tokens on {counted(report.speed_threads, 'thread')}{turns}.",
         *(f"{BESIDE_LOSSES[tag].row.capitalize()}: {BESIDE_LOSSES[tag].meaning}." for tag in report.beside),
@@ -154,6 +156,19 @@ def _what_each_gave(report: Report) -> str:
         f"{what_solving_gave(report.solving, total, probe[0] if probe else None)}.\n"
         f"Training, {counted(report.steps, 'step')} on {counted_tokens(report.tokens)}{spent}, brought {brought}."
     )
+
+
+def _what_got_worse(report: Report) -> list[str]:
+    """A sentence about what training left worse than it was; [] where there is nothing of that."""
+    risen = [name for name, (before, after) in report.held_out.items() if after > before]
+    worse = ["total" if name == "total" else f"{name} loss" for name in risen]
+    worse += [BESIDE_LOSSES[tag].row for tag, (before, after) in report.beside.items() if after < before]
+    if not worse:
+        return []
+    why = " Terms may rise while their weighted sum, the total, falls." if "total" not in risen else ""
+    if report.few_steps:
+        why = " So few steps at such a learning rate teach little: train for longer."
+    return [f"Worse after training than before: {', '.join(worse)}.{why}"]
 
 
 def _ratio(after: float, before: float) -> float:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import re
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ import yaml
 from megatinybert.config.hub import settle_hub
 from megatinybert.config.run_folder import several_students
 from megatinybert.programs.found import TOP, Answer, Hit, Search
+from megatinybert.programs.passages import LEAST_WORDS, cut_passages, even_sample
 from megatinybert.programs.start import say
 from megatinybert.programs.unfinished import check_student, not_a_run
 from megatinybert.runtime.counts import counted
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 FILE = "questions.json"  # in the run's output folder
 SHOWN_PASSAGES, SHOWN_QUESTIONS = 3, 3
-LEAST_WORDS, MOST_WORDS = 20, 40  # of a passage; one paragraph alone may be longer
-_WORD_CHARACTERS = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f]")
 _COLUMN, _LINES = 54, 2  # characters of a line and lines of a passage as it is shown
 
 
@@ -89,36 +87,6 @@ def read_passages(file: Path) -> list[str]:
             f"the nearest {TOP} are compared: name a longer text"
         )
     return passages
-
-
-def cut_passages(text: str) -> list[str]:
-    """Consecutive lines of one document joined to passages of LEAST_WORDS to MOST_WORDS words.
-
-    Documents are parted by blank lines. A line of more words is a passage of its own; passages of fewer words are left
-    out, since they say too little to be found.
-    """
-    passages = []
-    for filled, document in itertools.groupby(text.splitlines(), key=lambda line: bool(line.strip())):
-        words: list[str] = []
-        for line in document if filled else ():
-            more = line.split()
-            if words and _count(words + more) > MOST_WORDS:
-                passages.append(words)
-                words = []
-            words = words + more
-        passages.append(words)
-    return [" ".join(words) for words in passages if _count(words) >= LEAST_WORDS]
-
-
-def _count(words: Sequence[str]) -> int:
-    """Of what stands between spaces, each character that is a word, or part of one without spaces around, counts."""
-    return sum(max(1, len(_WORD_CHARACTERS.findall(word))) for word in words)
-
-
-def even_sample(passages: Sequence[str], most: int) -> list[str]:
-    """At most `most` of the passages, at equal distances over the whole text."""
-    count = min(most, len(passages))
-    return [passages[number * len(passages) // count] for number in range(count)]
 
 
 def search(teacher: str, student: Path, passages: list[str], of: int, questions: list[str]) -> Search:
@@ -219,8 +187,8 @@ def show(found: Search, count: int) -> str:
     through = []
     if found.shared_projected is not None and found.shared_on_index is not None:
         through = [
-            f"Through its projection to the teacher's width it finds {100 * found.shared_projected:.0f} %; so its "
-            f"questions can search an index of the teacher's vectors, and find {100 * found.shared_on_index:.0f} %."
+            f"With its vectors projected to the teacher's width, it finds {100 * found.shared_projected:.0f} %.",
+            f"Questions so projected find {100 * found.shared_on_index:.0f} % on an index of the teacher's vectors.",
         ]
     return "\n".join(
         [

@@ -136,7 +136,7 @@ def _augment(inputs: TaskInputs, plan: Plan, world: World) -> None:
     if world.is_main and not report.was_whole:
         _record(inputs, world)
     done = "done already" if report.was_whole else f"{report.seconds:,.0f} s"
-    world.say(f"augment: {report.totals.rows_out:,} rows out of {report.totals.rows:,} ({done})")
+    world.say(f"augment: {counted(report.totals.rows_out, 'row')} out of {report.totals.rows:,} ({done})")
 
 
 def _one(inputs: TaskInputs, plan: Plan, world: World) -> None:

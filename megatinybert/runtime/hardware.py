@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import torch
 
+from megatinybert.runtime.counts import counted
 from megatinybert.runtime.stopwatch import seconds_of
 from megatinybert.runtime.workers import usable_cores
 
@@ -160,4 +161,4 @@ def hardware_name(device: torch.device) -> str:
     cores, information = usable_cores(), Path("/proc/cpuinfo")
     lines = information.read_text(encoding="utf-8").splitlines() if information.exists() else []
     model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-    return f"{model or platform.processor() or platform.machine()}, {cores} cores"
+    return f"{model or platform.processor() or platform.machine()}, {counted(cores, 'core')}"

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
+from megatinybert.runtime.counts import counted
 from megatinybert.runtime.workers import TASKS_AHEAD, usable_cores
 
 T = TypeVar("T")
@@ -44,7 +45,7 @@ def ray_cluster(address: str, workers: int, option: str, option_of_workers: str)
     try:
         cores = int(ray.cluster_resources().get("CPU", 0))
         if workers > cores or not cores:
-            raise ValueError(f"{option_of_workers} {workers}: the Ray cluster has {cores} cores")
+            raise ValueError(f"{option_of_workers} {workers}: the Ray cluster has {counted(cores, 'core')}")
         yield workers or cores
     finally:
         ray.shutdown()

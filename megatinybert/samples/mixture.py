@@ -15,6 +15,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from megatinybert.runtime.counts import counted
 from megatinybert.samples.order import Stream, keyed_hash, permute
 from megatinybert.samples.windows import Windows
 
@@ -95,8 +96,8 @@ class Mixture:
         """What a run over the first `positions` positions makes of each corpus, for people."""
         drawn = self.drawn(positions).tolist()
         return [
-            f"{name}: {_percent(share)} of the run, {count:,} windows, {count / windows.samples:.3g} passes over its "
-            f"{windows.samples:,}"
+            f"{name}: {_percent(share)} of the run, {counted(count, 'window')}, "
+            f"{count / windows.samples:.3g} passes over its {windows.samples:,}"
             for share, name, windows, count in zip(self.shares, self.names, self.corpora, drawn, strict=True)
         ]
 

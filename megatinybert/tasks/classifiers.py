@@ -12,6 +12,7 @@ from transformers import BertConfig, BertForSequenceClassification, BertModel
 from megatinybert.models.capture import ATTENTION_NAME
 from megatinybert.models.load import Digest, load_model
 from megatinybert.models.published import load_classifier
+from megatinybert.runtime.counts import counted
 from megatinybert.tasks.answering import Answering
 from megatinybert.tasks.labels import label_order
 from megatinybert.tasks.table import Task
@@ -54,7 +55,9 @@ def load_fine_tuned(
     model = load_classifier(name, f"--{section}.model")
     outputs = model.config.num_labels
     if labels and len(labels) != outputs:
-        raise ValueError(f"--{section}.labels names {len(labels)} outputs ({' '.join(labels)}), {source} has {outputs}")
+        raise ValueError(
+            f"--{section}.labels names {counted(len(labels), 'output')} ({' '.join(labels)}), {source} has {outputs}"
+        )
     if task.labels is None:
         if outputs != 1:
             raise ValueError(f"{source} has {outputs} outputs, but {task.name} is a regression, which has one")

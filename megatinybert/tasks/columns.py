@@ -21,6 +21,7 @@ _PAIRS = (
 _SINGLES = ("sentence", "sentence1", "review", "content", "comment", "title", "query", "question")
 _TEXTS = tuple(dict.fromkeys((*OWN_COLUMNS.text_a, *OWN_COLUMNS.text_b, *_SINGLES, *sum(_PAIRS, ()))))
 _LABELS = (*OWN_COLUMNS.label, "gold_label")
+_FULL_WIDTH = "\uff0c"  # the comma of Chinese
 _PLAIN = ("text_a", "text")  # which say that they are the text, whatever else is there
 
 
@@ -104,6 +105,15 @@ def first_of(names: Iterable[str], columns: Sequence[str]) -> int | None:
     return next((columns.index(name.lower()) for name in names if name.lower() in columns), None)
 
 
+def parted_otherwise(names: Sequence[str], file: str) -> str:
+    """A hint where a header's columns are parted by what parts none, for a message. names: of its columns."""
+    right, marks = ("','", _FULL_WIDTH + ";\t") if file.endswith(".csv") else ("tabs", _FULL_WIDTH + ",; ")
+    found = next((mark for mark in marks if mark in names[0]), "") if len(names) == 1 else ""
+    found = found or (_FULL_WIDTH if any(_FULL_WIDTH in name for name in names) else "")
+    what = " (a full-width comma)" if found == _FULL_WIDTH else ""
+    return f". Is {found!r}{what} to part columns? They are parted by {right} in such a file" if found else ""
+
+
 def no_text(names: Sequence[str], layout: Layout, file: str) -> ValueError:
     """That none of these columns is known as a text, and what is wrong with the label's."""
     option = layout.names
@@ -111,11 +121,11 @@ def no_text(names: Sequence[str], layout: Layout, file: str) -> ValueError:
     label, too = "", ""
     if not layout.label and first_of(_LABELS, names) is None:
         label, too = f", or of a label ({', '.join(_LABELS)})", f", and the label by {option['label_column']}"
-    wrong = misnamed(layout, names, True)
+    wrong, parted = misnamed(layout, names, True), "" if layout.columns else parted_otherwise(names, file)
     return ValueError(
         f"{file}: none of its columns ({', '.join(names)}) has a usual name of a text ({', '.join(_TEXTS)}){label}: "
         f"name it by {option['text_a_column']}, in pairs the second one by {option['text_b_column']}{too}"
-        f"{f'. It has {wrong}' if wrong else ''}{headless if file.endswith('sv') else ''}"
+        f"{f'. It has {wrong}' if wrong else ''}{parted or headless if file.endswith('sv') else ''}"
     )
 
 

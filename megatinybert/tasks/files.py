@@ -5,6 +5,7 @@ No torch is imported here, so that mistakes in them are told before it is loaded
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -98,11 +99,12 @@ def _official_files(task: Task, folder: Path, option: str) -> TaskFiles:
 def _custom_files(task: Task, folder: Path, option: str) -> TaskFiles:
     train, dev, test = (_custom_file(folder, split, option) for split in ("train", "dev", "test"))
     if train is None or dev is None:
-        lacking = " and no ".join(name for name, path in (("train", train), ("eval", dev)) if path is None)
+        lacking = [name for name, path in (("train", train), ("eval", dev)) if path is None]
         raise ValueError(
-            f"{option} {folder}: no {lacking} file, which a custom task needs (as {', '.join(SUFFIXES)})"
+            f"{option} {folder}: no {' and no '.join(lacking)} file, which a custom task needs "
+            f"(as {', '.join(SUFFIXES)})"
             + _there(folder)
-            + _of_several_parts(folder)
+            + (_of_several_parts(folder) or _of_other_names(folder, lacking))
         )
     task = _with_columns(_with_files(task, train, dev, *([test] if test else [])), train)
     return TaskFiles(task, train, {"dev": dev}, {"test": test} if test else {})
@@ -142,6 +144,16 @@ def _of_several_parts(folder: Path) -> str:
     """A hint where the training file is one of several, as OCNLI's train.50k.json."""
     named = sorted(path.name for path in folder.glob("train.*.json*"))
     return f". If {named[-1]} is meant, copy it to train{Path(named[-1]).suffix}" if named else ""
+
+
+def _of_other_names(folder: Path, lacking: Sequence[str]) -> str:
+    """A hint where there are as many files of rows, but of other names."""
+    known = [name for names in _CUSTOM_NAMES.values() for name in names]
+    files = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES and path.stem not in known)
+    if len(files) < len(lacking):
+        return ""
+    names = " and ".join(name + files[0].suffix for name in lacking)
+    return f". Rename {'the file that is' if len(lacking) == 1 else 'the files that are'} meant to {names}"
 
 
 def _there(folder: Path) -> str:

@@ -10,7 +10,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from megatinybert.tasks.columns import Place, find_place, first_of, misnamed, needed
+from megatinybert.runtime.counts import counted
+from megatinybert.tasks.columns import Place, find_place, first_of, misnamed, needed, parted_otherwise
 from megatinybert.tasks.layout import NO_LABEL, Layout
 from megatinybert.tasks.lines import lines_of
 from megatinybert.tasks.table import OWN_COLUMNS, Task
@@ -144,7 +145,7 @@ def _of_table(
         place = find_place(task, names, with_labels, str(path))
         rows = chain([first], rows)
     if place is None:
-        raise ValueError(f"{path}: {_unlike(task, names if task.layout.columns else first[1], with_labels)}")
+        raise ValueError(f"{path}: {_unlike(task, path, names if task.layout.columns else first[1], with_labels)}")
     double = sorted({name for name in names if name and names.count(name) > 1})
     if double:
         raise ValueError(f"{path}: its header has the column {double[0]} twice: leave one out or rename it")
@@ -155,7 +156,9 @@ def _of_table(
         )
     for line, fields in rows:
         if len(fields) != len(names):
-            bad(line, f"{_count(fields)}, but the file has {len(names)} columns", "\t".join(fields))
+            why = f"{counted(len(fields), 'field')}, but the file has {counted(len(names), 'column')}"
+            labelled = with_labels and len(fields) < len(names)
+            bad(line, why + (_unparted(task, path, fields[-1]) if labelled else ""), "\t".join(fields))
             continue
         yield Record(
             line,
@@ -177,12 +180,13 @@ def _given_names(task: Task, count: int, with_labels: bool, path: Path) -> list[
     return names
 
 
-def _unlike(task: Task, names: list[str], with_labels: bool) -> str:
+def _unlike(task: Task, path: Path, names: list[str], with_labels: bool) -> str:
     """What is wrong with a table of these columns. names: as its header has them, or as the option says."""
     option = task.layout.names["columns"]
     listed = ", ".join(name.strip() or '""' for name in names)
     where = f"{option} {' '.join(names)} has" if task.layout.columns else "its header has"
-    headless = "" if task.layout.columns else f". If its first line is no header, name its columns in order by {option}"
+    headless = f". If its first line is no header, name its columns in order by {option}"
+    headless = "" if task.layout.columns else parted_otherwise(names, path.name) or headless
     wrong = misnamed(task.layout, [name.strip().lower() for name in names], with_labels)
     if wrong:
         return f"{where} {wrong}{'' if task.layout.columns else f'; it has {listed}'}{headless}"
@@ -195,7 +199,9 @@ def _of_plain(task: Task, path: Path, with_labels: bool, bad: Bad) -> Iterator[R
     wanted = " and ".join([*Record._fields[1 : texts + 1], *(["label"] if with_labels else [])])
     for line, fields in _without_blank_end(tab_rows(path, task.layout), bad):
         if len(fields) not in allowed:
-            bad(line, f"{_count(fields)} parted by tabs, not {wanted}", "\t".join(fields))
+            why = f"{counted(len(fields), 'field')} parted by tabs, not {wanted}"
+            labelled = with_labels and len(fields) <= texts
+            bad(line, why + (_unparted(task, path, fields[-1]) if labelled else ""), "\t".join(fields))
             continue
         text_b = fields[1] if task.pair else None
         yield Record(line, fields[0], text_b, fields[texts].strip() if with_labels else None)
@@ -260,8 +266,14 @@ def _refuse_other_json(path: Path, line: int, text: str, row: Any) -> None:
         )
 
 
-def _count(fields: list[str]) -> str:
-    return f"{len(fields)} field{'s' if len(fields) != 1 else ''}"
+def _unparted(task: Task, path: Path, text: str) -> str:
+    """A question where the last word of a field may be the label that the row lacks."""
+    mark, right = ("\uff0c", "','") if path.suffix.lower() == ".csv" else (None, "a tab")
+    first, *last = text.rsplit(mark, 1)
+    known = {*(task.labels or ()), *task.values}
+    if not first or not last or (known and last[0].strip() not in known):
+        return ""
+    return f" (is there {'a space' if mark is None else repr(mark)} where {right} belongs?)"
 
 
 def _parsed(text: str) -> Any:

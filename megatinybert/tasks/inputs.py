@@ -20,6 +20,7 @@ from megatinybert.models.configuration import read_bert_config, student_config
 from megatinybert.models.initialize import model_folder
 from megatinybert.models.load import teacher_dtype
 from megatinybert.objectives.tinybert import fitting_layers
+from megatinybert.runtime.counts import counted
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Finding, Findings
 from megatinybert.tasks.files import TaskFiles
@@ -94,9 +95,9 @@ class TaskInputs:
         encoded = encode_rows(rows, self.tokenizer, self.special, self.max_length, regression, self.segments, bar)
         if not self.quiet:
             cut = f", {encoded.truncated:,} of them cut to {self.max_length} tokens" if encoded.truncated else ""
-            print(f"{what}: {len(encoded):,} rows of {path}{cut}", file=sys.stderr)
+            print(f"{what}: {counted(len(encoded), 'row')} of {path}{cut}", file=sys.stderr)
             if skipped and skipped.count:
-                lines = [f"warning: {skipped.count:,} rows of {path} are left out:", *skipped.messages]
+                lines = [f"warning: left out of {path}: {counted(skipped.count, 'row')}", *skipped.messages]
                 print("\n  ".join(lines), file=sys.stderr)
             if dropped:
                 counts = ", ".join(f"{label!r} {count:,}" for label, count in dropped.most_common())

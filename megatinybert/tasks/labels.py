@@ -6,6 +6,8 @@ import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 
+from megatinybert.runtime.counts import counted
+
 _GENERIC = re.compile(r"label_?\d+")
 _SEPARATORS = re.compile(r"(?<=[^\W_])[\s_-]+(?=[^\W_])")  # within a name: the sign of -1 says something
 
@@ -32,8 +34,8 @@ def label_order(
     example = f"{option} {shlex.join(task_labels)}"
     if len(outputs) != len(task_labels):
         raise ValueError(
-            f"{source}: a model of {len(outputs)} classes ({names}) for a task of {len(task_labels)} "
-            f"({' '.join(task_labels)}): choose a model of this task"
+            f"{source}: a model of {counted(len(outputs), 'class', 'classes')} ({names}) for a task of "
+            f"{len(task_labels)} ({' '.join(task_labels)}): choose a model of this task"
         )
     if all(_GENERIC.fullmatch(name.lower()) for name in outputs.values()):
         raise ValueError(

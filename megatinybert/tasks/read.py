@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from megatinybert.runtime.counts import some_of
+from megatinybert.config.nearest import closest
+from megatinybert.runtime.counts import counted, some_of
 from megatinybert.tasks.files import TaskFiles, find_files
 from megatinybert.tasks.formats import WITHOUT_LABEL, read_records
 from megatinybert.tasks.layout import NO_LABEL, Layout
@@ -78,7 +79,7 @@ def read_rows(
             label = classes.get(record.label) if task.labels else _number(record.label)
             if label is None:
                 known = f"one of {some_of(list(classes), _SHOWN_LABELS)}" if task.labels else "a finite number"
-                reason = f"the label {record.label!r} is not {known}"
+                reason = f"the label {record.label!r} is not {known}{_meant(record.label, list(classes))}"
                 reason = f"{WITHOUT_LABEL} ({NO_LABEL!r})" if record.label == NO_LABEL else reason
                 bad(record.line, reason, _text(record.text_a, record.text_b))
                 continue
@@ -165,8 +166,8 @@ def _check_dev_labels(task: Task, dev: Path, train: Path, option: str) -> None:
     if unknown:
         raise ValueError(
             f"{dev}:{seen[unknown[0]]}: the label {unknown[0]!r} is not in {train.name}, which has "
-            f"{some_of(task.labels, _SHOWN_LABELS)}: correct it, or name all classes with {option} ({len(unknown)} "
-            "such labels)"
+            f"{some_of(task.labels, _SHOWN_LABELS)}{_meant(unknown[0], task.labels)}: correct it, or name all classes "
+            f"with {option} ({counted(len(unknown), 'such label')})"
         )
 
 
@@ -174,6 +175,16 @@ def _classes(task: Task) -> dict[str, int]:
     """The index of a class by what files write, and by its name."""
     names = enumerate(task.labels or ())
     return {**{name: index for index, name in names}, **{value: index for index, value in enumerate(task.values)}}
+
+
+def _meant(label: str, known: Sequence[str]) -> str:
+    """Which known label an unknown one was probably meant to be, for a message; "" where that would be a guess."""
+
+    def compared(name: str) -> tuple[str, str]:
+        return name.casefold(), label.casefold()
+
+    first, last = (closest(names, compared, cutoff=0.5) for names in (known, known[::-1]))
+    return f" (did you mean {first}?)" if first and first == last and _number(label) is None else ""
 
 
 def _number(text: str) -> float | None:

@@ -40,11 +40,13 @@ def merge_results(
     constant: Mapping[str, Mapping[str, float]] | None = None,
     about_rows: Sequence[str] = (),
     advice: str = "",
+    measured: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write results into results.json, in place of those of the same models; the other model's stay. -> its content.
 
     models: by name, "teacher" or "student". constant: what the best constant answer reaches (`constant_scores`), by dev
-    split. about_rows: what has to be said of the rows. advice: as of `remarks`.
+    split. about_rows: what has to be said of the rows. advice: as of `remarks`. measured: all that decides these
+    results, for `known_results`.
 
     With both models there is "retention", the student's score as a part of the teacher's on the first dev split, and
     with `constant` "retention_over_constant", the same of what they gain over it. "remarks", where there are any, are
@@ -71,10 +73,18 @@ def merge_results(
     said = [*about_rows, *(remarks(split, scores, base, answers, advice) if base is not None else [])]
     if said:
         merged["remarks"] = said
+    if measured:
+        merged["measured"] = measured
     # JSON has no NaN.
     merged = json.loads(json.dumps(merged), parse_constant=lambda _: None)
     write_atomically(path, json.dumps(merged, indent=2, ensure_ascii=False) + "\n")
     return merged
+
+
+def known_results(path: Path, measured: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The content of results.json where it was made of `measured` and nothing else, as of `merge_results`."""
+    known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return known if known.get("measured") == measured else None
 
 
 def results_table(results: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from megatinybert.runtime.counts import counted
 from megatinybert.tasks.files import TaskFiles
 from megatinybert.tasks.formats import is_plain, tab_rows
 from megatinybert.tasks.read import Row, read_rows
@@ -88,8 +89,8 @@ def check_unlabelled(task: Task, path: Path) -> list[str]:
     if more:
         where = "second text" if task.pair else "text"
         found.append(
-            f"{path}: {more:,} of its {lines:,} lines have a field after the {where}: it is taken for a label and "
-            "not read. If it is text, put a space in place of the tab"
+            f"{path}: of {counted(lines, 'line')}, {more:,} with a field after the {where}: it is taken for a label "
+            "and not read. If it is text, put a space in place of the tab"
         )
     if first and _looks_like_header(first[0], first[texts] if len(first) > texts else ""):
         shown = "\t".join(first)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from megatinybert.config.flat import OptionNames
+from megatinybert.runtime.counts import counted
 from megatinybert.tasks.formats import WITHOUT_LABEL, Bad
 from megatinybert.tasks.layout import NO_LABEL
 
@@ -42,8 +43,7 @@ def reporter(path: Path, skipped: Skipped) -> Bad:
 
 def refusal(found: Skipped, path: Path, names: OptionNames) -> ValueError:
     """found: rows of a file, at least one, that are not to be left out."""
-    rows = "1 row" if found.count == 1 else f"{found.count:,} rows"
-    count = f"{rows} of {path.name} cannot be used"
+    count = f"{counted(found.count, 'row')} of {path.name} cannot be used"
     remedy = "Correct the row"
     if found.unlabelled:
         of_them = "" if found.unlabelled == found.count else f", {found.unlabelled:,} of them"

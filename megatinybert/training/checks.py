@@ -18,6 +18,7 @@ from megatinybert.corpus.manifest import read_manifest, share_of_unknown
 from megatinybert.corpus.tokenizer import SpecialIds
 from megatinybert.models.apex import apex_state
 from megatinybert.models.load import count_of, size_as_saved, size_of
+from megatinybert.runtime.counts import counted
 from megatinybert.runtime.findings import Finding
 from megatinybert.runtime.hardware import computes_bfloat16, find_peak, hardware_name
 from megatinybert.runtime.workers import usable_cores
@@ -45,7 +46,7 @@ def check_apex() -> Finding:
 def check_threads(ranks: int, device: torch.device) -> Finding:
     """Whether the ranks of this machine share its cores well. ranks: on this machine."""
     cores, threads = usable_cores(), torch.get_num_threads()
-    text = f"{ranks} rank(s) of {threads} thread(s) on {cores} core(s)"
+    text = f"{counted(ranks, 'rank')} of {counted(threads, 'thread')} on {counted(cores, 'core')}"
     fair = max(cores // ranks, 1)
     if device.type != "cpu" or cores // 2 <= ranks * threads <= max(cores, ranks):
         return Finding("ok", "threads", text)
@@ -173,9 +174,9 @@ def check_sizes(config: GeneralConfig, teacher: BertConfig, student: PreTrainedM
         findings = [Finding("warn", "models", text)]
     if shape.type_vocab_size < teacher.type_vocab_size:
         text = (
-            f"--student.config {config.student.config} has {shape.type_vocab_size} segment type(s), the teacher "
-            f"{teacher.type_vocab_size}: no window is split into segments, and no task can tell two texts apart by "
-            "them; set type_vocab_size to the teacher's"
+            f"--student.config {config.student.config} has {counted(shape.type_vocab_size, 'segment type')}, the "
+            f"teacher {teacher.type_vocab_size}: no window is split into segments, and no task can tell two texts "
+            "apart by them; set type_vocab_size to the teacher's"
         )
         findings.append(Finding("warn", "models", text))
     return findings
@@ -185,7 +186,7 @@ def check_token_ids(samples: Samples) -> Finding:
     """Read windows from all over the corpus. Raises ValueError where an id is outside the models' vocabulary."""
     count = min(_SAMPLED_WINDOWS, samples.samples)
     samples.batch(np.linspace(0, samples.samples - 1, count).astype(np.int64))
-    return Finding("ok", "token ids", f"those of {count} windows lie within the models' vocabulary")
+    return Finding("ok", "token ids", f"those of {counted(count, 'window')} lie within the models' vocabulary")
 
 
 def check_text(folders: Sequence[str]) -> list[Finding]:
@@ -215,20 +216,24 @@ def check_corpus(config: SettledConfig, samples: Samples, held_out: HeldOut, max
         steps = max(int(whole), 1)
         of_one = " of one corpus of the mixture" if isinstance(samples, Mixture) else ""
         text = (
-            f"{text}: {max_steps:,} steps of {config.run.global_batch} windows are {passes:,.1f} passes{of_one}; add "
-            f"text, or end sooner, as --run.max_steps {steps} does after {MANY_PASSES}"
+            f"{text}: {counted(max_steps, 'step')} of {counted(config.run.global_batch, 'window')} are {passes:,.1f} "
+            f"passes{of_one}; add text, or end sooner, as --run.max_steps {steps} does after {MANY_PASSES}"
         )
         findings = [Finding("warn", "corpus", text)]
     if isinstance(samples, Mixture):
         drawn = max_steps * config.run.global_batch
         findings += [Finding("ok", "mixture", line) for line in samples.lines(drawn)]
         findings += [Finding("warn", "mixture", warning) for warning in samples.warnings(drawn)]
-    text = f"{len(held_out.sample_ids):,} windows, {held_out.origin}"
+    text = f"{counted(len(held_out.sample_ids), 'window')}, {held_out.origin}"
     if held_out.unused:
-        text += (
-            ": one end of the text may not be like the rest. data_prep/build_shards.py holds out documents from all "
-            "over it, and more of them with a larger --validation-fraction (default 0.01)"
-        )
+        text += ": one end of the text may not be like the rest. "
+        if config.data.text:
+            text += "Of more documents, one in a hundred is held out, from all over the text"
+        else:
+            text += (
+                "data_prep/build_shards.py holds out documents from all over it, and more of them with a larger "
+                "--validation-fraction (default 0.01)"
+            )
         text += "; a shorter --data.sequence_length makes windows of what it has" if any(held_out.unused) else ""
         return [*findings, Finding("warn", "held-out text", text)]
     return [*findings, Finding("ok", "held-out text", text)]
@@ -239,11 +244,11 @@ def check_schedule(config: TrainingConfig, max_steps: int) -> Finding:
     warmup = warmup_steps(config.schedule, max_steps)
     if warmup >= max_steps:
         text = (
-            f"a warm-up of {warmup:,} steps in a run of {max_steps:,}: the learning rate does nothing but rise; lower "
-            "--schedule.warmup_steps or --schedule.warmup_fraction"
+            f"a warm-up of {counted(warmup, 'step')} in a run of {max_steps:,}: the learning rate does nothing but "
+            "rise; lower --schedule.warmup_steps or --schedule.warmup_fraction"
         )
         return Finding("warn", "schedule", text)
-    return Finding("ok", "schedule", f"{max_steps:,} steps, {warmup:,} of them warm-up")
+    return Finding("ok", "schedule", f"{counted(max_steps, 'step')}, {warmup:,} of them warm-up")
 
 
 def corpora_of(samples: Samples) -> list[Windows]:

@@ -16,6 +16,7 @@ from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.config.schema import OptimizerConfig
 from megatinybert.models.layer_norm import use_apex_layer_norm
 from megatinybert.models.load import Teacher
+from megatinybert.runtime.counts import counted
 from megatinybert.training.choices import TORCH, Choices
 from megatinybert.training.muon import layer_matrices
 from megatinybert.training.optimizers import build_optimizer, parameter_groups, updates_on_cpu
@@ -70,7 +71,8 @@ def dry_batch(
     except torch.OutOfMemoryError as error:
         rows, length = batch["input_ids"].shape
         raise ValueError(
-            f"a micro batch of {rows} rows of {length} tokens does not fit into memory: lower --{section}.micro_batch"
+            f"a micro batch of {counted(rows, 'row')} of {length} tokens does not fit into memory: lower "
+            f"--{section}.micro_batch"
         ) from error
     names = ["total", *(term.name for term in trainee.objective.terms)]
     bad = [name for name, value in zip(names, values.tolist(), strict=True) if not np.isfinite(value)]

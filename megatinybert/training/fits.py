@@ -10,7 +10,7 @@ from transformers import BertConfig, PreTrainedConfig
 
 from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.config.schema import StudentConfig
-from megatinybert.runtime.counts import some_of
+from megatinybert.runtime.counts import counted, some_of
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Finding
 from megatinybert.runtime.hardware import available_memory
@@ -53,8 +53,8 @@ def check_memory(
     fits = max(int(rows * free / needed) // 2, 1)
     beside = f" beside the {size(held)} of weights, optimizers and their copies" if held else ""
     text = (
-        f"a micro batch of {rows:,} rows of {length} tokens on {ranks} rank(s) needs {size(needed)} at the least, and "
-        f"{size(free)} are free{beside}: lower --run.micro_batch, to {fits} or less"
+        f"a micro batch of {counted(rows, 'row')} of {length} tokens on {counted(ranks, 'rank')} needs {size(needed)} "
+        f"at the least, and {size(free)} are free{beside}: lower --run.micro_batch, to {fits} or less"
     )
     return [Finding("fail", "memory", text)]
 

@@ -234,7 +234,8 @@ def _facts(run: Provenance, rows: Sequence[Row], environment: Mapping[str, Any])
     own = _facts_of_distillation(run, run.teacher) if run.teacher else _facts_of_mlm(run)
     facts = own | {
         "first weights": shown_weights(config.student.init),
-        "data": f"{_corpora(config.data)}: {run.windows:,} windows of {length} tokens, {run.windows * length:,} in all",
+        "data": f"{_corpora(config.data)}: {counted(run.windows, 'window')} of {length} tokens, "
+        f"{run.windows * length:,} in all",
         "training": f"{counted(run.steps, 'step')} of {counted(batch, 'window')}{left_out}: "
         f"{trained * batch * length:,} tokens seen, {trained * batch / run.windows:.2f} passes over the data",
         "optimizer": f"{config.optimizer.name}, learning rate up to {config.optimizer.learning_rate:g}",

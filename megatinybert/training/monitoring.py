@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from transformers import BertModel
 
 from megatinybert.models.load import size_as_saved
+from megatinybert.runtime.counts import counted
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import lines_of_each
 from megatinybert.tracking.monitor import Monitor
@@ -49,7 +50,7 @@ def _lines(stage: Stage, choices: Choices, first_step: int, world: World) -> lis
     pooler = " with pooler" if isinstance(stage.trainee.student, BertModel) else ""
     return [
         f"{stage.learner}: {size_as_saved(stage.trainee.student).parameters:,} parameters{pooler}, "
-        f"ZeRO {settings.stage}, {world.size} rank(s) on {world.device.type}{_of(world.machines)}",
+        f"ZeRO {settings.stage}, {counted(world.size, 'rank')} on {world.device.type}{_of(world.machines)}",
         f"precision: {settings.precision} ({settings.reason or 'asked for'})",
         f"steps: {first_step:,} done of {stage.max_steps:,}, global batch {batch}, micro batch {stage.micro_batch}",
         f"kernels: {choices}",

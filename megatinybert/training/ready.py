@@ -17,6 +17,7 @@ from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.config.load import resolve_batch
 from megatinybert.config.schema import Quantize, TrainingConfig
 from megatinybert.models.quantize import check_quantized
+from megatinybert.runtime.counts import counted
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Finding, Findings
 from megatinybert.runtime.hardware import computes_bfloat16
@@ -58,7 +59,8 @@ def check_settings(
     native = computes_bfloat16(world.device)
     settings = findings.attempt("DeepSpeed file", settle_settings, config, ranks, native, world)
     if settings and split:
-        text = f"{settings.path}: ZeRO {settings.stage}, {split[1]} micro batch(es) of {split[0]} on {ranks} rank(s)"
+        batches = f"{counted(split[1], 'micro batch', 'micro batches')} of {split[0]}"
+        text = f"{settings.path}: ZeRO {settings.stage}, {batches} on {counted(ranks, 'rank')}"
         findings.add(Finding("ok", "DeepSpeed file", text))
     if settings:
         findings.add(*check_precision(settings, teacher, world.device))

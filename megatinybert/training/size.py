@@ -15,6 +15,7 @@ import yaml
 
 from megatinybert.config.general import GeneralConfig, SettledConfig
 from megatinybert.config.schema import MADE_WEIGHTS, OpenRunConfig
+from megatinybert.runtime.counts import counted
 from megatinybert.runtime.findings import Finding
 from megatinybert.training.checkpoint import read_state
 from megatinybert.training.resume import find_checkpoint
@@ -82,10 +83,14 @@ def check_steps_done(run: OpenRunConfig, steps: int) -> None:
         )
 
 
+def moves_little(init: str, optimizer: str, steps: int, rate: float) -> bool:
+    """Whether the steps of a new student are too few at its learning rate. init, optimizer: values of these options."""
+    return init in MADE_WEIGHTS and optimizer != "sgd" and steps * rate < _LEAST_MOVEMENT
+
+
 def _moves_little(size: Size) -> bool:
-    """Whether the steps of a new student are too few at its learning rate."""
-    fresh = size.config.student.init in MADE_WEIGHTS and size.config.optimizer.name != "sgd"
-    return fresh and size.steps * size.config.optimizer.learning_rate < _LEAST_MOVEMENT
+    optimizer = size.config.optimizer
+    return moves_little(size.config.student.init, optimizer.name, size.steps, optimizer.learning_rate)
 
 
 def _on_few_steps(few: Mapping[str, Size], better: Mapping[str, Size], students: int) -> str:
@@ -102,7 +107,7 @@ def _on_few_steps(few: Mapping[str, Size], better: Mapping[str, Size], students:
         at = f"learning rates of up to {', '.join(f'{value:g} ({name})' for name, value in rates.items())}"
         own = ", ".join(f"{value:g} ({name})" for name, value in defaults.items())
         rate = f" and, in the entries of students, optimizer.learning_rate {own}"
-    text = f"{size.steps:,} steps at {at} are too few to learn much"
+    text = f"{counted(size.steps, 'step')} at {at} are too few to learn much"
     if any(each.config.student.init == "solved" and rates[name] >= RATE for name, each in few.items()):
         text += ", and a student that was solved may end worse than it began: the first steps at such a rate spoil it"
     if any(_moves_little(each) for each in better.values()):
@@ -110,7 +115,7 @@ def _on_few_steps(few: Mapping[str, Size], better: Mapping[str, Size], students:
     run = default.config.run
     values = f"--run.epochs {run.epochs:g} --run.global_batch {run.global_batch}{rate}"
     values = f"--run.max_steps null {values}" if size.config.run.max_steps else values
-    return f"{text}; {values} (the defaults for this text) make {default.steps:,} steps"
+    return f"{text}; {values} (the defaults for this text) make {counted(default.steps, 'step')}"
 
 
 def _by_size(config: GeneralConfig, windows: int, width: int, ranks: int, began: Mapping[str, float]) -> Size:
@@ -124,7 +129,7 @@ def _by_size(config: GeneralConfig, windows: int, width: int, ranks: int, began:
     if batch is None:
         small, why = _batch(run.max_steps, epochs, windows)
         batch = _whole(small, config, ranks)
-        reasons.append(why if batch == small else f"{why}; raised to {batch} to be shared by {ranks} rank(s)")
+        reasons.append(why if batch == small else f"{why}; raised to {batch} to be shared by {counted(ranks, 'rank')}")
     steps = run.max_steps or math.ceil(epochs * windows / batch)
     rate = config.optimizer.learning_rate or began.get("optimizer.learning_rate")
     if rate is None:
@@ -161,11 +166,11 @@ def _batch(max_steps: int | None, epochs: float, windows: int) -> tuple[int, str
     if fits == by_steps:
         grows = f"it grows with them, up to {LARGEST_BATCH} at {WANTED_STEPS:,}"
         return batch, f"--run.global_batch {batch}, as {max_steps:,} steps are few: {grows}"
-    passes = f"{PASSES if max_steps else epochs:g} passes over {windows:,} windows"
+    passes = f"{PASSES if max_steps else epochs:g} passes over {counted(windows, 'window')}"
     why = f"{max_steps:,} steps are at most {passes}" if max_steps else f"{passes} are {WANTED_STEPS:,} steps or more"
     if batch > fits:
         made = max_steps or math.ceil(epochs * windows / batch)
-        over = f"{made * batch / windows:.3g} passes over {windows:,} windows"
+        over = f"{made * batch / windows:.3g} passes over {counted(windows, 'window')}"
         return batch, f"--run.global_batch {batch}, the smallest by default: {made:,} steps, {over}"
     return batch, f"--run.global_batch {batch}, with which {why}"
 

@@ -99,14 +99,14 @@ def pods_of_an_indexed_job(cluster: Cluster, folder: Path, words: Sequence[str])
 
 
 FORMS: dict[Callable[[Cluster, Path, Sequence[str]], Started], str] = {  # and what the run says of its ranks
-    deepspeed_by_pdsh: "2 rank(s) on cpu of node-1, node-2",
-    sh_by_pdsh_on_three_nodes: "3 rank(s) on cpu of node-1, node-2, node-3",
-    one_launcher_on_each_node: "2 rank(s) on cpu of node-1, node-2",
-    two_ranks_of_one_node: "2 rank(s) on cpu",
-    torchrun: "2 rank(s) on cpu of node-1, node-2",
-    torchrun_by_rendezvous: "2 rank(s) on cpu of node-1, node-2",
-    pods_of_one_rank: "2 rank(s) on cpu of node-1, node-2",
-    pods_of_an_indexed_job: "2 rank(s) on cpu of node-1, node-2",
+    deepspeed_by_pdsh: "2 ranks on cpu of node-1, node-2",
+    sh_by_pdsh_on_three_nodes: "3 ranks on cpu of node-1, node-2, node-3",
+    one_launcher_on_each_node: "2 ranks on cpu of node-1, node-2",
+    two_ranks_of_one_node: "2 ranks on cpu",
+    torchrun: "2 ranks on cpu of node-1, node-2",
+    torchrun_by_rendezvous: "2 ranks on cpu of node-1, node-2",
+    pods_of_one_rank: "2 ranks on cpu of node-1, node-2",
+    pods_of_an_indexed_job: "2 ranks on cpu of node-1, node-2",
 }
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pkgutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -283,6 +285,19 @@ def test_a_required_option_that_is_misspelt_is_one_problem() -> None:
     with pytest.raises(ConfigError, match="2 problems") as caught:
         load_config(["--teacher.modle", "t"])
     assert "--data.shards or --data.text: one of them is required" in str(caught.value)
+
+
+def test_a_misspelt_option_is_looked_at_as_what_was_meant() -> None:
+    seen: list[Mapping[str, Any]] = []
+
+    def missing(given: Mapping[str, Any]) -> list[str]:
+        seen.append(given)
+        return []
+
+    for argv in (["--teacher.modle", "t"], ["--teacher.modle", "t", "--teacher.model", "right"], ["--tokenizers", "t"]):
+        with pytest.raises(ConfigError):
+            load_config([*argv, "--data.text", "a.txt"], missing)
+    assert [given.get("teacher.model") for given in seen] == ["t", "right", None]
 
 
 @pytest.mark.parametrize("name", ["max_steps", "run.max-steps", "run.max_stepz", "rum.max_steps", "train.max_steps"])

@@ -46,5 +46,5 @@ def test_lists_that_do_not_fit(bad: list[int]) -> None:
 
 
 def test_a_student_deeper_than_its_teacher() -> None:
-    with pytest.raises(ValueError, match="at most 6 layers"):
+    with pytest.raises(ValueError, match="at most 6"):
         resolve_layer_map("uniform", 12, 6)

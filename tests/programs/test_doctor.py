@@ -125,7 +125,7 @@ def test_ranks_share_the_batch(
     config = load_config(recipe(toy_inputs, **{"run.output_dir": tmp_path / "run", "run.global_batch": 24}))
     assert not examine(config, 3, False, world, time.perf_counter()).failed
     said = capsys.readouterr().out
-    assert "2 micro batch(es) of 4 on 3 rank(s)" in said and "tokens/s" not in said
+    assert "2 micro batches of 4 on 3 ranks" in said and "tokens/s" not in said
     assert examine(config, 5, True, world, time.perf_counter()).failed
     said = capsys.readouterr().out
     assert "--run.global_batch 24 is not a multiple of" in said and "tokens/s" not in said

@@ -46,8 +46,8 @@ def test_two_nodes_train_one_run(toy_inputs: Path, tmp_path: Path) -> None:
     nodes = start_nodes(tmp_path, toy_inputs)
     assert exit_codes(nodes) == [0, 0], logs(tmp_path)
     assert kill_left_behind(tmp_path) == []
-    assert "2 rank(s)" in (tmp_path / "node-0.log").read_text()
-    assert "rank(s)" not in (tmp_path / "node-1.log").read_text()  # one run, told of once
+    assert "2 ranks" in (tmp_path / "node-0.log").read_text()
+    assert " ranks on " not in (tmp_path / "node-1.log").read_text()  # one run, told of once
     assert [row["step"] for row in metrics(tmp_path / "run")] == [0, 1, 2, 3, 4]
     checkpoint = tmp_path / "run" / "checkpoints" / "step-00000004" / "student"
     assert len(list(checkpoint.glob("*optim_states.pt"))) == 2

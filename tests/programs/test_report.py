@@ -164,6 +164,24 @@ def test_solved_trained_and_teacher_stand_side_by_side(run: Path, capsys: pytest
     assert numbers["held_out"]["total"] == [32.0, 4.0] and numbers["probe"] == [0.25, 0.75]
 
 
+def test_what_training_left_worse_is_told(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def told(last: Mapping[str, float], rate: float) -> str:
+        config = yaml.safe_load((run / "config.yaml").read_text())
+        more = {"student": {"init": "random"}, "optimizer": {"name": "adamw", "learning_rate": rate}}
+        (run / "config.yaml").write_text(yaml.safe_dump(config | more))
+        _write_metrics(run, [*ROWS[:-1], ROWS[-1] | last])
+        assert main([str(run)]) == 0
+        return next((line for line in capsys.readouterr().out.splitlines() if line.startswith("Worse")), "")
+
+    assert told({}, 0.001) == ""
+    terms = " Terms may rise while their weighted sum, the total, falls."
+    assert told({"held_out/hidden": 9.0}, 1.0) == f"Worse after training than before: hidden loss.{terms}"
+    everything = {"held_out/total": 33.0, "held_out/hidden": 9.0, "held_out/probe": 0.2}
+    assert told(everything, 1.0) == "Worse after training than before: total, hidden loss, probe."
+    few = " So few steps at such a learning rate teach little: train for longer."
+    assert told(everything, 0.001) == f"Worse after training than before: total, hidden loss, probe.{few}"
+
+
 def test_a_solved_run_without_a_record_is_reported_without_its_cost(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

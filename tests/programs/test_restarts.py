@@ -137,7 +137,7 @@ def test_more_ranks_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.delenv("DS_ACCELERATOR", raising=False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert (count_ranks(0), count_ranks(1)) == (2, 1)
-    with pytest.raises(ValueError, match="--num_accelerators 3, but there are 2 GPU"):
+    with pytest.raises(ValueError, match="--num_accelerators 3, and this machine has 2 GPUs"):
         count_ranks(3)
 
 

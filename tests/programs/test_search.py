@@ -15,7 +15,8 @@ from transformers import AutoModel, BertTokenizerFast
 
 from megatinybert.programs import search
 from megatinybert.programs.embed import embed
-from megatinybert.programs.search import Answer, Hit, Search, cut_passages, even_sample
+from megatinybert.programs.passages import cut_passages, even_sample
+from megatinybert.programs.search import Answer, Hit, Search
 from megatinybert.search import main
 from megatinybert.training.sentence_vectors import Projection, write_modules
 from tests.helpers.toys import REPOSITORY, WORDS, environment, write_teacher
@@ -42,37 +43,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "text.txt").write_text(_text(60))
     (folder / "questions.txt").write_text("\n\n".join(QUESTIONS) + "\n")
     return folder
-
-
-def _words(count: int) -> str:
-    return " ".join(["word"] * count)
-
-
-def test_lines_of_a_document_are_joined_to_passages() -> None:
-    documents = [
-        [_words(15), _words(15), _words(15)],  # 30 and 15, which is too short
-        [_words(50), _words(21)],  # a long line is a passage of its own
-        [_words(19)],
-        [_words(20), _words(20)],
-    ]
-    text = "\n \n\n".join("\n".join(lines) for lines in documents)
-    assert [len(passage.split()) for passage in cut_passages(text)] == [30, 50, 21, 40]
-
-
-def test_a_chinese_character_counts_as_a_word() -> None:
-    assert cut_passages("\n".join(["天" * 15 + "。", "地" * 20, "天" * 15])) == ["天" * 15 + "。 " + "地" * 20]
-
-
-def test_passages_do_not_reach_over_documents() -> None:
-    assert cut_passages("\n".join([_words(18), "", _words(18)])) == []
-    assert cut_passages("") == cut_passages("\n\n") == []
-
-
-def test_the_sample_is_even() -> None:
-    passages = [str(number) for number in range(10)]
-    assert even_sample(passages, 5) == ["0", "2", "4", "6", "8"]
-    assert even_sample(passages, 4) == ["0", "2", "5", "7"]
-    assert even_sample(passages, 10) == even_sample(passages, 99) == passages
 
 
 def test_vectors_are_those_of_plain_transformers_one_text_at_a_time(folder: Path) -> None:
@@ -160,11 +130,11 @@ def test_through_its_projection_a_student_searches_the_teachers_index(folder: Pa
             shares.append(len({hit.passage for hit in answer.teacher} & set(nearest)) / 10)
         assert shared == pytest.approx(sum(shares) / 6)
     assert found.shared_projected is not None and found.shared_on_index is not None
-    last = search.show(found, 1).splitlines()[-3]
-    assert last.startswith(
-        f"Through its projection to the teacher's width it finds {100 * found.shared_projected:.0f} %"
-    )
-    assert last.endswith(f"index of the teacher's vectors, and find {100 * found.shared_on_index:.0f} %.")
+    lines = search.show(found, 1).splitlines()
+    assert lines[-4:-2] == [
+        f"With its vectors projected to the teacher's width, it finds {100 * found.shared_projected:.0f} %.",
+        f"Questions so projected find {100 * found.shared_on_index:.0f} % on an index of the teacher's vectors.",
+    ]
     record = search.as_record(found, folder / "text.txt", "")
     assert record["shared_through_projection"] == found.shared_projected
     assert record["shared_on_teachers_index"] == found.shared_on_index

@@ -200,7 +200,7 @@ def test_a_row_that_cannot_be_parsed_is_an_error_or_is_counted(
     assert_says(refusal("teacher", given, world), f"{train}:3: ")
     run("teacher", [*given, "--task.skip_bad_rows", "true"], world)
     said = capfd.readouterr().err
-    assert_says(said, f"warning: 2 rows of {train} are left out", f"{train}:3: ", f"{train}:6: ", "goood", "46 rows of")
+    assert_says(said, f"warning: left out of {train}: 2 rows", f"{train}:3: ", f"{train}:6: ", "goood", "46 rows of")
     assert "[UNK]" not in said and "capitals" not in said
 
 
@@ -236,7 +236,7 @@ def test_rows_that_the_tokenizer_does_not_know_and_dropped_labels_are_told(
         new = tmp_path / "new.txt"
         new.write_text("θ η\n", encoding="cp1253")
         assert len(opened.rows(new, "new", with_labels=False)) == 1
-    learnt, answered = said.getvalue().split("new: 1 rows of")
+    learnt, answered = said.getvalue().split("new: 1 row of")
     assert "so the answers are worth little" in answered and "be learnt" not in answered and "take a" not in answered
     assert "of which nothing can be learnt" in learnt
     assert_says(said.getvalue(), "training rows: left out by --task.drop_labels: '-' 1", "warning: training rows: ")

@@ -15,6 +15,7 @@ others, and hold no command; NO_COMMANDS lists the exceptions, with the reason.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import shutil
@@ -43,6 +44,8 @@ from tests.helpers.toys import REPOSITORY, environment, metrics
 
 RUN = [README, *(DOCS / f"{name}.md" for name in ("own-objective", "quickstart", "task"))]
 READ = sorted(set(DOCS.glob("*.md")).difference(RUN))
+# Where it is not installed, what imports it is compiled alone; tests/training/test_sentence_vectors.py runs the like.
+NOT_REQUIRED = "sentence_transformers"
 TINY = (
     "--run.max_steps 2 --run.epochs null --run.global_batch 4 --run.micro_batch null --run.log_interval 1"
     " --run.held_out_interval 1 --data.held_out_windows 4 --data.sequence_length 16 --teacher.dtype fp32"
@@ -117,6 +120,9 @@ def run_block(block: CodeBlock, folder: Path, running: Path, noting: Path) -> st
         for call in noted_calls(folder):
             read_launch(call)
         return printed
+    if block.language == "python" and NOT_REQUIRED in block.text and not importlib.util.find_spec(NOT_REQUIRED):
+        compile(block.text, "block", "exec")
+        return ""
     if block.language == "python" and not file_of(block):
         return shell(["python", "-c", block.text], folder, path)
     read_block(block, folder, noting)

@@ -104,7 +104,7 @@ def test_every_form_trains_two_steps(runs: dict[str, tuple[Path, int, str]], nam
 
 
 def test_launcher_options_reach_the_launcher(runs: dict[str, tuple[Path, int, str]]) -> None:
-    ranks = {name: 2 if "2 rank(s)" in output else 1 for name, (_, _, output) in runs.items()}
+    ranks = {name: 2 if "2 ranks on " in output else 1 for name, (_, _, output) in runs.items()}
     assert ranks == {name: 2 if name == "bash, with launcher options" else 1 for name in NAMES}
 
 

@@ -17,7 +17,7 @@ def test_two_ranks_do_not_hinder_one_another(toy_inputs: Path, tmp_path: Path) -
     command = [*launcher, *recipe(toy_inputs, **{"run.output_dir": tmp_path, "run.max_steps": 1})]
     done = subprocess.run(command, cwd=REPOSITORY, env=variables, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert "2 rank(s) on cpu" in done.stderr and "warning: threads" not in done.stderr
+    assert "2 ranks on cpu" in done.stderr and "warning: threads" not in done.stderr
     assert metrics(tmp_path)[-1]["step"] == 1
 
 

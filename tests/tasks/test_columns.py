@@ -121,6 +121,13 @@ def test_files_of_one_task_may_name_their_columns_differently(tmp_path: Path) ->
             "--task.text_a_column, --task.label_column). If",
         ),
         (
+            "评论\uff0c类别",
+            {"text_a": "评论", "label": "类别"},
+            "it has 评论\uff0c类别. Is '\uff0c' (a full-width comma) to part columns? They are parted by ',' in",
+        ),
+        ("评论\uff0c类别", {}, "Is '\uff0c' (a full-width comma) to part columns?"),
+        ("text;label", {}, "Is ';' to part columns?"),
+        (
             "a,x",
             {"text_a": "text", "label": "label", "columns": ("text", "labels")},
             "--task.columns text labels has no column label (--task.label_column; did you mean labels?)",

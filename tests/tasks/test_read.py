@@ -195,6 +195,10 @@ BAD_ROWS = {
     "a label of another task": ("fine\t1\nwell\tgood\n", "'good' is not one of negative, positive, 0, 1"),
     "too many fields": ("fine\t1\na\tb\t1\n", "3 fields, but the file has 2 columns"),
     "too few fields": ("fine\t1\nalone\n", "1 field, but the file has 2 columns"),
+    "a space for a tab": (
+        "fine\t1\na dull film   0\n",
+        "2 columns (is there a space where a tab belongs?)",
+    ),
     "no label": ("fine\t1\ntext\t \n", "no label"),
     "no text": ("fine\t1\n  \t1\n", "no text_a"),
     "an empty line": ("fine\t1\n\nfine\t0\n", "an empty line"),
@@ -411,6 +415,43 @@ def test_labels_that_make_no_task(tmp_path: Path, write: Callable[..., Path]) ->
     write("train.txt", "a\tx", "b\tz")
     message = refusal(lambda: custom(tmp_path))
     assert message.startswith(f"{tmp_path / 'eval.txt'}:2: the label 'y' is not in train.txt, which has x, z")
+
+
+def test_the_label_that_was_meant_is_told_where_one_is_nearest(tmp_path: Path, write: Callable[..., Path]) -> None:
+    write("train.txt", "a\t好评", "b\t差评", "c\t10")
+    for label, meant in (("好平", "好评"), ("中评", ""), ("1", "")):  # of which none, or two, are near; a number
+        write("eval.txt", f"a\t{label}")
+        message = refusal(lambda: custom(tmp_path))
+        assert "(1 such label)" in message and (f" (did you mean {meant}?): correct it" in message) == bool(meant)
+        assert ("did you mean" in message) == bool(meant)
+    bad = refusal(lambda: rows("sst-2", write("dev.tsv", "sentence\tlabel", "fine\tpositve")))
+    assert "is not one of negative, positive, 0, 1 (did you mean positive?)" in bad
+
+
+def test_a_row_without_a_tab_is_asked_for_one_where_its_last_word_may_be_the_label(
+    tmp_path: Path, write: Callable[..., Path]
+) -> None:
+    question = " (is there a space where a tab belongs?)"
+    write("train.txt", "很好看\t好评", "难看\t差评")
+    write("eval.txt", "好看\t好评", "不好看 差评", "又 长")
+    files = custom(tmp_path)
+    skipped = Skipped()
+    assert len(list(read_rows(files.task, files.dev["dev"], skipped))) == 1
+    assert [question in message for message in skipped.messages] == [True, False]
+    write("train.txt", "很好看 好评", "难看 差评")  # whose labels nobody knows
+    assert question in refusal(lambda: custom(tmp_path))
+    write("train.csv", "text,label", "很好看\uff0c好评")
+    (tmp_path / "train.txt").unlink()
+    assert " (is there '\uff0c' where ',' belongs?)" in refusal(lambda: custom(tmp_path))
+
+
+def test_files_of_other_names_are_to_be_renamed(tmp_path: Path, write: Callable[..., Path]) -> None:
+    write("训练.tsv", "text\tlabel", "a\tx")
+    assert "Rename" not in refusal(lambda: custom(tmp_path))  # one file is no two
+    write("测试.tsv", "text\tlabel", "a\tx")
+    assert refusal(lambda: custom(tmp_path)).endswith(". Rename the files that are meant to train.tsv and eval.tsv")
+    write("train.tsv", "text\tlabel", "a\tx")
+    assert refusal(lambda: custom(tmp_path)).endswith(". Rename the file that is meant to eval.tsv")
 
 
 def test_custom_files_are_there_once(tmp_path: Path, write: Callable[..., Path]) -> None:

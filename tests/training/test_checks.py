@@ -307,6 +307,17 @@ def test_a_corpus_without_validation_split(toy_inputs: Path, tmp_path: Path) -> 
     assert "--data.sequence_length" not in "".join(each.text for each in found.all if each.subject == "held-out text")
 
 
+def test_of_text_without_a_validation_split_no_option_of_another_program_is_named(
+    toy_inputs: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "small.txt"
+    file.write_text("\n\n".join(" ".join(WORDS) for _ in range(4)))
+    given = {"data.shards": "null", "data.text": file, "data.cache": tmp_path / "cache"}
+    found = look(toy_inputs, tmp_path, **given)
+    expect(found, "warn", "held-out text", "no validation split", "Of more documents, one in a hundred is held out")
+    assert "--validation-fraction" not in "".join(each.text for each in found.all)
+
+
 def test_a_validation_split_that_is_shorter_than_a_window(toy_inputs: Path, tmp_path: Path) -> None:
     """Its length, the window's, and what makes it usable are told; it is not said to be missing."""
     documents = (" ".join(WORDS[(7 * d + i) % len(WORDS)] for i in range(5)) for d in range(100))

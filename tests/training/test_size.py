@@ -88,7 +88,7 @@ def test_the_batch_is_shared_by_all_ranks_in_whole_micro_batches(tmp_path: Path)
     config = given(tmp_path, "--run.micro_batch", "5")
     size = settle(config, 1_700, 312, 3)
     assert size.config.run.global_batch == 30 and draft(config, 3).run.global_batch == 270
-    assert "raised to 30 to be shared by 3 rank(s)" in " ".join(size.reasons)
+    assert "raised to 30 to be shared by 3 ranks" in " ".join(size.reasons)
 
 
 def test_masked_language_modelling_keeps_its_rate(tmp_path: Path) -> None:

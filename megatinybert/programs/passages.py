@@ -1,0 +1,56 @@
+"""The passages of a text that is searched."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+
+LEAST_WORDS, MOST_WORDS = 20, 40  # of a passage
+# Written without spaces: each such character counts, with what adheres to it.
+_CHARACTERS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"
+_WORD = re.compile(rf"[^\s{_CHARACTERS}]*[{_CHARACTERS}][^\s{_CHARACTERS}]*|\S+")
+_SENTENCE_END = re.compile(r"""[.!?。\uff01\uff1f…]["'”\u2019)\]」』\uff09】]*$""")  # full-width !, ? and ) too
+
+
+def cut_passages(text: str) -> list[str]:
+    """Consecutive lines of one document joined to passages of LEAST_WORDS to MOST_WORDS words, each passage once.
+
+    Documents are parted by blank lines. A line of more words is cut, at the end of a sentence where one is in reach.
+    Passages of fewer words are left out, since they say too little to be found. A Chinese character, or a Japanese one,
+    is a word.
+    """
+    passages = []
+    for filled, document in itertools.groupby(text.splitlines(), key=lambda line: bool(line.strip())):
+        passage, words = "", 0
+        for piece in itertools.chain.from_iterable(map(_pieces, document)) if filled else ():
+            more = _count(piece)
+            if words + more > MOST_WORDS:
+                passages.append(passage)
+                passage, words = "", 0
+            passage, words = f"{passage} {piece}".lstrip(), words + more
+        passages.append(passage)
+    return list(dict.fromkeys(passage for passage in passages if _count(passage) >= LEAST_WORDS))
+
+
+def even_sample(passages: Sequence[str], most: int) -> list[str]:
+    """At most `most` of the passages, at equal distances over the whole text."""
+    count = min(most, len(passages))
+    return [passages[number * len(passages) // count] for number in range(count)]
+
+
+def _pieces(line: str) -> Iterator[str]:
+    """A line in parts of at most MOST_WORDS words, and of at least LEAST_WORDS unless it has fewer."""
+    line = " ".join(line.split())
+    words = list(_WORD.finditer(line))
+    while len(words) > MOST_WORDS:
+        most = min(MOST_WORDS, len(words) - LEAST_WORDS)
+        ends = (size for size in range(most, LEAST_WORDS - 1, -1) if _SENTENCE_END.search(words[size - 1].group()))
+        size = next(ends, most)
+        yield line[words[0].start() : words[size - 1].end()]
+        words = words[size:]
+    yield line[words[0].start() :]
+
+
+def _count(text: str) -> int:
+    return len(_WORD.findall(text))

@@ -1,0 +1,69 @@
+"""The passages of a text: joined, cut, counted once, sampled."""
+
+from __future__ import annotations
+
+from megatinybert.programs.passages import cut_passages, even_sample
+
+
+def _numbers(first: int, last: int) -> str:
+    return " ".join(f"w{number}" for number in range(first, last))
+
+
+def _words(count: int) -> str:
+    return " ".join(["word"] * count)
+
+
+def test_lines_of_a_document_are_joined_to_passages() -> None:
+    documents = [
+        [_words(15), _words(15), _words(15)],  # 30 and 15, which is too short
+        [_words(21), _words(20)],  # 41, one too many
+        [_words(19)],
+        [_words(20), _words(20)],
+    ]
+    text = "\n \n\n".join("\n".join(lines) for lines in documents)
+    assert [len(passage.split()) for passage in cut_passages(text)] == [30, 21, 20, 40]
+
+
+def test_a_chinese_character_counts_as_a_word() -> None:
+    assert cut_passages("\n".join(["天" * 15 + "。", "地" * 20, "天" * 15])) == ["天" * 15 + "。 " + "地" * 20]
+
+
+def test_passages_do_not_reach_over_documents() -> None:
+    assert cut_passages("\n".join([_words(18), "", _words(18)])) == []
+    assert cut_passages("") == cut_passages("\n\n") == []
+
+
+def test_the_sample_is_even() -> None:
+    passages = [str(number) for number in range(10)]
+    assert even_sample(passages, 5) == ["0", "2", "4", "6", "8"]
+    assert even_sample(passages, 4) == ["0", "2", "5", "7"]
+    assert even_sample(passages, 10) == even_sample(passages, 99) == passages
+
+
+def test_a_long_line_is_cut_where_a_sentence_ends() -> None:
+    line = f"{_numbers(0, 25)}. {_numbers(25, 47)}.) {_numbers(47, 71)}"
+    assert cut_passages(line) == [f"{_numbers(0, 25)}.", f"{_numbers(25, 47)}.)", _numbers(47, 71)]
+
+
+def test_a_long_line_without_sentences_is_cut_at_words_and_loses_none() -> None:
+    for count in (41, 59, 60, 79, 81, 1001):
+        passages = cut_passages(_numbers(0, count))
+        assert " ".join(passages) == _numbers(0, count)
+        assert all(20 <= len(passage.split()) <= 40 for passage in passages)
+
+
+def test_the_end_of_a_long_line_is_joined_with_the_next() -> None:
+    assert cut_passages(f"{_numbers(0, 30)}. {_numbers(30, 50)}.\n{_numbers(50, 60)}") == [
+        f"{_numbers(0, 30)}.",
+        f"{_numbers(30, 50)}. {_numbers(50, 60)}",
+    ]
+
+
+def test_a_long_chinese_line_is_cut_at_characters() -> None:
+    text = f"{'天' * 24}。”{'地' * 30}、{'人' * 20}"
+    assert cut_passages(text) == [f"{'天' * 24}。”", f"{'地' * 30}、", "人" * 20]
+
+
+def test_equal_passages_count_once() -> None:
+    again = f"{_words(20)}\n\n"
+    assert cut_passages(again + _numbers(0, 20) + "\n\n" + again) == [_words(20), _numbers(0, 20)]
