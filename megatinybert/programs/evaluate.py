@@ -64,16 +64,17 @@ def evaluate(
         for name, model in models.items()
     }
     constant = {split: constant_scores(task, labels) for split, labels in gold.items()}
+    counts = {split: len(labels) for split, labels in gold.items()}
     advice = better_student(inputs.config)
-    merged = merge_results(output / "results.json", task.name, results, constant, about_rows, advice)
+    merged = merge_results(output / "results.json", task.name, results, constant, counts, about_rows, advice)
     table = results_table(merged)
     legend: dict[str, str] = {}
     if task.labels is None:
         image = scatter_figure(predictions, gold[first])
     else:
-        counts = {name: count_confusions(values, gold[first], task.classes) for name, values in predictions.items()}
+        matrices = {name: count_confusions(values, gold[first], task.classes) for name, values in predictions.items()}
         labels, legend = drawable(task.labels)
-        image = confusion_figure(counts, labels)
+        image = confusion_figure(matrices, labels)
     save_picture(image, output / "confusion.png")
     with SummaryWriter(str(output / "stages" / "eval" / "tensorboard")) as writer:
         writer.add_text("results", "\n".join(f"    {line}" for line in table.splitlines()))
