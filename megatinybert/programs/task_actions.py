@@ -12,6 +12,7 @@ import numpy as np
 from transformers import BertModel
 
 from megatinybert.config.task import READING, AugmentConfig, PredictConfig, TaskConfig
+from megatinybert.corpus.vocabulary import FAR_TOO_MANY_UNKNOWN
 from megatinybert.models.initialize import SHAPE
 from megatinybert.models.load import Digest, load_encoder, teacher_dtype
 from megatinybert.models.published import has_classifier
@@ -188,7 +189,6 @@ _ACTIONS: dict[str, Callable[[TaskInputs, Plan, World], None]] = {
     "eval": _eval,
     "predict": _predict,
 }
-_FAR_TOO_MANY_UNKNOWN = 0.5  # tokens that are [UNK]: above it nothing is trained
 _ALL = ("teacher", "augment", "one", "two", "eval")
 
 
@@ -239,7 +239,7 @@ def _check_vocabulary(inputs: TaskInputs, world: World, refuses: bool) -> None:
     splits = world.together(lambda: inputs.dev)
     split, rows = next(iter(splits.items()))
     share, text = inputs.unknown(rows)
-    if refuses and text and share > _FAR_TOO_MANY_UNKNOWN:
+    if refuses and text and share > FAR_TOO_MANY_UNKNOWN:
         _refuse(f"{split} ({inputs.files.dev[split]}): {text}", inputs, world)
         inputs.told_unknown.append(share)
     for name, own in splits.items():
