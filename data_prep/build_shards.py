@@ -38,6 +38,7 @@ def build(options: BuildOptions) -> int:
     # Not before the options are read, since it takes seconds.
     from megatinybert.corpus.build import build_corpus
     from megatinybert.corpus.describe import build_summary
+    from megatinybert.corpus.manifest import is_mostly_unknown
     from megatinybert.corpus.sources import DataError
 
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a worker is one core, also where this process is the only one
@@ -55,6 +56,9 @@ def build(options: BuildOptions) -> int:
         return 1 if isinstance(error, DataError) else 2
     state = "whole already" if report.was_whole else "ready"
     print(f"{options.output} is {state}\n{build_summary(report, options.names)}")
+    if is_mostly_unknown(report.manifest):
+        print("error: more than half of the tokens are [UNK]: a run refuses these shards", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from megatinybert.config.missing import is_path
 
 OFFLINE = "HF_HUB_OFFLINE"
+UNREACHABLE = "MEGATINYBERT_HUB_UNREACHABLE"  # why, where we have set OFFLINE, and not the user
 _SECONDS = 5.0
 
 
@@ -21,6 +22,8 @@ class NotInCache(ValueError):
 
 def settle_hub(names: Iterable[str | None]) -> None:
     """Where a name is no path here and the hub cannot be reached, set HF_HUB_OFFLINE=1 and say so on stderr.
+
+    Why it cannot is kept in MEGATINYBERT_HUB_UNREACHABLE, for `advice`.
 
     Called before anything that reads that variable is imported. The processes that this one starts inherit it. Raises
     NotInCache for names that the hub would have to be asked for.
@@ -33,8 +36,8 @@ def settle_hub(names: Iterable[str | None]) -> None:
         print(f"asking the Hugging Face hub for {', '.join(asked)}", file=sys.stderr, flush=True)
         reason = _unreachable(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
         if reason:
-            os.environ[OFFLINE] = "1"
-            text = f"the hub cannot be reached ({reason}): its cache on this machine is read alone, as by {OFFLINE}=1"
+            os.environ |= {OFFLINE: "1", UNREACHABLE: reason}
+            text = f"the hub cannot be reached ({reason}): only its cache on this machine is read"
             print(text, file=sys.stderr, flush=True)
     if _is_offline():
         from huggingface_hub.constants import HF_HUB_CACHE  # not before the variable is set
@@ -49,7 +52,17 @@ def advice() -> str:
     """What to do about a model that is neither a folder nor in the cache; "" where the hub was asked."""
     if not _is_offline():
         return ""
-    return f"; the hub is not asked ({OFFLINE}=1): download the model where there is a network, and name its folder"
+    reason = os.environ.get(UNREACHABLE)
+    why = f"could not be reached ({reason})" if reason else f"is not asked ({OFFLINE}=1)"
+    return f"; the hub {why}: download the model where there is a network, and name its folder"
+
+
+def reason_of(error: Exception) -> str:
+    """The first line of what a library of the hub's says of a model; where the hub is not asked, nothing of a failure
+    to connect.
+    """
+    said = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return "it is not in the hub's cache" if _is_offline() and said.startswith("We couldn't connect") else said
 
 
 def _is_offline() -> bool:

@@ -100,7 +100,11 @@ class StudentConfig(Section):
 
     config: Text = Field("4L-312", description="a shipped shape, or a BERT's folder or config.json")
     init: Text = Field("random", description=FIRST_WEIGHTS)
-    solve_tokens: Count = Field(32_768, description="tokens that first weights are solved on")
+    solve_tokens: Count = Field(
+        32_768,
+        description="tokens that first weights are solved on, at least, as far as there is text: in whole batches of 16 "
+        "rows (2048 are 3584 of windows of 128)",
+    )
     hidden_dropout: FractionBelowOne = Field(0.0, description="dropout of embeddings and sublayer outputs")
     attention_dropout: FractionBelowOne = Field(
         0.0, description="dropout of attention weights; above 0, CPU attention is several times slower"

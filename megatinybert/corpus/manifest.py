@@ -8,6 +8,8 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from megatinybert.corpus.vocabulary import FAR_TOO_MANY_UNKNOWN
+
 MANIFEST = "manifest.json"
 PROGRESS = "progress.json"
 
@@ -100,6 +102,11 @@ def share_of_unknown(manifest: Manifest) -> float:
     """The share of [UNK] in the tokens of the text, without [SEP]. They have to be counted."""
     assert manifest.unknown_tokens is not None
     return manifest.unknown_tokens / max(sum(entry.tokens - entry.documents for entry in manifest.shards), 1)
+
+
+def is_mostly_unknown(manifest: Manifest) -> bool:
+    """Whether so many of the tokens are [UNK] that nothing is trained on them, as far as they were counted."""
+    return manifest.unknown_tokens is not None and share_of_unknown(manifest) > FAR_TOO_MANY_UNKNOWN
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from tokenizers import Tokenizer
 from tokenizers.implementations import BertWordPieceTokenizer
 
-from megatinybert.config.hub import advice
+from megatinybert.config.hub import advice, reason_of
 from megatinybert.config.missing import missing_tokenizer
 
 # The names of [CLS], [SEP], [PAD] and [MASK] in the families of encoders: BERT and RoBERTa.
@@ -133,8 +133,7 @@ def _auto_tokenizer(name: str) -> Tokenizer:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except Exception as error:  # a folder's defects surface as many types here
         where = "that folder" if Path(name).is_dir() else "no such folder here, and the hub or its cache"
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"cannot load the tokenizer {name} ({where}: {reason}){advice()}") from error
+        raise ValueError(f"cannot load the tokenizer {name} ({where}: {reason_of(error)}){advice()}") from error
     if not tokenizer.is_fast:
         raise ValueError(
             f"{name} has only a slow tokenizer ({type(tokenizer).__name__}): shards need a fast one. "

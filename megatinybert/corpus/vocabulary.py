@@ -13,7 +13,8 @@ from tokenizers import Tokenizer
 
 from megatinybert.corpus.texts import Texts
 
-MOST_UNKNOWN = 0.01
+MOST_UNKNOWN = 0.01  # of the tokens of a text: above it a warning
+FAR_TOO_MANY_UNKNOWN = 0.5  # above it nothing is trained on the text
 _CAPITALS = 0.01  # of a lower-casing tokenizer's vocabulary: published ones have none
 _KNOWN_SHARE, _KNOWN_TOKENS = 0.01, 500  # of a script; either is enough: in a multilingual vocabulary shares are small
 _MOST = 0.5

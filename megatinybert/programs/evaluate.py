@@ -64,7 +64,8 @@ def evaluate(
     else:
         found, image = _measure(inputs, models, device)
         constant = {split: constant_scores(task, rows.gold) for split, rows in inputs.dev.items()}
-        results = merge_results(path, task.name, found, constant, about_rows, advice, facts)
+        counts = {split: len(rows) for split, rows in inputs.dev.items()}
+        results = merge_results(path, task.name, found, constant, counts, about_rows, advice, facts)
         save_picture(image, picture)
         _write_events(output, found, results_table(results), image)
     if Path(student) == output / "student":

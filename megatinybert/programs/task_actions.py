@@ -12,6 +12,7 @@ import numpy as np
 from transformers import BertModel
 
 from megatinybert.config.task import READING, AugmentConfig, PredictConfig, TaskConfig
+from megatinybert.corpus.vocabulary import FAR_TOO_MANY_UNKNOWN
 from megatinybert.models.initialize import SHAPE
 from megatinybert.models.load import Digest, load_encoder, teacher_dtype
 from megatinybert.models.published import has_classifier
@@ -23,7 +24,7 @@ from megatinybert.runtime.dist import World, check_shared
 from megatinybert.runtime.files import write_atomically
 from megatinybert.runtime.findings import Findings
 from megatinybert.tasks.augment.run import AugmentReport, augment
-from megatinybert.tasks.baseline import SCORE, constant_scores, is_better
+from megatinybert.tasks.baseline import SCORE, Baseline, constant_scores
 from megatinybert.tasks.card import card_of, write_card
 from megatinybert.tasks.classifiers import as_teacher, load_fine_tuned
 from megatinybert.tasks.forecast import uncounted_in_stages, with_forecast, work_of_stages
@@ -188,7 +189,6 @@ _ACTIONS: dict[str, Callable[[TaskInputs, Plan, World], None]] = {
     "eval": _eval,
     "predict": _predict,
 }
-_FAR_TOO_MANY_UNKNOWN = 0.5  # tokens that are [UNK]: above it nothing is trained
 _ALL = ("teacher", "augment", "one", "two", "eval")
 
 
@@ -239,7 +239,7 @@ def _check_vocabulary(inputs: TaskInputs, world: World, refuses: bool) -> None:
     splits = world.together(lambda: inputs.dev)
     split, rows = next(iter(splits.items()))
     share, text = inputs.unknown(rows)
-    if refuses and text and share > _FAR_TOO_MANY_UNKNOWN:
+    if refuses and text and share > FAR_TOO_MANY_UNKNOWN:
         _refuse(f"{split} ({inputs.files.dev[split]}): {text}", inputs, world)
         inputs.told_unknown.append(share)
     for name, own in splits.items():
@@ -254,7 +254,7 @@ def _refuse(text: str, inputs: TaskInputs, world: World) -> None:
 
 
 def _check_teacher(inputs: TaskInputs, world: World) -> None:
-    """Raise ValueError for a teacher that is no better on the development rows than one answer to them all."""
+    """Raise ValueError for a teacher that is no better than chance on the development rows."""
     split, rows = next(iter(world.together(lambda: inputs.dev).items()))
     name, task = world.together(lambda: _fine_tuned_teacher(inputs)), inputs.task
 
@@ -274,15 +274,12 @@ def _check_teacher(inputs: TaskInputs, world: World) -> None:
         return value
 
     value = world.first(score)
-    constant = constant_scores(task, rows.gold)[SCORE]
+    baseline = Baseline.of(task.metrics, constant_scores(task, rows.gold)[SCORE], len(rows))
     shown = "undefined" if value is None else f"{value:.4f}"
     inputs.say_once(f"teacher: {' and '.join(task.metrics)} on {split} {shown}", world)
-    if not is_better(value, constant):
-        text = (
-            f"the teacher {name} reaches {shown} on {split}, and the same answer to every row {constant:.4f}: "
-            f"a student learns nothing of it. {_better_teacher(inputs)}"
-        )
-        _refuse(text, inputs, world)
+    if not baseline.is_beaten(value):
+        why = f"the teacher {name} is {baseline.unbeaten(value, split)}: a student learns nothing of it"
+        _refuse(f"{why}. {_better_teacher(inputs)}", inputs, world)
 
 
 def _better_teacher(inputs: TaskInputs) -> str:

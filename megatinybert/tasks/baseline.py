@@ -1,16 +1,61 @@
-"""What a constant answer reaches, and what is to be said of models that are no better."""
+"""What a constant answer and chance reach, and what is to be said of models that are no better."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
-from megatinybert.tasks.metrics import METRICS
+from megatinybert.runtime.counts import counted
+from megatinybert.tasks.metrics import CORRELATIONS, METRICS
 from megatinybert.tasks.table import Task
 
 SCORE = "score"  # the mean of a task's metrics
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What a model that has learnt something is better than, in one metric or the mean of several of a kind.
+
+    constant: what the best constant answer reaches (`constant_scores`). rows: that are measured. correlation: whether
+    the metric is one, or else a share of rows.
+    """
+
+    constant: float
+    rows: int
+    correlation: bool
+
+    @classmethod
+    def of(cls, metrics: Iterable[str], constant: float, rows: int) -> Baseline:
+        """metrics: those of a task, which are all correlations, or none is."""
+        return cls(constant, rows, not CORRELATIONS.isdisjoint(metrics))
+
+    def chance(self, score: float) -> float:
+        """The lead over `constant` that chance explains: two standard errors of the score, as 95 % of a normal
+        distribution are within 1.96 of them.
+
+        The standard error of a share v of N rows is sqrt(v (1 - v) / N), by the binomial distribution; that of a
+        correlation r is (1 - r^2) / sqrt(N) for large N (Fisher 1915). At a perfect score both are 0, so that few rows
+        do not condemn a model without a mistake.
+        """
+        variance = (1 - score**2) ** 2 if self.correlation else score * (1 - score)
+        return 2 * math.sqrt(variance / self.rows)
+
+    def is_beaten(self, score: float | None) -> bool:
+        """Whether by more than chance. score: None or NaN where it is undefined, which beats nothing."""
+        return score is not None and score - self.constant > self.chance(score)
+
+    def unbeaten(self, score: float | None, split: str) -> str:
+        """What to say of a score that does not beat it on the rows of `split`, to follow "X is"."""
+        if score is None or math.isnan(score):
+            return f"no better than chance on {split} (undefined; the best constant answer has {self.constant:.4f})"
+        rows = counted(self.rows, "row")
+        return (
+            f"no better than chance on {split} ({score:.4f}; the best constant answer has {self.constant:.4f}, and two "
+            f"standard errors of {rows} are {self.chance(score):.4f})"
+        )
 
 
 def constant_scores(task: Task, labels: np.ndarray) -> dict[str, float]:
@@ -35,24 +80,22 @@ def only_answer(task: Task, predictions: np.ndarray) -> str | None:
     return f"{first:g}" if task.labels is None else task.labels[int(first)]
 
 
-def retentions(teacher: float | None, student: float | None, constant: float | None) -> tuple[float, float]:
+def retentions(teacher: float | None, student: float | None, baseline: Baseline | None) -> tuple[float, float]:
     """(the student's score as a part of the teacher's; its gain over a constant answer as a part of the teacher's).
 
-    NaN where that says nothing: a score is undefined, or the teacher's is not above 0 and `constant`.
+    NaN where that says nothing: a score is undefined, or the teacher's is not positive or does not beat `baseline`.
     """
-    if teacher is None or student is None or not teacher > max(0.0, constant or 0.0):
+    if teacher is None or student is None or not teacher > 0:
         return math.nan, math.nan
-    over = math.nan if constant is None else (student - constant) / (teacher - constant)
-    return student / teacher, over
-
-
-def is_better(score: float | None, constant: float) -> bool:
-    """score: None or NaN where it is undefined, which is no better than a constant answer."""
-    return score is not None and score > constant
+    if baseline is None:
+        return student / teacher, math.nan
+    if not baseline.is_beaten(teacher):
+        return math.nan, math.nan
+    return student / teacher, (student - baseline.constant) / (teacher - baseline.constant)
 
 
 def remarks(
-    split: str, scores: Mapping[str, float | None], constant: float, answers: Mapping[str, str], advice: str = ""
+    split: str, scores: Mapping[str, float | None], baseline: Baseline, answers: Mapping[str, str], advice: str = ""
 ) -> list[str]:
     """What has to be said of models on the development rows of `split`.
 
@@ -63,12 +106,11 @@ def remarks(
     for name, score in scores.items():
         if name in answers:
             said.append(f"The {name} answers {answers[name]!r} to every row of {split}.")
-        if is_better(score, constant):
+        if baseline.is_beaten(score):
             continue
-        shown = "undefined" if score is None or math.isnan(score) else f"{score:.4f}"
-        text = f"The {name} ({shown}) is not better on {split} than the best constant answer ({constant:.4f})"
+        text = f"The {name} is {baseline.unbeaten(score, split)}"
         if name == "teacher":
             said.append(f"{text}, so its student can learn nothing from it, and no retention is given.")
         else:
-            said.append(f"{text}: it has learnt nothing useful. {advice}".rstrip())
+            said.append(f"{text}: nothing shows that it has learnt anything. {advice}".rstrip())
     return said

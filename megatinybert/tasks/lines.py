@@ -29,8 +29,8 @@ def lines_of(path: Path, layout: Layout) -> Iterator[tuple[int, str]]:
             if number == 1:
                 text = text.removeprefix("\ufeff")
                 if "\r" in text.removesuffix("\n").rstrip("\r") and not text.endswith("\n"):
-                    files = f"< {_quoted(path)} > {_quoted(_free(path, 'lf'))}"
-                    raise ValueError(f"{path}: its lines end with CR alone; convert it: tr '\\r' '\\n' {files}")
+                    remedy = _copied(path, f"tr '\\r' '\\n' < {_quoted(path)}", "lf", layout)
+                    raise ValueError(f"{path}: its lines end with CR alone: {remedy}")
             if _MARKED in text:
                 raise _not_valid(path, number, encoding, layout)
             if "\0" in text:
@@ -106,8 +106,17 @@ def _decoded(head: bytes, encoding: str) -> str | None:
 
 def _conversion(path: Path, encoding: str, layout: Layout) -> str:
     said = codec_name(layout.encoding)
-    command = f"iconv -f {_of_iconv(encoding)} -t {_of_iconv(said)} {_quoted(path)} > {_quoted(_free(path, said))}"
-    return f"make a copy in {said}: {command}"
+    return _copied(path, f"iconv -f {_of_iconv(encoding)} -t {_of_iconv(said)} {_quoted(path)}", said, layout)
+
+
+def _copied(path: Path, command: str, form: str, layout: Layout) -> str:
+    """How to have what a command makes of a file read instead of it: a task finds its own files by their names, and
+    any other one is named by an option.
+    """
+    copy = _quoted(_free(path, form))
+    if path in layout.files:
+        return f"put a copy in {form} into its place: {command} > {copy} && mv {copy} {_quoted(path)}"
+    return f"make a copy in {form} and name that: {command} > {copy}"
 
 
 def _of_iconv(encoding: str) -> str:

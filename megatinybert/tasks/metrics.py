@@ -61,6 +61,7 @@ METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "pearson": pearson,
     "spearman": spearman,
 }
+CORRELATIONS = frozenset(("matthews", "pearson", "spearman"))  # from -1 to 1; the others are shares of rows
 
 
 def compute_metrics(task: Task, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:

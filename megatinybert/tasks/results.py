@@ -13,11 +13,12 @@ from megatinybert.models.load import Size
 from megatinybert.runtime.counts import times
 from megatinybert.runtime.files import write_atomically
 from megatinybert.runtime.text_table import format_table
-from megatinybert.tasks.baseline import SCORE, remarks, retentions
+from megatinybert.tasks.baseline import SCORE, Baseline, remarks, retentions
 from megatinybert.tasks.latency import Latency
 
 TEACHER, STUDENT = "teacher", "student"
 CONSTANT = "constant"
+ROWS = "rows"
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ def merge_results(
     task: str,
     models: Mapping[str, ModelResult],
     constant: Mapping[str, Mapping[str, float]] | None = None,
+    rows: Mapping[str, int] | None = None,
     about_rows: Sequence[str] = (),
     advice: str = "",
     measured: Mapping[str, Any] | None = None,
@@ -45,12 +47,13 @@ def merge_results(
     """Write results into results.json, in place of those of the same models; the other model's stay. -> its content.
 
     models: by name, "teacher" or "student". constant: what the best constant answer reaches (`constant_scores`), by dev
-    split. about_rows: what has to be said of the rows. advice: as of `remarks`. measured: all that decides these
-    results, for `known_results`.
+    split; with it rows: how many each has. about_rows: what has to be said of the rows. advice: as of `remarks`.
+    measured: all that decides these results, for `known_results`.
 
     With both models there is "retention", the student's score as a part of the teacher's on the first dev split, and
     with `constant` "retention_over_constant", the same of what they gain over it. "remarks", where there are any, are
-    sentences that a reader of the numbers has to know. What is undefined (NaN) is null.
+    sentences that a reader of the numbers has to know. What is undefined (NaN) is null, as both retentions are of a
+    teacher that is no better than chance.
     Raises ValueError where the file is of another task.
     """
     old = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"task": task}
@@ -61,16 +64,15 @@ def merge_results(
     merged: dict[str, Any] = {"task": task} | {name: parts[name] for name in (TEACHER, STUDENT) if name in parts}
     split: str = _splits(next(reversed(merged.values())))[0]
     scores = {name: part.get(split, {}).get(SCORE) for name, part in merged.items() if name != "task"}
-    base = None
-    if constant:
-        merged[CONSTANT] = dict(constant)
-        base = constant[split][SCORE]
+    if constant and rows:
+        merged[CONSTANT], merged[ROWS] = dict(constant), dict(rows)
+    baseline = _baseline(merged, split, SCORE)
     if len(parts) == 2:
-        merged["retention"], over = retentions(scores[TEACHER], scores[STUDENT], base)
-        if base is not None:
+        merged["retention"], over = retentions(scores[TEACHER], scores[STUDENT], baseline)
+        if baseline is not None:
             merged["retention_over_constant"] = over
     answers = {name: parts[name]["only_answer"] for name in scores if "only_answer" in parts[name]}
-    said = [*about_rows, *(remarks(split, scores, base, answers, advice) if base is not None else [])]
+    said = [*about_rows, *(remarks(split, scores, baseline, answers, advice) if baseline is not None else [])]
     if said:
         merged["remarks"] = said
     if measured:
@@ -109,16 +111,15 @@ def results_table(results: Mapping[str, Any]) -> str:
 def score_rows(results: Mapping[str, Any]) -> list[tuple[str, list[str], str]]:
     """(split and metric; the values of the models that are there and of the best constant answer; what is kept)."""
     models = [results[name] for name in (TEACHER, STUDENT) if name in results]
-    constant = results.get(CONSTANT)
     rows = []
     for split in _splits(models[-1]):
         metrics = models[-1][split]
         for metric in metrics:
             if metric != SCORE or len(metrics) > 2:  # of one metric alone it is the score
                 values = [model.get(split, {}).get(metric) for model in models]
-                base = constant[split][metric] if constant else None
-                shown = _texts(values if base is None else [*values, base], "{:.4f}")
-                rows.append((f"{split}: {metric}", shown, _kept(values, base)))
+                baseline = _baseline(results, split, metric)
+                shown = _texts(values if baseline is None else [*values, baseline.constant], "{:.4f}")
+                rows.append((f"{split}: {metric}", shown, _kept(values, baseline)))
     return rows
 
 
@@ -132,7 +133,7 @@ def _speeds(models: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str], s
 
 
 def kept_sentences(results: Mapping[str, Any]) -> list[str]:
-    """What the student keeps; nothing where teacher or student are no better than a constant answer."""
+    """What the student keeps; nothing where the teacher is no better than chance, or the student than a constant."""
     kept, over = results.get("retention"), results.get("retention_over_constant")
     if "retention" not in results or (CONSTANT in results and (over is None or over <= 0)):
         return []
@@ -179,11 +180,21 @@ def _texts(values: list[float | None], form: str) -> list[str]:
     return ["undefined" if value is None else form.format(value) for value in values]
 
 
-def _kept(values: list[float | None], base: float | None) -> str:
-    """values: of the teacher and the student; there is nothing to say of one of them alone. base: of a constant."""
+def _baseline(results: Mapping[str, Any], split: str, metric: str) -> Baseline | None:
+    """Of a metric or the score on a dev split; None where the best constant answer is not known."""
+    if CONSTANT not in results:
+        return None
+    own = results[CONSTANT][split]
+    return Baseline.of(own, own[metric], results[ROWS][split])
+
+
+def _kept(values: list[float | None], baseline: Baseline | None) -> str:
+    """values: of the teacher and the student; there is nothing to say of one of them alone."""
     if len(values) < 2:
         return ""
-    kept, over = retentions(values[0], values[1], base)
+    if baseline is not None and not baseline.is_beaten(values[0]):
+        return "teacher no better than chance"
+    kept, over = retentions(values[0], values[1], baseline)
     if math.isnan(kept):
         return ""
     if math.isnan(over):

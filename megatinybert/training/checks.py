@@ -14,7 +14,7 @@ from transformers import BertConfig, BertModel, PreTrainedConfig, PreTrainedMode
 from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.config.general import GeneralConfig, SettledConfig
 from megatinybert.config.schema import TrainingConfig
-from megatinybert.corpus.manifest import read_manifest, share_of_unknown
+from megatinybert.corpus.manifest import is_mostly_unknown, read_manifest, share_of_unknown
 from megatinybert.corpus.tokenizer import SpecialIds
 from megatinybert.models.apex import apex_state
 from megatinybert.models.load import count_of, size_as_saved, size_of
@@ -190,10 +190,13 @@ def check_token_ids(samples: Samples) -> Finding:
 
 
 def check_text(folders: Sequence[str]) -> list[Finding]:
-    """What is known to spoil the text that shards were made of. folders: of shards, or prefixes, which say nothing."""
+    """What is known to spoil the text that shards were made of: failures where it is mostly [UNK], or else warnings.
+
+    folders: of shards, or prefixes, which say nothing.
+    """
     manifests = {folder: read_manifest(Path(folder)) for folder in folders if Path(folder).is_dir()}
     findings = [
-        Finding("warn", "text", f"{folder}: {warning}")
+        Finding("fail" if is_mostly_unknown(manifest) else "warn", "text", f"{folder}: {warning}")
         for folder, manifest in manifests.items()
         for warning in manifest.warnings
     ]

@@ -53,6 +53,8 @@ def shape_facts(student: PreTrainedConfig) -> Facts:
     return {"student layers, width, heads, intermediate": list(shape)}
 
 
+# A fact that people are told where others differ: how the text is called. It may be called otherwise, or lie elsewhere.
+NAMED = "text"
 _SKIPPED = "skipped batches"  # a fact of checkpoints alone: the steps whose batch was left out, as it was not finite
 
 
@@ -64,12 +66,21 @@ def with_skipped(facts: Facts, steps: list[int]) -> Facts:
 # Facts that older checkpoints do not have. What is continued has its first weights behind it.
 _SINCE = (
     *("student.init", "student.solve_tokens"),
-    *("corpus checksum", "teacher checksum", "frozen weights checksum", "first weights checksum"),
+    *("corpus checksum", "teacher checksum", "frozen weights checksum", "first weights checksum", NAMED),
+)
+_REMEDY = (
+    "set these back to continue it (the same text, models and options), "
+    "or choose another --run.output_dir for a new run"
 )
 
 
 # The options that decide facts which are not called as these are. section: of the options of a training stage.
 _OPTIONS = {
+    **dict.fromkeys(("corpus", "corpus checksum"), "--data.text, --data.shards or --data.mixture"),
+    **dict.fromkeys(("teacher", "teacher checksum"), "--teacher.model"),
+    "student layers, width, heads, intermediate": "--student.config",
+    "rows": "--task.data_dir, --task.max_length and --augment",
+    "development rows": "--task.data_dir and --task.max_length",
     "student dropout": "--student.hidden_dropout and --student.attention_dropout",
     "steps": "--{section}.max_steps or --{section}.epochs",
     "steps between measurements": "--run.held_out_interval",
@@ -179,13 +190,8 @@ def check_facts(
     recorded: that one's facts. free: names of facts that may differ. options: as of `refuse_differences`.
     """
     there, here = ({name: fact for name, fact in each.items() if name not in free} for each in (recorded, facts))
-    refuse_differences(
-        f"{path} was written by another kind of run",
-        there,
-        here,
-        "set these back to continue it, or choose another --run.output_dir for a new run",
-        options=options,
-    )
+    if {**there, NAMED: None} != {**here, NAMED: None}:
+        refuse_differences(f"{path} was written by another kind of run", there, here, _REMEDY, options=options)
 
 
 def check_options(run: OpenRunConfig, facts: Facts, section: str = "run") -> None:

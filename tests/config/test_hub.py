@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from megatinybert.config.hub import OFFLINE, NotInCache, advice, settle_hub
+from megatinybert.config.hub import OFFLINE, UNREACHABLE, NotInCache, advice, settle_hub
 from megatinybert.models.configuration import read_bert_config
 
 NAME = "owner/no-such-model"
@@ -19,7 +19,8 @@ NAME = "owner/no-such-model"
 
 @pytest.fixture(autouse=True)
 def online(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(OFFLINE, "")  # so that it is put back, too
+    monkeypatch.setenv(OFFLINE, "")  # so that they are put back, too
+    monkeypatch.setenv(UNREACHABLE, "")
     monkeypatch.setenv("no_proxy", "*")
 
 
@@ -40,14 +41,20 @@ def test_without_an_answer_nobody_asks_again(
     monkeypatch.setenv("HF_ENDPOINT", endpoint)
     began = time.monotonic()
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(NotInCache, match=rf"^{NAME}: no such folder here, nor in {tmp_path}; .* name its folder"):
+    refused = (
+        rf"^{NAME}: no such folder here, nor in {tmp_path}; the hub could not be reached \(.*\): .* name its folder"
+    )
+    with pytest.raises(NotInCache, match=refused):
         settle_hub([NAME, None, NAME])
+    assert OFFLINE not in advice()  # which the user has not set
     (tmp_path / "models--owner--no-such-model").mkdir()
     settle_hub([NAME])  # is read from the cache
     assert time.monotonic() - began < 30 and os.environ[OFFLINE] == "1"
     first, second = capsys.readouterr().err.splitlines()
     assert first == f"asking the Hugging Face hub for {NAME}"
-    assert second.startswith("the hub cannot be reached (") and second.endswith("as by HF_HUB_OFFLINE=1")
+    assert second.startswith("the hub cannot be reached (") and second.endswith(
+        "): only its cache on this machine is read"
+    )
 
 
 def test_with_an_answer_or_a_folder_nothing_changes(
@@ -71,5 +78,13 @@ def test_a_name_that_no_folder_of_the_cache_can_have(monkeypatch: pytest.MonkeyP
 def test_the_refusal_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(OFFLINE, "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(ValueError, match=r"--teacher\.model owner/no-such-model: .*HF_HUB_OFFLINE=1.*name its folder"):
-        read_bert_config(NAME, "--teacher.model")
+    for reason, said in (
+        ("", r"is not asked \(HF_HUB_OFFLINE=1\)"),
+        ("no route", r"could not be reached \(no route\)"),
+    ):
+        monkeypatch.setenv(UNREACHABLE, reason)
+        with pytest.raises(
+            ValueError, match=rf"--teacher\.model {NAME}: .*; the hub {said}: .*name its folder"
+        ) as caught:
+            read_bert_config(NAME, "--teacher.model")
+        assert "connect" not in str(caught.value) and "it is not in the hub's cache" in str(caught.value)

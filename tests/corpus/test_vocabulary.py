@@ -19,7 +19,7 @@ from megatinybert.corpus.manifest import Manifest, read_manifest
 from megatinybert.corpus.texts import Texts
 from megatinybert.corpus.tokenizer import load_tokenizer
 from megatinybert.corpus.vocabulary import Vocabulary, scripts_of
-from tests.helpers.texts import CHINESE, SPECIALS, VOCABULARY, as_text, documents
+from tests.helpers.texts import CHINESE, SPECIALS, VOCABULARY, as_text, command, documents
 
 Build = Callable[..., BuildReport]
 CYRILLIC = "абвгдежзиклмнопрстуфхцчшщыэюя"
@@ -143,3 +143,14 @@ def test_a_manifest_keeps_its_warnings(build: Build, tmp_path: Path) -> None:
     manifest: Manifest = build(tmp_path / "a.txt").manifest
     assert [warning.split(" ")[0] for warning in manifest.warnings] == ["100", "100.0"]
     assert read_manifest(tmp_path / "shards") == manifest
+
+
+@pytest.mark.parametrize(("line", "code"), [("bird bird bird ☃", 0), ("☃", 1)])
+def test_a_build_of_a_text_that_is_mostly_unknown_does_not_end_as_a_success(
+    tokenizer: Path, tmp_path: Path, line: str, code: int
+) -> None:
+    (tmp_path / "a.txt").write_text(f"{line}\n" * 50, encoding="utf-8")
+    given = ("--input", tmp_path / "a.txt", "--tokenizer", tokenizer, "--output", tmp_path / "shards", "--workers", 1)
+    done = command(*given)
+    assert done.returncode == code and read_manifest(tmp_path / "shards").unknown_tokens
+    assert ("error: more than half of the tokens are [UNK]: a run refuses these shards" in done.stderr) == bool(code)

@@ -131,8 +131,12 @@ def test_other_options_than_the_checkpoints_are_refused_before_anything_is_opene
     message = told(**{"run.global_batch": 16, "data.sequence_length": 8, "run.seed": 3})
     lines = ["data.sequence_length: 16 there, 8 now", "run.global_batch: 48 there, 16 now", "run.seed: 0 there, 3 now"]
     newest = golden_run / "checkpoints" / f"step-{STEPS:08d}"
-    remedy = "set these back to continue it, or choose another --run.output_dir for a new run"
-    assert message == "\n  ".join([f"{newest} was written by another kind of run:", *lines]) + f"\n{remedy}"
+    remedy = "set these back to continue it (the same text, models and options), or choose another --run.output_dir"
+    remedy = f"\n{remedy} for a new run"
+    assert message == "\n  ".join([f"{newest} was written by another kind of run:", *lines]) + remedy
+    message = told(**{"run.seed": 3, "data.shards": tmp_path / "other"})
+    texts = f"text: --data.shards {toy_inputs / 'corpus'} there, --data.shards {tmp_path / 'other'} now"
+    assert_says(message, f"run.seed: 0 there, 3 now\n  {texts}{remedy}")
     other = {"run.output_dir": tmp_path, "run.resume": golden_run / "checkpoints" / f"step-{STEPS - 5:08d}"}
     assert_says(told(**other, **{"optimizer.name": "sgd"}), f"step-{STEPS - 5:08d} was", "optimizer.name: adamw there")
     assert_says(told(**{"run.max_steps": 3}), f"--run.max_steps 3: {newest} has {STEPS} steps behind it")

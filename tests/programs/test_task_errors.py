@@ -48,12 +48,12 @@ def test_a_teacher_no_better_than_one_answer_is_refused_unless_forced(
     given = options(task_inputs, "singles", tmp_path / "run", **alone)
     for action in ("teacher", "one", "two"):
         message = refusal(action, given, world)
-        assert_says(message, teacher, "reaches 0.3333 on dev", "the same answer to every row 0.3333")
+        assert_says(message, teacher, "no better than chance on dev (0.3333; the best constant answer has 0.3333")
         assert_says(message, "which the action teacher then fine-tunes", "--task.force true continues anyway")
     assert not (tmp_path / "run" / "stages").exists()
     capfd.readouterr()
     run("one", [*given, "--task.force", "true"], world)
-    assert f"warning: the teacher {teacher} reaches 0.3333" in capfd.readouterr().err
+    assert f"warning: the teacher {teacher} is no better than chance" in capfd.readouterr().err
     assert (tmp_path / "run" / "student-one" / "model.safetensors").is_file()
 
 

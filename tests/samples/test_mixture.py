@@ -203,6 +203,6 @@ def test_two_ranks_and_a_resumed_run_see_the_same_mixture(toy_inputs: Path, tmp_
     assert "steps: 4 done of 8" in (tmp_path / "8.log").read_text()
     other = options(toy_inputs, resumed, **{"data.mixture": "[0.6, 0.4]", "run.max_steps": 9})
     assert exit_codes([start(["python", *GENERAL, *other], tmp_path / "other.log")]) == [2]
-    assert "written by another kind of run:\n  corpus: " in (tmp_path / "other.log").read_text().replace(
-        "\n    ", "\n  "
-    )
+    assert "written by another kind of run:\n  corpus (by --data.text, " in (
+        tmp_path / "other.log"
+    ).read_text().replace("\n    ", "\n  ")

@@ -71,5 +71,24 @@ def test_the_option_is_not_suggested_where_other_files_of_the_task_are_in_anothe
 def test_the_option_is_suggested_where_other_files_are_alike_or_plain(tmp_path: Path) -> None:
     write(tmp_path, "train.txt", "gb18030")
     (tmp_path / "dev.txt").write_text("fine\tgood\n")
-    with pytest.raises(ValueError, match=r"use --task\.encoding gb18030, or make a copy in utf-8: iconv"):
+    with pytest.raises(ValueError, match=r"use --task\.encoding gb18030, or put a copy in utf-8 into its place: iconv"):
         open_task("custom", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "data", ["不好\tbad\n好\tgood\n".encode("gb18030"), b"a\tbad\rb\tgood\r"], ids=["gb18030", "CR"]
+)
+def test_what_is_suggested_for_a_tasks_own_file_is_read_by_the_same_command(tmp_path: Path, data: bytes) -> None:
+    """Whose name alone says what it is."""
+    folder = tmp_path / "my rows"
+    folder.mkdir()
+    (folder / "train.txt").write_bytes(data)
+    (folder / "dev.txt").write_text("fine\tgood\n")
+    with pytest.raises(ValueError) as caught:
+        open_task("custom", str(folder))
+    command = re.search(r"(iconv|tr) .*", str(caught.value))
+    assert command, "a command is suggested"
+    subprocess.run(["sh", "-c", command[0]], check=True)
+    task = open_task("custom", str(folder)).task
+    assert len(list(lines_of(folder / "train.txt", task.layout))) == 2
+    assert sorted(path.name for path in folder.iterdir()) == ["dev.txt", "train.txt"]

@@ -173,7 +173,9 @@ def test_no_character_but_lf_ends_a_line_and_nothing_is_quoted(write: Callable[.
 def test_cr_alone_as_the_end_of_lines_is_told(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"train.{suffix}"
     path.write_bytes(b"sentence\tlabel\rgood\t1\rbad\t0\r".replace(b"\t", b"\t" if suffix == "tsv" else b","))
-    assert "its lines end with CR alone; convert it: tr '\\r' '\\n'" in refusal(lambda: list(rows("sst-2", path)))
+    assert "its lines end with CR alone: make a copy in lf and name that: tr '\\r' '\\n'" in refusal(
+        lambda: list(rows("sst-2", path))
+    )
 
 
 def test_augmented_files_are_read_for_every_task(tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ STUDENT = ModelResult(
     {"dev": {"accuracy": 0.874, "score": 0.874}}, Size(11_000_000, 44_000_000), Latency(3.0, 4.25, 320.0)
 )
 
+ROWS = {"dev": 1_000}
+
 
 def test_results_of_one_model_do_not_remove_the_others(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
@@ -120,7 +122,7 @@ def test_a_student_no_better_than_one_answer_is_not_praised(tmp_path: Path) -> N
     idle = ModelResult({"dev": {"accuracy": 0.8, "score": 0.8}}, Size(5, 20), only_answer="good")
     models = {"teacher": ModelResult({"dev": {"accuracy": 0.9, "score": 0.9}}, Size(10, 40)), "student": idle}
     constant = {"dev": {"accuracy": 0.8, "score": 0.8}}
-    merged = merge_results(tmp_path / "r.json", "sst-2", models, constant, ["Rows are the same."])
+    merged = merge_results(tmp_path / "r.json", "sst-2", models, constant, {"dev": 100}, ["Rows are the same."])
     assert merged["constant"] == constant and merged["retention_over_constant"] == 0
     assert merged["student"]["only_answer"] == "good"
     assert [said[:11] for said in merged["remarks"]] == ["Rows are th", "The student", "The student"]
@@ -134,7 +136,7 @@ def test_a_student_no_better_than_one_answer_is_not_praised(tmp_path: Path) -> N
 
 def test_retention_stands_beside_that_over_the_constant_answer(tmp_path: Path) -> None:
     constant = {"dev": {"accuracy": 0.5, "score": 0.5}}
-    merged = merge_results(tmp_path / "r.json", "sst-2", {"teacher": TEACHER, "student": STUDENT}, constant)
+    merged = merge_results(tmp_path / "r.json", "sst-2", {"teacher": TEACHER, "student": STUDENT}, constant, ROWS)
     assert merged["retention"] == pytest.approx(0.95)
     assert merged["retention_over_constant"] == pytest.approx(0.374 / 0.42)
     table = " ".join(results_table(merged).split())  # a narrow terminal breaks the note
@@ -145,6 +147,22 @@ def test_retention_stands_beside_that_over_the_constant_answer(tmp_path: Path) -
 
 def test_there_is_no_retention_of_a_teacher_that_has_learnt_nothing(tmp_path: Path) -> None:
     constant = {"dev": {"accuracy": 0.93, "score": 0.93}}
-    merged = merge_results(tmp_path / "r.json", "sst-2", {"teacher": TEACHER, "student": STUDENT}, constant)
+    merged = merge_results(tmp_path / "r.json", "sst-2", {"teacher": TEACHER, "student": STUDENT}, constant, ROWS)
     assert merged["retention"] is None and merged["retention_over_constant"] is None
     assert "no retention is given" in results_table(merged) and "keeps" not in results_table(merged)
+
+
+def test_a_teacher_within_chance_is_called_so_and_nothing_is_kept_of_it(tmp_path: Path) -> None:
+    teacher, student = ({"pearson": p, "spearman": s, "score": (p + s) / 2} for p, s in ((0.034, 0.03), (0.048, 0.02)))
+    models = {
+        "teacher": ModelResult({"dev": teacher}, Size(10, 40)),
+        "student": ModelResult({"dev": student}, Size(5, 20)),
+    }
+    constant = {"dev": dict.fromkeys(("pearson", "spearman", "score"), 0.0)}
+    merged = merge_results(tmp_path / "r.json", "sts-b", models, constant, {"dev": 1_500})
+    assert (
+        merged["retention"] is None and merged["retention_over_constant"] is None and merged["rows"] == {"dev": 1_500}
+    )
+    table = " ".join(results_table(merged).split())
+    assert table.count("0.0000 teacher no better than chance") == 3 and "kept" not in table and "keeps" not in table
+    assert "two standard errors of 1,500 rows are 0.0516" in merged["remarks"][0]

@@ -401,10 +401,13 @@ def test_bytes_of_a_checkpoint(world: World, toy_inputs: Path, tmp_path: Path, d
     assert expected <= written < 1.05 * expected + 60_000
 
 
-def test_what_spoils_a_text_is_a_warning(toy_inputs: Path, shards: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("line", "level", "share"), [("{0} {1} ☃", "warn", "33.3"), ("{0} ☃ ☂", "fail", "66.7")])
+def test_what_spoils_a_text_is_a_warning_and_mostly_unknown_it_is_refused(
+    line: str, level: str, share: str, toy_inputs: Path, shards: Path, tmp_path: Path
+) -> None:
     (finding,) = checks.check_text([str(shards), str(tmp_path / "a-megatron-prefix")])
     assert finding == Finding("ok", "text", f"tokens that are [UNK]: 0.00% of {shards}")
-    (tmp_path / "text.txt").write_text("".join(f"{WORDS[0]} {WORDS[1]} ζ\n" for _ in range(2000)))
+    (tmp_path / "text.txt").write_text(f"{line.format(*WORDS)}\n" * 2000)
     options = BuildOptions(
         input=[str(tmp_path / "text.txt")],
         tokenizer=str(toy_inputs / "teacher"),
@@ -413,4 +416,4 @@ def test_what_spoils_a_text_is_a_warning(toy_inputs: Path, shards: Path, tmp_pat
     )
     build_corpus(options)
     findings = look(toy_inputs, tmp_path, **{"data.shards": tmp_path / "spoilt"})
-    expect(findings, "warn", "text", "33.3 % of the tokens are [UNK]", tmp_path / "spoilt")
+    expect(findings, level, "text", f"{share} % of the tokens are [UNK]", tmp_path / "spoilt")

@@ -29,7 +29,15 @@ from megatinybert.training import checkpoint
 from megatinybert.training.checkpoint_files import CheckpointFiles
 from megatinybert.training.finite import NonFiniteLoss
 from megatinybert.training.placement import PLACEMENT, Placement
-from megatinybert.training.resume import Start, newest_of, starting_point, take_over
+from megatinybert.training.resume import (
+    NAMED,
+    Start,
+    check_facts,
+    find_checkpoint,
+    newest_of,
+    starting_point,
+    take_over,
+)
 from megatinybert.training.step import StepResult, train_step
 from megatinybert.training.stop import Stopped
 from tests.helpers.collectives import all_say_the_same
@@ -394,7 +402,7 @@ def test_a_run_is_not_continued_with_another_teacher(toy_inputs: Path, golden_ru
     for changed, fact in ((weights[name] * 1.5, "teacher"), (weights[name].clone(), "teacher checksum")):
         changed[-1, -1] += 1  # which is beyond the first 256 values
         save_file({**weights, name: changed}, teacher / "model.safetensors", metadata={"format": "pt"})
-        with pytest.raises(ValueError, match=f"written by another kind of run:\n  {fact}: "):
+        with pytest.raises(ValueError, match=rf"written by another kind of run:\n  {fact} \(by --teacher.model\): "):
             distil(load_config(options), World(0, 1, torch.device("cpu")))
 
 
@@ -405,8 +413,19 @@ def test_a_run_is_not_continued_on_other_shards_of_equal_sizes(
     sizes = [path.stat().st_size for path in (bin_path(other), bin_path(toy_inputs / "corpus"))]
     assert sizes[0] == sizes[1]
     options = golden_options(toy_inputs, golden_run, **{"data.shards": other})
-    with pytest.raises(ValueError, match="written by another kind of run:\n  corpus checksum: "):
+    with pytest.raises(ValueError, match="written by another kind of run:\n  corpus checksum ") as caught:
         distil(load_config(options), World(0, 1, torch.device("cpu")))
+    message = str(caught.value)
+    assert "corpus checksum (by --data.text, --data.shards or --data.mixture): " in message
+    there, here = (f"--data.shards {path}" for path in (toy_inputs / "corpus", other))
+    assert f"\n  text: {there} there, {here} now\n" in message and "(the same text, models and options)" in message
+
+
+def test_a_text_may_be_called_otherwise(toy_inputs: Path, golden_run: Path, tmp_path: Path) -> None:
+    newest, _ = find_checkpoint(load_config(golden_options(toy_inputs, golden_run)).run)
+    assert newest
+    _, facts = checkpoint.read_state(newest)
+    check_facts(newest, facts, {**facts, NAMED: "--data.text elsewhere.txt"})
 
 
 def test_resume_never_refuses_a_used_folder(toy_inputs: Path, golden_run: Path) -> None:
