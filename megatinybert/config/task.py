@@ -74,7 +74,7 @@ class TaskDataConfig(RowOptions, _TaskName):  # pydantic puts the fields of the 
         None, ge=8, description="tokens per row, including special tokens, at least 8 (null: 64, for pairs 128)"
     )
     skip_bad_rows: bool = Field(False, description="skip and count rows that cannot be parsed")
-    force: bool = Field(False, description="continue with a teacher no better than chance")
+    force: bool = Field(False, description="continue with a teacher no better than one answer to all rows")
 
 
 class StageConfig(Section):

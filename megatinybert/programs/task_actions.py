@@ -254,7 +254,9 @@ def _refuse(text: str, inputs: TaskInputs, world: World) -> None:
 
 
 def _check_teacher(inputs: TaskInputs, world: World) -> None:
-    """Raise ValueError for a teacher that is no better than chance on the development rows."""
+    """Raise ValueError for a teacher that is no better on the development rows than one answer to them all, and warn of
+    one whose lead over that may be chance.
+    """
     split, rows = next(iter(world.together(lambda: inputs.dev).items()))
     name, task = world.together(lambda: _fine_tuned_teacher(inputs)), inputs.task
 
@@ -277,9 +279,13 @@ def _check_teacher(inputs: TaskInputs, world: World) -> None:
     baseline = Baseline.of(task.metrics, constant_scores(task, rows.gold)[SCORE], len(rows))
     shown = "undefined" if value is None else f"{value:.4f}"
     inputs.say_once(f"teacher: {' and '.join(task.metrics)} on {split} {shown}", world)
-    if not baseline.is_beaten(value):
-        why = f"the teacher {name} is {baseline.unbeaten(value, split)}: a student learns nothing of it"
-        _refuse(f"{why}. {_better_teacher(inputs)}", inputs, world)
+    if baseline.is_beaten(value):
+        return
+    why = f"the teacher {name} is {baseline.unbeaten(value, split)}"
+    if value is not None and value > baseline.constant:
+        inputs.say_once(f"warning: {why}: what its student keeps of that says nothing", world)
+    else:
+        _refuse(f"{why}: a student learns nothing of it. {_better_teacher(inputs)}", inputs, world)
 
 
 def _better_teacher(inputs: TaskInputs) -> str:

@@ -182,7 +182,7 @@ def _texts(values: list[float | None], form: str) -> list[str]:
 
 def _baseline(results: Mapping[str, Any], split: str, metric: str) -> Baseline | None:
     """Of a metric or the score on a dev split; None where the best constant answer is not known."""
-    if CONSTANT not in results:
+    if CONSTANT not in results or ROWS not in results:  # as in files of earlier versions
         return None
     own = results[CONSTANT][split]
     return Baseline.of(own, own[metric], results[ROWS][split])

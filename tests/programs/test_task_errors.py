@@ -57,6 +57,16 @@ def test_a_teacher_no_better_than_one_answer_is_refused_unless_forced(
     assert (tmp_path / "run" / "student-one" / "model.safetensors").is_file()
 
 
+def test_a_teacher_whose_lead_may_be_chance_is_warned_of(
+    done_task: Path, task_inputs: Path, world: World, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    alone = {"teacher.model": done_task / "teacher", "augment.copies": 0, "one.max_steps": 2}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("megatinybert.tasks.baseline.Baseline.chance", lambda self, score: 1.0)
+        run("one", options(task_inputs, "singles", tmp_path / "run", **alone), world)
+    assert f"warning: the teacher {done_task / 'teacher'} is no better than chance" in capfd.readouterr().err
+
+
 def test_development_rows_of_one_class_are_refused_before_the_work(
     task_inputs: Path, world: World, tmp_path: Path
 ) -> None:
