@@ -91,7 +91,7 @@ def check_unlabelled(task: Task, path: Path) -> list[str]:
             f"{path}: {more:,} of its {lines:,} lines have a field after the {where}: it is taken for a label and "
             "not read. If it is text, put a space in place of the tab"
         )
-    if first and _looks_like_header(first[0], first[texts] if len(first) > texts else ""):
+    if first and _looks_like_header(task, first[0], first[texts] if len(first) > texts else ""):
         shown = "\t".join(first)
         found.append(
             f"{path}: its first line, {shown!r}, looks like a header, but every line of a .txt is a row, so it is "
@@ -122,7 +122,7 @@ class _Tally:
         if row is None or self._task.labels is None or not is_plain(self._task, self._path):
             return []
         label = self._name(row)
-        if not _looks_like_header(row.text_a, label) or self.counts[label] > 1:
+        if not _looks_like_header(self._task, row.text_a, label) or self.counts[label] > 1:
             return []
         shown = "\t".join(part for part in (row.text_a, row.text_b, label) if part is not None)
         return [
@@ -147,8 +147,12 @@ def alike(names: Sequence[str]) -> list[list[str]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _looks_like_header(text_a: str, label: str) -> bool:
-    return label.strip().casefold() in _LABEL_NAMES or text_a.strip().casefold() in _TEXT_NAMES
+def _looks_like_header(task: Task, text_a: str, label: str) -> bool:
+    """Whether text or label is called as such columns usually are, or as those of the task's other files."""
+    own, layout = task.columns, task.layout
+    texts = _TEXT_NAMES | {name.casefold() for name in (*own.text_a, layout.text_a or "")}
+    labels = _LABEL_NAMES | {name.casefold() for name in (*own.label, layout.label or "")}
+    return text_a.strip().casefold() in texts or label.strip().casefold() in labels - {""}
 
 
 def _on_classes(path: Path, counts: Mapping[str, int]) -> list[str]:

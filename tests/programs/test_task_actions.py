@@ -352,6 +352,14 @@ def test_predictions_of_the_test_file_and_of_any_file(
     two.write_text("bamo\tdull\n")
     run("predict", [*given, "--predict.input", str(two)], world)
     assert f"warning: {two}: 1 of its 1 lines have a field after the text" in capsys.readouterr().err
+    assert (output / "predictions" / "two.txt.tsv").is_file()
+    two.with_suffix(".csv").write_text("ID,text\n7,bamo\n8\n9,dull\n")
+    for replaced in (False, True):
+        skip = ["--predict.input", str(two.with_suffix(".csv")), "--task.skip_bad_rows", "true"]
+        run("predict", [*given, *skip], world)
+        assert ("in place of earlier ones" in capsys.readouterr().out) == replaced
+    lines = (output / "predictions" / "two.csv.tsv").read_text().splitlines()
+    assert [line.split("\t")[:3] for line in lines] == [["line", "text_a", "ID"], ["2", "bamo", "7"], ["4", "dull", "9"]]
 
 
 def test_a_submission_writes_classes_as_the_task_does(task_inputs: Path, world: World, tmp_path: Path) -> None:

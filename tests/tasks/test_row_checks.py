@@ -124,3 +124,11 @@ def test_files_whose_columns_have_names_are_not_warned_of(tmp_path: Path) -> Non
     for name, layout in (("new.tsv", Layout()), ("new.txt", Layout(columns=("sentence", "label")))):
         (tmp_path / name).write_text(content)
         assert check_unlabelled(replace(TASKS["sst-2"], layout=layout), tmp_path / name) == []
+
+
+def test_a_first_line_called_as_the_columns_of_this_run_is_a_header(tmp_path: Path) -> None:
+    path = tmp_path / "new.txt"
+    path.write_text("Message\nhow are you\n")
+    assert check_unlabelled(TASKS["sst-2"], path) == []
+    (warning,) = check_unlabelled(replace(TASKS["sst-2"], layout=Layout(text_a="message")), path)
+    assert "its first line, 'Message', looks like a header" in warning
