@@ -41,7 +41,7 @@ def read_records(
 ) -> Iterator[Record]:
     """The rows of a file, one at a time. with_labels: each has to have a label; otherwise none has one.
 
-    dropped: counts rows that are left out for their labels, by label (NO_LABEL for rows that have none).
+    dropped: counts rows that are left out for their labels, by label ("" for rows that have none).
     Raises ValueError where not a row but the file is wrong: its encoding, its header, the quoting of a .csv.
     """
     suffix = path.suffix.lower()
@@ -59,10 +59,9 @@ def read_records(
     for record in found:
         line, *values = record[:4]
         filled = [value is None or bool(value.strip()) for value in values]
-        label = record.label or NO_LABEL
-        if label in drop and all(filled[:2]):
+        if (record.label or NO_LABEL) in drop and all(filled[:2]):
             if dropped is not None:
-                dropped[label] += 1
+                dropped[record.label or ""] += 1
             continue
         # A row without a label is there to be answered: of a pair, one text is enough.
         if all(filled) or (not with_labels and any(filled[:2] if task.pair else filled[:1])):
