@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch.utils.tensorboard import SummaryWriter
 from transformers import BertForSequenceClassification
@@ -13,6 +14,7 @@ from transformers import BertForSequenceClassification
 from megatinybert.config.missing import unreadable_file
 from megatinybert.corpus.tokenizer import load_tokenizer, tokenizer_fingerprint
 from megatinybert.models.load import size_of
+from megatinybert.programs.ending import ending_of_task
 from megatinybert.runtime.counts import counted
 from megatinybert.tasks.baseline import constant_scores, only_answer
 from megatinybert.tasks.card import write_card
@@ -29,6 +31,7 @@ from megatinybert.tasks.row_checks import check_unlabelled
 from megatinybert.tasks.skipped import Skipped, reporter
 from megatinybert.tasks.stage_options import better_student
 from megatinybert.tasks.submission import write_submission
+from megatinybert.tasks.table import Task
 from megatinybert.tracking.figures import FONT_ADVICE, drawable, save_picture
 
 
@@ -68,13 +71,7 @@ def evaluate(
     advice = better_student(inputs.config)
     merged = merge_results(output / "results.json", task.name, results, constant, about_rows, advice)
     table = results_table(merged)
-    legend: dict[str, str] = {}
-    if task.labels is None:
-        image = scatter_figure(predictions, gold[first])
-    else:
-        counts = {name: count_confusions(values, gold[first], task.classes) for name, values in predictions.items()}
-        labels, legend = drawable(task.labels)
-        image = confusion_figure(counts, labels)
+    image, legend = _picture(task, predictions, gold[first])
     save_picture(image, output / "confusion.png")
     with SummaryWriter(str(output / "stages" / "eval" / "tensorboard")) as writer:
         writer.add_text("results", "\n".join(f"    {line}" for line in table.splitlines()))
@@ -83,12 +80,26 @@ def evaluate(
             for split, metrics in result.metrics.items():
                 for metric, value in metrics.items():
                     writer.add_scalar(f"results/{split}_{metric}_{name}", value)
-    if Path(student) == output / "student":
+    is_own = Path(student) == output / "student"
+    if is_own:
         write_card(inputs, merged)
     print(f"{table}\n\nresults: {output / 'results.json'}, {output / 'confusion.png'}")
     if legend:
         names = ", ".join(f"{number} {label}" for number, label in legend.items())
         print(f"confusion.png has numbers for labels that no font of this machine can draw: {names}; {FONT_ADVICE}")
+    if is_own:
+        print(ending_of_task(output))
+
+
+def _picture(
+    task: Task, predictions: Mapping[str, np.ndarray], gold: np.ndarray
+) -> tuple[np.ndarray, Mapping[str, str]]:
+    """(the models' confusion matrices, or predicted against given scores, as RGB; labels that it has numbers for)."""
+    if task.labels is None:
+        return scatter_figure(predictions, gold), {}
+    counts = {name: count_confusions(values, gold, task.classes) for name, values in predictions.items()}
+    labels, legend = drawable(task.labels)
+    return confusion_figure(counts, labels), legend
 
 
 def predict(inputs: TaskInputs, student: str, device: torch.device) -> None:

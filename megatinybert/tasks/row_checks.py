@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -70,7 +71,9 @@ def check_rows(files: TaskFiles, skip_bad: bool) -> RowChecks:
             facts.append(f"{split}: {text}")
     if task.labels is not None:
         facts.insert(0, _classes(files.train, train.counts, dev_counts))
-        warnings += _on_classes(files.train, train.counts)
+        # An official task's files write other labels than its classes are called.
+        drop = task.layout.names["drop_labels"] if task.name == "custom" else None
+        warnings += _on_classes(files.train, train.counts, drop)
     return RowChecks(facts, [*warnings, *on_scores], on_scores)
 
 
@@ -155,15 +158,19 @@ def _looks_like_header(task: Task, text_a: str, label: str) -> bool:
     return text_a.strip().casefold() in texts or label.strip().casefold() in labels - {""}
 
 
-def _on_classes(path: Path, counts: Mapping[str, int]) -> list[str]:
+def _on_classes(path: Path, counts: Mapping[str, int], drop: str | None) -> list[str]:
+    """drop: the option that leaves classes out, where it can."""
     found = [
-        f"{path}: the classes {' and '.join(map(repr, group))} differ only in how they are written: correct the file, "
-        "if they mean the same"
+        f"{path}: the classes {' and '.join(map(repr, group))} differ only in how they are written: rename them in the "
+        "file, if they mean the same"
         for group in alike(list(counts))
     ]
     rare = {name: rows for name, rows in counts.items() if rows < RARE}
     if rare:
-        found.append(f"{path}: rare classes, with fewer than {RARE} rows: {_shown(rare)}")
+        text = f"{path}: rare classes, with fewer than {RARE} rows: {_shown(rare)}"
+        there = [name for name, rows in rare.items() if rows]
+        helps = drop and 0 < len(there) <= min(_SHOWN_CLASSES, len(counts) - 2)  # two classes are needed
+        found.append(f"{text}. {drop} {shlex.join(there)} leaves their rows out" if helps else text)
     return found
 
 

@@ -231,6 +231,9 @@ def test_a_regression(task_inputs: Path, world: World, tmp_path: Path, capfd: py
     assert "sts-b" in said.out and results(output)["constant"] == {"dev": {"pearson": 0, "spearman": 0, "score": 0}}
     assert "stage teacher: about " in said.err and ", without augmentation" in said.err
     assert "stage two: about " in said.err and ", eval " in said.err
+    assert (
+        f"student: {output / 'student'}\nnext: sh launch/task.sh predict --config {output / 'config.yaml'}" in said.out
+    )
     assert said.err.startswith("opening the task's files, models and tokenizer\n")
     assert said.err.count("\nteacher: pearson and spearman on dev ") == 1  # which three stages look at
     assert "models run without torch.compile (rows of a task differ in length)" in said.err
