@@ -13,6 +13,7 @@ from megatinybert.config.hub import settle_hub
 from megatinybert.config.load import load_options
 from megatinybert.config.named_paths import hub_names, missing_of_task
 from megatinybert.config.nearest import nearest
+from megatinybert.config.rows import RowOptions
 from megatinybert.config.schema import ConfigError
 from megatinybert.config.task import ACTIONS, READING, TASK, TaskConfig, TaskDataConfig
 from megatinybert.programs.start import run_program
@@ -52,6 +53,9 @@ def read_arguments(argv: list[str], look: bool = False) -> tuple[str, TaskConfig
 def _wrong_paths(action: str, given: Mapping[str, Any]) -> list[str]:
     """What is wrong with the paths that options name, and with the task's files."""
     problems = missing_of_task(action, given)
+    how = [f"task.{field}" for field in RowOptions.model_fields]
+    if any(name in given and given[name] is None for name in how):
+        return problems  # the files are to be read otherwise, by an option that is misspelt
     try:
         task = TaskDataConfig.model_validate(
             {name.removeprefix("task."): value for name, value in given.items() if name.startswith("task.")}

@@ -59,3 +59,12 @@ def test_torch_is_not_imported_for_it(tmp_path: Path, options: list[str]) -> Non
     done = subprocess.run(command, cwd=REPOSITORY, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 2 and "AssertionError" not in done.stderr
     assert_says(done.stderr, "2 problems", f"{tmp_path / 'eval.tsv'}: its header has the columns text; a custom task")
+
+
+def test_files_are_not_looked_at_where_an_option_of_their_columns_is_misspelt(options: list[str]) -> None:
+    for wrong in ("--task.label", "--task.label_colum", "--task.text_colum"):
+        with pytest.raises(ConfigError) as caught:
+            read_arguments([*options, wrong, "sentiment"], look=True)
+        assert_says(str(caught.value), "2 problems", f"{wrong} sentiment", "_column", "--teacher.model")
+    with pytest.raises(ConfigError, match="3 problems"):
+        read_arguments([*options, "--run.sed", "1"], look=True)

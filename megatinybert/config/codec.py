@@ -5,9 +5,13 @@ from __future__ import annotations
 import codecs
 import difflib
 import encodings.aliases
+from collections.abc import Iterable
 from typing import Annotated
 
 from pydantic import AfterValidator
+
+_COMMON = ("utf-8", "gb18030", "gbk", "big5", "shift_jis", "euc_jp", "euc_kr", "cp1252", "iso8859-1")
+_ALIKE, _SHOWN = 0.6, 3
 
 
 def codec_name(name: str) -> str:
@@ -18,10 +22,18 @@ def codec_name(name: str) -> str:
     """
     if not _decodes_in_pieces(name):
         known = {*encodings.aliases.aliases.keys(), *encodings.aliases.aliases.values()}
-        near = difflib.get_close_matches(name.lower().replace("-", "_"), sorted(known), n=5)
-        hint = next((f": did you mean {codec_name(other)}?" for other in near if _decodes_in_pieces(other)), "")
+        near = _nearest(name.lower().replace("-", "_"), filter(_decodes_in_pieces, known))
+        hint = f": did you mean {' or '.join(near)}?" if near else ""
         raise ValueError(f"Python has no such text codec{hint}")
     return codecs.lookup(name).name.removesuffix("-sig")
+
+
+def _nearest(name: str, known: Iterable[str]) -> list[str]:
+    """The codecs whose names are most like one, all equally, at most three of them: common ones first."""
+    alike = {other: difflib.SequenceMatcher(None, other, name).ratio() for other in known}
+    best = max(alike.values())
+    names = {codec_name(other) for other, ratio in alike.items() if ratio == best >= _ALIKE}
+    return sorted(names, key=lambda codec: (codec not in _COMMON, codec))[:_SHOWN]
 
 
 def _decodes_in_pieces(name: str) -> bool:

@@ -43,7 +43,8 @@ precision, ZeRO and communication.
 
 
 Schema = TypeVar("Schema", bound=ProgramConfig)
-Missing = Callable[[Mapping[str, Any]], list[str]]  # options that were given, by name -> a line for each missing path
+# Options that were given, by name (None: probably meant by a name that is none) -> a line for each missing path.
+Missing = Callable[[Mapping[str, Any]], list[str]]
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,8 @@ def load_options(argv: list[str], program: Program[Schema], missing: Missing | N
         config = config and config.model_copy(update={"students": members})
     if missing and not print_config:
         # A misspelt option is looked at as what was meant, lest what it says be missed.
-        paths = missing(misspelt | {name: given.value for name, given in merged.items()})
+        named = {name: given.value for name, given in merged.items() if given.value is not None}
+        paths = missing(misspelt | named)
         if config and len(paths) == 1:
             raise ConfigError(paths[0])
         problems += paths

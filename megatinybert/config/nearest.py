@@ -22,7 +22,7 @@ _ELSEWHERE = {
 
 def likely_options(name: str, options: Iterable[str]) -> Sequence[str]:
     """The options that `name` was probably meant to be: all that have its last part, unless one of their sections is
-    like its own; else the nearest.
+    like its own; else the nearest, and those of its section whose names it begins.
     """
     options = list(options)
     section, dot, last = name.rpartition(".")
@@ -34,7 +34,8 @@ def likely_options(name: str, options: Iterable[str]) -> Sequence[str]:
         if alike:
             break
     meant = nearest(section + dot + part, options)
-    return [meant] if meant else []
+    begun = [option for option in options if section and option.startswith(f"{section}.{last}_")]
+    return list(dict.fromkeys([*([meant] if meant else []), *begun]))
 
 
 def nearest(name: str, valid: Iterable[str]) -> str | None:

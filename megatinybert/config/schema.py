@@ -22,6 +22,7 @@ from megatinybert.config.values import (
     Fraction,
     FractionBelowOne,
     Index,
+    LearningRate,
     NonNegative,
     Positive,
     Text,
@@ -148,7 +149,7 @@ class UpdateConfig(Section):
 
 
 class _LearningRate(Section):
-    learning_rate: Positive | None = Field(
+    learning_rate: LearningRate | None = Field(
         None, description="peak learning rate (null: 1e-3, and less in long runs and for wide students)"
     )
 
@@ -160,7 +161,7 @@ class OpenOptimizerConfig(UpdateConfig, _LearningRate):
 class OptimizerConfig(OpenOptimizerConfig):
     """The same with nothing left open."""
 
-    learning_rate: Positive = Field(1e-4, description="peak learning rate")
+    learning_rate: LearningRate = Field(1e-4, description="peak learning rate")
 
 
 class ScheduleConfig(Section):

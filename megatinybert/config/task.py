@@ -26,7 +26,17 @@ from megatinybert.config.schema import (
     split_batch,
 )
 from megatinybert.config.transfer import TransferConfig
-from megatinybert.config.values import Count, FractionAboveZero, Index, Names, NonNegative, Positive, Text, Whole
+from megatinybert.config.values import (
+    Count,
+    FractionAboveZero,
+    Index,
+    LearningRate,
+    Names,
+    NonNegative,
+    Positive,
+    Text,
+    Whole,
+)
 
 ACTIONS = ("teacher", "augment", "one", "two", "eval", "predict", "all")
 READING = ("eval", "predict")  # those that may run beside a run in training
@@ -86,27 +96,27 @@ class StageConfig(Section):
     micro_batch: Count | None = Field(
         None, description="rows per forward pass on one rank (null: largest that divides evenly, up to 32)"
     )
-    learning_rate: Positive = Field(5e-5, description="peak learning rate")
+    learning_rate: LearningRate = Field(5e-5, description="peak learning rate")
 
 
 class FinetuneConfig(StageConfig):
     """Stage "teacher": the teacher learns the task from its labels."""
 
     epochs: Positive | None = Field(None, description=f"{_EPOCHS}, and at least 1)")
-    learning_rate: Positive = Field(1e-4, description="peak learning rate; 2e-5 to 5e-5 for a BERT-base")
+    learning_rate: LearningRate = Field(1e-4, description="peak learning rate; 2e-5 to 5e-5 for a BERT-base")
 
 
 class StageOneConfig(StageConfig):
     """Stage "one": the student learns the teacher's layers on the task's rows."""
 
     epochs: NonNegative | None = Field(None, description=f"{_EPOCHS}; 0: skip the stage)")
-    learning_rate: Positive = Field(3e-4, description="peak learning rate")
+    learning_rate: LearningRate = Field(3e-4, description="peak learning rate")
 
 
 class StageTwoConfig(StageConfig):
     """Stage "two": the student learns the teacher's answers."""
 
-    learning_rate: Positive = Field(1e-4, description="peak learning rate")
+    learning_rate: LearningRate = Field(1e-4, description="peak learning rate")
     temperature: Positive = Field(1.0, description="temperature of both models' logits (classification)")
     hard_label_weight: NonNegative = Field(0.0, description="weight of an additional loss on the labels")
     teacher_cache: Literal["auto", "always", "never"] = Field(
@@ -121,7 +131,7 @@ class MlmConfig(StageConfig):
     train: Literal["whole", "head"] = Field(
         "whole", description="a copy of the whole teacher (whole), or only a head on its frozen body (head)"
     )
-    learning_rate: Positive = Field(3e-4, description="peak learning rate; 1e-3 for a head alone")
+    learning_rate: LearningRate = Field(3e-4, description="peak learning rate; 1e-3 for a head alone")
 
 
 class AugmentConfig(Section):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 
 def _no_truth_value(value: object) -> object:
@@ -15,6 +15,14 @@ def _no_truth_value(value: object) -> object:
 def _fits_64_bits(value: int) -> int:
     if not -(2**63) <= value < 2**63:
         raise ValueError(f"must be below 2^63, {2**63:,}")
+    return value
+
+
+def _below_one(value: float) -> float:
+    if value > 1:
+        digits, exponent = f"{value:e}".split("e")
+        meant = f": did you mean {float(digits):g}e-{int(exponent)}?" if int(exponent) > 0 else ""
+        raise ValueError(f"learning rates are at most 1{meant}")
     return value
 
 
@@ -29,6 +37,12 @@ Whole = Annotated[int, BeforeValidator(_no_truth_value), AfterValidator(_fits_64
 Count = Annotated[int, Field(ge=1), BeforeValidator(_no_truth_value), AfterValidator(_fits_64_bits)]
 Index = Annotated[int, Field(ge=0), BeforeValidator(_no_truth_value), AfterValidator(_fits_64_bits)]
 Positive = Annotated[float, Field(gt=0), BeforeValidator(_no_truth_value)]
+# With a message of its own, where the minus of 2e-5 is forgotten.
+LearningRate = Annotated[
+    Positive,
+    AfterValidator(_below_one),
+    WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "maximum": 1}),
+]
 NonNegative = Annotated[float, Field(ge=0), BeforeValidator(_no_truth_value)]
 Fraction = Annotated[float, Field(ge=0, le=1), BeforeValidator(_no_truth_value)]
 FractionAboveZero = Annotated[float, Field(gt=0, le=1), BeforeValidator(_no_truth_value)]

@@ -8,10 +8,12 @@ and takes its place, so a folder with a manifest is whole.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -69,18 +71,20 @@ def build_corpus(
     show_progress: bool = False,
     block_bytes: int = BLOCK_BYTES,
     commit_seconds: float = 10.0,
+    leave_out: Path | None = None,
 ) -> BuildReport:
     """Build a corpus, or resume building one.
 
     With more than one worker a script calls it under its `__main__` guard, since workers import the script.
     block_bytes: of text handed to a worker at a time; the first sixteenth of so much of a document chooses its split.
-    commit_seconds: how much work an interruption may cost.
+    commit_seconds: how much work an interruption may cost. leave_out: a folder that is not looked into for input, None
+    for the output.
     Raises ValueError for what the user can put right in the command, DataError (a ValueError) for what is wrong in
     the input, EngineDifference (a ValueError) where the fast engine is wrong, OSError where the output cannot be
     written, RuntimeError where a worker was killed.
     After any of them, and after a kill, the same build continues with `resume`.
     """
-    sources, left_out, reader, engine = _check(options)
+    sources, left_out, reader, engine = _check(options, leave_out or options.output)
     plan = BuildPlan(
         created_by=f"megatinybert {__version__}",
         tokenizer_fingerprint=tokenizer_fingerprint(reader.tokenizer),
@@ -93,9 +97,9 @@ def build_corpus(
         start = open_output(options.output, plan, options.resume, {_LOCK}, options.names)
         if isinstance(start, Manifest):
             return BuildReport(start, left_out, True, workers, 0, 0, 0.0)
+        if engine.reason and show_progress:
+            print(f"tokenizer engine: {engine.version}, since {engine.reason}", file=sys.stderr, flush=True)
         with BuildBar(sources, show_progress) as bar:
-            if engine.reason:
-                bar.say(f"tokenizer engine: {engine.version}, since {engine.reason}")
             write = partial(_write, options, sources, reader, start, workers, block_bytes, commit_seconds, bar)
             done = _write_checked(write, engine, options, start, bar)
             manifest = _finish(options, start.plan, done, reader)
@@ -259,13 +263,13 @@ def _refuse_changed(digests: list[str], start: Progress, options: BuildOptions) 
         )
 
 
-def _check(options: BuildOptions) -> tuple[list[Source], list[str], _Reader, EngineChoice]:
+def _check(options: BuildOptions, leave_out: Path) -> tuple[list[Source], list[str], _Reader, EngineChoice]:
     problems: list[str] = []
     sources: list[Source] = []
     left_out: list[str] = []
     reader = engine = None
     try:
-        sources, left_out = find_sources(options.input, options.output, options.names["input"])
+        sources, left_out = find_sources(options.input, leave_out, options.names["input"])
     except ValueError as error:
         problems.append(str(error))
     try:

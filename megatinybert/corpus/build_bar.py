@@ -11,9 +11,10 @@ from megatinybert.runtime.progress_bar import progress_bar
 
 
 class BuildBar:
-    """The progress bar, in bytes of the files, with the speed in bytes of text and in tokens.
+    """The progress bar, in bytes of the files, with the speed in bytes of text and in tokens. It goes when it is
+    closed: the summary of the build tells the speed.
 
-    seconds: when it is closed, those that it was open: of the speed that it ends with.
+    seconds: when it is closed, those that it was open.
     """
 
     def __init__(self, sources: list[Source], shown: bool) -> None:
@@ -26,6 +27,7 @@ class BuildBar:
             "B",
             unit_scale=True,
             disable=not shown,
+            leave=False,
             bar_format="{percentage:3.0f}% |{bar:20}| {n_fmt} of {total_fmt}, {remaining} left{postfix}",
         )
         self._began = time.monotonic()
@@ -37,8 +39,6 @@ class BuildBar:
 
     def __exit__(self, *_: object) -> None:
         self.seconds = self._elapsed()
-        if self.text_bytes:
-            self._show_speed(self.seconds)
         self._bar.close()
 
     def say(self, line: str) -> None:

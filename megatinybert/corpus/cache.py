@@ -61,6 +61,7 @@ def shard_text(config: DataConfig, tokenizer: str) -> list[str]:
         raise ValueError(text) from error
     entries = [_expand(entry) for entry in config.text]
     corpora = entries if config.mixture else [[path for paths in entries for path in paths]]
+    corpora = [_without_shards(paths, Path(config.cache)) for paths in corpora]
     try:
         fingerprint = tokenizer_fingerprint(load_tokenizer(tokenizer))
         return [str(_find_or_build(config, paths, tokenizer, fingerprint)) for paths in corpora]
@@ -75,6 +76,24 @@ def _expand(entry: str) -> list[str]:
     if problem := missing_text("--data.text", entry):
         raise ValueError(problem)
     return sorted(glob.glob(entry, recursive=True))
+
+
+def _without_shards(paths: list[str], cache: Path) -> list[str]:
+    """The paths without the cache and what it holds, which a pattern such as `data/*` matches, too."""
+    own = cache.resolve()
+
+    def is_ours(path: Path) -> bool:
+        folder = path if path.is_dir() else path.parent
+        if folder == own:  # a text may stand here, too
+            return path == own or path.suffix == ".lock"
+        return folder.is_relative_to(own) and (folder / MANIFEST).is_file()
+
+    kept = [path for path in paths if not is_ours(Path(path).resolve())]
+    if not kept:
+        raise ValueError(f"--data.text {paths[0]}: token shards that runs keep in --data.cache {cache}, and no text")
+    if len(kept) < len(paths):
+        _say(f"data: --data.text names what runs keep in --data.cache {cache}, too, which is left out")
+    return kept
 
 
 def _find_or_build(config: DataConfig, paths: list[str], tokenizer: str, fingerprint: str) -> Path:
@@ -102,7 +121,7 @@ def _find_or_build(config: DataConfig, paths: list[str], tokenizer: str, fingerp
         size = sum(source.size for source in sources) / 1e6
         going_on = "going on with" if (folder / PROGRESS).is_file() else "building"
         _say(f"data: {going_on} the token shards of {counted(len(sources), 'file')}, {size:,.1f} MB, in {folder}")
-        report = build_corpus(options.model_copy(update={"output": folder}), show_progress=True)
+        report = build_corpus(options.model_copy(update={"output": folder}), show_progress=True, leave_out=cache)
     # The run tells warnings, and that nothing is held out, of shards that were there too.
     shown = {name: value for name, value in report.manifest.options.items() if name != "validation_fraction"}
     quiet = report.manifest.model_copy(update={"warnings": [], "options": shown})

@@ -24,6 +24,7 @@ from megatinybert.corpus.texts import Texts
 PACKAGE = "nanotoken"
 INSTALL = "pip install nanotoken==0.1.0"
 
+_GAIN = "optional: the same ids, over 20 times as fast"
 _CACHE_ENTRIES = 1 << 17  # at most 16 MiB in each process
 _EXCERPT_CHARACTERS = 128
 _SAMPLED = 1 << 18  # bytes for each excerpt
@@ -130,7 +131,7 @@ class FastEngine:
 def open_library(parts: dict[str, Any]) -> Any:
     """nanotoken's own tokenizer. parts: the JSON of ours, read. Raises EngineUnavailable."""
     if find_spec(PACKAGE) is None:
-        raise EngineUnavailable(f"{PACKAGE} is not installed: {INSTALL}")
+        raise EngineUnavailable(f"{PACKAGE} is not installed: {INSTALL} ({_GAIN})")
     import nanotoken
 
     nanotoken.set_cache_entries(_CACHE_ENTRIES)

@@ -1,4 +1,4 @@
-"""What a general run says when it is done: what was gained, where the student is, and what to do next."""
+"""What a run says when it is done: what was gained, where the student is, and what to do next."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from megatinybert.models.initialize import STUDENT_FOLDER
+from megatinybert.programs.tensorboard_command import tensorboard_of
 from megatinybert.runtime.text_table import format_table
 from megatinybert.tracking import curves
 from megatinybert.tracking.measurements import BESIDE_LOSSES
 
 
 def ending(folder: Path, students: Sequence[str] = ()) -> str:
-    """folder: of a finished run. Held-out values before and after it, as far as its metrics can be read.
+    """folder: of a finished general run. Held-out values before and after it, as far as its metrics can be read.
 
     students: their names, of a run of several.
     """
@@ -26,6 +27,13 @@ def ending(folder: Path, students: Sequence[str] = ()) -> str:
         return "\n".join([*tables, *lines])
     lines = [f"{name}: {folder / name / STUDENT_FOLDER}" for name in students]
     return "\n".join([*tables, *lines, f"next: {report}    (sizes, speed, trade-off of the students)"])
+
+
+def ending_of_task(folder: Path) -> str:
+    """folder: of a task whose student is compared with its teacher, which has told what was gained."""
+    predict = shlex.join(["sh", "launch/task.sh", "predict", "--config", str(folder / "config.yaml")])
+    lines = [f"student: {folder / STUDENT_FOLDER}", f"next: {predict} --predict.input FILE    (answers to a file)"]
+    return "\n".join([*lines, f"      {tensorboard_of(folder / 'stages')}    (curves of all stages)"])
 
 
 def _measured(folder: Path) -> list[curves.Row]:

@@ -14,19 +14,21 @@ from transformers import BertForSequenceClassification
 from megatinybert.config.missing import unreadable_file
 from megatinybert.corpus.tokenizer import load_tokenizer, tokenizer_fingerprint
 from megatinybert.models.load import Digest, size_of
+from megatinybert.programs.ending import ending_of_task
 from megatinybert.runtime.counts import counted
 from megatinybert.tasks.baseline import constant_scores, only_answer
 from megatinybert.tasks.card import write_card
 from megatinybert.tasks.classifiers import load_fine_tuned
 from megatinybert.tasks.confusion import confusion_figure, count_confusions, scatter_figure
+from megatinybert.tasks.formats import read_records
 from megatinybert.tasks.inputs import TaskInputs
 from megatinybert.tasks.latency import compare_latency
 from megatinybert.tasks.metrics import compute_metrics, predictions_of
-from megatinybert.tasks.predict import check_table, logits_of, write_predictions
-from megatinybert.tasks.read import read_rows
+from megatinybert.tasks.predict import logits_of
+from megatinybert.tasks.prediction_files import check_table, free_file, record_input, write_predictions
 from megatinybert.tasks.results import STUDENT, TEACHER, ModelResult, known_results, merge_results, results_table
 from megatinybert.tasks.row_checks import check_unlabelled
-from megatinybert.tasks.skipped import Skipped
+from megatinybert.tasks.skipped import Skipped, reporter
 from megatinybert.tasks.stage_options import better_student
 from megatinybert.tasks.submission import write_submission
 from megatinybert.tracking.figures import FONT_ADVICE, drawable, save_picture
@@ -68,13 +70,16 @@ def evaluate(
         results = merge_results(path, task.name, found, constant, counts, about_rows, advice, facts)
         save_picture(image, picture)
         _write_events(output, found, results_table(results), image)
-    if Path(student) == output / "student":
+    is_own = Path(student) == output / "student"
+    if is_own:
         write_card(inputs, results)
     print(f"{results_table(results)}\n\nresults: {path}, {picture}")
     legend = drawable(task.labels)[1] if task.labels else {}
     if legend:
         names = ", ".join(f"{number} {label}" for number, label in legend.items())
         print(f"confusion.png has numbers for labels that no font of this machine can draw: {names}; {FONT_ADVICE}")
+    if is_own:
+        print(ending_of_task(output))
 
 
 def _measure(
@@ -123,7 +128,6 @@ def predict(inputs: TaskInputs, student: str, device: torch.device) -> None:
     Raises ValueError where there is nothing to answer.
     """
     config, task = inputs.config.predict, inputs.task
-    folder = inputs.output / "predictions"
     if config.input:
         if problem := unreadable_file("--predict.input", Path(config.input)):
             raise ValueError(problem)
@@ -139,6 +143,8 @@ def predict(inputs: TaskInputs, student: str, device: torch.device) -> None:
         raise ValueError(
             f"--predict.output {config.output} is one file, and there are {len(files)} to answer: leave it out"
         )
+    folder = inputs.output / "predictions"
+    targets = {split: _target(inputs, folder, split, path) for split, path in files.items()}
     model = load_fine_tuned(student, "predict", task, config.labels)
     _check_reads(model, student, inputs)
     model.to(device)  # type: ignore[arg-type]
@@ -146,22 +152,33 @@ def predict(inputs: TaskInputs, student: str, device: torch.device) -> None:
         rows = inputs.rows(path, split, with_labels=False)
         for text in check_unlabelled(task, path):
             print(f"warning: {text}", file=sys.stderr)
-        target = Path(config.output) if config.output else folder / f"{split}.tsv"
-        passed_over = Skipped() if inputs.config.task.skip_bad_rows else None
-        if target.suffix == ".tsv":
-            check_table(read_rows(task, path, passed_over, with_labels=False), path)
+        target, passed_over, skipped = targets[split], Skipped(), Skipped()
+        # Rows that cannot be used are refused above, unless they are to be skipped.
+        records = read_records(task, path, False, reporter(path, passed_over))
+        columns = check_table(records, path) if target.suffix == ".tsv" else []
         print(f"answering {counted(len(rows), 'row')} with {student}", file=sys.stderr)
         logits = logits_of(model, rows, device)
-        skipped = Skipped() if inputs.config.task.skip_bad_rows else None
-        write_predictions(task, read_rows(task, path, skipped, with_labels=False), logits, target)
-        print(f"{counted(len(rows), 'prediction')}: {target}")
+        replaced = ", in place of earlier ones" if target.exists() else ""
+        records = read_records(task, path, False, reporter(path, skipped))
+        write_predictions(task, records, logits, target, columns, with_lines=inputs.config.task.skip_bad_rows)
+        if config.input and not config.output:
+            record_input(target, path)
+        print(f"{counted(len(rows), 'prediction')}: {target}{replaced}")
         if config.input or split not in task.submission:
             continue
-        if skipped and skipped.count:
+        if skipped.count:
             text = f"warning: no file for submission of {split}: {skipped.count:,} of its rows are left out"
             print(text, file=sys.stderr)
         else:
             print(f"for submission: {write_submission(task, split, predictions_of(task, logits), folder)}")
+
+
+def _target(inputs: TaskInputs, folder: Path, split: str, path: Path) -> Path:
+    """The file of an input's predictions."""
+    config = inputs.config.predict
+    if config.output:
+        return Path(config.output)
+    return free_file(folder, path) if config.input else folder / f"{split}.tsv"
 
 
 def _check_reads(model: BertForSequenceClassification, name: str, inputs: TaskInputs) -> None:

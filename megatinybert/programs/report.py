@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +19,7 @@ from megatinybert.config.run_folder import students_in
 from megatinybert.programs.report_table import TIMED_RUNS, ModelFacts, Report, table
 from megatinybert.programs.search import shared_by
 from megatinybert.programs.start import say
+from megatinybert.programs.tensorboard_command import tensorboard_of
 from megatinybert.programs.unfinished import check_student, not_a_run, run_again
 from megatinybert.runtime.counts import counted
 from megatinybert.runtime.files import write_atomically
@@ -207,14 +207,10 @@ def save(report: Report, rows: Sequence[curves.Row], folder: Path) -> None:
 
 
 def tensorboard_command(folder: Path) -> str:
-    """The command that opens the run's TensorBoard, with the program of the environment we run in.
+    """The command that opens the run's TensorBoard.
 
     folder: of the run, or of one of its students.
     """
     if not (folder / "tensorboard").is_dir() and students_in(folder.parent):
         folder = folder.parent
-    program = Path(sys.prefix) / "bin" / "tensorboard"
-    if sys.prefix == sys.base_prefix or not program.is_file():
-        return f"tensorboard --logdir {folder / 'tensorboard'}"
-    inside = program.is_relative_to(Path.cwd())
-    return f"{program.relative_to(Path.cwd()) if inside else program} --logdir {folder / 'tensorboard'}"
+    return tensorboard_of(folder / "tensorboard")

@@ -26,12 +26,15 @@ _Content = TypeVar("_Content", list[str], str)
 
 
 class Record(NamedTuple):
-    """One row. line: where it begins, from 1. label: as it is written, without white space around it."""
+    """One row. line: where it begins, from 1. label: as it is written, without white space around it. others: of a row
+    that was read without labels, its other columns by name.
+    """
 
     line: int
     text_a: str
     text_b: str | None
     label: str | None
+    others: dict[str, Any]
 
 
 def read_records(
@@ -39,7 +42,7 @@ def read_records(
 ) -> Iterator[Record]:
     """The rows of a file, one at a time. with_labels: each has to have a label; otherwise none has one.
 
-    dropped: counts rows that are left out for their labels, by label (NO_LABEL for rows that have none).
+    dropped: counts rows that are left out for their labels, by label ("" for rows that have none).
     Raises ValueError where not a row but the file is wrong: its encoding, its header, the quoting of a .csv.
     """
     suffix = path.suffix.lower()
@@ -55,12 +58,11 @@ def read_records(
         raise ValueError(f"{path}: not a file of rows: its name has to end with one of {', '.join(SUFFIXES)}")
     drop = set(task.layout.drop_labels) if with_labels else set()
     for record in found:
-        line, *values = record
+        line, *values = record[:4]
         filled = [value is None or bool(value.strip()) for value in values]
-        label = record.label or NO_LABEL
-        if label in drop and all(filled[:2]):
+        if (record.label or NO_LABEL) in drop and all(filled[:2]):
             if dropped is not None:
-                dropped[label] += 1
+                dropped[record.label or ""] += 1
             continue
         # A row without a label is there to be answered: of a pair, one text is enough.
         if all(filled) or (not with_labels and any(filled[:2] if task.pair else filled[:1])):
@@ -138,10 +140,12 @@ def _of_table(
     first = next(rows, None)
     if first is None:
         return
-    names = [name.strip().lower() for name in first[1]]
+    shown = [name.strip() for name in first[1]]
+    names = [name.lower() for name in shown]
     place = find_place(task, names, with_labels, str(path))
     if place is None and (task.layout.columns or task.header):
-        names = _given_names(task, len(names), with_labels, path)
+        shown = _given_names(task, len(names), with_labels, path)
+        names = [name.lower() for name in shown]
         place = find_place(task, names, with_labels, str(path))
         rows = chain([first], rows)
     if place is None:
@@ -154,6 +158,8 @@ def _of_table(
             f"{path}: its header ({', '.join(first[1])}) has a second text, but the rows of {task.name} are single "
             "texts: leave the column out, or give the training file one"
         )
+    # A column without a name, such as a table's index, is called by its place.
+    others = {} if with_labels else {name or f"column_{i + 1}": i for i, name in enumerate(shown) if i not in place}
     for line, fields in rows:
         if len(fields) != len(names):
             why = f"{counted(len(fields), 'field')}, but the file has {counted(len(names), 'column')}"
@@ -165,16 +171,17 @@ def _of_table(
             fields[place.text_a],
             None if place.text_b is None else fields[place.text_b],
             None if place.label is None else fields[place.label].strip(),
+            {name: fields[index] for name, index in others.items()},
         )
 
 
 def _given_names(task: Task, count: int, with_labels: bool, path: Path) -> list[str]:
-    """The columns, in lower case, of a file without a header that has `count` of them: as options say, else the task.
+    """The columns of a file without a header that has `count` of them: as options say, else the task.
 
     In a file without labels the label's may be left out.
     """
-    names = [name.strip().lower() for name in task.layout.columns or task.header]
-    place = find_place(task, names, True, str(path))
+    names = [name.strip() for name in task.layout.columns or task.header]
+    place = find_place(task, [name.lower() for name in names], True, str(path))
     if place is not None and place.label is not None and not with_labels and count == len(names) - 1:
         del names[place.label]
     return names
@@ -204,7 +211,7 @@ def _of_plain(task: Task, path: Path, with_labels: bool, bad: Bad) -> Iterator[R
             bad(line, why + (_unparted(task, path, fields[-1]) if labelled else ""), "\t".join(fields))
             continue
         text_b = fields[1] if task.pair else None
-        yield Record(line, fields[0], text_b, fields[texts].strip() if with_labels else None)
+        yield Record(line, fields[0], text_b, fields[texts].strip() if with_labels else None, {})
 
 
 def _of_objects(task: Task, path: Path, with_labels: bool, bad: Bad) -> Iterator[Record]:
@@ -241,7 +248,9 @@ def _of_objects(task: Task, path: Path, with_labels: bool, bad: Bad) -> Iterator
             bad(line, "a label that is neither a string nor a number", text)
             continue
         name = "" if label is None else label if isinstance(label, str) else json.dumps(label)
-        yield Record(line, texts[0] or "", texts[1] if task.pair else None, name.strip() if with_labels else None)
+        others = {} if with_labels else {key: row[key] for index, key in enumerate(keys) if index not in place}
+        text_b = texts[1] if task.pair else None
+        yield Record(line, texts[0] or "", text_b, name.strip() if with_labels else None, others)
 
 
 def _text_of(value: Any) -> str | None:

@@ -24,6 +24,7 @@ from megatinybert.runtime.counts import counted
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Finding, Findings
 from megatinybert.tasks.files import TaskFiles
+from megatinybert.tasks.formats import WITHOUT_LABEL
 from megatinybert.tasks.layout import Layout, layout_of
 from megatinybert.tasks.read import open_task, read_rows
 from megatinybert.tasks.rows import EncodedRows, count_unknown, encode_rows
@@ -100,7 +101,8 @@ class TaskInputs:
                 lines = [f"warning: left out of {path}: {counted(skipped.count, 'row')}", *skipped.messages]
                 print("\n  ".join(lines), file=sys.stderr)
             if dropped:
-                counts = ", ".join(f"{label!r} {count:,}" for label, count in dropped.most_common())
+                names = {label: repr(label) if label else WITHOUT_LABEL for label in dropped}
+                counts = ", ".join(f"{names[label]} {count:,}" for label, count in dropped.most_common())
                 print(f"{what}: left out by {task.layout.names['drop_labels']}: {counts}", file=sys.stderr)
         if tells:
             self.tell_unknown(what, encoded, learnt=with_labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -71,7 +72,9 @@ def check_rows(files: TaskFiles, skip_bad: bool) -> RowChecks:
             facts.append(f"{split}: {text}")
     if task.labels is not None:
         facts.insert(0, _classes(files.train, train.counts, dev_counts))
-        warnings += _on_classes(files.train, train.counts)
+        # An official task's files write other labels than its classes are called.
+        drop = task.layout.names["drop_labels"] if task.name == "custom" else None
+        warnings += _on_classes(files.train, train.counts, drop)
     return RowChecks(facts, [*warnings, *on_scores], on_scores)
 
 
@@ -92,7 +95,7 @@ def check_unlabelled(task: Task, path: Path) -> list[str]:
             f"{path}: of {counted(lines, 'line')}, {more:,} with a field after the {where}: it is taken for a label "
             "and not read. If it is text, put a space in place of the tab"
         )
-    if first and _looks_like_header(first[0], first[texts] if len(first) > texts else ""):
+    if first and _looks_like_header(task, first[0], first[texts] if len(first) > texts else ""):
         shown = "\t".join(first)
         found.append(
             f"{path}: its first line, {shown!r}, looks like a header, but every line of a .txt is a row, so it is "
@@ -123,7 +126,7 @@ class _Tally:
         if row is None or self._task.labels is None or not is_plain(self._task, self._path):
             return []
         label = self._name(row)
-        if not _looks_like_header(row.text_a, label) or self.counts[label] > 1:
+        if not _looks_like_header(self._task, row.text_a, label) or self.counts[label] > 1:
             return []
         shown = "\t".join(part for part in (row.text_a, row.text_b, label) if part is not None)
         return [
@@ -148,19 +151,27 @@ def alike(names: Sequence[str]) -> list[list[str]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _looks_like_header(text_a: str, label: str) -> bool:
-    return label.strip().casefold() in _LABEL_NAMES or text_a.strip().casefold() in _TEXT_NAMES
+def _looks_like_header(task: Task, text_a: str, label: str) -> bool:
+    """Whether text or label is called as such columns usually are, or as those of the task's other files."""
+    own, layout = task.columns, task.layout
+    texts = _TEXT_NAMES | {name.casefold() for name in (*own.text_a, layout.text_a or "")}
+    labels = _LABEL_NAMES | {name.casefold() for name in (*own.label, layout.label or "")}
+    return text_a.strip().casefold() in texts or label.strip().casefold() in labels - {""}
 
 
-def _on_classes(path: Path, counts: Mapping[str, int]) -> list[str]:
+def _on_classes(path: Path, counts: Mapping[str, int], drop: str | None) -> list[str]:
+    """drop: the option that leaves classes out, where it can."""
     found = [
-        f"{path}: the classes {' and '.join(map(repr, group))} differ only in how they are written: correct the file, "
-        "if they mean the same"
+        f"{path}: the classes {' and '.join(map(repr, group))} differ only in how they are written: rename them in the "
+        "file, if they mean the same"
         for group in alike(list(counts))
     ]
     rare = {name: rows for name, rows in counts.items() if rows < RARE}
     if rare:
-        found.append(f"{path}: rare classes, with fewer than {RARE} rows: {_shown(rare)}")
+        text = f"{path}: rare classes, with fewer than {RARE} rows: {_shown(rare)}"
+        there = [name for name, rows in rare.items() if rows]
+        helps = drop and 0 < len(there) <= min(_SHOWN_CLASSES, len(counts) - 2)  # two classes are needed
+        found.append(f"{text}. {drop} {shlex.join(there)} leaves their rows out" if helps else text)
     return found
 
 

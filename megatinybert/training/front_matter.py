@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from contextlib import suppress
@@ -44,7 +45,7 @@ def is_chinese(card: ModelCardData) -> bool:
 def shown_model(name: str) -> str:
     """A model as a card may show it: its hub name, or its folder's name without a path, and what that was made from."""
     if own := _own_name(name):
-        return shown_name(own)
+        return own if _HUB_NAME.fullmatch(own) else shown_name(own)
     folder, origin = Path(name), _origin(name)
     return f"the folder '{folder.resolve().name}'{f' (from {origin})' if origin else ''}"
 
@@ -55,8 +56,8 @@ def shown_weights(init: str) -> str:
 
 
 def shown_name(name: str) -> str:
-    """A file or folder as a card may show it: of an absolute path the last part alone."""
-    return Path(name).name if Path(name).is_absolute() else name
+    """A file or folder as a card may show it: without the folders that it is in."""
+    return os.path.basename(os.path.abspath(name))
 
 
 def _own_name(model: str) -> str | None:

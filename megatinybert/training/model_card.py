@@ -19,7 +19,7 @@ from megatinybert.config.general import DataConfig, SettledConfig
 from megatinybert.models.initialize import STUDENT_FOLDER
 from megatinybert.models.layer_map import resolve_layer_map
 from megatinybert.models.load import size_as_saved
-from megatinybert.runtime.counts import counted
+from megatinybert.runtime.counts import counted, some_of
 from megatinybert.runtime.files import write_atomically
 from megatinybert.runtime.stopwatch import duration
 from megatinybert.tracking import curves
@@ -32,6 +32,7 @@ from megatinybert.training.sentence_vectors import advice_of, read_projection
 from megatinybert.training.solve.record import SolvingRecord, read_record, what_solving_gave
 
 PICTURE = "loss.png"
+_SHOWN_CORPORA = 8
 _TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
 
 
@@ -259,7 +260,7 @@ def _corpora(data: DataConfig) -> str:
     names = [shown_name(name) for name in data.shards or data.text or []]
     if data.mixture:
         names = [f"{name} (weight {weight:g})" for name, weight in zip(names, data.mixture, strict=True)]
-    return ", ".join(names)
+    return some_of(names, _SHOWN_CORPORA)
 
 
 def _sizes(model: PreTrainedConfig, kind: type[BertModel | BertForMaskedLM]) -> str:

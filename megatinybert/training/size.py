@@ -137,7 +137,7 @@ def _by_size(config: GeneralConfig, windows: int, width: int, ranks: int, began:
         reasons.append(why)
     if began:
         values = ", ".join(f"--{name} {value:g}" for name, value in began.items())
-        reasons.append(f"as the run began: {values}")
+        reasons.append(f"{values}, as the run began")
     return Size(_settled(config, int(batch), epochs, rate), steps, reasons)
 
 

@@ -30,6 +30,7 @@ def test_a_codec_has_one_name(name: str, codec: str) -> None:
         ("gb1830", "gb18030"),
         ("big-5", "big5"),
         ("uft-8", "utf-8"),
+        ("cp1525", "cp1252 or cp1125 or cp1250"),  # and other code pages as near: the common one first
         ("hex", None),  # bytes to bytes
         ("rot13", None),  # text to text
         ("punycode", None),  # not for text in pieces

@@ -106,7 +106,7 @@ def test_mistakes_are_told_together_each_with_its_place(tmp_path: Path) -> None:
         "students[8]: the name checkpoints is taken",
         "students[1] (Small): another student has this name",
         "students[0] (small): --student.config 3L-31 (its entry): neither a shipped shape",
-        "students[1] (Small): --optimizer.learning_rate -1 (its entry): must be a number > 0",
+        "students[1] (Small): --optimizer.learning_rate -1 (its entry): must be a number > 0 and <= 1",
         "students[5] (y): --objective.name mlm (its entry): it has no teacher",
         "students[7] (z): --schedule.warmup_fraction 0.1 (its entry) has no effect beside --schedule.warmup_steps 2",
     ]

@@ -164,6 +164,7 @@ def test_all_mistakes_are_told_at_once() -> None:
         ("finetun.max_steps", "--finetune.max_steps?"),
         ("tow.lr", "--two.learning_rate?"),
         ("max_length", "--task.max_length?"),
+        ("task.label", "--task.labels or --task.label_column?"),
     ],
 )
 def test_every_option_that_ends_as_a_wrong_one_is_named(wrong: str, meant: str) -> None:
@@ -208,3 +209,12 @@ def test_the_engine_is_told_the_options_of_the_stage() -> None:
     assert training_of(asked, "one", Path("there"), 101).optimizer.learning_rate == asked.one.learning_rate
     every = config("--run.held_out_interval", "50")
     assert training_of(every, "two", Path("there"), 101).run.held_out_interval == 50
+
+
+@pytest.mark.parametrize("stage", ["finetune", "mlm", "one", "two"])
+def test_a_learning_rate_without_its_minus_is_refused(stage: str) -> None:
+    option = f"--{stage}.learning_rate"
+    told = f"{option} 2e5 (command line): learning rates are at most 1: did you mean 2e-5?"
+    assert told in refusal("all", *GIVEN, option, "2e5")
+    assert refusal("all", *GIVEN, option, "1.5").count("learning rates are at most 1 (default") == 1
+    assert f"{option} 0 (command line): must be a number > 0 and <= 1" in refusal("all", *GIVEN, option, "0")

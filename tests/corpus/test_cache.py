@@ -62,7 +62,7 @@ def test_warnings_are_left_to_the_run_which_tells_them_of_shards_that_were_there
     warnings, said = read_manifest(Path(folder)).warnings, capfd.readouterr().err
     assert read_manifest(Path(folder)).totals["validation"]["documents"] == 0 and "validation-fraction" not in said
     assert any("of the tokens are [UNK]" in warning for warning in warnings)
-    assert "tokens/s" in said and not any(warning in said for warning in warnings)
+    assert said.count("tokens/s") == 1 and not any(warning in said for warning in warnings)
 
 
 def contents(folder: str | Path) -> dict[str, bytes]:
@@ -318,3 +318,24 @@ def test_no_text_is_built_for_a_run_that_cannot_start(toy_inputs: Path, tmp_path
     assert exit_codes([process]) == [2]
     assert "nowhere" in (tmp_path / "log").read_text()
     assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("named", [("data",), ("data/*",), ("data/**/*",), ("data/a.txt", "data/b.txt", "data/cache")])
+def test_what_runs_keep_in_a_cache_beside_the_text_is_not_read(
+    place: Path, shards: Callable[..., list[str]], named: tuple[str, ...], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """In data/cache, as by default: it holds .json files."""
+    (first,) = shards("--data.text", "data/a.txt", "data/b.txt")
+    assert Path(first).is_relative_to("data/cache") and list(Path(first).glob("*.json"))
+    capfd.readouterr()
+    (again,) = shards("--data.text", *named)
+    read = {source.name for source in read_manifest(Path(again)).sources}
+    assert read == ({"data/a.txt", "data/b.txt"} if named == ("data",) else {"a.txt", "b.txt"})
+    assert ("too, which is left out" in capfd.readouterr().err) == (named != ("data",))
+
+
+def test_a_cache_is_no_text(place: Path, shards: Callable[..., list[str]]) -> None:
+    shards("--data.text", "data/a.txt")
+    for named in ("data/cache", "data/cache/*/*.json"):
+        with pytest.raises(ValueError, match=r"--data.text data/cache.*: token shards that runs keep in --data.cache"):
+            shards("--data.text", named)

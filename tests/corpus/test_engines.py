@@ -220,7 +220,8 @@ def test_without_the_package(build: Build, tmp_path: Path, tokenizer: Path, monk
     find_spec = fast_engine.find_spec
     monkeypatch.setattr(fast_engine, "find_spec", lambda name: None if name == "nanotoken" else find_spec(name))
     choice = choose_engine(load_tokenizer(tokenizer), "auto")
-    assert choice.name == "tokenizers" and choice.reason == ("nanotoken is not installed: pip install nanotoken==0.1.0")
+    told = "nanotoken is not installed: pip install nanotoken==0.1.0 (optional: the same ids, over 20 times as fast)"
+    assert choice.name == "tokenizers" and choice.reason == told
     assert [name.split()[0] for name in build(tmp_path / "a.txt").manifest.engines] == ["tokenizers"]
     with pytest.raises(ValueError, match=r"--tokenizer-engine fast: nanotoken is not installed: pip install"):
         build(tmp_path / "a.txt", output="fast", tokenizer_engine="fast")

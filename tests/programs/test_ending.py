@@ -1,4 +1,4 @@
-"""What a general run says at its end."""
+"""What a run says at its end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from megatinybert.programs.ending import ending
+from megatinybert.programs.ending import ending, ending_of_task
 from megatinybert.tracking.measurements import PROJECTED
 from tests.helpers.metric_rows import held_out, training
 
@@ -34,3 +34,13 @@ def test_metrics_that_cannot_be_read_do_not_hide_the_student(
 ) -> None:
     assert ending(tmp_path).startswith(f"student: {tmp_path / 'student'}")
     assert "warning: the metrics cannot be read" in capsys.readouterr().err
+
+
+def test_a_task_says_where_its_student_is_and_what_to_do_with_it(tmp_path: Path) -> None:
+    folder = tmp_path / "my task"
+    student, predict, board = ending_of_task(folder).splitlines()
+    assert student == f"student: {folder / 'student'}"
+    command = shlex.split(predict.removeprefix("next: ").split("    ")[0])
+    assert command[:5] == ["sh", "launch/task.sh", "predict", "--config", str(folder / "config.yaml")]
+    assert command[5:] == ["--predict.input", "FILE"]
+    assert f"tensorboard --logdir {folder / 'stages'}" in board

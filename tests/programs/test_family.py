@@ -234,7 +234,7 @@ def test_a_loss_that_is_not_finite_is_told_with_the_students_name(
     world: World, toy_inputs: Path, students: Path, tmp_path: Path
 ) -> None:
     content = yaml.safe_load(students.read_text())
-    content[1] |= {"optimizer": {"learning_rate": 1e4}, "schedule": {"warmup_steps": 0}}
+    content[1] |= {"optimizer": {"learning_rate": 1, "weight_decay": 1e20}, "schedule": {"warmup_steps": 0}}
     (tmp_path / "s.yaml").write_text(yaml.safe_dump(content))
     more = {"run.output_dir": tmp_path / "run", "run.max_steps": 8, "students": tmp_path / "s.yaml"}
     with pytest.raises(NonFiniteLoss, match=r"^small: step \d: the (gradient|loss) is not finite"):

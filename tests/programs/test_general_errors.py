@@ -240,7 +240,8 @@ def test_a_loss_that_is_not_finite_stops_both_ranks(toy_inputs: Path, tmp_path: 
         toy_inputs,
         **{
             "run.output_dir": tmp_path / "run",
-            "optimizer.learning_rate": 1e20,
+            "optimizer.learning_rate": 1,
+            "optimizer.weight_decay": 1e20,
             "schedule.warmup_steps": 0,
             "run.max_steps": 20,
             "run.log_interval": 5,

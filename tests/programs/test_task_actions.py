@@ -116,7 +116,11 @@ def test_the_students_card_has_its_scores_and_no_folder_of_this_machine(done_tas
     assert f"| dev: accuracy | {' | '.join(f'{value:.4f}' for value in measured)} |" in text
     assert "classes of texts: bad, fair, good" in text and "train.txt and eval.txt" in text
     assert f"{results(done_task)['retention']:.1%} of the teacher's score" in text
-    assert str(task_inputs) not in card and str(done_task) not in card and "/teacher" not in card
+    assert "/teacher" not in card
+    for path in (path for path in (done_task / "student").rglob("*") if path.is_file()):
+        assert not [
+            folder for folder in (task_inputs, done_task, Path.cwd()) if str(folder).encode() in path.read_bytes()
+        ]
     code = compile(text.split("```python\n")[1].split("```")[0].replace("path/to", str(done_task)), "card", "exec")
     exec(code)
 
@@ -249,6 +253,9 @@ def test_a_regression(task_inputs: Path, world: World, tmp_path: Path, capfd: py
     assert "sts-b" in said.out and results(output)["constant"] == {"dev": {"pearson": 0, "spearman": 0, "score": 0}}
     assert "stage teacher: about " in said.err and ", without augmentation" in said.err
     assert "stage two: about " in said.err and ", eval " in said.err
+    assert (
+        f"student: {output / 'student'}\nnext: sh launch/task.sh predict --config {output / 'config.yaml'}" in said.out
+    )
     assert said.err.startswith("opening the task's files, models and tokenizer\n")
     assert said.err.count("\nteacher: pearson and spearman on dev ") == 1  # which three stages look at
     assert "models run without torch.compile (rows of a task differ in length)" in said.err
@@ -374,6 +381,18 @@ def test_predictions_of_the_test_file_and_of_any_file(
     two.write_text("bamo\tdull\n")
     run("predict", [*given, "--predict.input", str(two)], world)
     assert f"warning: {two}: of 1 line, 1 with a field after the text" in capsys.readouterr().err
+    assert (output / "predictions" / "two.txt.tsv").is_file()
+    two.with_suffix(".csv").write_text("ID,text\n7,bamo\n8\n9,dull\n")
+    for replaced in (False, True):
+        skip = ["--predict.input", str(two.with_suffix(".csv")), "--task.skip_bad_rows", "true"]
+        run("predict", [*given, *skip], world)
+        assert ("in place of earlier ones" in capsys.readouterr().out) == replaced
+    lines = (output / "predictions" / "two.csv.tsv").read_text().splitlines()
+    assert [line.split("\t")[:3] for line in lines] == [
+        ["line", "text_a", "ID"],
+        ["2", "bamo", "7"],
+        ["4", "dull", "9"],
+    ]
 
 
 def test_a_submission_writes_classes_as_the_task_does(task_inputs: Path, world: World, tmp_path: Path) -> None:

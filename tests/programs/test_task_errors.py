@@ -222,7 +222,7 @@ def test_rows_that_the_tokenizer_does_not_know_and_dropped_labels_are_told(
     folder = inputs / "singles"
     for name in ("train", "eval"):
         lines = (folder / f"{name}.txt").read_text()
-        (folder / f"{name}.txt").write_text(lines + "ζ η θ\tbad\nbamo\t-\n", encoding="cp1253")
+        (folder / f"{name}.txt").write_text(lines + "ζ η θ\tbad\nbamo\t-\nbamo\t\n", encoding="cp1253")
     for file in ("tokenizer.json", "tokenizer_config.json"):
         (inputs / "teacher" / file).unlink()
     vocabulary = (inputs / "teacher" / "vocab.txt").read_text().split()
@@ -249,7 +249,9 @@ def test_rows_that_the_tokenizer_does_not_know_and_dropped_labels_are_told(
     learnt, answered = said.getvalue().split("new: 1 row of")
     assert "so the answers are worth little" in answered and "be learnt" not in answered and "take a" not in answered
     assert "of which nothing can be learnt" in learnt
-    assert_says(said.getvalue(), "training rows: left out by --task.drop_labels: '-' 1", "warning: training rows: ")
+    assert_says(
+        said.getvalue(), "training rows: left out by --task.drop_labels: '-' 1, no label 1", "warning: training rows: "
+    )
     assert_says(said.getvalue(), " % of the tokens are [UNK]", "warning: augmented rows: 50.0 %")
     assert "the same again: 49 rows" in said.getvalue() and "warning: the same again" not in said.getvalue()
 

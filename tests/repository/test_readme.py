@@ -203,3 +203,13 @@ def test_every_page_is_reached_from_the_readme() -> None:
         (README.parent / target).resolve() for target in re.findall(r"\]\((docs/[\w-]+\.md)", README.read_text())
     }
     assert reached == set(DOCS.glob("*.md"))
+
+
+def test_the_file_that_is_answered_is_no_text_of_the_first_run() -> None:
+    for page in (README, README.with_name("README.zh.md")):
+        words = page.read_text(encoding="utf-8").split()
+        patterns = {words[place + 1] for place, word in enumerate(words) if word == "--data.text"}
+        answered = [words[place + 1] for place, word in enumerate(words) if word == "--predict.input"]
+        assert "data/*.txt" in patterns and len(answered) == 1
+        assert not [pattern for pattern in patterns if Path(answered[0]).match(pattern)]
+        assert answered[0].startswith("runs/")  # which git ignores

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from megatinybert.tracking.measurements import CATEGORIES, EVERY, MEASUREMENTS, TEACHER
+from megatinybert.tracking.measurements import BESIDE_LOSSES, CATEGORIES, EVERY, MEASUREMENTS, TEACHER, TRAINING
 from tests.helpers.toys import REPOSITORY
 
 DOCS = REPOSITORY / "docs"
@@ -30,7 +30,23 @@ def first_page_table() -> str:
     return _table(("category", "charts, where a run has them", "is the answer to"), rows)
 
 
-TABLES = {("general.md", "general distillation"): general_table, ("monitor.md", "first page"): first_page_table}
+def places_table() -> str:
+    """Where TensorBoard has what is not under its own tag in the run of all else."""
+    rows: dict[tuple[str, ...], None] = {}
+    for m in MEASUREMENTS:
+        if m.run == TRAINING:
+            continue
+        place = (m.tag, m.run, m.written or m.tag)
+        is_term = m.chart in m.tag and m.tag not in BESIDE_LOSSES  # of which one row tells all
+        rows[tuple(f"`{part.replace(m.chart, '{name}') if is_term else part}`" for part in place)] = None
+    return _table(("in `metrics.jsonl`", "run", "tag"), [*rows, ("all others", f"`{TRAINING}`", "the same")])
+
+
+TABLES = {
+    ("general.md", "general distillation"): general_table,
+    ("monitor.md", "first page"): first_page_table,
+    ("monitor.md", "places"): places_table,
+}
 
 
 def between_markers(page: str, name: str, table: str) -> str:

@@ -61,6 +61,8 @@ def test_classes_that_differ_only_in_how_they_are_written_are_told(tmp_path: Pat
     spelling, rare = checks.warnings
     assert all(repr(name) in spelling for name in ("good", "Good", "GOOD")) and "differ only in how" in spelling
     assert "rare classes, with fewer than 5 rows: " in rare and "Good 1" in rare and "GOOD 1" in rare
+    assert rare.endswith(". --task.drop_labels GOOD Good leaves their rows out")
+    assert "drop_labels" not in check(tmp_path, [*ROWS[:2], *ROWS[3:4]], other(ROWS)).warnings[-1]  # one is no task
 
 
 def test_names_alike() -> None:
@@ -124,3 +126,11 @@ def test_files_whose_columns_have_names_are_not_warned_of(tmp_path: Path) -> Non
     for name, layout in (("new.tsv", Layout()), ("new.txt", Layout(columns=("sentence", "label")))):
         (tmp_path / name).write_text(content)
         assert check_unlabelled(replace(TASKS["sst-2"], layout=layout), tmp_path / name) == []
+
+
+def test_a_first_line_called_as_the_columns_of_this_run_is_a_header(tmp_path: Path) -> None:
+    path = tmp_path / "new.txt"
+    path.write_text("Message\nhow are you\n")
+    assert check_unlabelled(TASKS["sst-2"], path) == []
+    (warning,) = check_unlabelled(replace(TASKS["sst-2"], layout=Layout(text_a="message")), path)
+    assert "its first line, 'Message', looks like a header" in warning

@@ -87,6 +87,6 @@ def test_a_folder_of_the_hubs_cache_has_its_name_on_the_hub(tmp_path: Path) -> N
 
 
 def test_a_shown_name_has_no_folders_of_the_machine() -> None:
-    assert [shown_name(name) for name in ("/data/models/teacher", "/data/text/", "data/text", "owner/name")] == [
-        *("teacher", "text", "data/text", "owner/name")
-    ]
+    names = ("/data/models/teacher", "/data/text/", "mine/data/text.txt", "../mine/data/./", "text.txt")
+    assert [shown_name(name) for name in names] == ["teacher", "text", "text.txt", "data", "text.txt"]
+    assert shown_model("/data/models/gone") == "gone"  # since it was loaded

@@ -91,6 +91,19 @@ def test_a_finished_runs_card(golden_run: Path) -> None:
         assert (golden_run / "student" / name).stat().st_mode & 0o444 == 0o444
 
 
+def test_no_file_of_an_exported_student_names_a_folder(golden_run: Path, toy_inputs: Path) -> None:
+    files = [path for path in (golden_run / "student").rglob("*") if path.is_file()]
+    assert len(files) > 5
+    for path in files:
+        assert not [
+            folder for folder in (golden_run, toy_inputs, Path.cwd()) if str(folder).encode() in path.read_bytes()
+        ]
+    many = [f"mine/deep/{name}.txt" for name in "abcdefghij"]
+    text = model_card(run_of(**{"data.shards": "null", "data.text": many}), ROWS, ENVIRONMENT, picture=False)
+    assert table(text)["data"].startswith("a.txt, b.txt, c.txt, ") and "mine" not in text and "deep/" not in text
+    assert " and 2 more: 100 windows" in table(text)["data"]
+
+
 def test_the_python_of_the_card_works(golden_run: Path) -> None:
     block, sentences = re.findall(r"```python\n(.*?)```", (golden_run / "student" / "README.md").read_text(), re.S)
     names: dict[str, Any] = {}
@@ -122,7 +135,7 @@ def test_a_teacher_of_the_hub_is_the_base_model() -> None:
         "base_model": "google-bert/bert-base-uncased",
     }
     facts = table(text)
-    assert facts["data"] == "data/wiki, data/books: 100 windows of 16 tokens, 1,600 in all"
+    assert facts["data"] == "wiki, books: 100 windows of 16 tokens, 1,600 in all"
     assert facts["training"] == "40 steps of 8 windows: 5,120 tokens seen, 3.20 passes over the data"
     assert facts["hardware"] == "8 ranks, each on an accelerator"
     assert facts["software"].startswith("megatinybert 1.2 (commit 0123abc), torch 2.13.0, deepspeed 0.19.8")
@@ -147,7 +160,7 @@ def test_the_card_of_a_chinese_student_has_a_chinese_example(tmp_path: Path, lan
 
 def test_weights_of_a_mixture_and_first_weights_are_told() -> None:
     facts = table(model_card(run_of(**{"data.mixture": "[0.7, 0.3]", "student.init": "runs/1"}), [], {}, picture=False))
-    assert facts["data"].startswith("data/wiki (weight 0.7), data/books (weight 0.3): ")
+    assert facts["data"].startswith("wiki (weight 0.7), books (weight 0.3): ")
     assert facts["first weights"] == "runs/1"
 
 
