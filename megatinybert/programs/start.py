@@ -112,8 +112,9 @@ def _run(read: Callable[[list[str], bool], Any], work: str) -> None:
         _exit(1)
     finally:
         dist.stop()
-    atexit._run_exitfuncs()  # such as what ends the processes that compiled
-    _exit(code)
+    if code or AGENT not in os.environ:  # which waits for what a rank without a fault returns
+        atexit._run_exitfuncs()  # such as what ends the processes that compiled
+        _exit(code)
 
 
 def _exit(code: int) -> NoReturn:

@@ -254,9 +254,7 @@ def _refuse(text: str, inputs: TaskInputs, world: World) -> None:
 
 
 def _check_teacher(inputs: TaskInputs, world: World) -> None:
-    """Raise ValueError for a teacher that is no better on the development rows than one answer to them all, and warn of
-    one whose lead over that may be chance.
-    """
+    """Raise ValueError for a teacher no better on the development rows than one answer; warn of a lead by chance."""
     split, rows = next(iter(world.together(lambda: inputs.dev).items()))
     name, task = world.together(lambda: _fine_tuned_teacher(inputs)), inputs.task
 

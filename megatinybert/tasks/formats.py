@@ -82,8 +82,7 @@ def columns_of(path: Path, layout: Layout) -> list[str]:
     """
     suffix = path.suffix.lower()
     if suffix in _OF_OBJECTS:
-        objects = (_parsed(text) for _, text in lines_of(path, layout))
-        first = next((row for row in objects if isinstance(row, dict)), {})
+        first = next((row for _, text in lines_of(path, layout) if isinstance(row := _parsed(text), dict)), {})
         return [key.strip().lower() for key, value in first.items() if value is not None]
     if layout.columns:
         return [name.strip().lower() for name in layout.columns]
@@ -97,8 +96,7 @@ def columns_of(path: Path, layout: Layout) -> list[str]:
 def tab_rows(path: Path, layout: Layout) -> Iterator[tuple[int, list[str]]]:
     """Lines parted at tabs; [] for a blank one. There is no quoting: a quotation mark is a character."""
     for number, text in lines_of(path, layout):
-        text = text.removesuffix("\r")
-        yield number, text.split("\t") if text.strip() else []
+        yield number, text.removesuffix("\r").split("\t") if text.strip() else []
 
 
 csv.field_size_limit(2**31 - 1)  # a document may be longer than the library's 131,072 characters

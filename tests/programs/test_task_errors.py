@@ -192,7 +192,7 @@ def test_other_rows_make_another_model(done_task: Path, task_inputs: Path, world
         file.write("bamo\tbad\n")
     output = shutil.copytree(done_task, tmp_path / "task")
     message = refusal("teacher", options(tmp_path / "inputs", "singles", output), world)
-    assert_says(message, output / "teacher", "was made otherwise:\n  rows: ")
+    assert_says(message, output / "teacher", "was made otherwise:\n  rows (by --task.data_dir, ")
 
 
 def test_a_row_that_cannot_be_parsed_is_an_error_or_is_counted(
