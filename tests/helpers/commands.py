@@ -162,7 +162,8 @@ def _ranks(launch: Any) -> int:
 
 def _check_run(config: ProgramConfig, ranks: int) -> None:
     """Find and read the DeepSpeed file, and leave the recipe that a run leaves, for later commands to name."""
-    file = "zero1" if config.deepspeed == "auto" else config.deepspeed
+    stage = config.auto_stage if isinstance(config, GeneralConfig) else 0
+    file = f"zero{stage}" if config.deepspeed == "auto" else config.deepspeed
     find_ds_config(file)
     if isinstance(config, GeneralConfig):
         load_ds_config(file, draft(config, ranks), ranks)

@@ -200,7 +200,7 @@ def check_task(folder: Path, printed: str) -> None:
     assert all(0 <= results[model]["dev"]["accuracy"] <= 1 for model in ("teacher", "student"))
     assert "stage two: done already" in printed and "loss/prediction" in printed
     assert (run / "predictions" / "SST-2.tsv").read_text().startswith("index\tprediction\n")
-    answers = [json.loads(line) for line in (folder / "data" / "new.jsonl").read_text().splitlines()]
+    answers = [json.loads(line) for line in (folder / "runs" / "new.jsonl").read_text().splitlines()]
     assert [answer["text_a"] for answer in answers] == ["a fine film", "a dull film"]
     assert {"negative", "positive"} == answers[0]["probabilities"].keys()
 

@@ -271,7 +271,10 @@ def test_a_run_goes_on_when_a_save_fails(
 
 def test_a_run_whose_gradient_is_not_finite_stops(world: World, toy_inputs: Path, tmp_path: Path) -> None:
     """DeepSpeed would skip its steps, each of them, from ZeRO stage 1 on."""
-    diverging = {"optimizer.learning_rate": 1e4, "schedule.warmup_steps": 0, "run.max_steps": 12}
+    diverging = {
+        **{"optimizer.learning_rate": 1.0, "optimizer.weight_decay": 1e9},
+        **{"schedule.warmup_steps": 0, "run.max_steps": 12},
+    }
     more = {"run.output_dir": tmp_path, "run.save_interval": 6, "run.log_interval": 3, "run.held_out_interval": 12}
     with pytest.raises(NonFiniteLoss, match=r"^step 2: the gradient is not finite. There is no checkpoint yet"):
         distil(load_config(recipe(toy_inputs, **diverging, **more)), world)
