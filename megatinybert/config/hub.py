@@ -61,8 +61,13 @@ def reason_of(error: Exception) -> str:
     """The first line of what a library of the hub's says of a model; where the hub is not asked, nothing of a failure
     to connect.
     """
-    said = (str(error).strip() or type(error).__name__).splitlines()[0]
+    said = first_line(error)
     return "it is not in the hub's cache" if _is_offline() and said.startswith("We couldn't connect") else said
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what an error says, or its kind where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _is_offline() -> bool:

@@ -18,7 +18,7 @@ def _fits_64_bits(value: int) -> int:
     return value
 
 
-def _below_one(value: float) -> float:
+def _at_most_one(value: float) -> float:
     if value > 1:
         digits, exponent = f"{value:e}".split("e")
         meant = f": did you mean {float(digits):g}e-{int(exponent)}?" if int(exponent) > 0 else ""
@@ -40,7 +40,7 @@ Positive = Annotated[float, Field(gt=0), BeforeValidator(_no_truth_value)]
 # With a message of its own, where the minus of 2e-5 is forgotten.
 LearningRate = Annotated[
     Positive,
-    AfterValidator(_below_one),
+    AfterValidator(_at_most_one),
     WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "maximum": 1}),
 ]
 NonNegative = Annotated[float, Field(ge=0), BeforeValidator(_no_truth_value)]

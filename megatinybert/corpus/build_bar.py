@@ -54,14 +54,11 @@ class BuildBar:
         """Count a block that this run has encoded."""
         self.text_bytes += len(block.data)
         self.tokens += tokens
-        self._show_speed(self._elapsed())
+        self._bar.set_postfix_str(speed(self.text_bytes, self.tokens, self._elapsed()), refresh=False)
         self.move(block)
 
     def _elapsed(self) -> float:
         return max(time.monotonic() - self._began, 1e-9)
-
-    def _show_speed(self, seconds: float) -> None:
-        self._bar.set_postfix_str(speed(self.text_bytes, self.tokens, seconds), refresh=False)
 
 
 def speed(text_bytes: int, tokens: int, seconds: float) -> str:

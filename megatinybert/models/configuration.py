@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import AutoConfig, BertConfig, PreTrainedConfig
 
-from megatinybert.config.hub import advice, reason_of
+from megatinybert.config.hub import advice, first_line, reason_of
 from megatinybert.config.missing import missing_model
 from megatinybert.config.nearest import nearest
 from megatinybert.config.schema import MADE_WEIGHTS, STUDENTS_FOLDER
@@ -101,7 +101,3 @@ def _reason(name: str, error: Exception) -> str:
     meant = nearest(name, MADE_WEIGHTS)
     hint = f"; did you mean {meant}?" if meant else ""
     return f"no such folder here, nor a model on the hub that could be read ({reason_of(error)}){hint or advice()}"
-
-
-def first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

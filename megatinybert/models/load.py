@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertModel, PreTrainedModel
 from transformers.models.bert.modeling_bert import BertPooler
 
+from megatinybert.config.hub import first_line
 from megatinybert.config.schema import Quantize
 from megatinybert.models.capture import ATTENTION_NAME, Features, Wanted, run_captured
 from megatinybert.models.compiled import Run, compiled_run
-from megatinybert.models.configuration import first_line, read_settings
+from megatinybert.models.configuration import read_settings
 from megatinybert.models.quantize import quantize_products
 from megatinybert.runtime.counts import some_of
 from megatinybert.runtime.hardware import computes_bfloat16

@@ -16,7 +16,8 @@ from torch import Tensor
 from transformers import BertForSequenceClassification
 from transformers.utils import SAFE_WEIGHTS_NAME, WEIGHTS_NAME, cached_file
 
-from megatinybert.models.configuration import first_line, read_bert_config
+from megatinybert.config.hub import first_line
+from megatinybert.models.configuration import read_bert_config
 from megatinybert.models.load import UNREADABLE, load_model
 from megatinybert.runtime.counts import counted
 

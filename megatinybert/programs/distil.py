@@ -34,7 +34,7 @@ from megatinybert.training.ready import (
     get_ready,
     local_ranks,
 )
-from megatinybert.training.resume import check_options, shape_facts
+from megatinybert.training.resume import check_options, find_checkpoint, shape_facts
 from megatinybert.training.run import run_family
 from megatinybert.training.size import Size, check_size, check_steps_done, draft, settle
 from megatinybert.training.stage import Facts, Family
@@ -63,13 +63,19 @@ def refused_early(config: GeneralConfig) -> list[str]:
     members = unsettled_members(config)
     said = members.findings()
     for name, member in members.configs.items():
-        run = member.run
-        facts = {**facts_of_options(member), "run.seed": run.seed, "optimizer.name": member.optimizer.name}
-        facts |= {"run.global_batch": run.global_batch} if run.global_batch else {}  # else as the checkpoint has it
-        said[name].attempt("output folder", check_options, run, {**facts, **_shape_of(member)})
-        if run.max_steps:
-            said[name].attempt("output folder", check_steps_done, run, run.max_steps)
+        said[name].attempt("output folder", _check_options, member)
+        if member.run.max_steps:
+            said[name].attempt("output folder", check_steps_done, member.run, member.run.max_steps)
     return [finding.text for finding in members.of_each(said)]
+
+
+def _check_options(config: GeneralConfig) -> None:
+    run = config.run
+    facts = {**facts_of_options(config), "run.seed": run.seed, "optimizer.name": config.optimizer.name}
+    facts |= {"run.global_batch": run.global_batch} if run.global_batch else {}  # else as the checkpoint has it
+    if find_checkpoint(run, checksums=False)[0]:  # a new run would ask for its teacher twice
+        facts |= _shape_of(config)
+    check_options(run, facts)
 
 
 def _shape_of(config: GeneralConfig) -> Facts:

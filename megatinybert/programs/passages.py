@@ -20,17 +20,17 @@ def cut_passages(text: str) -> list[str]:
     Passages of fewer words are left out, since they say too little to be found. A Chinese character, or a Japanese one,
     is a word.
     """
-    passages = []
+    passages: list[tuple[str, int]] = []
     for filled, document in itertools.groupby(text.splitlines(), key=lambda line: bool(line.strip())):
         passage, words = "", 0
         for piece in itertools.chain.from_iterable(map(_pieces, document)) if filled else ():
             more = _count(piece)
             if words + more > MOST_WORDS:
-                passages.append(passage)
+                passages.append((passage, words))
                 passage, words = "", 0
             passage, words = f"{passage} {piece}".lstrip(), words + more
-        passages.append(passage)
-    return list(dict.fromkeys(passage for passage in passages if _count(passage) >= LEAST_WORDS))
+        passages.append((passage, words))
+    return list(dict.fromkeys(passage for passage, words in passages if words >= LEAST_WORDS))
 
 
 def even_sample(passages: Sequence[str], most: int) -> list[str]:

@@ -21,7 +21,7 @@ _PAIRS = (
 _SINGLES = ("sentence", "sentence1", "review", "content", "comment", "title", "query", "question")
 _TEXTS = tuple(dict.fromkeys((*OWN_COLUMNS.text_a, *OWN_COLUMNS.text_b, *_SINGLES, *sum(_PAIRS, ()))))
 _LABELS = (*OWN_COLUMNS.label, "gold_label")
-_FULL_WIDTH = "\uff0c"  # the comma of Chinese
+FULL_WIDTH = "\uff0c"  # the comma of Chinese
 _PLAIN = ("text_a", "text")  # which say that they are the text, whatever else is there
 
 
@@ -107,10 +107,10 @@ def first_of(names: Iterable[str], columns: Sequence[str]) -> int | None:
 
 def parted_otherwise(names: Sequence[str], file: str) -> str:
     """A hint where a header's columns are parted by what parts none, for a message. names: of its columns."""
-    right, marks = ("','", _FULL_WIDTH + ";\t") if file.endswith(".csv") else ("tabs", _FULL_WIDTH + ",; ")
+    right, marks = ("','", FULL_WIDTH + ";\t") if file.endswith(".csv") else ("tabs", FULL_WIDTH + ",; ")
     found = next((mark for mark in marks if mark in names[0]), "") if len(names) == 1 else ""
-    found = found or (_FULL_WIDTH if any(_FULL_WIDTH in name for name in names) else "")
-    what = " (a full-width comma)" if found == _FULL_WIDTH else ""
+    found = found or (FULL_WIDTH if any(FULL_WIDTH in name for name in names) else "")
+    what = " (a full-width comma)" if found == FULL_WIDTH else ""
     return f". Is {found!r}{what} to part columns? They are parted by {right} in such a file" if found else ""
 
 

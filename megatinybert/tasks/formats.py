@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from megatinybert.runtime.counts import counted
-from megatinybert.tasks.columns import Place, find_place, first_of, misnamed, needed, parted_otherwise
+from megatinybert.tasks.columns import FULL_WIDTH, Place, find_place, first_of, misnamed, needed, parted_otherwise
 from megatinybert.tasks.layout import NO_LABEL, Layout
 from megatinybert.tasks.lines import lines_of
 from megatinybert.tasks.table import OWN_COLUMNS, Task
@@ -275,7 +275,7 @@ def _refuse_other_json(path: Path, line: int, text: str, row: Any) -> None:
 
 def _unparted(task: Task, path: Path, text: str) -> str:
     """A question where the last word of a field may be the label that the row lacks."""
-    mark, right = ("\uff0c", "','") if path.suffix.lower() == ".csv" else (None, "a tab")
+    mark, right = (FULL_WIDTH, "','") if path.suffix.lower() == ".csv" else (None, "a tab")
     first, *last = text.rsplit(mark, 1)
     known = {*(task.labels or ()), *task.values}
     if not first or not last or (known and last[0].strip() not in known):
