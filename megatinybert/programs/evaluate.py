@@ -23,8 +23,8 @@ from megatinybert.tasks.confusion import confusion_figure, count_confusions, sca
 from megatinybert.tasks.formats import read_records
 from megatinybert.tasks.inputs import TaskInputs
 from megatinybert.tasks.latency import compare_latency
+from megatinybert.tasks.logits import logits_of
 from megatinybert.tasks.metrics import compute_metrics, predictions_of
-from megatinybert.tasks.predict import logits_of
 from megatinybert.tasks.prediction_files import check_table, free_file, record_input, write_predictions
 from megatinybert.tasks.results import STUDENT, TEACHER, ModelResult, known_results, merge_results, results_table
 from megatinybert.tasks.row_checks import check_unlabelled

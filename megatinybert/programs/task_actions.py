@@ -29,11 +29,11 @@ from megatinybert.tasks.card import card_of, write_card
 from megatinybert.tasks.classifiers import as_teacher, load_fine_tuned
 from megatinybert.tasks.forecast import uncounted_in_stages, with_forecast, work_of_stages
 from megatinybert.tasks.inputs import TaskInputs, open_inputs
+from megatinybert.tasks.logits import logits_of
 from megatinybert.tasks.made_classes import check_classes
 from megatinybert.tasks.made_otherwise import check_options_of_stages
 from megatinybert.tasks.metrics import compute_metrics
 from megatinybert.tasks.plan import Plan, stages_of
-from megatinybert.tasks.predict import logits_of
 from megatinybert.tasks.row_checks import check_rows
 from megatinybert.tasks.rows import EncodedRows
 from megatinybert.tasks.stage_options import has_stage_one, longer, stage_folder

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from megatinybert.runtime.stopwatch import seconds_in_turn
-from megatinybert.tasks.predict import forward
+from megatinybert.tasks.logits import forward
 from megatinybert.tasks.rows import EncodedRows
 
 _SAMPLE, _WARM_UP, _ROUNDS = 32, 4, 3  # rows; rows of each model that are not timed; times that each row is

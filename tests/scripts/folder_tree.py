@@ -45,7 +45,7 @@ def _of(folder: Path, depth: int) -> Iterator[str]:
 
 
 def _line(name: str, depth: int, text: str) -> str:
-    return f"{'  ' * depth}{name}".ljust(_COLUMN) + text
+    return f"{'  ' * depth}{name} ".ljust(_COLUMN) + text
 
 
 def page() -> str:

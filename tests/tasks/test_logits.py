@@ -8,7 +8,7 @@ import torch
 from transformers import BertForSequenceClassification
 
 from megatinybert.models.capture import ATTENTION_NAME
-from megatinybert.tasks.predict import logits_of
+from megatinybert.tasks.logits import logits_of
 from megatinybert.tasks.rows import EncodedRows
 from tests.helpers.encoded_rows import encoded_rows
 from tests.helpers.toys import bert_config
@@ -67,7 +67,7 @@ def test_dropout_is_off_and_the_mode_comes_back() -> None:
 def test_a_progress_bar_that_is_switched_off_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     model, rows = classifier(), encoded_rows(LENGTHS)
     expected = logits_of(model, rows, CPU)
-    monkeypatch.setattr("megatinybert.tasks.predict.progress_bar", lambda *given, **options: Silent())
+    monkeypatch.setattr("megatinybert.tasks.logits.progress_bar", lambda *given, **options: Silent())
     np.testing.assert_array_equal(expected, logits_of(model, rows, CPU))
 
 
