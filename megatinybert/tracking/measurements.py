@@ -126,7 +126,12 @@ MEASUREMENTS: tuple[Measurement, ...] = (
         per_trainee=True,
     ),
     Measurement(
-        "optimizer/learning_rate", "", "learning rate of that step", _OPTIMIZER, "learning rate", per_trainee=True
+        "optimizer/learning_rate",
+        "",
+        "learning rate of that step; Muon's, of a run with it, is `optimizer.muon_factor` times that",
+        _OPTIMIZER,
+        "learning rate",
+        per_trainee=True,
     ),
     Measurement(
         "optimizer/loss_scale",

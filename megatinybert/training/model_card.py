@@ -16,6 +16,7 @@ from huggingface_hub import ModelCard
 from transformers import BertConfig, BertForMaskedLM, BertModel, PreTrainedConfig
 
 from megatinybert.config.general import DataConfig, SettledConfig
+from megatinybert.config.schema import OptimizerConfig
 from megatinybert.models.initialize import STUDENT_FOLDER
 from megatinybert.models.layer_map import resolve_layer_map
 from megatinybert.models.load import size_as_saved
@@ -239,7 +240,7 @@ def _facts(run: Provenance, rows: Sequence[Row], environment: Mapping[str, Any])
         f"{run.windows * length:,} in all",
         "training": f"{counted(run.steps, 'step')} of {counted(batch, 'window')}{left_out}: "
         f"{trained * batch * length:,} tokens seen, {trained * batch / run.windows:.2f} passes over the data",
-        "optimizer": f"{config.optimizer.name}, learning rate up to {config.optimizer.learning_rate:g}",
+        "optimizer": _optimizer(config.optimizer),
     }
     if timed:
         part = "" if timed == run.steps else f" for {timed:,} of the steps, the others were not logged here"
@@ -254,6 +255,14 @@ def _facts(run: Provenance, rows: Sequence[Row], environment: Mapping[str, Any])
             f"{name} {environment[name]}{commit if name == names[0] else ''}" for name in names
         )
     return facts
+
+
+def _optimizer(config: OptimizerConfig) -> str:
+    """Its name and highest rates."""
+    text = f"{config.name}, learning rate up to {config.learning_rate:g}"
+    if config.name != "muon":
+        return text
+    return f"{text}, that of the layers' matrices up to {config.learning_rate * config.muon_factor:g}"
 
 
 def _corpora(data: DataConfig) -> str:

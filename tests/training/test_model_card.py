@@ -126,6 +126,21 @@ def test_steps_that_changed_nothing_are_not_counted_as_trained() -> None:
     assert "40 steps of 8 windows: 5,120 tokens seen" in model_card(run_of(), ROWS, ENVIRONMENT, picture=False)
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"name": "adamw"}, "adamw, learning rate up to 0.001"),
+        (
+            {"name": "muon", "muon_factor": 2},
+            "muon, learning rate up to 0.001, that of the layers' matrices up to 0.002",
+        ),
+    ],
+)
+def test_both_rates_of_muon_are_told(options: dict[str, object], told: str) -> None:
+    run = run_of(**{"optimizer.learning_rate": 1e-3, **{f"optimizer.{name}": value for name, value in options.items()}})
+    assert table(model_card(run, ROWS, ENVIRONMENT, picture=False))["optimizer"] == told
+
+
 def test_a_teacher_of_the_hub_is_the_base_model() -> None:
     text = model_card(run_of(), ROWS, ENVIRONMENT, picture=True)
     assert front(text) == {
