@@ -17,8 +17,7 @@ from megatinybert.config.rows import RowOptions
 from megatinybert.config.schema import ConfigError
 from megatinybert.config.task import ACTIONS, READING, TASK, TaskConfig, TaskDataConfig
 from megatinybert.programs.start import run_program
-from megatinybert.tasks.files import wrong_files
-from megatinybert.tasks.layout import layout_of
+from megatinybert.tasks.wrong_files import wrong_files
 from megatinybert.training.lock import check_unlocked
 
 
@@ -65,7 +64,7 @@ def _wrong_paths(action: str, given: Mapping[str, Any]) -> list[str]:
     named = Path(str(given.get("predict.input") or ""))
     answered = named if named.is_file() else None
     if Path(task.data_dir).is_dir():
-        problems += wrong_files(task.name, task.data_dir, layout_of(task), action == "predict", answered)
+        problems += wrong_files(task, action == "predict", answered)
     return problems
 
 

@@ -1,7 +1,4 @@
-"""A task's files: which there are, what columns they have, and whether their first rows can be read.
-
-No torch is imported here, so that mistakes in them are told before it is loaded.
-"""
+"""A task's files: which there are, and what columns they have."""
 
 from __future__ import annotations
 
@@ -13,9 +10,8 @@ from megatinybert.config.missing import missing_data_dir
 from megatinybert.config.rows import compact
 from megatinybert.runtime.counts import some_of
 from megatinybert.tasks.columns import no_text, usual_columns
-from megatinybert.tasks.formats import SUFFIXES, columns_of, read_records
+from megatinybert.tasks.formats import SUFFIXES, columns_of
 from megatinybert.tasks.layout import Layout
-from megatinybert.tasks.skipped import Skipped, no_rows, reporter
 from megatinybert.tasks.table import Task, find_task
 
 _SHOWN_NAMES = 10
@@ -50,32 +46,6 @@ def find_files(name: str, data_dir: str, layout: Layout | None = None) -> TaskFi
     if problem := missing_data_dir(option, folder):
         raise ValueError(problem)
     return (_custom_files if task.name == "custom" else _official_files)(task, folder, option)
-
-
-def wrong_files(name: str, data_dir: str, layout: Layout, answers: bool, answered: Path | None = None) -> list[str]:
-    """What `find_files` refuses, or what is wrong with each file as far as its first row that can be used: encoding,
-    columns, or that it has no such row.
-
-    answers: whether files without labels are read, too: the task's test files, or `answered` in their place.
-    """
-    try:
-        files = find_files(name, data_dir, layout)
-    except (OSError, ValueError) as error:
-        return [str(error)]
-    unlabelled = [answered] if answered else list(files.test.values())
-    wrong = [_unreadable(files.task, path, True) for path in (files.train, *files.dev.values())]
-    wrong += [_unreadable(files.task, path, False) for path in unlabelled] if answers else []
-    return [problem for problem in wrong if problem]
-
-
-def _unreadable(task: Task, path: Path, with_labels: bool) -> str:
-    skipped = Skipped()
-    try:
-        if next(read_records(task, path, with_labels, reporter(path, skipped)), None) is None:
-            raise no_rows(path, skipped)
-    except (OSError, ValueError) as error:
-        return str(error)
-    return ""
 
 
 def _official_files(task: Task, folder: Path, option: str) -> TaskFiles:

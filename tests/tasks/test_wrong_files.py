@@ -1,4 +1,4 @@
-"""A task's files are found, and their first rows looked at."""
+"""What is wrong with a task's files is told before anything heavy is loaded."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from megatinybert.tasks.files import wrong_files
-from megatinybert.tasks.layout import Layout
+from megatinybert.config.task import TaskDataConfig
 from megatinybert.tasks.read import open_task, read_rows
+from megatinybert.tasks.wrong_files import wrong_files
 
 
 def write(folder: Path, name: str, content: str, encoding: str = "utf-8") -> Path:
@@ -18,8 +18,11 @@ def write(folder: Path, name: str, content: str, encoding: str = "utf-8") -> Pat
     return path
 
 
-def wrong(folder: Path, task: str = "custom", answers: bool = False, answered: Path | None = None) -> list[str]:
-    return wrong_files(task, str(folder), Layout(), answers, answered)
+def wrong(
+    folder: Path, task: str = "custom", answers: bool = False, answered: Path | None = None, **options: object
+) -> list[str]:
+    given = TaskDataConfig.model_validate({"name": task, "data_dir": str(folder), **options})
+    return wrong_files(given, answers, answered)
 
 
 def test_what_is_wrong_with_each_file_is_told(tmp_path: Path) -> None:
@@ -52,3 +55,31 @@ def test_files_without_labels_are_looked_at_where_they_are_answered(tmp_path: Pa
         list(read_rows(open_task("custom", str(tmp_path)).task, test, with_labels=False))
     assert problem == str(caught.value) and problem.startswith(str(test))
     assert wrong(tmp_path, answers=True, answered=write(tmp_path, "new.txt", "fine\n")) == []
+
+
+def test_rows_and_labels_are_told_of_every_file(tmp_path: Path) -> None:
+    rows = "".join(f"text {number}\t{'good' if number % 2 else 'bad'}\n" for number in range(20))
+    train = write(tmp_path, "train.tsv", f"text\tlabel\n{rows}lost\t\n")
+    dev = write(tmp_path, "eval.tsv", f"text\tlabel\n{rows}")
+    (problem,) = wrong(tmp_path)
+    assert problem.startswith(f"{train}:22: no label") and "--task.drop_labels -" in problem
+    assert wrong(tmp_path, skip_bad_rows=True) == []
+    write(tmp_path, "eval.tsv", f"text\tlabel\n{rows}odd\tgod\n")
+    (problem,) = wrong(tmp_path, skip_bad_rows=True)
+    assert str(dev) in problem and "did you mean good?" in problem
+    problems = wrong(tmp_path, labels=["good", "bad"])
+    assert [problem.split(":")[0] for problem in problems] == [str(train), str(dev)]
+
+
+def test_rows_that_train_are_not_asked_for_where_others_are_answered(tmp_path: Path) -> None:
+    for name in ("train", "eval"):
+        write(tmp_path, f"{name}.tsv", "text\tlabel\nfine\t1\ndull\t0\nlost\t\n")
+    assert len(wrong(tmp_path)) == 2
+    assert wrong(tmp_path, answers=True) == []
+
+
+def test_large_files_are_only_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("train", "eval"):
+        write(tmp_path, f"{name}.tsv", "text\tlabel\nfine\t1\ndull\t0\nlost\t\n")
+    monkeypatch.setattr("megatinybert.tasks.wrong_files._READ_WHOLE", 50)
+    assert wrong(tmp_path) == []

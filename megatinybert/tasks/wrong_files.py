@@ -1,0 +1,65 @@
+"""What is wrong with a task's files, as far as that is told before anything heavy is loaded."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+
+from megatinybert.config.task import TaskDataConfig
+from megatinybert.tasks.files import find_files
+from megatinybert.tasks.formats import read_records
+from megatinybert.tasks.layout import layout_of
+from megatinybert.tasks.read import open_task, read_rows
+from megatinybert.tasks.skipped import Skipped, no_rows, reporter
+from megatinybert.tasks.table import Task
+
+_READ_WHOLE = 8 * 2**20  # bytes of a task's files: two seconds. Those of more are read whole once the run has begun
+
+
+def wrong_files(given: TaskDataConfig, answers: bool, answered: Path | None = None) -> list[str]:
+    """What a run refuses in the task's files. No torch is imported for it.
+
+    Files of 8 MiB together are read whole. Of larger ones it is told what is wrong as far as the first row that can be
+    used: encoding, columns, or that there is no such row.
+
+    answers: whether files without labels are read, too: the task's test files, or `answered` in their place.
+    """
+    try:
+        files = find_files(given.name, given.data_dir, layout_of(given))
+    except (OSError, ValueError) as error:
+        return [str(error)]
+    labelled = [files.train, *files.dev.values()]
+    unlabelled = ([answered] if answered else list(files.test.values())) if answers else []
+    wrong = [_begin(files.task, path, path in labelled) for path in (*labelled, *unlabelled)]
+    if not any(wrong) and sum(path.stat().st_size for path in (*labelled, *unlabelled)) <= _READ_WHOLE:
+        wrong = _whole(given, unlabelled if answers else None)
+    return [problem for problem in wrong if problem]
+
+
+def _begin(task: Task, path: Path, with_labels: bool) -> str:
+    skipped = Skipped()
+    try:
+        if next(read_records(task, path, with_labels, reporter(path, skipped)), None) is None:
+            raise no_rows(path, skipped)
+    except (OSError, ValueError) as error:
+        return str(error)
+    return ""
+
+
+def _whole(given: TaskDataConfig, answered: Sequence[Path] | None) -> list[str]:
+    """answered: the files of rows to be answered, which are read in place of those that train and measure."""
+    try:
+        files = open_task(given.name, given.data_dir, given.labels, given.kind, layout_of(given))
+    except (OSError, ValueError) as error:
+        return [str(error)]
+    paths = [files.train, *files.dev.values()] if answered is None else answered
+    return [_rows(files.task, path, answered is None, given.skip_bad_rows) for path in paths]
+
+
+def _rows(task: Task, path: Path, with_labels: bool, skip_bad: bool) -> str:
+    try:
+        deque(read_rows(task, path, Skipped() if skip_bad else None, with_labels), maxlen=0)
+    except (OSError, ValueError) as error:
+        return str(error)
+    return ""
