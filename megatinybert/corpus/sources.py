@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from megatinybert.config.missing import missing_file
+from megatinybert.corpus.manifest import MANIFEST, PROGRESS
 
 PARQUET, ARROW = ".parquet", ".arrow"
 _TEXT_KINDS = (".txt", ".jsonl", ".json")
@@ -104,7 +105,7 @@ def _walk(folder: Path, leave_out: Path) -> tuple[list[Source], list[str]]:
             elif path.is_symlink():
                 left_out.append(f"{label / path.relative_to(folder)} (a link to a folder)")
         for path in (Path(parent, name) for name in names):
-            if _supported(path) and path.is_file() and not _beside_dataset(path):
+            if _supported(path) and path.is_file() and not _beside_data(path):
                 paths.append(path)
             else:
                 left_out.append(str(label / path.relative_to(folder)))
@@ -130,8 +131,10 @@ def _supported(path: Path) -> bool:
     return bool(kind_of(path))
 
 
-def _beside_dataset(path: Path) -> bool:
-    """Whether this is no text but what Hugging Face's datasets keeps beside its data: notes, and `cache-*.arrow`,
-    the results of earlier computations, which would be the same text again.
+def _beside_data(path: Path) -> bool:
+    """Whether this is no text but what stands beside data: the records of shards; of Hugging Face's datasets notes, and
+    `cache-*.arrow`, the results of earlier computations, which would be the same text again.
     """
+    if path.name in (MANIFEST, PROGRESS):
+        return any(path.parent.glob("*.bin"))
     return path.name in _DATASET_NOTES or (path.name.startswith("cache-") and path.suffix == ARROW)

@@ -39,6 +39,23 @@ def test_of_a_saved_data_set_only_its_rows_are_read(tmp_path: Path) -> None:
     ]
 
 
+def test_shards_among_texts_are_no_text(tmp_path: Path) -> None:
+    names = (
+        "a.txt",
+        "manifest.json",
+        "wiki/manifest.json",
+        "wiki/train-00000.bin",
+        "begun/progress.json",
+        "begun/x.bin",
+    )
+    for name in names:
+        (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data" / name).write_bytes(b"")
+    sources, left_out = find_sources([tmp_path / "data"], tmp_path / "out", "--input")
+    assert [source.name for source in sources] == ["data/a.txt", "data/manifest.json"]  # which is beside no shards
+    assert left_out == [f"data/{name}" for name in sorted(names[2:])]
+
+
 def test_every_bad_input_is_listed(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "a.pdf").write_bytes(b"")
