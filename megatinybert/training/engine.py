@@ -43,7 +43,8 @@ def build_engine(
     by_muon = layer_matrices(trainee.student) if optimizer.name == "muon" else []
     groups = parameter_groups(trainee, optimizer.weight_decay, trainee.objective.fixed, by_muon)
     on_cpu = updates_on_cpu(settings, next(trainee.parameters()).device)
-    client = build_optimizer(groups, optimizer, choices.optimizer.by, on_cpu)
+    products = torch.bfloat16 if settings.precision == "bf16-autocast" else _WEIGHTS[settings.precision]
+    client = build_optimizer(groups, optimizer, choices.optimizer.by, on_cpu, products)
     engine, *_ = deepspeed.initialize(model=trainee, optimizer=client, config=raw)
     if torch.distributed.get_world_size() == 1:
         # At ZeRO stage 0, DeepSpeed copies all gradients into one tensor and back also where there is nothing to sum: a

@@ -44,18 +44,23 @@ def set_learning_rate(groups: Iterable[dict[str, Any]], value: float) -> None:
 
 
 def build_optimizer(
-    groups: list[dict[str, Any]], config: OptimizerConfig, implementation: str, on_cpu: bool
+    groups: list[dict[str, Any]],
+    config: OptimizerConfig,
+    implementation: str,
+    on_cpu: bool,
+    products: torch.dtype = torch.float32,
 ) -> torch.optim.Optimizer:
     """The optimizer that `config` describes, for DeepSpeed to wrap.
 
     implementation: of AdamW: "torch", "apex" or "deepspeed". All do the same update in another order of rounding.
-    on_cpu: whether the update runs on a CPU; DeepSpeed has a kernel of its own for it.
+    on_cpu: whether the update runs on a CPU; DeepSpeed has a kernel of its own for it. products: what matrix products
+    are computed in, those of Muon's updates among them.
     Raises ValueError where DeepSpeed cannot compile its kernel.
     """
     if config.name == "sgd":
         return torch.optim.SGD(groups, lr=config.learning_rate)
     if config.name == "muon":
-        return MuonWithAdamW(groups, config)
+        return MuonWithAdamW(groups, config, products)
     constants: dict[str, Any] = {"lr": config.learning_rate, "betas": config.betas, "eps": config.eps}
     if implementation == "torch":
         return torch.optim.AdamW(groups, fused=True, **constants)
