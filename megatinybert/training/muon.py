@@ -33,7 +33,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
     with all its singular values brought near 1, times 0.2 sqrt(max(rows, columns)): the root mean square of AdamW's
     updates (Liu et al. 2025, arXiv:2502.16982, section 2.2), times `config.muon_factor`. It needs whole matrices.
 
-    products: what `orthogonalized` computes in. torch.optim.Muon, the same in bfloat16 alone, is fifty times slower on
+    products: what `orthogonalized` computes in. torch.optim.Muon, the same in bfloat16 alone, is twenty times slower on
     processors that do not compute in it.
     """
 
