@@ -16,7 +16,9 @@ from megatinybert.config.nearest import nearest
 from megatinybert.config.rows import RowOptions
 from megatinybert.config.schema import ConfigError
 from megatinybert.config.task import ACTIONS, READING, TASK, TaskConfig, TaskDataConfig
+from megatinybert.models.shapes import misfit
 from megatinybert.programs.start import run_program
+from megatinybert.tasks.stage_options import has_stage_one
 from megatinybert.tasks.wrong_files import wrong_files
 from megatinybert.training.lock import check_unlocked
 
@@ -42,6 +44,10 @@ def read_arguments(argv: list[str], look: bool = False) -> tuple[str, TaskConfig
         hint = f"did you mean {meant}?" if meant else f"the first argument is one of {', '.join(ACTIONS)}"
         raise ConfigError(f"{action}: no such action; {hint}")
     config = load_options(options, TASK, functools.partial(_wrong_paths, action) if look else None)
+    if look and action in ("one", "all") and has_stage_one(config):
+        problem = misfit(config.objective, config.student.config or config.student.init, config.teacher.model)
+        if problem:
+            raise ConfigError(problem)
     if look and action not in READING:
         check_unlocked(Path(config.run.output_dir))
     if look:

@@ -3,8 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
+from megatinybert.config.transfer import TransferConfig
 from megatinybert.runtime.counts import counted
+
+
+class Depth(Protocol):
+    """What is compared of two models' shapes here, by Transformers' names."""
+
+    num_hidden_layers: int
+    num_attention_heads: int
+
+
+def fitting_layers(config: TransferConfig, student: Depth, teacher: Depth) -> list[int]:
+    """The teacher layer of each student layer. Raises ValueError where layers or heads of the two models do not fit."""
+    problems, layer_map = [], []
+    try:
+        layer_map = resolve_layer_map(config.layer_map, student.num_hidden_layers, teacher.num_hidden_layers)
+    except ValueError as error:
+        problems.append(str(error))
+    if config.attention_weight and student.num_attention_heads != teacher.num_attention_heads:
+        problems.append(
+            f"attention scores are compared head by head, but the student has {student.num_attention_heads} heads "
+            f"and the teacher {teacher.num_attention_heads}: give --student.config a folder whose config.json says "
+            f"num_attention_heads {teacher.num_attention_heads}, or set --objective.attention_weight 0"
+        )
+    if problems:
+        raise ValueError("\n".join(problems))
+    return layer_map
 
 
 def resolve_layer_map(layer_map: str | Sequence[int], student_layers: int, teacher_layers: int) -> list[int]:

@@ -7,27 +7,9 @@ from transformers import BertConfig
 
 from megatinybert.config.transfer import TransferConfig
 from megatinybert.models.capture import Features, Wanted, padding_mask
-from megatinybert.models.layer_map import resolve_layer_map
+from megatinybert.models.layer_map import fitting_layers
 from megatinybert.objectives.base import Objective, Term
 from megatinybert.objectives.scores import score_loss
-
-
-def fitting_layers(config: TransferConfig, student: BertConfig, teacher: BertConfig) -> list[int]:
-    """The teacher layer of each student layer. Raises ValueError where layers or heads of the two models do not fit."""
-    problems, layer_map = [], []
-    try:
-        layer_map = resolve_layer_map(config.layer_map, student.num_hidden_layers, teacher.num_hidden_layers)
-    except ValueError as error:
-        problems.append(str(error))
-    if config.attention_weight and student.num_attention_heads != teacher.num_attention_heads:
-        problems.append(
-            f"attention scores are compared head by head, but the student has {student.num_attention_heads} heads "
-            f"and the teacher {teacher.num_attention_heads}: give --student.config a folder whose config.json says "
-            f"num_attention_heads {teacher.num_attention_heads}, or set --objective.attention_weight 0"
-        )
-    if problems:
-        raise ValueError("\n".join(problems))
-    return layer_map
 
 
 class TinyBert(Objective):

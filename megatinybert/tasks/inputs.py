@@ -18,8 +18,8 @@ from megatinybert.corpus.tokenizer import SpecialIds, load_tokenizer, special_id
 from megatinybert.corpus.vocabulary import Vocabulary
 from megatinybert.models.configuration import read_bert_config, student_config
 from megatinybert.models.initialize import model_folder
+from megatinybert.models.layer_map import fitting_layers
 from megatinybert.models.load import teacher_dtype
-from megatinybert.objectives.tinybert import fitting_layers
 from megatinybert.runtime.counts import counted
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Finding, Findings

@@ -1,0 +1,62 @@
+"""Models that do not fit each other are found by their files alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from megatinybert.config.schema import ConfigError
+from megatinybert.config.transfer import TransferConfig
+from megatinybert.general import read_arguments
+from megatinybert.models.shapes import misfit
+from megatinybert.task import read_arguments as read_task_arguments
+
+
+def model(folder: Path, layers: int, heads: int) -> str:
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"num_hidden_layers": layers, "num_attention_heads": heads}))
+    return str(folder)
+
+
+def test_layers_and_heads_are_compared(tmp_path: Path) -> None:
+    teacher, student = model(tmp_path / "teacher", 6, 12), model(tmp_path / "student", 3, 8)
+    given = TransferConfig()
+    assert misfit(given, "3L-312", teacher) == ""
+    assert "8 heads and the teacher 12" in misfit(given, student, teacher)
+    assert "8 heads and the teacher 12" in misfit(given, f"{student}/config.json", teacher)
+    assert misfit(TransferConfig(attention_weight=0), student, teacher) == ""
+    assert "must rise strictly within 0 .. 5" in misfit(TransferConfig(layer_map=[0, 2, 6]), "3L-312", teacher)
+    assert "at most 2" in misfit(given, "3L-312", model(tmp_path / "small", 2, 12))
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"num_hidden_layers": "3", "num_attention_heads": 12}'])
+def test_what_cannot_be_read_is_left_to_who_opens_the_model(content: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(content)
+    assert misfit(TransferConfig(), "3L-312", str(tmp_path)) == ""
+    assert misfit(TransferConfig(), "3L-312", "organisation/on-the-hub") == ""
+
+
+def test_both_programs_tell_it_as_the_command_line_is_read(tmp_path: Path) -> None:
+    teacher = model(tmp_path / "teacher", 2, 12)
+    text = tmp_path / "a.txt"
+    text.write_text("text\n")
+    general = ["--teacher.model", teacher, "--data.text", str(text), "--run.output_dir", str(tmp_path / "run")]
+    with pytest.raises(ConfigError, match="the student has 3 layers and the teacher 2"):
+        read_arguments([*general, "--student.config", "3L-312"], look=True)
+    read_arguments([*general, "--student.config", "2L-192"], look=True)
+    members = tmp_path / "students.yaml"
+    members.write_text("[{name: a, student: {config: 2L-192}}, {name: b, student: {config: 4L-312}}]")
+    with pytest.raises(ConfigError) as caught:
+        read_arguments([*general, "--students", str(members)], look=True)
+    assert [problem.split(":")[0] for problem in caught.value.problems] == ["b"]
+
+    for name in ("train", "eval"):
+        (tmp_path / f"{name}.tsv").write_text("text\tlabel\nfine\t1\ndull\t0\n")
+    task = ["--teacher.model", teacher, "--task.name", "custom", "--task.data_dir", str(tmp_path)]
+    task += ["--student.config", "3L-312", "--run.output_dir", str(tmp_path / "task")]
+    with pytest.raises(ConfigError, match="the student has 3 layers and the teacher 2"):
+        read_task_arguments(["all", *task], look=True)
+    read_task_arguments(["all", *task, "--one.epochs", "0"], look=True)
+    read_task_arguments(["teacher", *task], look=True)
