@@ -13,6 +13,7 @@ from typing import Any
 from megatinybert.config.deepspeed import find_ds_config
 from megatinybert.config.general import GeneralConfig
 from megatinybert.config.missing import (
+    is_path,
     missing_checkpoint,
     missing_data_dir,
     missing_model,
@@ -22,6 +23,7 @@ from megatinybert.config.missing import (
     unreadable_file,
     unusable_output,
 )
+from megatinybert.config.nearest import nearest
 from megatinybert.config.schema import MADE_WEIGHTS, ConfigError, shipped_students
 from megatinybert.config.task import READING, TaskConfig
 
@@ -86,7 +88,7 @@ def _missing_of_any(given: Mapping[str, Any]) -> list[str]:
     # A name without a slash that is neither is refused by the schema.
     problems += [missing_model("--student.config", name) for name in shapes if "/" in name]
     weights = [name for name in names_in(given, "student.init") if name not in MADE_WEIGHTS]
-    problems += [missing_model("--student.init", name) for name in weights]
+    problems += [missing_model("--student.init", name) or _misspelt_weights(name) for name in weights]
     problems += [unusable_output(Path(name)) for name in names_in(given, "run.output_dir")]
     for option in ("deepspeed", "teacher.deepspeed"):
         try:
@@ -96,6 +98,12 @@ def _missing_of_any(given: Mapping[str, Any]) -> list[str]:
         except ConfigError as error:
             problems.append(str(error))
     return problems
+
+
+def _misspelt_weights(name: str) -> str:
+    """The refusal of what is nearly a kind of first weights; "" of a path, and of what may be a name on the hub."""
+    meant = None if is_path(name) or "/" in name else nearest(name, MADE_WEIGHTS)
+    return f"--student.init {name}: no such folder here; did you mean {meant}?" if meant else ""
 
 
 def names_in(given: Mapping[str, Any], option: str) -> list[str]:

@@ -79,9 +79,9 @@ def open_output(
     # Nothing is lost of a build that was ended before its first commit.
     fresh = not files or (PROGRESS in files and read_record(Progress, folder / PROGRESS).blocks == 0)
     if not fresh and not resume:
-        unfinished = f"to continue an unfinished build there, add {names['resume']}"
-        found = "it holds a whole corpus" if MANIFEST in files else unfinished
-        raise ValueError(f"{names['output']} {folder} is not empty: {found}; or name another folder")
+        going_on = f"add {names['resume']} to continue an unfinished build there, or name another folder"
+        found = "holds a whole corpus: name another folder" if MANIFEST in files else f"is not empty: {going_on}"
+        raise ValueError(f"{names['output']} {folder} {found}")
     if not fresh and not files & {MANIFEST, PROGRESS}:
         raise ValueError(
             f"{names['output']} {folder} holds files, but no build for {names['resume']}: name another folder"

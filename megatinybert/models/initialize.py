@@ -37,7 +37,7 @@ def init_from_teacher(student: BertModel, name: str, layers: Sequence[int]) -> N
         if key != "num_hidden_layers" and ours != theirs:
             raise ValueError(
                 f"--student.init teacher copies whole layers, but {key} is {ours} in the student and {theirs} in the "
-                "teacher: choose a student of the teacher's width, or --student.init random"
+                "teacher: choose a student of the teacher's width, or leave --student.init out"
             )
     student.embeddings.load_state_dict(teacher.embeddings.state_dict())
     for ours, theirs in zip(student.encoder.layer, layers, strict=True):

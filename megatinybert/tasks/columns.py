@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from megatinybert.config.nearest import nearest
 from megatinybert.tasks.layout import Layout
+from megatinybert.tasks.parting import parted_otherwise
 from megatinybert.tasks.table import OWN_COLUMNS, Columns, Task
 
 # What data sets call their texts, beside OWN_COLUMNS. Two names that are there are a pair only as they stand here.
@@ -21,7 +22,6 @@ _PAIRS = (
 _SINGLES = ("sentence", "sentence1", "review", "content", "comment", "title", "query", "question")
 _TEXTS = tuple(dict.fromkeys((*OWN_COLUMNS.text_a, *OWN_COLUMNS.text_b, *_SINGLES, *sum(_PAIRS, ()))))
 _LABELS = (*OWN_COLUMNS.label, "gold_label")
-FULL_WIDTH = "\uff0c"  # the comma of Chinese
 _PLAIN = ("text_a", "text")  # which say that they are the text, whatever else is there
 
 
@@ -103,15 +103,6 @@ def misnamed(layout: Layout, names: Sequence[str], with_labels: bool, what: str 
 def first_of(names: Iterable[str], columns: Sequence[str]) -> int | None:
     """The index of the first of `names` that is among `columns` (in lower case)."""
     return next((columns.index(name.lower()) for name in names if name.lower() in columns), None)
-
-
-def parted_otherwise(names: Sequence[str], file: str) -> str:
-    """A hint where a header's columns are parted by what parts none, for a message. names: of its columns."""
-    right, marks = ("','", FULL_WIDTH + ";\t") if file.endswith(".csv") else ("tabs", FULL_WIDTH + ",; ")
-    found = next((mark for mark in marks if mark in names[0]), "") if len(names) == 1 else ""
-    found = found or (FULL_WIDTH if any(FULL_WIDTH in name for name in names) else "")
-    what = " (a full-width comma)" if found == FULL_WIDTH else ""
-    return f". Is {found!r}{what} to part columns? They are parted by {right} in such a file" if found else ""
 
 
 def no_text(names: Sequence[str], layout: Layout, file: str) -> ValueError:

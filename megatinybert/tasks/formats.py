@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from megatinybert.runtime.counts import counted
-from megatinybert.tasks.columns import FULL_WIDTH, Place, find_place, first_of, misnamed, needed, parted_otherwise
+from megatinybert.tasks.columns import Place, find_place, first_of, misnamed, needed
 from megatinybert.tasks.layout import NO_LABEL, Layout
 from megatinybert.tasks.lines import lines_of
+from megatinybert.tasks.parting import parted_otherwise, quoted, unparted
 from megatinybert.tasks.table import OWN_COLUMNS, Task
 
 SUFFIXES = (".txt", ".tsv", ".csv", ".jsonl", ".json")
@@ -162,7 +163,8 @@ def _of_table(
         if len(fields) != len(names):
             why = f"{counted(len(fields), 'field')}, but the file has {counted(len(names), 'column')}"
             labelled = with_labels and len(fields) < len(names)
-            bad(line, why + (_unparted(task, path, fields[-1]) if labelled else ""), "\t".join(fields))
+            hint = unparted(task, path, fields[-1]) if labelled else quoted(path, fields, len(names))
+            bad(line, why + hint, "\t".join(fields))
             continue
         yield Record(
             line,
@@ -206,7 +208,7 @@ def _of_plain(task: Task, path: Path, with_labels: bool, bad: Bad) -> Iterator[R
         if len(fields) not in allowed:
             why = f"{counted(len(fields), 'field')} parted by tabs, not {wanted}"
             labelled = with_labels and len(fields) <= texts
-            bad(line, why + (_unparted(task, path, fields[-1]) if labelled else ""), "\t".join(fields))
+            bad(line, why + (unparted(task, path, fields[-1]) if labelled else ""), "\t".join(fields))
             continue
         text_b = fields[1] if task.pair else None
         yield Record(line, fields[0], text_b, fields[texts].strip() if with_labels else None, {})
@@ -271,16 +273,6 @@ def _refuse_other_json(path: Path, line: int, text: str, row: Any) -> None:
             f"{path}:{line}: rows of CLUE's WSC, whose label is about two words of the text (target): rows are one "
             "text or two here. Write both words into a second text, such as a key text_b"
         )
-
-
-def _unparted(task: Task, path: Path, text: str) -> str:
-    """A question where the last word of a field may be the label that the row lacks."""
-    mark, right = (FULL_WIDTH, "','") if path.suffix.lower() == ".csv" else (None, "a tab")
-    first, *last = text.rsplit(mark, 1)
-    known = {*(task.labels or ()), *task.values}
-    if not first or not last or (known and last[0].strip() not in known):
-        return ""
-    return f" (is there {'a space' if mark is None else repr(mark)} where {right} belongs?)"
 
 
 def _parsed(text: str) -> Any:

@@ -55,6 +55,12 @@ def test_a_single_path_is_told_alone_and_what_is_there_is_accepted(toy_inputs: P
     load_config(recipe(toy_inputs, **{"teacher.model": "owner/name"}), missing_of_general)  # of the hub
 
 
+def test_misspelt_first_weights_are_no_name_on_the_hub(toy_inputs: Path) -> None:
+    message = refusal(recipe(toy_inputs, **{"student.init": "solvd"}))
+    assert message == "--student.init solvd: no such folder here; did you mean solved?"
+    load_config(recipe(toy_inputs, **{"student.init": "bert-base-uncased"}), missing_of_general)
+
+
 def test_a_file_that_is_not_there_is_told_with_one_of_nearly_its_name(toy_inputs: Path, tmp_path: Path) -> None:
     for name in ("train.txt", "students.yaml", "b.txt", "v1.0"):
         (tmp_path / name).touch()

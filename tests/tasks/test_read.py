@@ -196,6 +196,10 @@ def test_augmented_files_are_read_for_every_task(tmp_path: Path) -> None:
 BAD_ROWS = {
     "a label of another task": ("fine\t1\nwell\tgood\n", "'good' is not one of negative, positive, 0, 1"),
     "too many fields": ("fine\t1\na\tb\t1\n", "3 fields, but the file has 2 columns"),
+    "a tab between quotation marks": (
+        'fine\t1\n"a film,\tdull"\t0\n',
+        "2 columns (quotation marks are plain characters in a .tsv: put a space where the tab is within a field)",
+    ),
     "too few fields": ("fine\t1\nalone\n", "1 field, but the file has 2 columns"),
     "a space for a tab": (
         "fine\t1\na dull film   0\n",
