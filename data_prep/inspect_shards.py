@@ -25,7 +25,7 @@ from megatinybert.runtime.counts import counted
 
 
 def main() -> int:
-    """Exit code 0: all is well, 1: --verify found damage, 2: there is nothing that could be shown."""
+    """Exit code 0: all is well, 1: --verify found damage, 2: there is nothing that could be shown, 130: Ctrl-C."""
     parser = argparse.ArgumentParser(description="Show what token shards hold, and check them.")
     parser.add_argument("path", metavar="FOLDER_OR_PREFIX", help="a folder of build_shards.py, or P of P.bin and P.idx")
     parser.add_argument("--verify", action="store_true", help="compute every checksum again and name what is corrupt")
@@ -35,9 +35,13 @@ def main() -> int:
     )
     options = parser.parse_args()
     try:
+        if not options.verify or options.decode:
+            show(options.path, options.decode, options.tokenizer)
         if options.verify:
             return check(options.path)
-        show(options.path, options.decode, options.tokenizer)
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        return 130
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -14,6 +14,7 @@ from pathlib import Path
 from megatinybert.config.nearest import closest
 from megatinybert.config.run_folder import is_begun, several_students
 
+RESUME = ("auto", "never")  # what --run.resume says where it names no checkpoint
 _OF_A_MODEL = ("config.json", "bert_config.json", "student", "adapter_config.json")  # one of them at least
 
 
@@ -111,6 +112,9 @@ def missing_shards(prefix: Path) -> str:
 
 def missing_checkpoint(name: str) -> str:
     """The refusal of a --run.resume whose state.json, which is written last, is not there; else ""."""
+    meant = None if is_path(name) else closest(RESUME, lambda word: (word, name))
+    if meant:
+        return f"--run.resume {name}: no such folder; did you mean {meant}?"
     try:
         with (Path(name) / "state.json").open("rb"):
             return ""

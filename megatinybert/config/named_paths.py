@@ -13,6 +13,7 @@ from typing import Any
 from megatinybert.config.deepspeed import find_ds_config
 from megatinybert.config.general import GeneralConfig
 from megatinybert.config.missing import (
+    RESUME,
     is_path,
     missing_checkpoint,
     missing_data_dir,
@@ -39,7 +40,7 @@ def missing_of_general(given: Mapping[str, Any]) -> list[str]:
         *(missing_shards(Path(name)) for name in shards),
         *(missing_text("--data.text", name) for name in texts),
     ]
-    resumed = [name for name in names_in(given, "run.resume") if name not in ("auto", "never")]
+    resumed = [name for name in names_in(given, "run.resume") if name not in RESUME]
     problems += [missing_checkpoint(name) for name in resumed]
     return _told(problems)
 

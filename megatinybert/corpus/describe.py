@@ -96,11 +96,11 @@ def _remarks(manifest: Manifest, names: OptionNames) -> list[str]:
         share = 100 * manifest.left_out_records / manifest.records
         remarks.append(
             f"records that could not be read, left out: {manifest.left_out_records:,} of {manifest.records:,} "
-            f"({share:.2g} %), listed in {LEFT_OUT}"
+            f"({share:.3g} %), listed in {LEFT_OUT}"
         )
     if manifest.unknown_tokens is not None:
         remarks.append(
-            f"unknown tokens ([UNK]): {manifest.unknown_tokens:,} ({100 * share_of_unknown(manifest):.2g} %)"
+            f"unknown tokens ([UNK]): {manifest.unknown_tokens:,} ({100 * share_of_unknown(manifest):.3g} %)"
         )
     if manifest.duplicate_documents:
         dropped = (

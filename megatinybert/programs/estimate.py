@@ -120,7 +120,7 @@ def _solving(name: str, ready: Ready, ranks: int, alone: World) -> list[Occasion
     tokens = config.student.solve_tokens // ranks
     few = [min(_SOLVED_TOKENS, tokens), min(2 * _SOLVED_TOKENS, tokens)]
     tried = " and ".join(f"{count:,}" for count in dict.fromkeys(few))
-    alone.say(f"timing how long it takes to solve {name}, on {tried} of its {tokens:,} tokens")
+    alone.say(f"timing how long it takes to solve {name}, on about {tried} of its {tokens:,} tokens")
     less, more = (seconds_of(functools.partial(solve, count, alone), alone.device) for count in few)
     slope = max(more - less, 0.0) / (few[1] - few[0]) if few[1] > few[0] else 0.0
     return [Occasion("solving", more + slope * (tokens - few[1]), 1)]

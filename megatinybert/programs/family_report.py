@@ -104,7 +104,7 @@ def table(reports: Mapping[str, Report]) -> str:
         trained,
         "Losses compare between students of one layer map and one set of weights; probes, where the last layers of the "
         "students learn from the same one of the teacher.",
-        f"CPU time: median of {TIMED_RUNS} float32 runs of {first.speed_batch} sentences of "
+        f"One batch: median of {TIMED_RUNS} float32 runs of {first.speed_batch} sentences of "
         f"{first.speed_length} tokens on {counted(first.speed_threads, 'thread')}, the models in turn.",
         *(f"{BESIDE_LOSSES[tag].row.capitalize()}: {BESIDE_LOSSES[tag].meaning}." for tag in tags),
     ]

@@ -139,7 +139,7 @@ class _Front:
         self._without_ranks = not self._ranks_began
         if first and ranks:
             again = "; Ctrl-C again ends it at once" if number == signal.SIGINT else ""
-            _say_at_once(f"\nstopping; in training, after this step{again}\n")
+            _say_at_once(f"\nstopping, if in training after this step{again}\n")
         if self._plan.restarts:
             self._process.send_signal(signal.SIGUSR1)  # for the agent to start no rank again
         for rank in ranks:
@@ -151,7 +151,7 @@ class _Front:
 
     def _stop_remote(self) -> None:
         """Not by the launcher, which would end the runs of others on those machines, too."""
-        _say_at_once("\nstopping; in training, after this step, on all machines\n")
+        _say_at_once("\nstopping on all machines, if in training after this step\n")
         plan = self._plan
         if not signal_ranks(plan.hosts, plan.port, "TERM", plan.environment):
             self._without_ranks = True

@@ -21,7 +21,7 @@ FACTS: dict[str, Callable[[ModelFacts], str]] = {
     "layers x width": lambda model: f"{model.layers} x {model.hidden_size}",
     "parameters": lambda model: f"{model.parameters:,}",
     "weights in float32": lambda model: f"{model.megabytes:.1f} MB",
-    "CPU time of one batch": lambda model: f"{model.milliseconds:.1f} ms",
+    "one batch, on the CPU": lambda model: f"{model.milliseconds:.1f} ms",
 }
 
 
@@ -86,7 +86,7 @@ def table(report: Report) -> str:
         "",
         _what_each_gave(report) if solved else trained,
         *_what_got_worse(report),
-        f"CPU time: median of {TIMED_RUNS} float32 runs of {report.speed_batch} sentences of "
+        f"One batch: median of {TIMED_RUNS} float32 runs of {report.speed_batch} sentences of "
         f"{report.speed_length} tokens on {counted(report.speed_threads, 'thread')}{turns}.",
         *(f"{BESIDE_LOSSES[tag].row.capitalize()}: {BESIDE_LOSSES[tag].meaning}." for tag in report.beside),
         *([report.advice] if report.advice else []),
@@ -129,7 +129,7 @@ def _notes(report: Report) -> dict[str, str]:
         return {}
     return {
         "parameters": times(report.teacher.parameters / report.student.parameters, "smaller", "larger"),
-        "CPU time of one batch": times(report.speed_up, "faster", "slower"),
+        "one batch, on the CPU": times(report.speed_up, "faster", "slower"),
     }
 
 

@@ -160,9 +160,14 @@ def say(text: str) -> None:
 
 
 def print_result(result: Callable[[], str]) -> int:
-    """Print what `result` returns: exit code 0; or, where it raises OSError or ValueError, what that says: 2."""
+    """Print what `result` returns: exit code 0; or, where it raises OSError or ValueError, what that says: 2. 130 after
+    Ctrl-C.
+    """
     try:
         print(result())
+    except KeyboardInterrupt:
+        say("\nstopped; the same command starts anew")
+        return 130
     except (OSError, ValueError) as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 2

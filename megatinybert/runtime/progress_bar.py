@@ -7,12 +7,15 @@ from typing import Any
 
 from tqdm import tqdm
 
+_UP = "\x1b[A"  # moves a terminal's cursor one line up
+
 
 class _Lines:
     """Standard error for a bar that nobody sees redrawn: a log file gets a line of its own for each state."""
 
     def write(self, text: str) -> None:
-        line = text.strip()  # of the carriage return before it, and of the blanks that cover an earlier state
+        # Of the carriage return before it, of blanks that cover an earlier state, and of a second bar's way to its line
+        line = text.replace(_UP, "").strip()
         if line:
             print(line, file=sys.stderr)
 

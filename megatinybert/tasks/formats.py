@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
@@ -217,6 +218,8 @@ def _of_plain(task: Task, path: Path, with_labels: bool, bad: Bad) -> Iterator[R
 def _of_objects(task: Task, path: Path, with_labels: bool, bad: Bad) -> Iterator[Record]:
     keys: list[str] = []
     place: Place | None = None
+    lacking: list[str] = []  # the first keys without a label's, where such rows are dropped
+    labelled = False
     lines = ((number, text.strip()) for number, text in lines_of(path, task.layout))
     for line, text in _without_blank_end(lines, bad):
         row = _parsed(text)
@@ -229,8 +232,8 @@ def _of_objects(task: Task, path: Path, with_labels: bool, bad: Bad) -> Iterator
             names = [key.lower() for key in keys]
             place = find_place(task, names, with_labels, str(path))
             unlabelled = find_place(task, names, False, str(path)) if with_labels and place is None else None
-            if NO_LABEL in task.layout.drop_labels:
-                place = place or unlabelled
+            if unlabelled and NO_LABEL in task.layout.drop_labels:
+                place, lacking = unlabelled, lacking or names
         if place is None:
             why = misnamed(task.layout, names, with_labels, "key") or needed(task, with_labels)
             bad(line, f"{WITHOUT_LABEL}: {why}" if unlabelled else why, text)
@@ -243,6 +246,7 @@ def _of_objects(task: Task, path: Path, with_labels: bool, bad: Bad) -> Iterator
         if None in texts:
             bad(line, "a text that is not a string of Unicode characters", text)
             continue
+        labelled = labelled or place.label is not None
         label = None if place.label is None else row[keys[place.label]]
         if isinstance(label, list | dict):
             bad(line, "a label that is neither a string nor a number", text)
@@ -251,6 +255,9 @@ def _of_objects(task: Task, path: Path, with_labels: bool, bad: Bad) -> Iterator
         others = {} if with_labels else {key: row[key] for index, key in enumerate(keys) if index not in place}
         text_b = texts[1] if task.pair else None
         yield Record(line, texts[0] or "", text_b, name.strip() if with_labels else None, others)
+    if lacking and not labelled:
+        why = misnamed(task.layout, lacking, True, "key") or needed(task, True)
+        raise ValueError(f"{path}: no row has a label: {why}")
 
 
 def _text_of(value: Any) -> str | None:
@@ -262,10 +269,10 @@ def _text_of(value: Any) -> str | None:
 def _refuse_other_json(path: Path, line: int, text: str, row: Any) -> None:
     """Raise ValueError for JSON that holds other things than a row a line."""
     if line == 1 and text.startswith("[") and path.suffix == ".json":
-        name = path.with_suffix(".jsonl").name
+        old, lines, kept = map(shlex.quote, map(str, (path, path.with_suffix(".jsonl"), f"{path}.array")))
         raise ValueError(
-            f'{path}: an array, and one object a line is needed. Put it into lines: python -c "import json; '
-            f"[print(json.dumps(row)) for row in json.load(open('{path}', encoding='utf-8'))]\" > {name}"
+            f'{path}: an array, and one object a line is needed. Put it into lines: python -c "import json, sys; '
+            f'[print(json.dumps(row)) for row in json.load(sys.stdin)]" < {old} > {lines} && mv {old} {kept}'
         )
     target = row.get("target") if isinstance(row, dict) else None
     if isinstance(target, dict) and "span1_text" in target:

@@ -30,7 +30,7 @@ def draw(points: Sequence[Point]) -> Figure:
     left, right = figure.subplots(1, 2, sharey=True)
     _draw(left, points, [point.milliseconds for point in points])
     _draw(right, points, [point.parameters / 1e6 for point in points])
-    left.set(xlabel="CPU time of one batch (ms)", ylabel="probe: rank correlation with the teacher")
+    left.set(xlabel="one batch, on the CPU (ms)", ylabel="probe: rank correlation with the teacher")
     right.set(xlabel="parameters (millions)")
     left.legend(loc="lower right", framealpha=0.8, edgecolor="none")
     figure.suptitle("Students of one teacher: cost and agreement")

@@ -28,6 +28,7 @@ from megatinybert.samples.windows import Windows
 from megatinybert.training.schedule import warmup_steps
 
 MANY_PASSES = 10
+_KNOWN = 0.5  # of a model's ids, which its own tokenizer has at the least
 _SAMPLED_WINDOWS = 64
 
 
@@ -127,6 +128,12 @@ def check_tokenizer(name: str, special: SpecialIds, fingerprint: str, option: st
             "with --teacher.tokenizer"
         )
         return Finding("fail", "tokenizer", text)
+    if special.vocab_size < _KNOWN * model.vocab_size:
+        text = (
+            f"the tokenizer {name} has {special.vocab_size:,} ids, {option} {model.vocab_size:,}: is it its own? "
+            "Most of what the model knows does not occur in such a text"
+        )
+        return Finding("warn", "tokenizer", text)
     return Finding("ok", "tokenizer", f"{special.vocab_size:,} ids, fingerprint {fingerprint[:12]}")
 
 

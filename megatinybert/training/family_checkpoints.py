@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from megatinybert.config.missing import RESUME
 from megatinybert.config.run_folder import students_in
 from megatinybert.training import checkpoint
 
@@ -16,7 +17,7 @@ def where_all_continue(output: Path, resume: str, names: Sequence[str]) -> tuple
     all. names: of the members. Raises ValueError where the folder holds another family, or a run of one student, and
     where checkpoints of members are there, but no step that all have whole. It reads all files of the newest ones.
     """
-    if resume not in ("auto", "never"):
+    if resume not in RESUME:
         parents = Path(resume).absolute().parents
         family = parents[2] if len(parents) > 2 else output
         return {name: str(_checkpoints(family, name) / Path(resume).name) for name in names}, []

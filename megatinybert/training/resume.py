@@ -11,7 +11,7 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 from megatinybert.config.deepspeed import DeepSpeedSettings
-from megatinybert.config.missing import missing_checkpoint
+from megatinybert.config.missing import RESUME, missing_checkpoint
 from megatinybert.config.removed import REMOVED
 from megatinybert.config.schema import OpenRunConfig, TrainingConfig
 from megatinybert.models.load import Digest, Teacher
@@ -130,7 +130,7 @@ def find_checkpoint(run: OpenRunConfig, checksums: bool = True) -> tuple[Path | 
 
     checksums: whether files are read to see that they are whole (`checkpoint.damage`).
     """
-    if run.resume in ("auto", "never"):
+    if run.resume in RESUME:
         return checkpoint.newest(checkpoints_of(run), checksums)
     problem = checkpoint.damage(Path(run.resume), checksums)
     return (None, [problem]) if problem else (Path(run.resume), [])
@@ -153,9 +153,9 @@ def starting_point(config: TrainingConfig, facts: Facts, world: World) -> Start:
             f"--run.resume never, but {output} already holds a run: choose another --run.output_dir, "
             "or continue it with --run.resume auto"
         )
-    if resume not in ("auto", "never") and (missing := missing_checkpoint(resume)):
+    if resume not in RESUME and (missing := missing_checkpoint(resume)):
         raise ValueError(missing)
-    if found is None and resume not in ("auto", "never"):
+    if found is None and resume not in RESUME:
         raise ValueError(f"--run.resume {resume} is not a whole checkpoint: {passed_over[0]}")
     if found is None and passed_over:
         raise ValueError(

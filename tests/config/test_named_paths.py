@@ -55,6 +55,11 @@ def test_a_single_path_is_told_alone_and_what_is_there_is_accepted(toy_inputs: P
     load_config(recipe(toy_inputs, **{"teacher.model": "owner/name"}), missing_of_general)  # of the hub
 
 
+def test_a_misspelt_way_to_resume_is_no_checkpoint(toy_inputs: Path) -> None:
+    message = refusal(recipe(toy_inputs, **{"run.resume": "nevr"}))
+    assert message == "--run.resume nevr: no such folder; did you mean never?"
+
+
 def test_misspelt_first_weights_are_no_name_on_the_hub(toy_inputs: Path) -> None:
     message = refusal(recipe(toy_inputs, **{"student.init": "solvd"}))
     assert message == "--student.init solvd: no such folder here; did you mean solved?"

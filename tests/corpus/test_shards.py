@@ -289,7 +289,8 @@ def test_the_inspection_command(corpus: Path, tmp_path: Path) -> None:
     manifest = read_manifest(corpus)
     assert shown.returncode == 0 and f"{manifest.totals['train']['tokens']:,}" in shown.stdout
     assert "train-00000, document 1" in shown.stdout and shown.stdout.count("[SEP]") == 2
-    assert run(str(corpus), "--verify").stdout.endswith("all intact\n")
+    both = run(str(corpus), "--verify", "--decode", "2").stdout
+    assert both.startswith(shown.stdout) and both.endswith("all intact\n")
     with idx_path(corpus / "train-00001").open("r+b") as file:
         file.seek(40)
         file.write(b"\xff")

@@ -94,7 +94,7 @@ def test_a_signal_reaches_the_ranks_and_their_exit_code_comes_through(number: si
     front = start(folder)
     front.send_signal(number)
     again = "; Ctrl-C again ends it at once" if number == signal.SIGINT else ""
-    assert ended(front, folder) == (STOPPED, [f"stopping; in training, after this step{again}"])
+    assert ended(front, folder) == (STOPPED, [f"stopping, if in training after this step{again}"])
     assert (folder / "saved").exists() and not (folder / "lost").exists()
     assert (folder / "holder").read_text() == f"process {front.pid} on {socket.gethostname()}"
 
@@ -173,7 +173,7 @@ def test_over_pdsh_what_no_signal_reaches_is_ended(folder: Path) -> None:
     front = start(folder, HOSTFILE=str(folder / "hosts"))
     front.send_signal(signal.SIGTERM)
     said = [
-        "stopping; in training, after this step, on all machines",
+        "stopping on all machines, if in training after this step",
         "stopped while no rank was running; the same command starts or continues it",
     ]
     assert ended(front, folder) == (STOPPED, said)

@@ -13,6 +13,7 @@ import pytest
 from megatinybert.config.load import load_config
 from megatinybert.programs.distil import distil
 from megatinybert.programs.launcher import STOPPED
+from megatinybert.programs.start import print_result
 from megatinybert.runtime.dist import World
 from megatinybert.training import run as training
 from tests.helpers import task_toys
@@ -130,3 +131,11 @@ def test_a_run_that_has_ended_ends_at_once(end: str, code: int) -> None:
         [sys.executable, "-c", program], cwd=REPOSITORY, env=environment(), capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (code, "done\nsaid at the end\n"), done.stderr
+
+
+def test_ctrl_c_while_a_result_is_made_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted() -> str:
+        raise KeyboardInterrupt
+
+    assert print_result(interrupted) == 130
+    assert capsys.readouterr() == ("", "\nstopped; the same command starts anew\n")

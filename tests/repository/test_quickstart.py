@@ -60,7 +60,7 @@ def test_quickstart_ends_with_the_report(quickstart: tuple[Path, subprocess.Comp
         "corpus.txt is already there",
         "loss: total",
         "probe",
-        "CPU time of one batch",
+        "one batch, on the CPU",
         "loss.png",
         "--logdir",
     ):

@@ -56,3 +56,11 @@ def test_a_bar_that_does_not_stay_leaves_no_blank_lines(capsys: pytest.CaptureFi
     with progress_bar(2, "row", leave=False) as bar:
         bar.update(2)
     assert all(capsys.readouterr().err.splitlines())
+
+
+def test_a_bar_beside_another_moves_no_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress_bar(2, "step") as bar, progress_bar(2, "batch", leave=False) as within:
+        within.update(2)
+        bar.update(2)
+    text = capsys.readouterr().err
+    assert "\x1b" not in text and all(text.splitlines())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -81,6 +83,15 @@ def test_a_minus_may_be_a_class_by_name(tmp_path: Path) -> None:
     assert [row.label for row in texts(files, files.train)] == [1, 0]
 
 
+def test_a_misspelt_label_is_not_taken_for_rows_without_one(tmp_path: Path) -> None:
+    for name in ("train", "dev"):
+        objects(tmp_path / f"{name}.json", *({"text": "a", "label_desc": label} for label in ("good", "bad", "-")))
+    told = refusal(lambda: opened(tmp_path, label="label_desk", drop_labels=("-",)))
+    assert "train.json: no row has a label: no key label_desk (--task.label_column; did you mean label_desc?)" in told
+    files = opened(tmp_path, label="label_desc", drop_labels=("-",))
+    assert [row.label for row in read_rows(files.task, files.train)] == [1, 0]
+
+
 def test_other_labels_are_dropped_by_name(tmp_path: Path) -> None:
     for name in ("train", "dev"):
         (tmp_path / f"{name}.txt").write_text("a\tx\nb\ty\nc\tunsure\n")
@@ -105,7 +116,12 @@ def test_json_that_is_no_row_a_line_is_named_for_what_it_is(tmp_path: Path) -> N
     assert "train.json:1: rows of CLUE's WSC" in refusal(lambda: opened(tmp_path))
     objects(tmp_path / "train.json", *({"text": "a", "label": label} for label in (0, 1)))
     message = refusal(lambda: opened(tmp_path))
-    assert f"{tmp_path / 'dev.json'}: an array, and one object a line is needed" in message and "dev.jsonl" in message
+    assert f"{tmp_path / 'dev.json'}: an array, and one object a line is needed" in message
+    command = message.partition("Put it into lines: ")[2].replace("python ", f"{sys.executable} ")
+    subprocess.run(command, shell=True, check=True)  # as it is pasted
+    files = opened(tmp_path)
+    assert texts(files, files.dev["dev"]) == [Row("a", None, 1)]
+    (tmp_path / "dev.jsonl").rename(tmp_path / "dev.json")
     (tmp_path / "train.json").rename(tmp_path / "train.50k.json")
     assert "If train.50k.json is meant, copy it to train.json" in refusal(lambda: opened(tmp_path))
 

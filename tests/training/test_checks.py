@@ -15,13 +15,14 @@ import numpy as np
 import pytest
 import torch
 from deepspeed.accelerator import get_accelerator
-from transformers import BertModel
+from transformers import BertConfig, BertModel
 
 from megatinybert.config.deepspeed import load_ds_config
 from megatinybert.config.load import load_config
 from megatinybert.config.shards import BuildOptions
 from megatinybert.corpus.build import build_corpus
 from megatinybert.corpus.shards import bin_path, open_corpus
+from megatinybert.corpus.tokenizer import SpecialIds
 from megatinybert.models.apex import ApexState
 from megatinybert.programs.distil import distil
 from megatinybert.programs.distil import look as look_at
@@ -238,6 +239,14 @@ def test_a_float32_student_on_a_gpu_with_16_bits(
 def test_positions(toy_inputs: Path, tmp_path: Path) -> None:
     findings = look(toy_inputs, tmp_path, **{"data.sequence_length": 65})
     assert levels([each for each in findings.all if each.subject == "positions"]) == ["fail", "fail"]  # of both models
+
+
+@pytest.mark.parametrize(("ids", "level"), [(4, "warn"), (5, "ok"), (10, "ok"), (11, "fail")])
+def test_a_tokenizer_knows_what_its_model_does(ids: int, level: str) -> None:
+    shape = BertConfig(vocab_size=10)
+    found = checks.check_tokenizer("words", SpecialIds(0, 1, 2, 3, ids), "f" * 64, "--teacher.model t", shape)
+    assert (found.level, found.subject) == (level, "tokenizer")
+    assert f"{ids} ids" in found.text and ("10" in found.text or level == "ok")
 
 
 def test_pickled_weights(toy_inputs: Path, tmp_path: Path) -> None:
