@@ -67,9 +67,9 @@ def _wrong_paths(action: str, given: Mapping[str, Any]) -> list[str]:
         )
     except ValidationError:  # which the schema tells
         return problems
-    named = Path(str(given.get("predict.input") or ""))
-    answered = named if named.is_file() else None
-    if Path(task.data_dir).is_dir():
+    named = given.get("predict.input") if action == "predict" else None
+    answered = Path(str(named)) if named else None
+    if Path(task.data_dir).is_dir() and (answered is None or answered.is_file()):
         problems += wrong_files(task, action == "predict", answered)
     return problems
 

@@ -122,6 +122,14 @@ def missing_checkpoint(name: str) -> str:
         return f"--run.resume {name} is not a whole checkpoint: state.json cannot be read: {error}"
 
 
+def never_again(output: str) -> str:
+    """The refusal of --run.resume never where the output folder holds checkpoints."""
+    return (
+        f"--run.resume never, but {output} already holds a run: choose another --run.output_dir, or continue it with "
+        "--run.resume auto"
+    )
+
+
 def missing_data_dir(option: str, folder: Path) -> str:
     """The refusal of a task's folder that is not there; else ""."""
     if os.path.isfile(folder):

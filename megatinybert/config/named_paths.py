@@ -21,6 +21,7 @@ from megatinybert.config.missing import (
     missing_shards,
     missing_text,
     missing_tokenizer,
+    never_again,
     unreadable_file,
     unusable_output,
 )
@@ -42,6 +43,9 @@ def missing_of_general(given: Mapping[str, Any]) -> list[str]:
     ]
     resumed = [name for name in names_in(given, "run.resume") if name not in RESUME]
     problems += [missing_checkpoint(name) for name in resumed]
+    if given.get("run.resume") == "never":
+        held = [name for name in names_in(given, "run.output_dir") if any(Path(name, "checkpoints").glob("step-*"))]
+        problems += map(never_again, held)
     return _told(problems)
 
 

@@ -31,6 +31,7 @@ from megatinybert.tasks.row_checks import check_unlabelled
 from megatinybert.tasks.skipped import Skipped, reporter
 from megatinybert.tasks.stage_options import better_student
 from megatinybert.tasks.submission import write_submission
+from megatinybert.tasks.wrong_files import nothing_to_answer
 from megatinybert.tracking.figures import FONT_ADVICE, drawable, save_picture
 
 
@@ -135,10 +136,7 @@ def predict(inputs: TaskInputs, student: str, device: torch.device) -> None:
     elif inputs.files.test:
         files = inputs.files.test
     else:
-        raise ValueError(
-            f"--task.data_dir {inputs.config.task.data_dir} holds no test file of {task.name}: "
-            "name a file with --predict.input"
-        )
+        raise ValueError(nothing_to_answer(inputs.config.task))
     if config.output and len(files) > 1:
         raise ValueError(
             f"--predict.output {config.output} is one file, and there are {len(files)} to answer: leave it out"

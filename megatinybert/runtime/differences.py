@@ -16,9 +16,10 @@ def refuse_differences(
     """Raise ValueError with a line for each thing in which two runs differ, and nothing where they agree.
 
     what, remedy: what stands before and after the lines. word: what the second run is. options: which decide a thing
-    that is not called as they are.
+    that is not called as they are. Of a mapping among the values, what differs in it has lines of its own.
     """
     by = {key: f" (by {option})" for key, option in (options or {}).items()}
+    there, here = _flat(there), _flat(here)
     lines = [
         f"  {key}{by.get(key, '')}: {there.get(key, 'none')} there, {here.get(key, 'none')} {word}"
         for key in sorted(there.keys() | here.keys())
@@ -26,3 +27,12 @@ def refuse_differences(
     ]
     if lines:
         raise ValueError("\n".join([f"{what}:", *lines, remedy]))
+
+
+def _flat(values: Mapping[str, object]) -> dict[str, object]:
+    """With the values of an inner mapping by their path, such as "objective.layer_map"."""
+    flat: dict[str, object] = {}
+    for key, value in values.items():
+        inner = value if isinstance(value, Mapping) else {}
+        flat |= {f"{key}.{name}": each for name, each in _flat(inner).items()} or {key: value}
+    return flat

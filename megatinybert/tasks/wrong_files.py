@@ -29,12 +29,19 @@ def wrong_files(given: TaskDataConfig, answers: bool, answered: Path | None = No
         files = find_files(given.name, given.data_dir, layout_of(given))
     except (OSError, ValueError) as error:
         return [str(error)]
+    if answers and not answered and not files.test:
+        return [nothing_to_answer(given)]
     labelled = [files.train, *files.dev.values()]
     unlabelled = ([answered] if answered else list(files.test.values())) if answers else []
     wrong = [_begin(files.task, path, path in labelled) for path in (*labelled, *unlabelled)]
     if not any(wrong) and sum(path.stat().st_size for path in (*labelled, *unlabelled)) <= _READ_WHOLE:
         wrong = _whole(given, unlabelled if answers else None)
     return [problem for problem in wrong if problem]
+
+
+def nothing_to_answer(given: TaskDataConfig) -> str:
+    """The refusal where neither the task nor --predict.input has a file without labels."""
+    return f"--task.data_dir {given.data_dir} holds no test file of {given.name}: name a file with --predict.input"
 
 
 def _begin(task: Task, path: Path, with_labels: bool) -> str:

@@ -51,8 +51,11 @@ def write_config(
 
 
 def git_hash() -> str | None:
-    """Commit of the working tree this code is in, with "+changes" where files differ; None outside git."""
-    here = Path(__file__).parent
+    """Commit of the working tree this code is in, with "+changes" where files of it differ; None outside git.
+
+    Files that the repository does not know count in the package alone: elsewhere they are data, or a student's shape.
+    """
+    here = Path(__file__).parents[1]
 
     def git(*arguments: str) -> str:
         # Of another user's repository git tells nothing unless told that it is safe; we run its code anyway.
@@ -61,6 +64,7 @@ def git_hash() -> str | None:
 
     try:
         git("ls-files", "--error-unmatch", __file__)  # installed beside somebody else's repository is not in it
-        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain") else "")
+        differs = git("status", "--porcelain", "--untracked-files=no") or git("status", "--porcelain", "--", ".")
+        return git("rev-parse", "HEAD") + ("+changes" if differs else "")
     except (OSError, subprocess.CalledProcessError):
         return None

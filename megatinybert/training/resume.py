@@ -11,7 +11,7 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 from megatinybert.config.deepspeed import DeepSpeedSettings
-from megatinybert.config.missing import RESUME, missing_checkpoint
+from megatinybert.config.missing import RESUME, missing_checkpoint, never_again
 from megatinybert.config.removed import REMOVED
 from megatinybert.config.schema import OpenRunConfig, TrainingConfig
 from megatinybert.models.load import Digest, Teacher
@@ -149,10 +149,7 @@ def starting_point(config: TrainingConfig, facts: Facts, world: World) -> Start:
     resume, output = config.run.resume, config.run.output_dir
     (found, passed_over), newest = world.first(lambda: (find_checkpoint(config.run), newest_of(config.run)))
     if resume == "never" and (found or passed_over):
-        raise ValueError(
-            f"--run.resume never, but {output} already holds a run: choose another --run.output_dir, "
-            "or continue it with --run.resume auto"
-        )
+        raise ValueError(never_again(output))
     if resume not in RESUME and (missing := missing_checkpoint(resume)):
         raise ValueError(missing)
     if found is None and resume not in RESUME:

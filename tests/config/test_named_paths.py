@@ -55,6 +55,14 @@ def test_a_single_path_is_told_alone_and_what_is_there_is_accepted(toy_inputs: P
     load_config(recipe(toy_inputs, **{"teacher.model": "owner/name"}), missing_of_general)  # of the hub
 
 
+def test_a_folder_that_holds_a_run_is_told_where_it_must_not_be_continued(toy_inputs: Path, tmp_path: Path) -> None:
+    options = {"run.resume": "never", "run.output_dir": tmp_path}
+    (tmp_path / "checkpoints").mkdir()
+    load_config(recipe(toy_inputs, **options), missing_of_general)
+    (tmp_path / "checkpoints" / "step-00000010").mkdir()
+    assert refusal(recipe(toy_inputs, **options)).startswith(f"--run.resume never, but {tmp_path} already holds a run")
+
+
 def test_a_misspelt_way_to_resume_is_no_checkpoint(toy_inputs: Path) -> None:
     message = refusal(recipe(toy_inputs, **{"run.resume": "nevr"}))
     assert message == "--run.resume nevr: no such folder; did you mean never?"

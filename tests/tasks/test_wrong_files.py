@@ -57,6 +57,13 @@ def test_files_without_labels_are_looked_at_where_they_are_answered(tmp_path: Pa
     assert wrong(tmp_path, answers=True, answered=write(tmp_path, "new.txt", "fine\n")) == []
 
 
+def test_nothing_to_answer_is_told(tmp_path: Path) -> None:
+    for name in ("train", "eval"):
+        write(tmp_path, f"{name}.tsv", "text\tlabel\nfine\t1\ndull\t0\n")
+    (problem,) = wrong(tmp_path, answers=True)
+    assert problem == f"--task.data_dir {tmp_path} holds no test file of custom: name a file with --predict.input"
+
+
 def test_rows_and_labels_are_told_of_every_file(tmp_path: Path) -> None:
     rows = "".join(f"text {number}\t{'good' if number % 2 else 'bad'}\n" for number in range(20))
     train = write(tmp_path, "train.tsv", f"text\tlabel\n{rows}lost\t\n")
@@ -75,7 +82,7 @@ def test_rows_that_train_are_not_asked_for_where_others_are_answered(tmp_path: P
     for name in ("train", "eval"):
         write(tmp_path, f"{name}.tsv", "text\tlabel\nfine\t1\ndull\t0\nlost\t\n")
     assert len(wrong(tmp_path)) == 2
-    assert wrong(tmp_path, answers=True) == []
+    assert wrong(tmp_path, answers=True, answered=write(tmp_path, "new.txt", "fine\n")) == []
 
 
 def test_large_files_are_only_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
