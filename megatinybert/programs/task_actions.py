@@ -49,8 +49,7 @@ from megatinybert.training.stop import interrupted_as
 def run_task(asked: tuple[str, TaskConfig], world: World) -> None:
     """Do what is asked: an action, one of `task_schema.ACTIONS`, by a configuration. Every rank calls it.
 
-    Raises ValueError for what the user can put right, before it costs time where that can be seen;
-    `finite.NonFiniteLoss` and `stop.Stopped`.
+    Raises ValueError for what the user can put right, early where that can be seen; NonFiniteLoss and Stopped.
     """
     action, config = asked
     check_same_program(config, world, action)
@@ -75,7 +74,8 @@ def run_task(asked: tuple[str, TaskConfig], world: World) -> None:
             _check_vocabulary(inputs, world, refuses=action not in READING)
         for part in actions:
             _ACTIONS[part](inputs, plan, world)
-        if world.is_main:
+        # Answering a file changes nothing of what later commands are to find.
+        if world.is_main and not (action == "predict" and (inputs.output / "config.yaml").is_file()):
             _record(inputs, world)
 
 

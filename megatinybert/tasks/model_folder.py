@@ -56,6 +56,8 @@ class ModelFolder:
         remedy = (
             f"set these back, remove {self.path} and {self.stage} to rebuild it, or choose another --run.output_dir"
         )
+        if self.stage.name == "teacher":
+            remedy += f" (there, --teacher.model {self.path} takes this teacher as it is)"
         options = deciding_options(SECTIONS[self.stage.name])
         refuse_differences(f"{self.path} was made otherwise", before, now, remedy, options=options)
 

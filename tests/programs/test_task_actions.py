@@ -355,6 +355,7 @@ def test_predictions_of_the_test_file_and_of_any_file(
 ) -> None:
     output = copy(done_task, tmp_path)
     given = options(task_inputs, "singles", output)
+    recipe = (output / "config.yaml").read_text()
     run("predict", given, world)
     with (output / "predictions" / "test.tsv").open() as file:
         rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
@@ -393,6 +394,7 @@ def test_predictions_of_the_test_file_and_of_any_file(
         ["2", "bamo", "7"],
         ["4", "dull", "9"],
     ]
+    assert (output / "config.yaml").read_text() == recipe  # the rows that are skipped here are not those of a stage
 
 
 def test_a_submission_writes_classes_as_the_task_does(task_inputs: Path, world: World, tmp_path: Path) -> None:

@@ -54,6 +54,10 @@ def test_files_without_labels_are_looked_at_where_they_are_answered(tmp_path: Pa
     with pytest.raises(ValueError) as caught:  # the run says the same
         list(read_rows(open_task("custom", str(tmp_path)).task, test, with_labels=False))
     assert problem == str(caught.value) and problem.startswith(str(test))
+    assert problem.endswith(
+        "(options name those of all files: rename this one's). If its first line is no header, name its "
+        "columns in order by --task.columns"
+    )
     assert wrong(tmp_path, answers=True, answered=write(tmp_path, "new.txt", "fine\n")) == []
 
 
