@@ -75,7 +75,9 @@ class MuonWithAdamW(torch.optim.Optimizer):
             if weight.grad is None:
                 continue
             state = self.state[weight]
-            momentum = state.setdefault(_MOMENTUM, torch.zeros_like(weight.grad))
+            if not state:
+                state[_MOMENTUM] = torch.zeros_like(weight.grad)
+            momentum = state[_MOMENTUM]
             momentum.lerp_(weight.grad, 1 - _DECAY)
             update = orthogonalized(weight.grad.lerp(momentum, _DECAY), self._products)
             weight.mul_(1 - rate * group["weight_decay"])
