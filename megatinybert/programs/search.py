@@ -23,6 +23,7 @@ from megatinybert.programs.unfinished import check_student, not_a_run
 from megatinybert.runtime.counts import counted
 from megatinybert.runtime.files import file_sha256, write_atomically
 from megatinybert.runtime.findings import Findings, refusal
+from megatinybert.runtime.text_table import cells_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -182,7 +183,8 @@ def show(found: Search, count: int) -> str:
         for rank, pair in enumerate(zip(*tops, strict=True), start=1):
             cells = [_cell(found.passages[hit.passage], hit.passage in both) for hit in pair]
             for number, (left, right) in enumerate(itertools.zip_longest(*cells, fillvalue="")):
-                lines.append(f"  {rank if number == 0 else ' '} {left:<{_COLUMN + 3}} {right}".rstrip())
+                blank = " " * (_COLUMN + 3 - cells_of(left))
+                lines.append(f"  {rank if number == 0 else ' '} {left}{blank} {right}".rstrip())
         lines.append("")
     through = []
     if found.shared_projected is not None and found.shared_on_index is not None:
@@ -206,7 +208,8 @@ def show(found: Search, count: int) -> str:
 
 def _cell(passage: str, marked: bool) -> list[str]:
     """The lines of one passage in its column, cut to fit."""
-    lines = textwrap.wrap(passage, _COLUMN, max_lines=_LINES, placeholder=" ...")
+    characters = _COLUMN * len(passage) // cells_of(passage)  # a line's, at the passage's mean width
+    lines = textwrap.wrap(passage, characters, max_lines=_LINES, placeholder=" ...")
     return [f"{'*' if marked and number == 0 else ' '} {line}" for number, line in enumerate(lines)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -164,10 +165,11 @@ def _check_dev_labels(task: Task, dev: Path, train: Path, option: str) -> None:
     seen = _labels_in(task, dev)
     unknown = [label for label in seen if label not in (*task.labels, NO_LABEL)]
     if unknown:
+        drop = shlex.join([task.layout.names["drop_labels"], *task.layout.drop_labels, *unknown[:_SHOWN_LABELS]])
         raise ValueError(
             f"{dev}:{seen[unknown[0]]}: the label {unknown[0]!r} is not in {train.name}, which has "
-            f"{some_of(task.labels, _SHOWN_LABELS)}{_meant(unknown[0], task.labels)}: correct it, or name all classes "
-            f"with {option} ({counted(len(unknown), 'such label')})"
+            f"{some_of(task.labels, _SHOWN_LABELS)}{_meant(unknown[0], task.labels)}: correct it, name all classes by "
+            f"{option}, or leave out the rows of such labels ({counted(len(unknown), 'label')}) by {drop}"
         )
 
 

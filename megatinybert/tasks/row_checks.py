@@ -73,7 +73,8 @@ def check_rows(files: TaskFiles, skip_bad: bool) -> RowChecks:
     if task.labels is not None:
         facts.insert(0, _classes(files.train, train.counts, dev_counts))
         # An official task's files write other labels than its classes are called.
-        drop = task.layout.names["drop_labels"] if task.name == "custom" else None
+        names = task.layout.names["drop_labels"], *task.layout.drop_labels  # as given, with what is left out already
+        drop = shlex.join(names) if task.name == "custom" else None
         warnings += _on_classes(files.train, train.counts, drop)
     return RowChecks(facts, [*warnings, *on_scores], on_scores)
 
@@ -160,7 +161,7 @@ def _looks_like_header(task: Task, text_a: str, label: str) -> bool:
 
 
 def _on_classes(path: Path, counts: Mapping[str, int], drop: str | None) -> list[str]:
-    """drop: the option that leaves classes out, where it can."""
+    """drop: the option that leaves classes out, as the command line has it, where it can."""
     found = [
         f"{path}: the classes {' and '.join(map(repr, group))} differ only in how they are written: rename them in the "
         "file, if they mean the same"

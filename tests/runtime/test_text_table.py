@@ -25,3 +25,8 @@ def test_numbers_end_below_one_another() -> None:
         "layers       12        4  3 x smaller",
         "",
     ]
+
+
+def test_wide_characters_take_two_columns() -> None:
+    rows = [("体育", "3", "x"), ("news", "12", "y"), ("\uff2a", "1", "z")]
+    assert format_table(rows, right_aligned=(1,)).split("\n") == ["体育   3  x", "news  12  y", "\uff2a     1  z"]

@@ -62,6 +62,9 @@ def test_classes_that_differ_only_in_how_they_are_written_are_told(tmp_path: Pat
     assert all(repr(name) in spelling for name in ("good", "Good", "GOOD")) and "differ only in how" in spelling
     assert "rare classes, with fewer than 5 rows: " in rare and "Good 1" in rare and "GOOD 1" in rare
     assert rare.endswith(". --task.drop_labels GOOD Good leaves their rows out")
+    files = open_task("custom", str(tmp_path), layout=Layout(drop_labels=("-",)))
+    _, rare = check_rows(files, skip_bad=False).warnings
+    assert rare.endswith(". --task.drop_labels - GOOD Good leaves their rows out")
     assert "drop_labels" not in check(tmp_path, [*ROWS[:2], *ROWS[3:4]], other(ROWS)).warnings[-1]  # one is no task
 
 
