@@ -158,6 +158,7 @@ def measure_models(teacher: str | None, *students: Path) -> tuple[ModelFacts | N
 
     choose_accelerator()  # before DeepSpeed is imported, which else warns of what it chooses
 
+    from megatinybert.runtime.progress_bar import progress_bar
     from megatinybert.runtime.stopwatch import median_seconds
 
     logging.set_verbosity_error()  # else it tells of the heads that we drop on purpose
@@ -167,10 +168,15 @@ def measure_models(teacher: str | None, *students: Path) -> tuple[ModelFacts | N
     length = min(LENGTH, *(model.config.max_position_embeddings for model in models))
     vocabulary = min(model.config.vocab_size for model in models)
     input_ids = torch.randint(vocabulary, (BATCH, length), generator=torch.Generator().manual_seed(0))
-    say(f"timing one batch: {TIMED_RUNS} passes of {'each of ' * (len(names) > 1)}{counted(len(names), 'model')}")
-    encoders = (model.base_model for model in models)
-    passes = {name: functools.partial(one, input_ids=input_ids) for name, one in zip(names, encoders, strict=True)}
-    with torch.inference_mode():
+    count = (WARM_UP_RUNS + TIMED_RUNS) * len(names)
+    title = f"timing one batch on {counted(len(names), 'model')}"
+    with torch.inference_mode(), progress_bar(count, "pass", desc=title) as bar:
+
+        def run(model: PreTrainedModel) -> None:
+            model.base_model(input_ids=input_ids)
+            bar.update()  # takes microseconds
+
+        passes = {name: functools.partial(run, model) for name, model in zip(names, models, strict=True)}
         seconds = median_seconds(passes, torch.device("cpu"), TIMED_RUNS, WARM_UP_RUNS)
     facts = [_model_facts(name, model, 1000 * seconds[name]) for name, model in zip(names, models, strict=True)]
     return (facts[0], facts[1:], length) if teacher else (None, facts, length)
