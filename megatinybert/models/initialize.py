@@ -51,7 +51,7 @@ def init_from_folder(student: BertModel, name: str) -> None:
         if getattr(source, key) != getattr(student.config, key):
             raise ValueError(
                 f"--student.init {name}: {key} is {getattr(source, key)} there and {getattr(student.config, key)} "
-                "in --student.config: name the same shape in both, or choose other first weights"
+                f"in --student.config: --student.config {name} takes its shape; or choose other first weights"
             )
     student.load_state_dict(load_encoder(name, f"--student.init {name}").state_dict())
 
