@@ -108,7 +108,7 @@ def load_options(argv: list[str], program: Program[Schema], missing: Missing | N
         # A misspelt option is looked at as what was meant, lest what it says be missed.
         named = {name: given.value for name, given in merged.items() if given.value is not None}
         paths = missing(misspelt | named)
-        if config and len(paths) == 1:
+        if config and len(paths) == 1 and not problems:
             raise ConfigError(paths[0])
         problems += paths
     if config is None or problems:

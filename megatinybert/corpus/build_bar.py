@@ -63,4 +63,4 @@ class BuildBar:
 
 def speed(text_bytes: int, tokens: int, seconds: float) -> str:
     """Of text and tokens. seconds: above 0."""
-    return f"{text_bytes / seconds / 1e6:.1f} MB/s, {tokens / seconds:,.0f} tokens/s"
+    return f"{text_bytes / seconds / 1e6:.3g} MB/s, {tokens / seconds:,.0f} tokens/s"

@@ -102,8 +102,14 @@ def advice(sample: bytes, encoding: str, names: OptionNames) -> str:
     valid, replace = suggestions(sample, encoding), f"use {names['invalid_utf8']} replace"
     if not valid:
         return f"Convert the file, or {replace}"
-    others = f"if all files are, use {names['encoding']} {valid[0]}, and otherwise convert this one to {encoding}"
+    way = f"iconv -f {iconv_name(valid[0])} -t {iconv_name(encoding)} FILE > COPY"
+    others = f"if all files are, use {names['encoding']} {valid[0]}, and otherwise convert this one: {way}"
     return f"These bytes are valid {' and '.join(valid)}: {others}; or {replace}"
+
+
+def iconv_name(encoding: str) -> str:
+    """A codec of Python's as iconv spells it: EUC-JP, UTF-16LE."""
+    return encoding.replace("_", "-").replace("-le", "le").replace("-be", "be")
 
 
 def _is_western(sample: bytes) -> bool:

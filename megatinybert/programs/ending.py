@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from megatinybert.models.initialize import STUDENT_FOLDER
-from megatinybert.programs.tensorboard_command import tensorboard_of
+from megatinybert.programs.commands import module_with, tensorboard_of
 from megatinybert.runtime.text_table import format_table
 from megatinybert.tracking import curves
 from megatinybert.tracking.measurements import BESIDE_LOSSES
@@ -20,7 +20,7 @@ def ending(folder: Path, students: Sequence[str] = ()) -> str:
     students: their names, of a run of several.
     """
     rows = {name: _measured(folder / name) for name in students or [""]}
-    report = shlex.join(["python", "-m", "megatinybert.report", str(folder)])
+    report = module_with("report", str(folder))
     tables = [_table(rows), ""] if any(rows.values()) else []
     if not students:
         lines = [f"student: {folder / STUDENT_FOLDER}", f"next: {report}    (sizes, speed, loss curves)"]

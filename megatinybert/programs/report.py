@@ -16,10 +16,10 @@ import yaml
 
 from megatinybert.config.hub import settle_hub
 from megatinybert.config.run_folder import students_in
+from megatinybert.programs.commands import tensorboard_of
 from megatinybert.programs.report_table import TIMED_RUNS, ModelFacts, Report, table
 from megatinybert.programs.search import shared_by
 from megatinybert.programs.start import say
-from megatinybert.programs.tensorboard_command import tensorboard_of
 from megatinybert.programs.unfinished import check_student, not_a_run, run_again
 from megatinybert.runtime.counts import counted
 from megatinybert.runtime.files import write_atomically

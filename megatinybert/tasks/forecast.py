@@ -17,7 +17,7 @@ from megatinybert.runtime.stopwatch import duration
 from megatinybert.runtime.trainees import Trainees
 from megatinybert.tasks.inputs import TaskInputs
 from megatinybert.tasks.rows import EncodedRows
-from megatinybert.tasks.stage_options import SECTIONS, TAUGHT, keeps_answers, steps_of
+from megatinybert.tasks.stage_options import SECTIONS, TAUGHT, keeps_answers, measurements_of, steps_of
 from megatinybert.tracking.flops import forward_flops, training_flops
 from megatinybert.training.stage import Stage
 
@@ -30,12 +30,19 @@ class Measurement(NamedTuple):
     ended: float
 
 
+class Work(NamedTuple):
+    """Operations of a stage: of its training, and of its measurements on the development rows."""
+
+    training: float
+    measuring: float = 0.0
+
+
 def forecast(
     stage: str,
     stages: Sequence[str],
     max_steps: int,
     measured: Sequence[Measurement],
-    work: Mapping[str, float],
+    work: Mapping[str, Work],
     uncounted: Mapping[str, Sequence[str]],
 ) -> str:
     """What is left of a training stage by its speed between two measurements, and of the stages after it.
@@ -52,8 +59,8 @@ def forecast(
     of_steps = "the last step" if steps == 1 else f"the last {steps:,} steps"
     text = f"stage {stage}: about {_rounded(seconds[stage])} left, by the speed of {of_steps}"
     later = stages[stages.index(stage) + 1 :] if stage in stages else []
-    per_operation = per_step * max_steps / work[stage]
-    seconds |= {name: work[name] * per_operation for name in later if name in work}
+    per_operation = per_step * max_steps / work[stage].training
+    seconds |= {name: sum(work[name]) * per_operation for name in later if name in work}
     if len(seconds) == 1:
         return text
     parts = ", ".join(f"{name} {_rounded(value)}" for name, value in seconds.items())
@@ -66,7 +73,7 @@ def forecast(
 
 
 def with_forecast(
-    stage: Stage, name: str, stages: Sequence[str], work: Mapping[str, float], uncounted: Mapping[str, Sequence[str]]
+    stage: Stage, name: str, stages: Sequence[str], work: Mapping[str, Work], uncounted: Mapping[str, Sequence[str]]
 ) -> Stage:
     """The stage, which at its second measurement says how much time is left. The other arguments are `forecast`'s."""
     measured: list[Measurement] = []
@@ -82,24 +89,28 @@ def with_forecast(
     return replace(stage, measure=measure)
 
 
-def work_of_stages(inputs: TaskInputs, rows: EncodedRows) -> dict[str, float]:
+def work_of_stages(inputs: TaskInputs, rows: EncodedRows) -> dict[str, Work]:
     """Operations of each training stage on as many rows as these, of their mean length; and of eval, which measures
-    both models on the development rows.
+    both models on the development rows. Those of a stage's measurements are counted as if all rows were measured.
     """
     config = inputs.config
     count, tokens, length = len(rows), int(rows.lengths.sum()), rows.mean_length
-    work: dict[str, float] = {}
+    dev = sum(len(each) for each in inputs.dev.values())
+    on_dev = {
+        model: _forward(shape, dev, length)
+        for model, shape in (("teacher", inputs.teacher), ("student", inputs.student))
+    }
+    work: dict[str, Work] = {}
     for name, section in SECTIONS.items():
         options = getattr(config, section)
-        seen = steps_of(options, count, tokens) * options.global_batch
-        trained = inputs.student if section in TAUGHT else inputs.teacher
-        work[name] = training_flops(trained, seen, length)
+        steps = steps_of(options, count, tokens)
+        seen, trained = steps * options.global_batch, "student" if section in TAUGHT else "teacher"
+        training = training_flops(getattr(inputs, trained), seen, length)
         if section in TAUGHT:
             once = isinstance(options, StageTwoConfig) and keeps_answers(options, count, seen // options.global_batch)
-            work[name] += _forward(inputs.teacher, count if once else seen, length)
-    dev = sum(len(each) for each in inputs.dev.values())
-    work["eval"] = _forward(inputs.teacher, dev, length) + _forward(inputs.student, dev, length)
-    return work
+            training += _forward(inputs.teacher, count if once else seen, length)
+        work[name] = Work(training, measurements_of(config, steps) * on_dev[trained])
+    return work | {"eval": Work(0.0, sum(on_dev.values()))}
 
 
 def uncounted_in_stages(config: TaskConfig) -> dict[str, list[str]]:

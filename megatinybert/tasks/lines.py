@@ -9,7 +9,7 @@ from itertools import chain, count, islice
 from pathlib import Path
 
 from megatinybert.config.codec import codec_name
-from megatinybert.corpus.charset import MARK, contradiction, recognise, suggestions
+from megatinybert.corpus.charset import MARK, contradiction, iconv_name, recognise, suggestions
 from megatinybert.tasks.layout import Layout
 
 _HEAD_BYTES = 1 << 16
@@ -106,7 +106,7 @@ def _decoded(head: bytes, encoding: str) -> str | None:
 
 def _conversion(path: Path, encoding: str, layout: Layout) -> str:
     said = codec_name(layout.encoding)
-    return _copied(path, f"iconv -f {_of_iconv(encoding)} -t {_of_iconv(said)} {_quoted(path)}", said, layout)
+    return _copied(path, f"iconv -f {iconv_name(encoding)} -t {iconv_name(said)} {_quoted(path)}", said, layout)
 
 
 def _copied(path: Path, command: str, form: str, layout: Layout) -> str:
@@ -117,11 +117,6 @@ def _copied(path: Path, command: str, form: str, layout: Layout) -> str:
     if path in layout.files:
         return f"put a copy in {form} into its place: {command} > {copy} && mv {copy} {_quoted(path)}"
     return f"make a copy in {form} and name that: {command} > {copy}"
-
-
-def _of_iconv(encoding: str) -> str:
-    """A codec of Python's as iconv spells it: EUC-JP, UTF-16LE."""
-    return encoding.replace("_", "-").replace("-le", "le").replace("-be", "be")
 
 
 def _free(path: Path, what: str) -> Path:

@@ -12,6 +12,7 @@ from pathlib import Path
 from megatinybert.runtime.counts import counted
 from megatinybert.tasks.files import TaskFiles
 from megatinybert.tasks.formats import is_plain, tab_rows
+from megatinybert.tasks.parting import QUOTED, is_quoted
 from megatinybert.tasks.read import Row, read_rows
 from megatinybert.tasks.skipped import Skipped
 from megatinybert.tasks.table import OWN_COLUMNS, Task
@@ -19,6 +20,7 @@ from megatinybert.tasks.table import OWN_COLUMNS, Task
 RARE = 5  # rows, below which a class is rare
 _TELLING_SHARE = 0.05  # of development rows that are also in the training file: above it, a score says too much
 _SHOWN_CLASSES = 12
+_SHOWN_CHARACTERS = 60
 
 _LABEL_NAMES = {*OWN_COLUMNS.label, "labels", "class", "category", "target", "gold_label", "sentiment", "标签", "类别"}
 _TEXT_NAMES = {
@@ -54,7 +56,7 @@ def check_rows(files: TaskFiles, skip_bad: bool) -> RowChecks:
     task = files.task
     train = _Tally(task, files.train, skip_bad)
     seen = {_key(row) for row in train}
-    warnings = train.header_warning()
+    warnings = [*train.header_warning(), *train.quotes_warning()]
     facts: list[str] = []
     on_scores: list[str] = []
     dev_counts: dict[str, Mapping[str, int]] = {}
@@ -62,7 +64,7 @@ def check_rows(files: TaskFiles, skip_bad: bool) -> RowChecks:
         dev = _Tally(task, path, skip_bad)
         same = sum(_key(row) in seen for row in dev)
         dev_counts[split] = dev.counts
-        warnings += dev.header_warning()
+        warnings += [*dev.header_warning(), *dev.quotes_warning()]
         text = (
             f"{same:,} of the {dev.rows:,} rows of {path.name} ({same / dev.rows:.1%}) are also in {files.train.name}"
         )
@@ -110,16 +112,30 @@ class _Tally:
 
     def __init__(self, task: Task, path: Path, skip_bad: bool) -> None:
         self._task, self._path, self._skip_bad = task, path, skip_bad
+        self._looks_for_quotes = task.name == "custom" and path.suffix.lower() in (".tsv", ".txt")
         self._first: Row | None = None
         self.counts: Counter[str] = Counter(dict.fromkeys(task.labels or (), 0))
         self.rows = 0
+        self._quoted = 0  # rows of a text that seems to be written as in a .csv
+        self._first_quoted = ""
 
     def __iter__(self) -> Iterator[Row]:
         for row in read_rows(self._task, self._path, Skipped() if self._skip_bad else None):
             self._first = self._first or row
             self.rows += 1
             self.counts[self._name(row)] += 1
+            if self._looks_for_quotes and '""' in row.text_a and is_quoted(row.text_a):
+                self._quoted += 1
+                self._first_quoted = self._first_quoted or row.text_a
             yield row
+
+    def quotes_warning(self) -> list[str]:
+        """After it was read."""
+        if not self._quoted:
+            return []
+        shown = self._first_quoted[:_SHOWN_CHARACTERS]
+        count = counted(self._quoted, "text")
+        return [f"{self._path}: {count} with quotation marks as in a .csv, such as {shown!r}. {QUOTED}"]
 
     def header_warning(self) -> list[str]:
         """Of a file of which every line is a row: whether the first looks like a header. After it was read."""
@@ -162,15 +178,16 @@ def _looks_like_header(task: Task, text_a: str, label: str) -> bool:
 
 def _on_classes(path: Path, counts: Mapping[str, int], drop: str | None) -> list[str]:
     """drop: the option that leaves classes out, as the command line has it, where it can."""
+    groups = alike(list(counts))
     found = [
         f"{path}: the classes {' and '.join(map(repr, group))} differ only in how they are written: rename them in the "
         "file, if they mean the same"
-        for group in alike(list(counts))
+        for group in groups
     ]
     rare = {name: rows for name, rows in counts.items() if rows < RARE}
     if rare:
         text = f"{path}: rare classes, with fewer than {RARE} rows: {_shown(rare)}"
-        there = [name for name, rows in rare.items() if rows]
+        there = [name for name, rows in rare.items() if rows and not any(name in group for group in groups)]
         helps = drop and 0 < len(there) <= min(_SHOWN_CLASSES, len(counts) - 2)  # two classes are needed
         found.append(f"{text}. {drop} {shlex.join(there)} leaves their rows out" if helps else text)
     return found

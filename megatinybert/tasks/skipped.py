@@ -14,7 +14,7 @@ _SHOWN_CHARACTERS = 160
 
 
 class Skipped:
-    """Rows that could not be parsed: how many, how many of them for want of a label, and the first few messages
+    """Rows that could not be parsed: how many, how many of them have no label, and the first few messages
     ("file:line: reason: text").
     """
 
@@ -44,13 +44,14 @@ def reporter(path: Path, skipped: Skipped) -> Bad:
 def refusal(found: Skipped, path: Path, names: OptionNames) -> ValueError:
     """found: rows of a file, at least one, that are not to be left out."""
     count = f"{counted(found.count, 'row')} of {path.name} cannot be used"
-    remedy = "Correct the row"
+    remedy = "Correct the row" if found.count == 1 else "Correct the rows"
     if found.unlabelled:
         of_them = "" if found.unlabelled == found.count else f", {found.unlabelled:,} of them"
-        count += f"{of_them} for want of a label"
+        count += f"{of_them} because there is no label"
         remedy += f", leave out rows without a label by {names['drop_labels']} {NO_LABEL}"
     remedy += f", or have such rows left out and counted: {names['skip_bad_rows']} true"
-    return ValueError(f"{found.messages[0]}\n{count}. {remedy}")
+    first = "" if found.count == len(found.messages) else f", of which these are the first {len(found.messages)}"
+    return ValueError("\n".join([*found.messages, f"{count}{first}. {remedy}"]))
 
 
 def no_rows(path: Path, skipped: Skipped) -> ValueError:

@@ -107,6 +107,16 @@ def _facts(section: str, options: Section, without: set[str]) -> dict[str, Any]:
     return {f"{section}.{key}": value for key, value in options.model_dump(mode="json", exclude=without).items()}
 
 
+def measurements_of(config: TaskConfig, max_steps: int) -> int:
+    """How often a stage of so many steps is measured, before its first step and after its last among them."""
+    return 1 + math.ceil(max_steps / _interval(config, max_steps))
+
+
+def _interval(config: TaskConfig, max_steps: int) -> int:
+    """Steps between measurements."""
+    return config.run.held_out_interval or math.ceil(max_steps / _MEASUREMENTS)
+
+
 def training_of(config: TaskConfig, section: str, folder: Path, max_steps: int) -> StageTraining:
     """What the engine is told of the stage whose options are `section`. folder: of its checkpoints and metrics."""
     stage: StageConfig = getattr(config, section)
@@ -125,7 +135,7 @@ def training_of(config: TaskConfig, section: str, folder: Path, max_steps: int) 
             compile="never",  # rows of many lengths
             log_interval=every.log_interval,
             save_interval=every.save_interval,
-            held_out_interval=every.held_out_interval or math.ceil(max_steps / _MEASUREMENTS),
+            held_out_interval=_interval(config, max_steps),
             keep_checkpoints=every.keep_checkpoints,
             time_limit=every.time_limit,
             lost_after=every.lost_after,

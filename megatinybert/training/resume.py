@@ -72,6 +72,7 @@ _REMEDY = (
     "set these back to continue it (the same text, models and options), "
     "or choose another --run.output_dir for a new run"
 )
+_WITH_OTHER_TEXT = " (--student.init with this run's folder lets that one begin with its student)"
 
 
 # The options that decide facts which are not called as these are. section: of the options of a training stage.
@@ -187,8 +188,10 @@ def check_facts(
     recorded: that one's facts. free: names of facts that may differ. options: as of `refuse_differences`.
     """
     there, here = ({name: fact for name, fact in each.items() if name not in free} for each in (recorded, facts))
+    other_text = there.get("corpus checksum") != here.get("corpus checksum")
+    remedy = f"{_REMEDY}{_WITH_OTHER_TEXT if other_text else ''}"
     if {**there, NAMED: None} != {**here, NAMED: None}:
-        refuse_differences(f"{path} was written by another kind of run", there, here, _REMEDY, options=options)
+        refuse_differences(f"{path} was written by another kind of run", there, here, remedy, options=options)
 
 
 def check_options(run: OpenRunConfig, facts: Facts, section: str = "run") -> None:

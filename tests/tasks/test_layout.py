@@ -50,7 +50,7 @@ def test_a_row_without_a_label_is_told_with_the_count_and_makes_no_class(tmp_pat
     assert files.task.labels == ("contradiction", "neutral")
     message = refusal(lambda: texts(files, files.train))
     assert message.startswith(f"{tmp_path / 'train.json'}:2: no label")
-    assert "3 rows of train.json cannot be used for want of a label" in message
+    assert "3 rows of train.json cannot be used because there is no label" in message
     assert "--task.skip_bad_rows true" in message and "--task.drop_labels -" in message
     assert f"{tmp_path / 'dev.json'}:2: no label" in refusal(lambda: texts(files, files.dev["dev"]))
     skipped, dropped = Skipped(), Counter[str]()

@@ -61,11 +61,25 @@ def test_classes_that_differ_only_in_how_they_are_written_are_told(tmp_path: Pat
     spelling, rare = checks.warnings
     assert all(repr(name) in spelling for name in ("good", "Good", "GOOD")) and "differ only in how" in spelling
     assert "rare classes, with fewer than 5 rows: " in rare and "Good 1" in rare and "GOOD 1" in rare
-    assert rare.endswith(". --task.drop_labels GOOD Good leaves their rows out")
-    files = open_task("custom", str(tmp_path), layout=Layout(drop_labels=("-",)))
-    _, rare = check_rows(files, skip_bad=False).warnings
-    assert rare.endswith(". --task.drop_labels - GOOD Good leaves their rows out")
+    assert "drop_labels" not in rare  # they are to be renamed
     assert "drop_labels" not in check(tmp_path, [*ROWS[:2], *ROWS[3:4]], other(ROWS)).warnings[-1]  # one is no task
+
+
+def test_how_to_leave_rare_classes_out_is_told(tmp_path: Path) -> None:
+    for name, rows in (("train", [*ROWS, ("a", "odd"), ("b", "-")]), ("eval", other(ROWS))):
+        (tmp_path / f"{name}.txt").write_text("".join("\t".join(row) + "\n" for row in rows))
+    files = open_task("custom", str(tmp_path), layout=Layout(drop_labels=("-",)))
+    (rare,) = check_rows(files, skip_bad=False).warnings
+    assert rare.endswith("rows: odd 1. --task.drop_labels - odd leaves their rows out")
+
+
+def test_texts_that_are_quoted_as_in_a_csv_are_told(tmp_path: Path) -> None:
+    quoted = '"they say ""fine"" to it"'
+    checks = check(tmp_path, [*ROWS, (quoted, "good")], other([*ROWS, ('"Fine"', "good"), ('say ""', "bad")]))
+    (warning,) = checks.warnings
+    assert warning.startswith(
+        f"{tmp_path / 'train.txt'}: 1 text with quotation marks as in a .csv, such as {quoted!r}. "
+    )
 
 
 def test_names_alike() -> None:

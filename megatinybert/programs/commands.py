@@ -1,0 +1,28 @@
+"""Commands that a person is told to go on with, by the programs of the environment that we run in."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+
+def tensorboard_of(events: Path) -> str:
+    """What shows in TensorBoard what is written in and below a folder."""
+    return f"{_program('tensorboard')} --logdir {events}"
+
+
+def module_with(name: str, *arguments: str) -> str:
+    """What runs a module of this package, in an environment that is activated or not."""
+    return shlex.join([_program("python"), "-m", f"megatinybert.{name}", *arguments])
+
+
+def _program(name: str) -> str:
+    """As short as it can be called by from the working directory."""
+    program = Path(sys.prefix) / "bin" / name
+    is_first = shutil.which(name) == str(program)  # in an environment that is activated
+    if is_first or sys.prefix == sys.base_prefix or not program.is_file():
+        return name
+    inside = program.is_relative_to(Path.cwd())
+    return str(program.relative_to(Path.cwd()) if inside else program)
