@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,7 +28,9 @@ def test_held_out_values_the_student_and_a_command_that_can_be_pasted(tmp_path: 
     assert table[-2].split() == ["probe", "through", "projection", "0.75", "0.75"]
     assert student == f"student: {folder / 'student'}"
     command = following.removeprefix("next: ").split("    ")[0]
-    assert shlex.split(command) == ["python", "-m", "megatinybert.report", str(folder)]
+    program, *arguments = shlex.split(command)
+    assert arguments == ["-m", "megatinybert.report", str(folder)]
+    assert Path(shutil.which(program) or "").absolute() == Path(sys.prefix) / "bin" / "python"
 
 
 def test_metrics_that_cannot_be_read_do_not_hide_the_student(
