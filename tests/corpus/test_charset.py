@@ -45,14 +45,13 @@ def test_what_decoding_would_not_notice() -> None:
 
 def test_advice_names_what_the_bytes_may_be() -> None:
     """And that the option holds for all files: where one of several is in another encoding, it leads nowhere."""
-    ways = "if all files are, use --encoding gb18030, and otherwise convert this one: iconv -f gb18030 -t utf-8 FILE > COPY"
+    convert = "and otherwise convert this one: iconv -f {} -t {} FILE > COPY"
+    ways = f"if all files are, use --encoding gb18030, {convert.format('gb18030', 'utf-8')}"
     told = advice(POEM.encode("gb18030"), "utf-8", NAMES)
     assert told == f"These bytes are valid gb18030: {ways}; or use --invalid-utf8 replace"
     chinese = "這是繁體中文的檔案、內容很長。\n".encode("big5")
     assert f"valid gb18030 and big5: {ways}" in advice(chinese, "utf-8", NAMES)
-    ways = (
-        "if all files are, use --encoding utf-8, and otherwise convert this one: iconv -f utf-8 -t gb18030 FILE > COPY"
-    )
+    ways = f"if all files are, use --encoding utf-8, {convert.format('utf-8', 'gb18030')}"
     assert f"valid utf-8: {ways}" in advice(POEM.encode(), "gb18030", NAMES)
     french = "un café, «oui», ça va: où, à côté?\n".encode("cp1252")
     assert advice(french, "utf-8", NAMES).startswith(
