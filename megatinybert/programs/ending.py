@@ -25,7 +25,8 @@ def ending(folder: Path, students: Sequence[str] = ()) -> str:
     if not students:
         lines = [f"student: {folder / STUDENT_FOLDER}", f"next: {report}    (sizes, speed, loss curves)"]
         return "\n".join([*tables, *lines])
-    lines = [f"{name}: {folder / name / STUDENT_FOLDER}" for name in students]
+    lines = ["losses compare between students of one layer map and one set of weights"] if tables else []
+    lines += [f"{name}: {folder / name / STUDENT_FOLDER}" for name in students]
     return "\n".join([*tables, *lines, f"next: {report}    (sizes, speed, trade-off of the students)"])
 
 

@@ -18,7 +18,7 @@ from megatinybert.programs.report import (
     save,
     tensorboard_command,
 )
-from megatinybert.programs.report_table import FACTS, TIMED_RUNS, Report
+from megatinybert.programs.report_table import FACTS, TIMED_RUNS, Report, what_got_worse
 from megatinybert.runtime.counts import counted, counted_tokens, times
 from megatinybert.runtime.files import write_atomically
 from megatinybert.runtime.text_table import format_table
@@ -102,6 +102,7 @@ def table(reports: Mapping[str, Report]) -> str:
         format_table(rows, right_aligned=range(1, len(rows[0]))),
         "",
         trained,
+        *(f"{name}: {sentence}" for name, report in reports.items() for sentence in what_got_worse(report)),
         "Losses compare between students of one layer map and one set of weights; probes, where the last layers of the "
         "students learn from the same one of the teacher.",
         f"One batch: median of {TIMED_RUNS} float32 runs of {first.speed_batch} sentences of "

@@ -85,7 +85,7 @@ def table(report: Report) -> str:
         format_table(rows, right_aligned=range(1, len(rows[0]) - 1)),
         "",
         _what_each_gave(report) if solved else trained,
-        *_what_got_worse(report),
+        *what_got_worse(report),
         f"One batch: median of {TIMED_RUNS} float32 runs of {report.speed_batch} sentences of "
         f"{report.speed_length} tokens on {counted(report.speed_threads, 'thread')}{turns}.",
         *(f"{BESIDE_LOSSES[tag].row.capitalize()}: {BESIDE_LOSSES[tag].meaning}." for tag in report.beside),
@@ -158,7 +158,7 @@ def _what_each_gave(report: Report) -> str:
     )
 
 
-def _what_got_worse(report: Report) -> list[str]:
+def what_got_worse(report: Report) -> list[str]:
     """A sentence about what training left worse than it was; [] where there is nothing of that."""
     risen = [name for name, (before, after) in report.held_out.items() if after > before]
     worse = ["total" if name == "total" else f"{name} loss" for name in risen]

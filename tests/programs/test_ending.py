@@ -33,6 +33,15 @@ def test_held_out_values_the_student_and_a_command_that_can_be_pasted(tmp_path: 
     assert Path(shutil.which(program) or "").absolute() == Path(sys.prefix) / "bin" / "python"
 
 
+def test_the_losses_of_several_students_are_not_to_be_compared_blindly(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        rows = [{"step": step, **held_out(loss, 0.1)} for step, loss in ((0, 4.0), (9, 2.0))]
+        (tmp_path / name / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    text = ending(tmp_path, ["a", "b"])
+    assert "\nlosses compare between students of one layer map and one set of weights\na: " in text
+
+
 def test_metrics_that_cannot_be_read_do_not_hide_the_student(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
