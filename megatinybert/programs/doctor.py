@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from megatinybert.training.ready import Ready
     from megatinybert.training.resume import Start
 
+_MUCH = 0.25  # of a run's time, for attention maps
+
 
 def examine(
     config: GeneralConfig, ranks: int | None, burst: bool, world: World, began: float, absent: Sequence[str] = ()
@@ -135,6 +137,7 @@ def _conversion(start: Start) -> str:
 
 def estimate_table(found: Estimate, start_up: float, ranks: int) -> str:
     """What the run will take. start_up: seconds that the doctor itself took to get so far."""
+    from megatinybert.programs.estimate import MAPS
     from megatinybert.runtime.stopwatch import duration
     from megatinybert.training.disk import size
 
@@ -144,7 +147,10 @@ def estimate_table(found: Estimate, start_up: float, ranks: int) -> str:
     if ranks > 1:
         alone += f", with the share of one of {ranks} ranks: their waiting for one another is not in it"
     parts = [f"start-up {duration(start_up)}", f"steps {duration(found.steps * step)}"]
-    parts += [f"{each.times} x {each.name} {duration(each.times * each.seconds)}" for each in found.occasions]
+    for each in found.occasions:
+        spent, leave_out = each.times * each.seconds, " (--monitor.attention_interval 0 makes none)"
+        hint = leave_out if each.name == MAPS and spent > _MUCH * found.seconds else ""
+        parts.append(f"{each.times} x {each.name} {duration(spent)}{hint}")
     rows = {
         "to do": f"{counted(found.steps, 'step')}, {found.steps * found.tokens_per_step:,} tokens",
         "speed": f"{found.tokens_per_second:,.0f} tokens/s, {step:.3g} s a step ({alone})",

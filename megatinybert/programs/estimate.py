@@ -26,6 +26,7 @@ from megatinybert.training.step import micro_batches_ahead, train_step
 _WARM_UP_STEPS = 2
 _FEWEST_STEPS, _MOST_STEPS = 4, 200
 _SOLVED_TOKENS = 3_584
+MAPS = "set of attention maps"
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def _occasions(ready: ReadyFamily, trainees: Trainees, ranks: int, alone: World)
     if interval:
         times = _times(interval, ready.first) + new
         seconds = seconds_of(lambda: pictures_of(ready.family, trainees, 0), alone.device)
-        occasions.append(Occasion("set of attention maps", seconds, times))
+        occasions.append(Occasion(MAPS, seconds, times))
     return occasions
 
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from megatinybert.config.load import load_config
 from megatinybert.programs import estimate
 from megatinybert.programs.distil import look
-from megatinybert.programs.doctor import examine
+from megatinybert.programs.doctor import estimate_table, examine
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Findings
 from megatinybert.training.ready import ReadyFamily
@@ -165,6 +166,8 @@ def test_what_is_expected_of_a_run(
     assert found.seconds == pytest.approx(10 * 10 + 4 * 1 + 3 * 2 + 2 * 2)
     assert found.checkpoint_bytes > 10_000 and found.peak_bytes > 10_000_000
     assert files(tmp_path) == set()
+    hint = "(--monitor.attention_interval 0 makes none)"
+    assert hint not in estimate_table(found, 0.0, 2) and hint in estimate_table(replace(found, steps=1), 0.0, 2)
 
 
 def test_a_run_in_the_middle_and_a_finished_one(
