@@ -125,6 +125,7 @@ def report_of(
     windows = config.get("environment", {}).get(HELD_OUT)
     trained = int(last["step"]) - curves.skipped_steps(rows)
     rate = optimizer.get("learning_rate")
+    shared = shared_by(folder)
     return Report(
         steps=trained,
         tokens=trained * tokens_per_step,
@@ -140,7 +141,8 @@ def report_of(
         is_solved=is_solved,
         solving=read_record(folder) if is_solved else None,
         training_seconds=seconds if timed == last["step"] else None,
-        shared_top=shared_by(folder),
+        shared_top=shared[0] if shared else None,
+        shared_of=shared[1] if shared else None,
         projected_probe=pair(PROJECTED),
         few_steps=rate is not None and moves_little(init, optimizer["name"], trained, rate),
         advice=advice_of(first, last, layer_map, student.layers, teacher.layers, windows) if teacher else None,

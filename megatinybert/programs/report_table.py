@@ -46,7 +46,7 @@ class Report:
     two to use for what. few_steps: whether the steps were too few at their learning rate.
     is_solved: whether the student's first weights were solved, so that the first values are what solving gave; solving:
     its record, where the run left one. training_seconds: spent on steps, where all are logged. shared_top: share of the
-    teacher's TOP nearest passages that the student finds, where megatinybert.search was run.
+    teacher's TOP nearest passages that the student finds, where megatinybert.search was run; shared_of: what it is of.
     """
 
     steps: int  # that changed the weights
@@ -64,6 +64,7 @@ class Report:
     solving: SolvingRecord | None = None
     training_seconds: float | None = None
     shared_top: float | None = None
+    shared_of: str | None = None
     projected_probe: tuple[float, float] | None = None
     advice: str | None = None
     few_steps: bool = False
@@ -89,6 +90,7 @@ def table(report: Report) -> str:
         f"One batch: median of {TIMED_RUNS} float32 runs of {report.speed_batch} sentences of "
         f"{report.speed_length} tokens on {counted(report.speed_threads, 'thread')}{turns}.",
         *(f"{BESIDE_LOSSES[tag].row.capitalize()}: {BESIDE_LOSSES[tag].meaning}." for tag in report.beside),
+        *([f"{_SHARED.capitalize()}: {report.shared_of}."] if report.shared_of else []),
         *([report.advice] if report.advice else []),
     ]
     return "\n".join(lines)

@@ -156,8 +156,8 @@ def as_record(found: Search, text: Path, student: str) -> dict[str, Any]:
     }
 
 
-def shared_by(run: Path) -> float | None:
-    """What questions.json says the student in the folder `run` shares with its teacher.
+def shared_by(run: Path) -> tuple[float, str] | None:
+    """What questions.json says the student in the folder `run` shares with its teacher, and of what that is the mean.
 
     None where it is not there, or was asked of an earlier student. Raises ValueError where it is damaged.
     """
@@ -167,7 +167,9 @@ def shared_by(run: Path) -> float | None:
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
         same = record["student_sha256"] == file_sha256(run / "student" / "model.safetensors")
-        return float(record["shared"]) if same else None
+        asked = f"{counted(len(record['questions']), 'question')} about {record['passages']:,} passages"
+        of = f"the mean over {asked}; by chance {100 * record['by_chance']:.2g} %"
+        return (float(record["shared"]), of) if same else None
     except (ValueError, KeyError, TypeError) as problem:
         raise ValueError(f"{file} is damaged ({problem!r}): delete it, or run megatinybert.search again") from problem
 

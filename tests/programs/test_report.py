@@ -140,7 +140,8 @@ def _solve(run: Path) -> None:
 def _ask(run: Path, shared: float) -> None:
     """Write as much of questions.json as the report reads."""
     weights = file_sha256(run / "student" / "model.safetensors")
-    (run / "questions.json").write_text(json.dumps({"student_sha256": weights, "shared": shared}))
+    record = {"student_sha256": weights, "shared": shared, "questions": [{}], "passages": 60, "by_chance": 10 / 60}
+    (run / "questions.json").write_text(json.dumps(record))
 
 
 def test_solved_trained_and_teacher_stand_side_by_side(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -154,6 +155,8 @@ def test_solved_trained_and_teacher_stand_side_by_side(run: Path, capsys: pytest
     assert ["loss:", "total", "32.00", "4.000", "-", "0.125", "of", "solved"] in lines
     assert ["probe", "0.250", "0.750", "1.000", "+0.500"] in lines
     assert ["top", "10", "shared", "with", "teacher", "-", "0.435", "1.000"] in lines
+    mean = "Top 10 shared with teacher: the mean over 1 question about 60 passages; by chance 17 %."
+    assert mean.split() in lines
     assert (
         "Solving alone, on 2,048 tokens in 39.2 s, gave a held-out total of 32.00 and a probe of 0.250.\n"
         "Training, 4 steps on 320 tokens in 4 s, brought these to 4.000 and 0.750."
