@@ -109,7 +109,7 @@ def _facts(section: str, options: Section, without: set[str]) -> dict[str, Any]:
 
 def measurements_of(config: TaskConfig, max_steps: int) -> int:
     """How often a stage of so many steps is measured, before its first step and after its last among them."""
-    return 1 + math.ceil(max_steps / _interval(config, max_steps))
+    return 1 + math.ceil(max_steps / _interval(config, max_steps)) if max_steps else 0
 
 
 def _interval(config: TaskConfig, max_steps: int) -> int:

@@ -6,12 +6,18 @@ import pytest
 
 from megatinybert.config.load import load_options
 from megatinybert.config.task import TASK, TaskConfig
-from megatinybert.tasks.stage_options import better_student, longer
+from megatinybert.tasks.stage_options import better_student, longer, measurements_of
 
 
 def config(*more: str) -> TaskConfig:
     given = ["--task.name", "sst-2", "--task.data_dir", "d", "--teacher.model", "t", "--student.config", "3L-312"]
     return load_options([*given, *more], TASK)
+
+
+@pytest.mark.parametrize(("steps", "measured"), [(0, 0), (1, 2), (9, 10), (25, 10), (300, 11)])
+def test_a_stage_is_measured_at_both_ends_and_some_times_between(steps: int, measured: int) -> None:
+    assert measurements_of(config(), steps) == measured
+    assert measurements_of(config("--run.held_out_interval", "100"), 250) == 4  # at 0, 100, 200 and 250
 
 
 @pytest.mark.parametrize(
