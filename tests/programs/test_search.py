@@ -86,7 +86,8 @@ def test_nearest_passages_and_overlap_are_those_of_a_literal_computation(folder:
     assert [each["question"] for each in record["questions"]] == QUESTIONS
     assert [each["shared"] for each in record["questions"]] == shares
     assert record["questions"][0]["teacher"][0]["passage"] == passages[found.answers[0].teacher[0].passage]
-    assert search.shared_by(run) == found.shared
+    shared, of = search.shared_by(run) or (None, "")
+    assert shared == found.shared and of.startswith("the mean over 6 questions about 40 passages; by chance ")
 
 
 def test_marks_are_explained_where_there_are_some() -> None:
@@ -145,7 +146,7 @@ def test_a_student_that_is_its_teacher_finds_the_same(folder: Path, tmp_path: Pa
     shutil.rmtree(run / "student")
     shutil.copytree(folder / "teacher", run / "student")
     assert main([str(run), "--text", str(folder / "text.txt"), "--question", QUESTIONS[0]]) == 0
-    assert search.shared_by(run) == 1.0
+    assert search.shared_by(run) == (1.0, "the mean over 1 question about 60 passages; by chance 17 %")
 
 
 def test_what_is_printed() -> None:

@@ -106,7 +106,7 @@ def shell(command: list[str], folder: Path, path: str, given: str = "", **variab
     clean = environment(PYTHONPATH="", **variables) | {"PATH": path}
     command[0] = shutil.which(command[0], path=path) or command[0]
     done = subprocess.run(
-        command, cwd=folder, env=clean, input=given, capture_output=True, text=True, timeout=300, check=False
+        command, cwd=folder, env=clean, input=given, capture_output=True, text=True, timeout=900, check=False
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     return done.stdout + done.stderr
