@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from megatinybert.config.nearest import closest
+from megatinybert.config.nearest import closest, nearest
 from megatinybert.config.run_folder import is_begun, several_students
 
 RESUME = ("auto", "never")  # what --run.resume says where it names no checkpoint
@@ -112,7 +112,7 @@ def missing_shards(prefix: Path) -> str:
 
 def missing_checkpoint(name: str) -> str:
     """The refusal of a --run.resume whose state.json, which is written last, is not there; else ""."""
-    meant = None if is_path(name) else closest(RESUME, lambda word: (word, name))
+    meant = None if is_path(name) else nearest(name, RESUME)
     if meant:
         return f"--run.resume {name}: no such folder; did you mean {meant}?"
     try:

@@ -75,11 +75,12 @@ def needed(task: Task, with_labels: bool) -> str:
 
     own, usual = (roles(_as_named(columns, task.layout)) for columns in (task.columns, OWN_COLUMNS))
     told = [own] if all(set(names) <= set(more) for names, more in zip(usual, own, strict=True)) else [own, usual]
-    names = task.layout.names
-    options = [names["text_a_column"], *([names["text_b_column"]] if task.pair else []), names["label_column"]]
     which = "a custom task" if task.name == "custom" else task.name
     listed = ", or ".join(", ".join("/".join(each) for each in columns) for columns in told)
-    others = f"others: {', '.join(options)}" if with_labels else "options name those of all files: rename this one's"
+    others = "options name those of all files: rename this one's"
+    if with_labels:
+        fields = ("text_a_column", *(["text_b_column"] if task.pair else []), "label_column")
+        others = f"others: {', '.join(task.layout.names[field] for field in fields)}"
     return f"{which} needs {listed} ({others})"
 
 

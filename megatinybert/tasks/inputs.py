@@ -99,9 +99,9 @@ class TaskInputs:
             print(f"{what}: {counted(len(encoded), 'row')} of {path}{cut}", file=sys.stderr)
             if skipped and skipped.count:
                 lines = [f"warning: left out of {path}: {counted(skipped.count, 'row')}", *skipped.messages]
-                known, text = self.told, "\n  ".join(lines)
-                print(lines[0] if text in known else text, file=sys.stderr)
-                known.add(text)
+                text = "\n  ".join(lines)
+                print(lines[0] if text in self.told else text, file=sys.stderr)
+                self.told.add(text)
             if dropped:
                 names = {label: repr(label) if label else WITHOUT_LABEL for label in dropped}
                 counts = ", ".join(f"{names[label]} {count:,}" for label, count in dropped.most_common())

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from megatinybert.config.task import TaskDataConfig
+from megatinybert.runtime.findings import Findings
 from megatinybert.tasks.files import find_files
 from megatinybert.tasks.formats import read_records
 from megatinybert.tasks.layout import layout_of
@@ -25,18 +26,19 @@ def wrong_files(given: TaskDataConfig, answers: bool, answered: Path | None = No
 
     answers: whether files without labels are read, too: the task's test files, or `answered` in their place.
     """
-    try:
-        files = find_files(given.name, given.data_dir, layout_of(given))
-    except (OSError, ValueError) as error:
-        return [str(error)]
+    findings = Findings()
+    files = findings.attempt("task", find_files, given.name, given.data_dir, layout_of(given))
+    if files is None:
+        return findings.texts("fail")
     if answers and not answered and not files.test:
         return [nothing_to_answer(given)]
     labelled = [files.train, *files.dev.values()]
     unlabelled = ([answered] if answered else list(files.test.values())) if answers else []
-    wrong = [_begin(files.task, path, path in labelled) for path in (*labelled, *unlabelled)]
-    if not any(wrong) and sum(path.stat().st_size for path in (*labelled, *unlabelled)) <= _READ_WHOLE:
-        wrong = _whole(given, unlabelled if answers else None)
-    return [problem for problem in wrong if problem]
+    for path in (*labelled, *unlabelled):
+        findings.attempt("task", _begin, files.task, path, path in labelled)
+    if not findings.failed and sum(path.stat().st_size for path in (*labelled, *unlabelled)) <= _READ_WHOLE:
+        _read_whole(given, unlabelled if answers else None, findings)
+    return findings.texts("fail")
 
 
 def nothing_to_answer(given: TaskDataConfig) -> str:
@@ -44,29 +46,17 @@ def nothing_to_answer(given: TaskDataConfig) -> str:
     return f"--task.data_dir {given.data_dir} holds no test file of {given.name}: name a file with --predict.input"
 
 
-def _begin(task: Task, path: Path, with_labels: bool) -> str:
+def _begin(task: Task, path: Path, with_labels: bool) -> None:
     skipped = Skipped()
-    try:
-        if next(read_records(task, path, with_labels, reporter(path, skipped)), None) is None:
-            raise no_rows(path, skipped)
-    except (OSError, ValueError) as error:
-        return str(error)
-    return ""
+    if next(read_records(task, path, with_labels, reporter(path, skipped)), None) is None:
+        raise no_rows(path, skipped)
 
 
-def _whole(given: TaskDataConfig, answered: Sequence[Path] | None) -> list[str]:
+def _read_whole(given: TaskDataConfig, answered: Sequence[Path] | None, findings: Findings) -> None:
     """answered: the files of rows to be answered, which are read in place of those that train and measure."""
-    try:
-        files = open_task(given.name, given.data_dir, given.labels, given.kind, layout_of(given))
-    except (OSError, ValueError) as error:
-        return [str(error)]
-    paths = [files.train, *files.dev.values()] if answered is None else answered
-    return [_rows(files.task, path, answered is None, given.skip_bad_rows) for path in paths]
-
-
-def _rows(task: Task, path: Path, with_labels: bool, skip_bad: bool) -> str:
-    try:
-        deque(read_rows(task, path, Skipped() if skip_bad else None, with_labels), maxlen=0)
-    except (OSError, ValueError) as error:
-        return str(error)
-    return ""
+    files = findings.attempt("task", open_task, given.name, given.data_dir, given.labels, given.kind, layout_of(given))
+    if files is None:
+        return
+    for path in [files.train, *files.dev.values()] if answered is None else answered:
+        rows = read_rows(files.task, path, Skipped() if given.skip_bad_rows else None, answered is None)
+        findings.attempt("task", deque, rows, maxlen=0)
