@@ -205,10 +205,14 @@ def _made_of(run: Provenance) -> str | None:
 
 def _facts_of_distillation(run: Provenance, teacher: BertConfig) -> dict[str, str]:
     objective = run.config.objective
-    layers = resolve_layer_map(objective.layer_map, run.student.num_hidden_layers, teacher.num_hidden_layers)
-    return {
+    models = {
         "student": _sizes(run.student, BertModel),
         "teacher": f"{shown_model(str(run.config.teacher.model))}: {_sizes(teacher, BertModel)}",
+    }
+    if objective.name != "tinybert":  # of one's own, which may read other options
+        return models | {"objective": objective.name}
+    layers = resolve_layer_map(objective.layer_map, run.student.num_hidden_layers, teacher.num_hidden_layers)
+    return models | {
         "objective": f"{objective.name}: weight {objective.attention_weight:g} of the attention scores, "
         f"{objective.hidden_weight:g} of the hidden states, {objective.embedding_weight:g} of the embeddings",
         "layer map": f"teacher layers {', '.join(map(str, layers))} of 0 to {teacher.num_hidden_layers - 1}",

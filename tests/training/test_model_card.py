@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,15 @@ def test_steps_that_changed_nothing_are_not_counted_as_trained() -> None:
         "2.40 passes over the data"
     )
     assert "40 steps of 8 windows: 5,120 tokens seen" in model_card(run_of(), ROWS, ENVIRONMENT, picture=False)
+
+
+def test_an_objective_of_ones_own_is_named_alone() -> None:
+    """What it reads of the options of TinyBERT's is not known."""
+    run = run_of()
+    own = run.config.objective.model_copy(update={"name": "cosine"})
+    run = replace(run, config=run.config.model_copy(update={"objective": own}))
+    facts = table(model_card(run, ROWS, ENVIRONMENT, picture=False))
+    assert facts["objective"] == "cosine" and not {"layer map", "projection"} & facts.keys()
 
 
 @pytest.mark.parametrize(
