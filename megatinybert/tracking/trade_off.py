@@ -62,7 +62,9 @@ def _draw(axis: Axes, points: Sequence[Point], costs: Sequence[float]) -> None:
     for cost, point in zip(costs, points, strict=True):
         known = [value for value in point.probes.values() if math.isfinite(value)]
         if known:
-            axis.annotate(point.name, (cost, max(known)), textcoords="offset points", fontsize=9, bbox=_PAPER)
+            axis.annotate(
+                point.name, (cost, max(known)), xytext=(0, 0), textcoords="offset points", fontsize=9, bbox=_PAPER
+            )
     axis.set_xlim(left=0.0, right=1.12 * max(costs))
     axis.set_ylim(top=1.08)
     axis.grid(True, alpha=0.2)
