@@ -20,7 +20,8 @@ def rate_facts(config: TrainingConfig, max_steps: int) -> dict[str, Any]:
 def changed_rate(config: TrainingConfig, max_steps: int, recorded: Facts, step: int) -> str | None:
     """What to say where the learning rate after `step` steps is another than by the schedule of the checkpoint.
 
-    recorded: the facts of the checkpoint; None is also for one that recorded no schedule, as older ones.
+    recorded: the facts of the checkpoint. None where it is the same rate, nothing is left to do, or the checkpoint, an
+    older one, recorded no schedule.
     """
     there, here = recorded.get(RATES), rate_facts(config, max_steps)
     if not there or there == here or step >= max_steps:
