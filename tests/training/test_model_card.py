@@ -220,7 +220,9 @@ def test_what_solving_gave_is_told_of_solved_students_alone() -> None:
     solved = run_of(**{"student.init": "solved"})
     assert sentence in model_card(solved, ROWS, {}, picture=False, solving=record)
     assert "Solving alone gave a held-out total of 32.00" in model_card(solved, ROWS, {}, picture=False)
+    assert ": the column of step 0. Losses in training begin below" in model_card(solved, ROWS, {}, picture=False)
     random = run_of(**{"student.init": "random"})
+    assert "begin below" not in model_card(random, ROWS, {}, picture=False)
     for run, rows in ((random, ROWS), (solved, ROWS[1:]), (solved, [])):  # the others begin after step 0
         assert "Solving" not in model_card(run, rows, {}, picture=False)
 
