@@ -34,10 +34,11 @@ from megatinybert.training.ready import (
     get_ready,
     local_ranks,
 )
-from megatinybert.training.resume import check_options, find_checkpoint, shape_facts
+from megatinybert.training.resume import check_options, shape_facts
 from megatinybert.training.run import run_family
 from megatinybert.training.size import Size, check_size, check_steps_done, draft, settle
 from megatinybert.training.stage import Facts, Family
+from megatinybert.training.which_checkpoint import find_checkpoint
 
 
 def distil(config: GeneralConfig, world: World) -> None:
