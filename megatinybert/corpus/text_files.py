@@ -42,9 +42,10 @@ def files_of_text(config: DataConfig, there: Sequence[TextFile]) -> list[TextFil
     if sum(source.size for source in sources) <= READ_WHOLE:
         ends = [list(read_blocks([source], settings))[-1] for source in sources]
         return [TextFile(s.name, s.size, end.sha256[:16]) for s, end in zip(sources, ends, strict=True)]
-    by_size = {each.bytes: each.sha256 for each in there} | {(each.name, each.bytes): each.sha256 for each in there}
+    of_size = {each.bytes: each.sha256 for each in there}
+    named = {(each.name, each.bytes): each.sha256 for each in there}
     return [
-        TextFile(each.name, each.size, by_size.get((each.name, each.size), by_size.get(each.size, "")))
+        TextFile(each.name, each.size, named.get((each.name, each.size), of_size.get(each.size, "")))
         for each in sources
     ]
 
@@ -55,10 +56,10 @@ def in_what_they_differ(
     """What to say of the files of either text, by file, in which they differ; ({}, {}) of the same ones, whatever they
     are called.
     """
-    if [each.sha256 for each in there] == [each.sha256 for each in here]:
+    if _texts(there) == _texts(here):
         return {}, {}
     before, now = _by_name(there), _by_name(here)
-    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    names = [name for name in {**before, **now} if _texts(before.get(name)) != _texts(now.get(name))]
     if not names:
         return {_ORDER: ", ".join(each.name for each in there)}, {_ORDER: ", ".join(each.name for each in here)}
     more = f" and {len(names) - _TOLD} more" if len(names) > _TOLD else ""
@@ -75,6 +76,10 @@ def _by_name(files: Sequence[TextFile]) -> dict[str, list[TextFile]]:
     return dict(found)
 
 
+def _texts(files: Sequence[TextFile] | None) -> list[str]:
+    return [each.sha256 for each in files or []]
+
+
 def _words(
     keys: Mapping[str, str], files: Mapping[str, list[TextFile]], others: Mapping[str, list[TextFile]]
 ) -> dict[str, str]:
@@ -85,5 +90,5 @@ def _words(
             sizes, there = ([each.bytes for each in some] for some in (files[name], others.get(name, [])))
             said[key] = " and ".join(f"{size:,} bytes" for size in sizes)
             if sizes == there:
-                said[key] += f" (sha256 of the text {', '.join(each.sha256 for each in files[name])})"
+                said[key] += f" (sha256 of the text {', '.join(_texts(files[name]))})"
     return said
