@@ -72,7 +72,8 @@ def _misfits(config: GeneralConfig) -> list[str]:
         name: misfit(each.objective, each.student.config, config.teacher.model)
         for name, each in (members_of(config) or {"": config}).items()
     }
-    return [f"{name}: {problem}" if name else problem for name, problem in problems.items() if problem]
+    lines = ((name, line) for name, problem in problems.items() for line in problem.splitlines())
+    return [f"{name}: {line}" if name else line for name, line in lines]
 
 
 if __name__ == "__main__":
