@@ -35,12 +35,9 @@ def test_layers_and_heads_are_compared(tmp_path: Path) -> None:
 
 def test_all_that_is_wrong_with_a_students_file_is_told_at_once(tmp_path: Path) -> None:
     teacher = tmp_path / "teacher"
-    model(teacher, 2, 12)
-    (teacher / "config.json").write_text(
-        json.dumps(
-            {"num_hidden_layers": 2, "num_attention_heads": 12, "vocab_size": 100, "pooler_num_attention_heads": 12}
-        )
-    )
+    teacher.mkdir()
+    shape = {"num_hidden_layers": 2, "num_attention_heads": 12, "vocab_size": 100}
+    (teacher / "config.json").write_text(json.dumps(shape))
     path = tmp_path / "student.json"
     path.write_text(
         json.dumps(
@@ -49,13 +46,12 @@ def test_all_that_is_wrong_with_a_students_file_is_told_at_once(tmp_path: Path) 
         )
     )
     lines = misfit(TransferConfig(), str(path), str(teacher)).splitlines()
+    given = f"--student.config {path}"
     assert lines[:4] == [
-        f"--student.config {path}: no key is called intermediate_sise; did you mean intermediate_size?",
-        f"--student.config {path}: type_vocab_size must be a whole number above 0, not '2'",
-        f"--student.config {path}: hidden_size 312 is no multiple of num_attention_heads 7: take 6 or 8 heads, or a width "
-        "of 308",
-        f"--student.config {path} has a vocabulary of 99, the teacher 100: both read the same tokens, so set vocab_size to "
-        "the teacher's",
+        f"{given}: no key is called intermediate_sise; did you mean intermediate_size?",
+        f"{given}: type_vocab_size must be a whole number above 0, not '2'",
+        f"{given}: hidden_size 312 is no multiple of num_attention_heads 7: take 6 or 8 heads, or a width of 308",
+        f"{given} has a vocabulary of 99, the teacher 100: both read the same tokens, so set vocab_size to the teacher's",
     ]
     assert ["3 layers and the teacher 2" in lines[4], "7 heads and the teacher 12" in lines[5]] == [True, True]
     assert len(lines) == 6

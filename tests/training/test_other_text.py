@@ -29,6 +29,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The command of a run that has a checkpoint, on the text in data."""
     monkeypatch.chdir(tmp_path)
     Path("data").mkdir()
+    Path("teacher").mkdir()
+    Path("teacher/config.json").touch()
     for name in ("a", "b"):
         Path("data", f"{name}.txt").write_text(f"text {name}\n" * 3)
     checkpoint = Path("run/checkpoints/step-00000005")
@@ -39,7 +41,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         files.append([source.name, source.size, block.sha256[:16]])
     facts = {FILES: files, NAMED: "--data.text data", "run.seed": 0}
     (checkpoint / "state.json").write_text(json.dumps({"step": 5, "facts": facts, "files": {}}))
-    return ["--teacher.model", "org/teacher", "--data.text", "data", "--run.output_dir", "run"]
+    return ["--teacher.model", "./teacher", "--data.text", "data", "--run.output_dir", "run"]
 
 
 def told(command: list[str], *more: str) -> str:
