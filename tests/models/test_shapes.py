@@ -46,12 +46,12 @@ def test_all_that_is_wrong_with_a_students_file_is_told_at_once(tmp_path: Path) 
         )
     )
     lines = misfit(TransferConfig(), str(path), str(teacher)).splitlines()
-    given = f"--student.config {path}"
+    own = f"--student.config {path}"
     assert lines[:4] == [
-        f"{given}: no key is called intermediate_sise; did you mean intermediate_size?",
-        f"{given}: type_vocab_size must be a whole number above 0, not '2'",
-        f"{given}: hidden_size 312 is no multiple of num_attention_heads 7: take 6 or 8 heads, or a width of 308",
-        f"{given} has a vocabulary of 99, the teacher 100: both read the same tokens, so set vocab_size to the teacher's",
+        f"{own}: no key is called intermediate_sise; did you mean intermediate_size?",
+        f"{own}: type_vocab_size must be a whole number above 0, not '2'",
+        f"{own}: hidden_size 312 is no multiple of num_attention_heads 7: take 6 or 8 heads, or a width of 308",
+        f"{own} has a vocabulary of 99, the teacher 100: both read the same tokens, so set vocab_size to the teacher's",
     ]
     assert ["3 layers and the teacher 2" in lines[4], "7 heads and the teacher 12" in lines[5]] == [True, True]
     assert len(lines) == 6
