@@ -14,7 +14,7 @@ from megatinybert.config.schema import ConfigError
 from megatinybert.corpus import text_files
 from megatinybert.corpus.blocks import BLOCK_BYTES, read_blocks
 from megatinybert.corpus.run_text import read_settings, sources_of
-from megatinybert.corpus.text_files import TextFile, in_what_they_differ
+from megatinybert.corpus.text_files import TextFile
 from megatinybert.general import read_arguments
 from megatinybert.training.other_text import FILES, NAMED, told_by_files
 
@@ -87,16 +87,6 @@ def test_of_large_files_the_size_is_looked_at(run: list[str], monkeypatch: pytes
     read_arguments(run, look=True)  # which the run tells
     Path("data/b.txt").write_text("text b\n" * 4)
     assert told(run).splitlines()[1:-1] == ["  text file data/b.txt: 21 bytes there, 28 bytes now"]
-
-
-def test_files_of_many_are_counted_and_of_one_name_told_together() -> None:
-    there = [TextFile(f"{number:02}.txt", 1, "a") for number in range(12)]
-    before, now = in_what_they_differ(there, [TextFile("00.txt", 2, "b"), TextFile("00.txt", 3, "c")])
-    assert list(before)[-1] == "text file 09.txt and 2 more" and len(before) == 10
-    assert now == {"text file 00.txt": "2 bytes and 3 bytes"}
-    assert in_what_they_differ(there[:2], there[1::-1]) == ({}, {})  # which are the same
-    two = [TextFile("a.txt", 1, "a"), TextFile("b.txt", 1, "b")]
-    assert in_what_they_differ(two, two[::-1])[0] == {"order of the text files": "a.txt, b.txt"}
 
 
 def test_hashes_stand_where_no_file_tells_it() -> None:
