@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from megatinybert.config.general import DataConfig
 from megatinybert.config.schema import ConfigError
@@ -16,7 +17,10 @@ from megatinybert.corpus.blocks import BLOCK_BYTES, read_blocks
 from megatinybert.corpus.run_text import read_settings, sources_of
 from megatinybert.corpus.text_files import TextFile
 from megatinybert.general import read_arguments
+from megatinybert.programs.distil import distil
+from megatinybert.runtime.dist import World
 from megatinybert.training.other_text import FILES, NAMED, told_by_files
+from tests.helpers.toys import recipe, run_general
 
 REMEDY = (
     "set these back to continue it (the same text, models and options), or choose another --run.output_dir for a new "
@@ -97,3 +101,21 @@ def test_hashes_stand_where_no_file_tells_it() -> None:
     assert told_by_files(facts("x", one), facts("y", other))[0] == {"text file a.txt": "1 bytes"}
     for there, here in ((facts("x", one), facts("y", one)), (facts("x"), facts("y", one))):
         assert told_by_files(there, here) == ({"corpus checksum": "x"}, {"corpus checksum": "y"})
+
+
+def test_a_run_records_its_files_and_is_not_continued_on_others(toy_inputs: Path, tmp_path: Path) -> None:
+    """By whichever of the two looks sees it first."""
+    text = tmp_path / "a.txt"
+    text.write_text("\n\n".join(f"w{n % 50} " + " ".join(f"w{(n + i) % 50}" for i in range(40)) for n in range(60)))
+    more = {"data.shards": "null", "data.text": text, "data.cache": tmp_path / "cache", "run.max_steps": 2}
+    command = recipe(toy_inputs, **more, **{"run.output_dir": tmp_path / "run"})
+    done = run_general(command)
+    assert done.returncode == 0, done.stderr
+    read_arguments(command, look=True)
+    before = text.stat().st_size
+    text.write_text(text.read_text() + "\n\nw1 w2 w3\n")
+    line = f"\n  text file a.txt: {before:,} bytes there, {text.stat().st_size:,} bytes now\n"
+    assert line in told(command)
+    with pytest.raises(ValueError, match="another kind of run") as caught:
+        distil(read_arguments(command), World(0, 1, torch.device("cpu")))
+    assert line in str(caught.value) and "corpus checksum" not in str(caught.value)
