@@ -44,7 +44,7 @@ def told_by_files(
 
 def check_text(config: GeneralConfig) -> None:
     """Raise ValueError where the files of the text are others than those of the run to be continued, as far as that is
-    seen early: small ones are read, of large ones only the size is looked at. What else differs is told later.
+    seen early: small ones are read, large ones are counted. What else differs is told later.
     """
     if config.run.resume == "never" or (config.students and config.run.resume != "auto"):
         return
