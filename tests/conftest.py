@@ -20,12 +20,24 @@ if TYPE_CHECKING:
     from megatinybert.runtime.dist import World
 
 
+# They start a run as a user does, most of them by the launcher.
+LONGEST = (
+    "test_docs.py",
+    "test_launch_forms.py",
+    "test_quickstart.py",
+    "test_restarts.py",
+    "test_stage_resume.py",
+    "test_cache.py",
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip gpu tests where there is no GPU; -ra in pyproject.toml prints each with its reason.
 
-    The file that takes longest comes first, so that of two processes neither waits for the other at the end.
+    The files that take longest come first, so that of two processes neither waits for the other at the end.
     """
-    items.sort(key=lambda item: item.path.name != "test_docs.py")
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(LONGEST)))
     gpu_tests = [item for item in items if item.get_closest_marker("gpu")]
     if gpu_tests:
         import torch
