@@ -30,6 +30,7 @@ from typing import Any, NoReturn
 SHARED = (
     "matplotlib.figure",
     "scipy.optimize",
+    "torch._inductor.compile_fx",  # for what DeepSpeed decorates with torch.compile
     "torch.distributed.elastic.multiprocessing",
     "torch.distributed.tensor",
     "torch.utils.tensorboard",
@@ -39,7 +40,7 @@ SHARED = (
 _ANSWER = struct.Struct("!i")
 _HANDED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 _READ_AT_THE_START = ("CUDA", "HF_", "KMP", "LANG", "LC_", "LD_", "MKL", "OMP", "PYTHON", "TOKENIZERS", "TORCH")
-_MAY_DIFFER = ("PYTHONPATH", "TORCH_CPP_LOG_LEVEL", "TORCHELASTIC")
+_MAY_DIFFER = ("PYTHONPATH", "TORCHELASTIC", "TORCHINDUCTOR_CACHE_DIR", "TORCH_CPP_LOG_LEVEL")
 
 
 def ask(path: str, words: list[str]) -> NoReturn:
