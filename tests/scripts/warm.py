@@ -47,7 +47,7 @@ def ask(path: str, words: list[str]) -> NoReturn:
     """Have the server at the socket `path` run a command, and end as that does."""
     with socket.socket(socket.AF_UNIX) as server:
         server.connect(path)
-        request = {"words": words, "cwd": os.getcwd(), "environment": dict(os.environ), "python": sys.executable}
+        request = {"words": words, "cwd": os.getcwd(), "environment": dict(os.environ)}
         text = json.dumps(request).encode()
         socket.send_fds(server, [_ANSWER.pack(len(text))], [0, 1, 2])
         server.sendall(text)
