@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
 
 from megatinybert.config.family import members_of
-from megatinybert.config.general import GeneralConfig
+from megatinybert.config.general import DataConfig, GeneralConfig
 from megatinybert.config.hub import settle_hub
 from megatinybert.config.load import load_config
-from megatinybert.config.named_paths import hub_names, missing_of_general
+from megatinybert.config.missing import missing_text
+from megatinybert.config.named_paths import hub_names, missing_of_general, names_in
 from megatinybert.config.schema import ConfigError
+from megatinybert.corpus.wrong_text import wrong_text
 from megatinybert.models.shapes import misfit
 from megatinybert.programs.start import run_program
+from megatinybert.runtime.findings import Findings
 from megatinybert.training.lock import check_unlocked
+from megatinybert.training.other_text import check_text
 
 
 def main() -> None:
@@ -21,10 +29,10 @@ def main() -> None:
 
 
 def read_arguments(argv: list[str], look: bool = False) -> GeneralConfig:
-    """look: at the paths that are named, too, whether the models fit each other as far as their files say, and whether
-    another run is in the output folder. Raises ConfigError.
+    """look: at the paths that are named and the text's files, too, whether the models fit each other as far as their
+    files say, and whether another run is in the output folder. Raises ConfigError.
     """
-    config = load_config(argv, missing_of_general if look else None)
+    config = load_config(argv, _wrong_paths if look else None)
     if look:
         _check_fits(config)
         check_unlocked(Path(config.run.output_dir))
@@ -32,16 +40,40 @@ def read_arguments(argv: list[str], look: bool = False) -> GeneralConfig:
     return config
 
 
+def _wrong_paths(given: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the paths that options name, and with the text's files."""
+    problems = missing_of_general(given)
+    texts = names_in(given, "data.text")
+    if "data.shards" in given or not texts or any(missing_text("--data.text", name) for name in texts):
+        return problems
+    values = {name.removeprefix("data."): value for name, value in given.items() if name.startswith("data.")}
+    if None in values.values():
+        return problems  # it may be read otherwise, by an option that is misspelt
+    try:
+        data = DataConfig.model_validate(values)
+    except ValidationError:  # which the schema tells
+        return problems
+    return problems + wrong_text(data)
+
+
 def _check_fits(config: GeneralConfig) -> None:
+    """Raise ConfigError where models do not fit each other, or the text is not that of the run to be continued."""
+    findings = Findings()
+    findings.attempt("text", check_text, config)
+    told = [*_misfits(config), *findings.texts("fail")]
+    if told:
+        raise ConfigError("\n".join(told), told)
+
+
+def _misfits(config: GeneralConfig) -> list[str]:
     if config.teacher.model is None or config.objective.name != "tinybert":
-        return
+        return []
     problems = {
         name: misfit(each.objective, each.student.config, config.teacher.model)
         for name, each in (members_of(config) or {"": config}).items()
     }
-    told = [f"{name}: {problem}" if name else problem for name, problem in problems.items() if problem]
-    if told:
-        raise ConfigError("\n".join(told), told)
+    lines = ((name, line) for name, problem in problems.items() for line in problem.splitlines())
+    return [f"{name}: {line}" if name else line for name, line in lines]
 
 
 if __name__ == "__main__":

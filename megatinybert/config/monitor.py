@@ -21,6 +21,6 @@ class MonitorConfig(Section):
     )
     attention_interval: Index | None = Field(
         None,
-        description="steps between pictures; also at step 0 and the last (null: as held_out_interval, or more, so that"
-        " there are about 8 at most; 0: no pictures)",
+        description="steps between pictures; also at step 0 and the last (null: the most of held_out_interval, 250 and"
+        " an eighth of the run; 0: no pictures)",
     )

@@ -22,6 +22,7 @@ from megatinybert.corpus.sources import ARROW, PARQUET, Source, check_unchanged,
 from megatinybert.corpus.streams import TextStream
 from megatinybert.corpus.texts import BLANK
 
+BLOCK_BYTES = 1 << 21  # of 1 MiB each, building takes a tenth longer
 _HEAD_BYTES = 1 << 16
 _TAIL_BYTES = 1 << 14
 _PROBE_BYTES = 1 << 20  # how much of a .txt file is looked at to tell how its documents are parted

@@ -21,7 +21,7 @@ from tokenizers import Tokenizer
 from megatinybert import __version__
 from megatinybert.config.codec import codec_name
 from megatinybert.config.shards import BuildOptions
-from megatinybert.corpus.blocks import Block, ReadSettings, read_blocks
+from megatinybert.corpus.blocks import BLOCK_BYTES, Block, ReadSettings, read_blocks
 from megatinybert.corpus.build_bar import BuildBar
 from megatinybert.corpus.contents import ContentRules
 from megatinybert.corpus.duplicates import HASHES
@@ -37,7 +37,6 @@ from megatinybert.runtime.files import file_lock, write_atomically
 from megatinybert.runtime.ray_workers import ray_cluster
 from megatinybert.runtime.workers import usable_cores
 
-BLOCK_BYTES = 1 << 21  # of 1 MiB each, building takes a tenth longer
 _LOCK = "build.lock"
 _LARGEST_UINT16_VOCABULARY = 65_500  # Megatron-LM's rule
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import re
@@ -12,13 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from megatinybert import __version__
-from megatinybert.config.flat import OptionNames
 from megatinybert.config.general import DataConfig
-from megatinybert.config.missing import missing_text
 from megatinybert.config.shards import BuildOptions
 from megatinybert.corpus.build import build_corpus, shaping
 from megatinybert.corpus.describe import build_summary
 from megatinybert.corpus.manifest import MANIFEST, PROGRESS
+from megatinybert.corpus.run_text import NAMES, corpora_of
 from megatinybert.corpus.shards import open_corpus
 from megatinybert.corpus.sources import Source, check_unchanged, find_sources
 from megatinybert.corpus.tokenizer import load_tokenizer, tokenizer_fingerprint
@@ -28,23 +26,6 @@ from megatinybert.runtime.progress_bar import progress_bar
 
 _CHUNK = 1 << 20
 
-# What a run calls the options of a build. It has none for some of them.
-_NAMES = OptionNames(
-    input="--data.text",
-    output="--data.cache",
-    tokenizer="--teacher.tokenizer",
-    encoding="--data.encoding",
-    text_key="--data.text_key",
-    document="--data.document",
-    invalid_utf8="--data.invalid_utf8",
-    validation_fraction="--validation-fraction of data_prep/build_shards.py",
-    workers="--workers of data_prep/build_shards.py",
-    resume="--resume of data_prep/build_shards.py",
-    skip_bad_records="--data.skip_bad_records",
-    drop_duplicates="--drop-duplicates of data_prep/build_shards.py",
-    tokenizer_engine="--tokenizer-engine of data_prep/build_shards.py",
-)
-
 
 def shard_text(config: DataConfig, tokenizer: str) -> list[str]:
     """The folders of token shards of `config.text`: one, or with a mixture one for each entry.
@@ -53,47 +34,19 @@ def shard_text(config: DataConfig, tokenizer: str) -> list[str]:
     a run that finds another one building waits for it. Says on stderr what it does.
     Raises ValueError where text or tokenizer are not as they have to be, or the cache is damaged.
     """
-    assert config.text is not None
     try:
         Path(config.cache).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         text = f"--data.cache {config.cache} cannot be made ({error.strerror}): name a folder for shards"
         raise ValueError(text) from error
-    entries = [_expand(entry) for entry in config.text]
-    corpora = entries if config.mixture else [[path for paths in entries for path in paths]]
-    corpora = [_without_shards(paths, Path(config.cache)) for paths in corpora]
+    corpora, left_out = corpora_of(config)
+    if left_out:
+        _say(f"data: --data.text names what runs keep in --data.cache {config.cache}, too, which is left out")
     try:
         fingerprint = tokenizer_fingerprint(load_tokenizer(tokenizer))
         return [str(_find_or_build(config, paths, tokenizer, fingerprint)) for paths in corpora]
     except RuntimeError as error:  # a worker was killed
         raise ValueError(str(error)) from error
-
-
-def _expand(entry: str) -> list[str]:
-    """The paths that an entry of `data.text` names: itself, or what a pattern matches, sorted."""
-    if Path(entry).exists() or not glob.has_magic(entry):
-        return [entry]
-    if problem := missing_text("--data.text", entry):
-        raise ValueError(problem)
-    return sorted(glob.glob(entry, recursive=True))
-
-
-def _without_shards(paths: list[str], cache: Path) -> list[str]:
-    """The paths without the cache and what it holds, which a pattern such as `data/*` matches, too."""
-    own = cache.resolve()
-
-    def is_ours(path: Path) -> bool:
-        folder = path if path.is_dir() else path.parent
-        if folder == own:  # a text may stand here, too
-            return path == own or path.suffix == ".lock"
-        return folder.is_relative_to(own) and (folder / MANIFEST).is_file()
-
-    kept = [path for path in paths if not is_ours(Path(path).resolve())]
-    if not kept:
-        raise ValueError(f"--data.text {paths[0]}: token shards that runs keep in --data.cache {cache}, and no text")
-    if len(kept) < len(paths):
-        _say(f"data: --data.text names what runs keep in --data.cache {cache}, too, which is left out")
-    return kept
 
 
 def _find_or_build(config: DataConfig, paths: list[str], tokenizer: str, fingerprint: str) -> Path:
@@ -108,9 +61,9 @@ def _find_or_build(config: DataConfig, paths: list[str], tokenizer: str, fingerp
         invalid_utf8=config.invalid_utf8,
         skip_bad_records=config.skip_bad_records,
         resume=True,
-        names=_NAMES,
+        names=NAMES,
     )
-    sources, left_out = find_sources(paths, cache, _NAMES["input"])
+    sources, left_out = find_sources(paths, cache, NAMES["input"])
     folder = cache / f"{_label(paths)}-{_key(sources, options, fingerprint)}"
     busy = f"data: another run is building {folder}: waiting for it"
     with file_lock(folder.with_name(f"{folder.name}.lock"), busy, wait=True):
@@ -125,7 +78,7 @@ def _find_or_build(config: DataConfig, paths: list[str], tokenizer: str, fingerp
     # The run tells warnings, and that nothing is held out, of shards that were there too.
     shown = {name: value for name, value in report.manifest.options.items() if name != "validation_fraction"}
     quiet = report.manifest.model_copy(update={"warnings": [], "options": shown})
-    _say(build_summary(replace(report, manifest=quiet, left_out=left_out), _NAMES))
+    _say(build_summary(replace(report, manifest=quiet, left_out=left_out), NAMES))
     return folder
 
 

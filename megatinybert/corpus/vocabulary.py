@@ -7,11 +7,12 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import cached_property, lru_cache
-from typing import Any
-
-from tokenizers import Tokenizer
+from typing import TYPE_CHECKING, Any
 
 from megatinybert.corpus.texts import Texts
+
+if TYPE_CHECKING:  # else whoever reads a manifest would import it
+    from tokenizers import Tokenizer
 
 MOST_UNKNOWN = 0.01  # of the tokens of a text: above it a warning
 FAR_TOO_MANY_UNKNOWN = 0.5  # above it nothing is trained on the text

@@ -13,6 +13,7 @@ from megatinybert.config.hub import advice, first_line, reason_of
 from megatinybert.config.missing import missing_model
 from megatinybert.config.nearest import nearest
 from megatinybert.config.schema import MADE_WEIGHTS, STUDENTS_FOLDER
+from megatinybert.models.shapes import other_vocabulary, shape_mistakes
 
 _BERT_KEYS = {"vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "type_vocab_size"}
 _KERNELS = {"_attn_implementation", "_attn_implementation_internal", "attn_implementation", "_experts_implementation"}
@@ -45,7 +46,7 @@ def student_config(name: str, teacher: BertConfig, hidden_dropout: float, attent
     """The student's configuration: a shipped size, or a folder or file with a config.json.
 
     A shipped size gives the shape alone; vocabulary, positions and segment types are the teacher's. Raises ValueError
-    for an unknown size, or an own configuration of another vocabulary.
+    for an own configuration that is wrong in itself, or of another vocabulary.
     """
     shipped = STUDENTS_FOLDER / f"{name}.json"
     if shipped.is_file():
@@ -54,11 +55,10 @@ def student_config(name: str, teacher: BertConfig, hidden_dropout: float, attent
             setattr(config, key, value)
     else:
         config = copy.deepcopy(read_bert_config(name, "--student.config"))
-        if config.vocab_size != teacher.vocab_size:
-            raise ValueError(
-                f"--student.config {name} has a vocabulary of {config.vocab_size:,}, the teacher "
-                f"{teacher.vocab_size:,}: both read the same tokens, so set vocab_size to the teacher's"
-            )
+        problems = shape_mistakes(name, config.to_dict())
+        problems += filter(None, [other_vocabulary(name, config.vocab_size, teacher.vocab_size)])
+        if problems:
+            raise ValueError("\n".join(problems))
     config.hidden_dropout_prob, config.attention_probs_dropout_prob = hidden_dropout, attention_dropout
     config.architectures = ["BertModel"]
     return config

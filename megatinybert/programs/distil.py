@@ -34,10 +34,11 @@ from megatinybert.training.ready import (
     get_ready,
     local_ranks,
 )
-from megatinybert.training.resume import check_options, find_checkpoint, shape_facts
+from megatinybert.training.resume import check_options, shape_facts
 from megatinybert.training.run import run_family
 from megatinybert.training.size import Size, check_size, check_steps_done, draft, settle
 from megatinybert.training.stage import Facts, Family
+from megatinybert.training.which_checkpoint import find_checkpoint
 
 
 def distil(config: GeneralConfig, world: World) -> None:
@@ -154,18 +155,22 @@ def _size_of_each(members: Members, models: Models, windows: int, world: World) 
 
 
 def _held(sizes: Mapping[str, Size], settings: Mapping[str, DeepSpeedSettings], models: Models, world: World) -> int:
-    """Bytes that weights and optimizers of several students take on this machine, at the least, and of one or several
-    the copy that --run.async_save writes from.
+    """Bytes that weights and optimizers of all students take on this machine, at the least, with the copy that
+    --run.async_save writes from.
     """
-    asynchronous = any(size.config.run.async_save for size in sizes.values())
-    times = (len(sizes) > 1) + asynchronous
-    if not times:
-        return 0
+    times = 2 if any(size.config.run.async_save for size in sizes.values()) else 1
     of_all = sum(
         checkpoint_bytes(models.weights(name), settings[name], size.config.optimizer.name)
         for name, size in sizes.items()
     )
     return times * of_all * local_ranks(world) // world.size
+
+
+def _to_need_less(config: SettledConfig, students: int) -> str:
+    """What to do where no micro batch is small enough. config: of any."""
+    fewer = ["fewer students in one run"] if students > 1 else []
+    without_copy = ["--run.async_save false"] if config.run.async_save else []
+    return f"take {' or '.join(['a smaller --student.config', *fewer, *without_copy])}"
 
 
 def _check_sizes(
@@ -187,8 +192,9 @@ def _check_sizes(
         own.attempt("output folder", check_steps_done, config.run, size.steps)
         if world.device.type == "cpu":
             rows, length = settings[name].raw["train_micro_batch_size_per_gpu"], config.data.sequence_length
-            shapes = shape, models.teacher_config
-            own.add(*check_memory(*shapes, rows, local_ranks(world), length, held))
+            shapes, share = (shape, models.teacher_config), config.run.global_batch // world.size
+            remedy = _to_need_less(config, len(sizes))
+            own.add(*check_memory(*shapes, rows, share, local_ranks(world), length, held, remedy))
         own.add(*(Finding("ok", "size", reason) for reason in size.reasons))
         optimizer = config.optimizer.name
         own.add(*check_network(models.weights(name), settings[name], optimizer, local_ranks(world), world))

@@ -153,7 +153,7 @@ def predict(inputs: TaskInputs, student: str, device: torch.device) -> None:
         target, passed_over, skipped = targets[split], Skipped(), Skipped()
         # Rows that cannot be used are refused above, unless they are to be skipped.
         records = read_records(task, path, False, reporter(path, passed_over))
-        columns = check_table(records, path) if target.suffix == ".tsv" else []
+        columns = check_table(task, records, path) if target.suffix == ".tsv" else None
         print(f"answering {counted(len(rows), 'row')} with {student}", file=sys.stderr)
         logits = logits_of(model, rows, device)
         replaced = ", in place of earlier ones" if target.exists() else ""

@@ -8,25 +8,25 @@ from pathlib import Path
 from typing import Any
 
 from megatinybert.config.deepspeed import DeepSpeedSettings
-from megatinybert.config.general import DataConfig, GeneralConfig, MemberConfig
+from megatinybert.config.general import GeneralConfig, MemberConfig
 from megatinybert.models.layer_map import layers_in_words
 from megatinybert.models.load import Teacher
 from megatinybert.objectives.tinybert import TinyBert
 from megatinybert.programs.general_student import GeneralStudent, Solver, SolverOfAll
 from megatinybert.programs.members import Members
 from megatinybert.programs.open_models import Models
-from megatinybert.runtime.counts import counted, some_of
+from megatinybert.runtime.counts import counted
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.trainees import Trainees
 from megatinybert.samples.batches import HeldOutData, TrainingData
 from megatinybert.samples.masking import Masked, MaskedHeldOut, Masking
 from megatinybert.samples.mixture import Mixture
-from megatinybert.samples.open import HeldOut, Samples, data_checksum, data_identity
+from megatinybert.samples.open import HeldOut, Samples, data_checksum, data_files, data_identity
 from megatinybert.samples.short_rows import ShortRows
 from megatinybert.tracking.attention_maps import AttentionPictures, drawing_interval
 from megatinybert.training.held_out import beside_losses, held_out
+from megatinybert.training.other_text import FILES, NAMED, text_in_words
 from megatinybert.training.partitioned_teacher import PartitionedTeacher
-from megatinybert.training.resume import NAMED
 from megatinybert.training.schedule import held_out_interval
 from megatinybert.training.size import Size
 from megatinybert.training.stage import Facts, Family, Stage
@@ -138,7 +138,7 @@ def _stage(
 
 def facts_of_data(config: GeneralConfig, windows: Samples) -> Facts:
     """What decides the result of a general distillation beside what decides that of any run."""
-    corpus = {"corpus": data_identity(windows), "corpus checksum": data_checksum(windows)}
+    corpus = {"corpus": data_identity(windows), "corpus checksum": data_checksum(windows), FILES: data_files(windows)}
     return {**corpus, **facts_of_options(config)}
 
 
@@ -151,7 +151,7 @@ def facts_of_options(config: GeneralConfig) -> Facts:
         "data.position_skips": config.data.position_skips,
         "data.shuffle_block": config.data.shuffle_block,
         "objective": config.objective.model_dump(mode="json", exclude={"train_projection"}),  # training_facts has it
-        NAMED: _text_of(config.data),
+        NAMED: text_in_words(config.data),
     }
     if config.data.short_rows:
         facts["data.short_rows"] = config.data.short_rows
@@ -160,11 +160,6 @@ def facts_of_options(config: GeneralConfig) -> Facts:
     if config.objective.name == "mlm":
         facts["objective"] = {"name": "mlm", **config.mlm.model_dump(mode="json")}
     return facts
-
-
-def _text_of(data: DataConfig) -> str:
-    """The option of the text and what it names, for people."""
-    return f"--data.text {some_of(data.text)}" if data.text else f"--data.shards {some_of(data.shards or [])}"
 
 
 def _about(name: str, opened: Opened, world: World) -> list[str]:

@@ -144,6 +144,7 @@ def report_of(
         shared_top=shared[0] if shared else None,
         shared_of=shared[1] if shared else None,
         projected_probe=pair(PROJECTED),
+        on_first_losses=curves.on_first_losses(rows) if is_solved else None,
         few_steps=rate is not None and moves_little(init, optimizer["name"], trained, rate),
         advice=advice_of(first, last, layer_map, student.layers, teacher.layers, windows) if teacher else None,
     )

@@ -43,7 +43,8 @@ class Report:
 
     teacher, speed_up, probe: None of masked-language modelling, which has no teacher; accuracy: of that alone.
     projected_probe: of the student's states after the projection, where the objective learns one. advice: which of the
-    two to use for what. few_steps: whether the steps were too few at their learning rate.
+    two to use for what. few_steps: whether the steps were too few at their learning rate. on_first_losses: of
+    a solved student, why its losses in training begin below held-out ones, where they do.
     is_solved: whether the student's first weights were solved, so that the first values are what solving gave; solving:
     its record, where the run left one. training_seconds: spent on steps, where all are logged. shared_top: share of the
     teacher's TOP nearest passages that the student finds, where megatinybert.search was run; shared_of: what it is of.
@@ -68,6 +69,7 @@ class Report:
     projected_probe: tuple[float, float] | None = None
     advice: str | None = None
     few_steps: bool = False
+    on_first_losses: str | None = None
 
     @property
     def beside(self) -> dict[str, tuple[float, float]]:
@@ -86,6 +88,7 @@ def table(report: Report) -> str:
         format_table(rows, right_aligned=range(1, len(rows[0]) - 1)),
         "",
         _what_each_gave(report) if solved else trained,
+        *([report.on_first_losses] if report.on_first_losses else []),
         *what_got_worse(report),
         f"One batch: median of {TIMED_RUNS} float32 runs of {report.speed_batch} sentences of "
         f"{report.speed_length} tokens on {counted(report.speed_threads, 'thread')}{turns}.",

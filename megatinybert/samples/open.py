@@ -12,6 +12,7 @@ import numpy as np
 from megatinybert.config.general import DataConfig
 from megatinybert.corpus.manifest import MANIFEST, read_manifest
 from megatinybert.corpus.shards import Corpus, idx_path, open_corpus
+from megatinybert.corpus.text_files import TextFile, files_of_shards
 from megatinybert.corpus.tokenizer import SpecialIds
 from megatinybert.runtime.files import file_crc32
 from megatinybert.samples.mixture import Mixture, exact_shares, interleave
@@ -133,6 +134,12 @@ def data_checksum(samples: Samples) -> str:
             manifests[folder] = {entry.prefix: f"{entry.bin_sha256} {entry.idx_sha256}" for entry in shards}
         content.append(manifests[folder].get(prefix.name) or file_crc32(idx_path(prefix)))
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
+
+def data_files(samples: Samples) -> list[TextFile]:
+    """The files that the shards were made of, as far as their manifests say it."""
+    corpora = samples.corpora if isinstance(samples, Mixture) else [samples]
+    return files_of_shards(dict.fromkeys(shard.prefix.parent for each in corpora for shard in each.stream.shards))
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,19 @@ class Baseline:
         """Whether by more than chance. score: None or NaN where it is undefined, which beats nothing."""
         return score is not None and score - self.constant > self.chance(score)
 
+    def above(self, teacher: float, student: float, split: str) -> str:
+        """What to say of a student's score above its teacher's on the rows of `split`.
+
+        The standard error of the difference is that of two scores whose mistakes are not related: sqrt(a^2 + b^2). Both
+        models answer the same rows and often err on the same ones, so it is rather too large than too small.
+        """
+        chance = math.hypot(self.chance(teacher), self.chance(student))
+        which = "within chance" if student - teacher <= chance else "more than chance explains"
+        return (
+            f"The student is above its teacher on {split} ({student:.4f}; the teacher has {teacher:.4f}), which is "
+            f"{which}: two standard errors of the difference on {counted(self.rows, 'row')} are {chance:.4f}."
+        )
+
     def unbeaten(self, score: float | None, split: str) -> str:
         """What to say of a score that does not beat it on the rows of `split`, to follow "X is"."""
         if score is None or math.isnan(score):
@@ -113,4 +126,7 @@ def remarks(
             said.append(f"{text}, so its student can learn nothing from it, and no retention is given.")
         else:
             said.append(f"{text}: nothing shows that it has learnt anything. {advice}".rstrip())
+    teacher, student = scores.get("teacher"), scores.get("student")
+    if teacher is not None and student is not None and student > teacher and baseline.is_beaten(teacher):
+        said.append(baseline.above(teacher, student, split))
     return said

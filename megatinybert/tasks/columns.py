@@ -32,6 +32,10 @@ class Place(NamedTuple):
     text_b: int | None
     label: int | None
 
+    def texts_of(self, values: Sequence[str]) -> tuple[str, ...]:
+        """Of the values of all columns those of the texts, such as their names."""
+        return tuple(values[index] for index in (self.text_a, self.text_b) if index is not None)
+
 
 def usual_columns(names: Sequence[str], with_labels: bool, layout: Layout, file: str) -> Columns | None:
     """The columns that hold texts and label, as options say or by the usual names; None where no text is found.

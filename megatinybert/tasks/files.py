@@ -60,7 +60,7 @@ def _official_files(task: Task, folder: Path, option: str) -> TaskFiles:
     missing = [file.name for file in (train, *dev.values()) if not file.is_file()]
     if missing:
         inside = [sub for sub in sorted(folder.iterdir()) if compact(sub.name) == compact(task.name) and sub.is_dir()]
-        hint = f": did you mean {option} {inside[0]}?" if inside else _there(folder)
+        hint = f": did you mean {option} {inside[0]}?" if inside else _there(folder) + _of_other_formats(task, folder)
         raise ValueError(f"{option} {folder}: no {' and no '.join(missing)}, which {task.name} needs{hint}")
     test = {split: folder / name for split, name in task.test.items() if not names and (folder / name).is_file()}
     return TaskFiles(_with_files(task, train, *dev.values(), *test.values()), train, dev, test)
@@ -124,6 +124,15 @@ def _of_other_names(folder: Path, lacking: Sequence[str]) -> str:
         return ""
     names = " and ".join(name + files[0].suffix for name in lacking)
     return f". Rename {'the file that is' if len(lacking) == 1 else 'the files that are'} meant to {names}"
+
+
+def _of_other_formats(task: Task, folder: Path) -> str:
+    """A hint where the rows are in files that a custom task may have, and GLUE's have not."""
+    both = [
+        any((folder / f"{stem}{suffix}").is_file() for stem in _CUSTOM_NAMES[split] for suffix in SUFFIXES)
+        for split in ("train", "dev")
+    ]
+    return f". {task.layout.names['task']} custom reads files of these names" if all(both) else ""
 
 
 def _there(folder: Path) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
@@ -15,6 +14,7 @@ from megatinybert.runtime.counts import counted
 from megatinybert.tasks.columns import Place, find_place, first_of, misnamed, needed
 from megatinybert.tasks.layout import NO_LABEL, Layout
 from megatinybert.tasks.lines import lines_of
+from megatinybert.tasks.objects import parsed, refuse_other_json, text_of
 from megatinybert.tasks.parting import parted_otherwise, quoted, unparted
 from megatinybert.tasks.table import OWN_COLUMNS, Task
 
@@ -29,7 +29,7 @@ _Content = TypeVar("_Content", list[str], str)
 
 class Record(NamedTuple):
     """One row. line: where it begins, from 1. label: as it is written, without white space around it. others: of a row
-    that was read without labels, its other columns by name.
+    that was read without labels, its other columns by name. names: what the file calls its texts; () where it does not.
     """
 
     line: int
@@ -37,6 +37,7 @@ class Record(NamedTuple):
     text_b: str | None
     label: str | None
     others: dict[str, Any]
+    names: tuple[str, ...] = ()
 
 
 def read_records(
@@ -84,7 +85,7 @@ def columns_of(path: Path, layout: Layout) -> list[str]:
     """
     suffix = path.suffix.lower()
     if suffix in _OF_OBJECTS:
-        first = next((row for _, text in lines_of(path, layout) if isinstance(row := _parsed(text), dict)), {})
+        first = next((row for _, text in lines_of(path, layout) if isinstance(row := parsed(text), dict)), {})
         return [key.strip().lower() for key, value in first.items() if value is not None]
     if layout.columns:
         return [name.strip().lower() for name in layout.columns]
@@ -160,6 +161,7 @@ def _of_table(
         )
     # A column without a name, such as a table's index, is called by its place.
     others = {} if with_labels else {name or f"column_{i + 1}": i for i, name in enumerate(shown) if i not in place}
+    named = place.texts_of(shown)
     for line, fields in rows:
         if len(fields) != len(names):
             why = f"{counted(len(fields), 'field')}, but the file has {counted(len(names), 'column')}"
@@ -173,6 +175,7 @@ def _of_table(
             None if place.text_b is None else fields[place.text_b],
             None if place.label is None else fields[place.label].strip(),
             {name: fields[index] for name, index in others.items()},
+            named,
         )
 
 
@@ -222,8 +225,8 @@ def _of_objects(task: Task, path: Path, with_labels: bool, bad: Bad) -> Iterator
     labelled = False
     lines = ((number, text.strip()) for number, text in lines_of(path, task.layout))
     for line, text in _without_blank_end(lines, bad):
-        row = _parsed(text)
-        _refuse_other_json(path, line, text, row)
+        row = parsed(text)
+        refuse_other_json(path, line, text, row)
         if not isinstance(row, dict):
             bad(line, "not a JSON object", text)
             continue
@@ -242,7 +245,8 @@ def _of_objects(task: Task, path: Path, with_labels: bool, bad: Bad) -> Iterator
         if second is not None and row[keys[second]] is not None:
             bad(line, f"a second text, but the rows of {task.name} are single texts", text)
             continue
-        texts = [_text_of(row[keys[index]]) for index in (place.text_a, place.text_b) if index is not None]
+        named = place.texts_of(keys)
+        texts = [text_of(row[name]) for name in named]
         if None in texts:
             bad(line, "a text that is not a string of Unicode characters", text)
             continue
@@ -254,46 +258,7 @@ def _of_objects(task: Task, path: Path, with_labels: bool, bad: Bad) -> Iterator
         name = "" if label is None else label if isinstance(label, str) else json.dumps(label)
         others = {} if with_labels else {key: row[key] for index, key in enumerate(keys) if index not in place}
         text_b = texts[1] if task.pair else None
-        yield Record(line, texts[0] or "", text_b, name.strip() if with_labels else None, others)
+        yield Record(line, texts[0] or "", text_b, name.strip() if with_labels else None, others, named)
     if lacking and not labelled:
         why = misnamed(task.layout, lacking, True, "key") or needed(task, True)
         raise ValueError(f"{path}: no row has a label: {why}")
-
-
-def _text_of(value: Any) -> str | None:
-    """A string, or strings with spaces between; None where a value is neither, or no Unicode text."""
-    parts = value if isinstance(value, list) and value else [value]
-    return " ".join(parts) if all(isinstance(part, str) and _is_encodable(part) for part in parts) else None
-
-
-def _refuse_other_json(path: Path, line: int, text: str, row: Any) -> None:
-    """Raise ValueError for JSON that holds other things than a row a line."""
-    if line == 1 and text.startswith("[") and path.suffix == ".json":
-        old, lines, kept = map(shlex.quote, map(str, (path, path.with_suffix(".jsonl"), f"{path}.array")))
-        raise ValueError(
-            f'{path}: an array, and one object a line is needed. Put it into lines: python -c "import json, sys; '
-            f'[print(json.dumps(row)) for row in json.load(sys.stdin)]" < {old} > {lines} && mv {old} {kept}'
-        )
-    target = row.get("target") if isinstance(row, dict) else None
-    if isinstance(target, dict) and "span1_text" in target:
-        raise ValueError(
-            f"{path}:{line}: rows of CLUE's WSC, whose label is about two words of the text (target): rows are one "
-            "text or two here. Write both words into a second text, such as a key text_b"
-        )
-
-
-def _parsed(text: str) -> Any:
-    """The value of a JSON text; None where it is none."""
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _is_encodable(text: str) -> bool:
-    """Whether a string is Unicode text: JSON can spell half a character."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,36 +44,51 @@ def _owners(folder: Path) -> dict[str, str]:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
-def check_table(records: Iterable[Record], file: Path) -> list[str]:
-    """The columns of `file` that are neither texts nor empty of a name, in order of their first row.
+class TableColumns(NamedTuple):
+    """What a .tsv of predictions calls its texts, and its input's other columns in order of their first row."""
+
+    texts: tuple[str, ...]
+    others: list[str]
+
+
+def check_table(task: Task, records: Iterable[Record], file: Path) -> TableColumns:
+    """The columns that a .tsv of predictions takes over from `file`.
 
     Raises ValueError for the first value that a .tsv cannot hold, before time is spent on the answers.
     """
-    columns: dict[str, None] = {}
+    texts, others = set(), dict[str, None]()
     for number, record in enumerate(records, 1):
-        columns.update(dict.fromkeys(record.others))
-        values = [record.text_a, record.text_b or "", *record.others, *map(_cell, record.others.values())]
+        texts.add(_text_names(task, record))
+        others.update(dict.fromkeys(record.others))
+        own = [record.text_a, record.text_b or "", *record.names]
+        values = [*own, *record.others, *map(_cell, record.others.values())]
         if any(mark in value for value in values for mark in "\t\r\n"):
             raise ValueError(
                 f"{file}: row {number:,} holds a tab or a line end, which a .tsv of predictions cannot: name a .jsonl "
                 "with --predict.output"
             )
-    return list(columns)
+    # Objects can call their texts differently, and a column has one name.
+    return TableColumns(texts.pop() if len(texts) == 1 else _unnamed(task), list(others))
 
 
 def write_predictions(
-    task: Task, records: Iterable[Record], logits: np.ndarray, path: Path, columns: Sequence[str], with_lines: bool
+    task: Task,
+    records: Iterable[Record],
+    logits: np.ndarray,
+    path: Path,
+    columns: TableColumns | None,
+    with_lines: bool,
 ) -> None:
     """Write the rows' texts and other columns with the predicted class and the probability of each class, or with the
     predicted score.
 
     records: N of them. logits: (N, C), C in the order of `task.labels`. path: a .tsv with a header, or a .jsonl; it is
-    written atomically. columns: the others of a .tsv, as `check_table` has found them. with_lines: begin with the line
-    in which a row begins in its file, from 1.
+    written atomically. columns: those of a .tsv, as `check_table` has found them; of a .jsonl every row has its own.
+    with_lines: begin with the line in which a row begins in its file, from 1.
     """
-    assert path.suffix in OF_PREDICTIONS
-    answers = _answers(task, records, logits, with_lines)
-    lines = _table(task, answers, columns, with_lines) if path.suffix == ".tsv" else _objects(task, answers)
+    assert path.suffix in OF_PREDICTIONS and (columns is not None) == (path.suffix == ".tsv")
+    answers = _answers(task, records, logits)
+    lines = _table(task, answers, columns, with_lines) if columns else _objects(task, answers, with_lines)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -86,58 +101,73 @@ def write_predictions(
 
 
 class _Answer(NamedTuple):
-    """Of each row: line (if it is to be written) and texts by column, other columns, name of the class or the score,
-    probability of each class ([] in a regression).
-    """
+    """Of each row: what was read, name of the class or the score, probability of each class ([] in a regression)."""
 
-    row: dict[str, Any]
-    others: dict[str, Any]
+    record: Record
     prediction: str | float
     probabilities: list[float]
 
+    @property
+    def texts(self) -> list[str]:
+        return [text for text in (self.record.text_a, self.record.text_b) if text is not None]
 
-def _answers(task: Task, records: Iterable[Record], logits: np.ndarray, with_lines: bool) -> Iterator[_Answer]:
+
+def _answers(task: Task, records: Iterable[Record], logits: np.ndarray) -> Iterator[_Answer]:
     probabilities_NC = softmax(logits.astype(np.float64), axis=1)
     for record, logits_C, probabilities_C in zip(records, logits, probabilities_NC, strict=True):
-        row: dict[str, Any] = {"line": record.line} if with_lines else {}
-        row |= {"text_a": record.text_a} | ({} if record.text_b is None else {"text_b": record.text_b})
         if task.labels is None:
-            yield _Answer(row, record.others, round(float(logits_C[0]), 6), [])
+            yield _Answer(record, round(float(logits_C[0]), 6), [])
         else:
-            yield _Answer(row, record.others, task.labels[int(logits_C.argmax())], probabilities_C.tolist())
+            yield _Answer(record, task.labels[int(logits_C.argmax())], probabilities_C.tolist())
 
 
-def _objects(task: Task, answers: Iterable[_Answer]) -> Iterator[str]:
-    taken = {"line", "text_a", "text_b", "prediction", "probabilities"}
-    for row, others, prediction, probabilities in answers:
-        names = _free_names(others, taken)
-        record = {**row, **{names[key]: value for key, value in others.items()}, "prediction": prediction}
+def _objects(task: Task, answers: Iterable[_Answer], with_lines: bool) -> Iterator[str]:
+    for answer in answers:
+        others = answer.record.others
+        texts, names = _free_names(_text_names(task, answer.record), others, {"line", "prediction", "probabilities"})
+        record: dict[str, Any] = {"line": answer.record.line} if with_lines else {}
+        record |= dict(zip(texts, answer.texts, strict=True))
+        record |= {names[key]: value for key, value in others.items()} | {"prediction": answer.prediction}
         if task.labels is not None:
-            record["probabilities"] = {
-                name: round(value, 6) for name, value in zip(task.labels, probabilities, strict=True)
-            }
+            pairs = zip(task.labels, answer.probabilities, strict=True)
+            record["probabilities"] = {name: round(value, 6) for name, value in pairs}
         yield json.dumps(record, ensure_ascii=False)
 
 
-def _table(task: Task, answers: Iterable[_Answer], columns: Sequence[str], with_lines: bool) -> Iterator[str]:
-    first = [*(["line"] if with_lines else []), "text_a", *(["text_b"] if task.pair else [])]
+def _table(task: Task, answers: Iterable[_Answer], columns: TableColumns, with_lines: bool) -> Iterator[str]:
+    first = ["line"] if with_lines else []
     last = ["prediction", *(f"probability_{name}" for name in task.labels or ())]
-    names = _free_names(columns, {*first, *last})
-    yield "\t".join([*first, *names.values(), *last])
-    for row, others, prediction, probabilities in answers:
-        kept = [_cell(others.get(column)) for column in columns]
-        yield "\t".join([*map(str, row.values()), *kept, str(prediction), *(f"{value:.6f}" for value in probabilities)])
+    texts, names = _free_names(columns.texts, columns.others, {*first, *last})
+    yield "\t".join([*first, *texts, *names.values(), *last])
+    for answer in answers:
+        line = [str(answer.record.line)] if with_lines else []
+        kept = [_cell(answer.record.others.get(column)) for column in columns.others]
+        probabilities = [f"{value:.6f}" for value in answer.probabilities]
+        yield "\t".join([*line, *answer.texts, *kept, str(answer.prediction), *probabilities])
 
 
-def _free_names(columns: Collection[str], taken: set[str]) -> dict[str, str]:
-    """What the input's columns are called beside ours: one called as ours is, `prediction`, is `input_prediction`."""
-    names = {}
-    for column in columns:
+def _text_names(task: Task, record: Record) -> tuple[str, ...]:
+    return record.names or _unnamed(task)
+
+
+def _unnamed(task: Task) -> tuple[str, ...]:
+    """What texts are called that no file, or not one file alone, has a name for."""
+    return ("text_a", "text_b") if task.pair else ("text_a",)
+
+
+def _free_names(texts: Sequence[str], others: Iterable[str], ours: set[str]) -> tuple[list[str], dict[str, str]]:
+    """What the input's texts and other columns are called beside ours: one called `prediction` as ours is becomes
+    `input_prediction`.
+    """
+    others, taken = list(others), set(ours)
+    named = []
+    for column in (*texts, *others):
         name = column
-        while name in taken or (name != column and name in columns):
+        while name in taken or (name != column and name in (*texts, *others)):
             name = f"input_{name}"
-        names[column] = name
-    return names
+        taken.add(name)
+        named.append(name)
+    return named[: len(texts)], dict(zip(others, named[len(texts) :], strict=True))
 
 
 def _cell(value: Any) -> str:

@@ -26,6 +26,7 @@ from megatinybert.tracking.figures import FONT_ADVICE, drawable, render
 from megatinybert.tracking.measurements import tag_prefix
 
 DEFAULT_HEADS = 4
+FEWEST_STEPS = 250  # from picture to picture by default: in a shorter run pictures would take a good part of the time
 MOST_PICTURES = 8  # of a layer in one run, beside the one of step 0: TensorBoard shows ten of a tag
 
 
@@ -85,8 +86,8 @@ def choose_maps(config: MapOptions, student: BertConfig, teacher: BertConfig, te
 
 
 def drawing_interval(monitor: MonitorConfig, held_out_interval: int, max_steps: int) -> int:
-    """Steps from picture to picture."""
-    return monitor.attention_interval or max(held_out_interval, math.ceil(max_steps / MOST_PICTURES))
+    """Steps from picture to picture. A run of fewer has those of step 0 and of its end."""
+    return monitor.attention_interval or max(held_out_interval, FEWEST_STEPS, math.ceil(max_steps / MOST_PICTURES))
 
 
 class AttentionPictures:

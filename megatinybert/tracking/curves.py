@@ -59,6 +59,17 @@ def run_title(student: tuple[int, int], teacher: tuple[int, int] | None = None) 
     return f"{name} student distilled from a {'{} x {}'.format(*teacher)} teacher"
 
 
+def on_first_losses(rows: Sequence[Row]) -> str | None:
+    """Why the training loss of a solved student begins below its held-out one; None where it does not.
+
+    rows: of a run. Step 1 is of the weights as they were solved: its loss is taken before they change.
+    """
+    before, first = ({row["step"]: row for row in rows[:2]}.get(step, {}) for step in (0, 1))
+    if not first.get("loss/total", math.nan) < before.get("held_out/total", math.nan):
+        return None
+    return "Losses in training begin below held-out ones: the student was solved on the text of the first steps."
+
+
 def draw(rows: Sequence[Row], title: str, solved: bool = False) -> Figure:
     """Loss curves: the total on the left, its terms and what else is measured on the right. rows: at least one.
 
@@ -96,6 +107,8 @@ def draw(rows: Sequence[Row], title: str, solved: bool = False) -> Figure:
         axis.grid(True, which="both", alpha=0.2)
         axis.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title)
+    if solved and (why := on_first_losses(rows)):
+        figure.supxlabel(why, fontsize=9)
     return figure
 
 

@@ -11,6 +11,16 @@ from matplotlib.figure import Figure
 
 from megatinybert.tracking.measurements import PROBE, PROJECTED
 
+# Where a name stands beside its point, the first that is free: offset in points, and which side of it is there.
+_PLACES = (
+    ((0, 7), "center", "bottom"),
+    ((-5, 4), "right", "bottom"),
+    ((5, 4), "left", "bottom"),
+    ((7, -3), "left", "top"),
+    ((-7, -3), "right", "top"),
+    ((0, -8), "center", "top"),
+)
+_PAPER = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}  # where no place is free
 _MARKS = {PROBE: ("o", "tab:green", "student's own states"), PROJECTED: ("s", "tab:purple", "through projection")}
 
 
@@ -34,6 +44,9 @@ def draw(points: Sequence[Point]) -> Figure:
     right.set(xlabel="parameters (millions)")
     left.legend(loc="lower right", framealpha=0.8, edgecolor="none")
     figure.suptitle("Students of one teacher: cost and agreement")
+    figure.draw_without_rendering()  # settles where the lines and the legend are
+    for axis in (left, right):
+        _place_labels(axis)
     return figure
 
 
@@ -50,9 +63,26 @@ def _draw(axis: Axes, points: Sequence[Point], costs: Sequence[float]) -> None:
         known = [value for value in point.probes.values() if math.isfinite(value)]
         if known:
             axis.annotate(
-                point.name, (cost, max(known)), xytext=(0, 7), textcoords="offset points", ha="center", fontsize=9
+                point.name, (cost, max(known)), xytext=(0, 0), textcoords="offset points", fontsize=9, bbox=_PAPER
             )
     axis.set_xlim(left=0.0, right=1.12 * max(costs))
     axis.set_ylim(top=1.08)
     axis.grid(True, alpha=0.2)
     axis.spines[["top", "right"]].set_visible(False)
+
+
+def _place_labels(axis: Axes) -> None:
+    """Put each name where it crosses neither a line nor another name, as far as there is such a place."""
+    lines = [line.get_path().transformed(line.get_transform()) for line in axis.lines]
+    legend = axis.get_legend()
+    taken = [legend.get_window_extent()] if legend else []
+    for text in axis.texts:
+        for (x, y), horizontal, vertical in _PLACES:
+            text.set(position=(x, y), ha=horizontal, va=vertical)
+            box = text.get_window_extent()
+            inside = axis.bbox.x0 <= box.x0 and box.x1 <= axis.bbox.x1 and axis.bbox.y0 <= box.y0
+            if inside and not box.count_overlaps(taken) and not any(line.intersects_bbox(box, False) for line in lines):
+                break
+        else:
+            text.set(position=_PLACES[0][0], ha=_PLACES[0][1], va=_PLACES[0][2])
+        taken.append(text.get_window_extent())

@@ -16,12 +16,14 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from megatinybert.runtime.dist import World
 from megatinybert.runtime.files import file_crc32, publish_folder, sync_folder, write_atomically
 from megatinybert.runtime.trainees import Trainees
-from megatinybert.training.checkpoint_files import CheckpointFiles, files_of
+
+if TYPE_CHECKING:  # else torch would be imported before the record of a checkpoint can be read
+    from megatinybert.runtime.dist import World
+    from megatinybert.training.checkpoint_files import CheckpointFiles
 
 UNPUBLISHED = ".tmp"  # ends the name of a checkpoint that is being written
 _STATE = "state.json"  # of a checkpoint
@@ -60,6 +62,8 @@ def hand_over(folder: Path, trainees: Trainees, world: World, later: bool = Fals
 
     Every rank calls it. Returns who writes. Raises NotSaved.
     """
+    from megatinybert.training.checkpoint_files import files_of
+
     with _dropped_on_failure([folder], world):
         world.together(lambda: _empty(folder) if world.is_main else None)
         writers = []
@@ -184,6 +188,8 @@ def set_aside(output: Path, step: int) -> str | None:
 
 def load(path: Path, trainees: Trainees) -> None:
     """Restore weights and optimizer state. Raises ValueError for files that hold more than such (`CheckpointFiles`)."""
+    from megatinybert.training.checkpoint_files import files_of
+
     for name, engine in trainees.items():
         files_of(engine)
         loaded, _ = engine.load_checkpoint(str(path), tag=name)

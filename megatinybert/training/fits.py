@@ -35,27 +35,41 @@ def check_dropout(student: StudentConfig, device: torch.device) -> list[Finding]
 
 
 def check_memory(
-    student: PreTrainedConfig, teacher: PreTrainedConfig | None, rows: int, ranks: int, length: int, held: int = 0
+    student: PreTrainedConfig,
+    teacher: PreTrainedConfig | None,
+    rows: int,
+    share: int,
+    ranks: int,
+    length: int,
+    held: int = 0,
+    remedy: str = "",
 ) -> list[Finding]:
     """Whether a micro batch can fit into this machine's memory at all; on a CPU the kernel would end the run unasked.
 
-    rows: of a micro batch. ranks: of this machine. The estimate is low: of each layer of the student, what backward
-    needs of products and norms (10 D + 2 I values a token), and what the loss holds of both models (4 E), in 16 bits.
-    held: bytes of the weights and optimizers of several students, which stay while their passes follow one another, and
-    of what --run.async_save copies.
+    rows: of a micro batch. share: rows of a rank in a step, in whole micro batches. ranks: of this machine. The
+    estimate is low: of each layer of the student, what backward needs of products and norms (10 D + 2 I values a
+    token), and what the loss holds of both models (4 E), in 16 bits. held: bytes of the weights and optimizers of all
+    students, which stay while their passes follow one another, and of what --run.async_save copies. remedy: where no
+    micro batch is small enough.
     """
-    free = max(available_memory() - held, 0)
+    available = available_memory()
+    if held >= available:
+        text = f"weights and optimizers need {size(held)} at the least, and {size(available)} are free: {remedy}"
+        return [Finding("fail", "memory", text)]
+    free = available - held
     width = (teacher or student).hidden_size
     of_token = student.num_hidden_layers * (10 * student.hidden_size + 2 * student.intermediate_size + 4 * width)
     needed = 2 * ranks * rows * length * of_token
     if needed < free:
         return []
-    fits = max(int(rows * free / needed) // 2, 1)
+    most = int(rows * free / needed)  # of a low estimate, so half of them are advised
+    advised = [count for count in range(1, min(max(most // 2, 1), most, rows - 1) + 1) if share % count == 0]
     beside = f" beside the {size(held)} of weights, optimizers and their copies" if held else ""
     text = (
         f"a micro batch of {counted(rows, 'row')} of {length} tokens on {counted(ranks, 'rank')} needs {size(needed)} "
-        f"at the least, and {size(free)} are free{beside}: lower --run.micro_batch, to {fits} or less"
+        f"at the least, and {size(free)} are free{beside}: "
     )
+    text += f"lower --run.micro_batch, to {max(advised)} or less" if advised else f"{remedy}, or shorter windows"
     return [Finding("fail", "memory", text)]
 
 

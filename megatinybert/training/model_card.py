@@ -154,7 +154,7 @@ def model_card(
         beside=beside,
         projected=projected,
         advice=_advice(run, measured, environment.get(HELD_OUT)) if projected else None,
-        solved=_on_solving(solving, measured[0]) if _is_solved(run) and measured and measured[0]["step"] == 0 else None,
+        solved=_on_solving(solving, rows) if _is_solved(run) and measured and measured[0]["step"] == 0 else None,
     )
     return f"{card}\n"
 
@@ -186,9 +186,10 @@ def _is_solved(run: Provenance) -> bool:
     return run.teacher is not None and run.config.student.init == "solved"
 
 
-def _on_solving(record: SolvingRecord | None, measured: Row) -> str:
-    """measured: the held-out values at step 0."""
-    return f"{what_solving_gave(record, measured['held_out/total'], measured.get(PROBE))}: the column of step 0."
+def _on_solving(record: SolvingRecord | None, rows: Sequence[Row]) -> str:
+    """rows: from step 0 on, where it is measured on held-out text."""
+    gave = what_solving_gave(record, rows[0]["held_out/total"], rows[0].get(PROBE))
+    return " ".join(filter(None, [f"{gave}: the column of step 0.", curves.on_first_losses(rows)]))
 
 
 def _words(run: Provenance) -> _Words:
@@ -205,10 +206,14 @@ def _made_of(run: Provenance) -> str | None:
 
 def _facts_of_distillation(run: Provenance, teacher: BertConfig) -> dict[str, str]:
     objective = run.config.objective
-    layers = resolve_layer_map(objective.layer_map, run.student.num_hidden_layers, teacher.num_hidden_layers)
-    return {
+    models = {
         "student": _sizes(run.student, BertModel),
         "teacher": f"{shown_model(str(run.config.teacher.model))}: {_sizes(teacher, BertModel)}",
+    }
+    if objective.name != "tinybert":  # of one's own, which may read other options
+        return models | {"objective": objective.name}
+    layers = resolve_layer_map(objective.layer_map, run.student.num_hidden_layers, teacher.num_hidden_layers)
+    return models | {
         "objective": f"{objective.name}: weight {objective.attention_weight:g} of the attention scores, "
         f"{objective.hidden_weight:g} of the hidden states, {objective.embedding_weight:g} of the embeddings",
         "layer map": f"teacher layers {', '.join(map(str, layers))} of 0 to {teacher.num_hidden_layers - 1}",

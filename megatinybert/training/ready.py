@@ -30,6 +30,7 @@ from megatinybert.training.disk import check_output_folder, check_room
 from megatinybert.training.engine import dry_batch
 from megatinybert.training.placement import on_precision
 from megatinybert.training.precision import settle_settings
+from megatinybert.training.rates import changed_rate
 from megatinybert.training.resume import Start, starting_point, training_facts
 from megatinybert.training.stage import Facts, Family, Stage, of_members
 from megatinybert.training.step import rank_micro_batches
@@ -131,11 +132,13 @@ def _get_ready(stage: Stage, facts: Facts, world: World, findings: Findings, fit
     recorded = start.recorded if start else {}
     if start and settings.overruled and start.first_step < stage.max_steps:
         findings.add(Finding("warn", "precision", settings.overruled))
+    if start and (changed := changed_rate(config, stage.max_steps, recorded, start.first_step)):
+        findings.add(Finding("warn", "learning rate", changed))
     if start and start.here and start.there:
         if start.converts:
             findings.attempt("DeepSpeed file", check_target, settings)
-        changed = on_precision(start.here, start.there)
-        findings.add(*([Finding("warn", "precision", changed)] if changed else []))
+        other = on_precision(start.here, start.there)
+        findings.add(*([Finding("warn", "precision", other)] if other else []))
     findings.attempt("kernels", check_choices, config, settings, world.device, recorded)
     if stage.teacher and stage.teacher.is_partitioned:  # which all ranks have to run, or none
         fits = not world.count(not fits or findings.failed)

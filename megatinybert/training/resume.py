@@ -19,9 +19,12 @@ from megatinybert.runtime.differences import refuse_differences
 from megatinybert.runtime.dist import World
 from megatinybert.training import checkpoint
 from megatinybert.training.choices import settled
+from megatinybert.training.other_text import FILES, NAMED, REMEDY, WITH_OTHER_TEXT, told_by_files
 from megatinybert.training.placement import PLACEMENT, Placement, placement_of
+from megatinybert.training.rates import RATES
 from megatinybert.training.stage import Facts
 from megatinybert.training.trainee import Trainee
+from megatinybert.training.which_checkpoint import checkpoints_of, find_checkpoint, newest_of
 
 
 def training_facts(
@@ -53,8 +56,6 @@ def shape_facts(student: PreTrainedConfig) -> Facts:
     return {"student layers, width, heads, intermediate": list(shape)}
 
 
-# A fact that people are told where others differ: how the text is called. It may be called otherwise, or lie elsewhere.
-NAMED = "text"
 _SKIPPED = "skipped batches"  # a fact of checkpoints alone: the steps whose batch was left out, as it was not finite
 
 
@@ -66,13 +67,8 @@ def with_skipped(facts: Facts, steps: list[int]) -> Facts:
 # Facts that older checkpoints do not have. What is continued has its first weights behind it.
 _SINCE = (
     *("student.init", "student.solve_tokens"),
-    *("corpus checksum", "teacher checksum", "frozen weights checksum", "first weights checksum", NAMED),
+    *("corpus checksum", "teacher checksum", "frozen weights checksum", "first weights checksum", NAMED, FILES),
 )
-_REMEDY = (
-    "set these back to continue it (the same text, models and options), "
-    "or choose another --run.output_dir for a new run"
-)
-_WITH_OTHER_TEXT = " (--student.init with this run's folder lets that one begin with its student)"
 
 
 # The options that decide facts which are not called as these are. section: of the options of a training stage.
@@ -126,21 +122,6 @@ class Start:
         return list(self.recorded.get(_SKIPPED, []))
 
 
-def find_checkpoint(run: OpenRunConfig, checksums: bool = True) -> tuple[Path | None, list[str]]:
-    """(the checkpoint that --run.resume means, None where there is no whole one; what is wrong with others).
-
-    checksums: whether files are read to see that they are whole (`checkpoint.damage`).
-    """
-    if run.resume in RESUME:
-        return checkpoint.newest(checkpoints_of(run), checksums)
-    problem = checkpoint.damage(Path(run.resume), checksums)
-    return (None, [problem]) if problem else (Path(run.resume), [])
-
-
-def checkpoints_of(run: OpenRunConfig) -> Path:
-    return Path(run.output_dir) / "checkpoints"
-
-
 def starting_point(config: TrainingConfig, facts: Facts, world: World) -> Start:
     """Where a run of these facts begins. Every rank calls it; rank 0 looks at the files.
 
@@ -168,7 +149,7 @@ def starting_point(config: TrainingConfig, facts: Facts, world: World) -> Start:
     fixed = {option: removed.value for option, removed in REMOVED.items() if option in recorded}
     start = Start(found, passed_over, first_step, recorded, newest, placement_of(facts), placement_of(recorded))
     # A converted one rounds otherwise in any case, and what an option of another stage excludes can be left out.
-    free = {*PLACEMENT, _SKIPPED, *(choices if start.converts else ())}
+    free = {*PLACEMENT, _SKIPPED, RATES, *(choices if start.converts else ())}
     if config.deepspeed == "auto":  # another precision has to be asked for by a file
         free.discard("precision")
     now = {**known_to(recorded, facts), **choices, **fixed}
@@ -189,9 +170,11 @@ def check_facts(
     """
     there, here = ({name: fact for name, fact in each.items() if name not in free} for each in (recorded, facts))
     other_text = there.get("corpus checksum") != here.get("corpus checksum")
-    remedy = f"{_REMEDY}{_WITH_OTHER_TEXT if other_text else ''}"
-    if {**there, NAMED: None} != {**here, NAMED: None}:
-        refuse_differences(f"{path} was written by another kind of run", there, here, remedy, options=options)
+    for_people = dict.fromkeys((NAMED, FILES))
+    if {**there, **for_people} != {**here, **for_people}:
+        told = told_by_files(there, here, other_text)
+        remedy = f"{REMEDY}{WITH_OTHER_TEXT if other_text else ''}"
+        refuse_differences(f"{path} was written by another kind of run", *told, remedy, options=options)
 
 
 def check_options(run: OpenRunConfig, facts: Facts, section: str = "run") -> None:
@@ -205,11 +188,6 @@ def check_options(run: OpenRunConfig, facts: Facts, section: str = "run") -> Non
         _, recorded = checkpoint.read_state(found)
         now = json.loads(json.dumps(known_to(recorded, facts)))
         check_facts(found, recorded, {**recorded, **now}, options=deciding_options(section))
-
-
-def newest_of(run: OpenRunConfig) -> Path | None:
-    """The newest checkpoint of the output folder, whatever --run.resume says, by a quick look."""
-    return checkpoint.newest(checkpoints_of(run), checksums=False)[0]
 
 
 def take_over(start: Start, run: OpenRunConfig) -> str | None:

@@ -29,6 +29,7 @@ from megatinybert.training.loop import Run, describe, fit
 from megatinybert.training.monitoring import begin, close
 from megatinybert.training.optimizers import prepare_kernel, updates_on_cpu
 from megatinybert.training.placement import in_words
+from megatinybert.training.rates import RATES, rate_facts
 from megatinybert.training.ready import ReadyFamily, facts_of, get_ready
 from megatinybert.training.resume import Start, take_over
 from megatinybert.training.stage import STUDENT, Facts, Family, Stage
@@ -131,7 +132,10 @@ def _begin(ready: ReadyFamily, world: World) -> tuple[Run, dict[str, Choices]]:
         if line:
             world.say(line)
     best = _keeper_of_the_best(family.first, trainees, start, world)
-    facts = {name: {**each.facts, **choices[name].facts} for name, each in ready.members.items()}
+    facts = {
+        name: {**each.facts, **choices[name].facts, RATES: rate_facts(each.stage.config, each.stage.max_steps)}
+        for name, each in ready.members.items()
+    }
     world.lose_after(duration_seconds(family.first.config.run.lost_after))
     skipped = {name: each.skipped for name, each in starts.items()}
     return Run(family, trainees, facts, start.first_step, best, world, skipped), choices

@@ -18,7 +18,7 @@ from megatinybert.config.schema import MADE_WEIGHTS, OpenRunConfig
 from megatinybert.runtime.counts import counted
 from megatinybert.runtime.findings import Finding
 from megatinybert.training.checkpoint import read_state
-from megatinybert.training.resume import find_checkpoint
+from megatinybert.training.which_checkpoint import find_checkpoint
 
 PASSES, MOST_PASSES = 3, 10
 SMALLEST_BATCH, LARGEST_BATCH = 16, 256

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from megatinybert.config.shards import BuildOptions
-from megatinybert.corpus.build import BLOCK_BYTES, BuildReport, build_corpus
+from megatinybert.corpus.blocks import BLOCK_BYTES
+from megatinybert.corpus.build import BuildReport, build_corpus
 
 
 @pytest.fixture

@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from transformers import BertConfig
 
 from megatinybert.config.schema import ConfigError
 from megatinybert.config.transfer import TransferConfig
 from megatinybert.general import read_arguments
+from megatinybert.models import configuration
 from megatinybert.models.shapes import misfit
 from megatinybert.task import read_arguments as read_task_arguments
 
@@ -29,6 +31,41 @@ def test_layers_and_heads_are_compared(tmp_path: Path) -> None:
     assert misfit(TransferConfig(attention_weight=0), student, teacher) == ""
     assert "must rise strictly within 0 .. 5" in misfit(TransferConfig(layer_map=[0, 2, 6]), "3L-312", teacher)
     assert "at most 2" in misfit(given, "3L-312", model(tmp_path / "small", 2, 12))
+
+
+def test_all_that_is_wrong_with_a_students_file_is_told_at_once(tmp_path: Path) -> None:
+    teacher = tmp_path / "teacher"
+    teacher.mkdir()
+    shape = {"num_hidden_layers": 2, "num_attention_heads": 12, "vocab_size": 100}
+    (teacher / "config.json").write_text(json.dumps(shape))
+    path = tmp_path / "student.json"
+    path.write_text(
+        json.dumps(
+            {"vocab_size": 99, "hidden_size": 312, "num_hidden_layers": 3, "num_attention_heads": 7}
+            | {"intermediate_sise": 600, "type_vocab_size": "2", "pooler_num_attention_heads": 12, "hidden_act": "gelu"}
+        )
+    )
+    lines = misfit(TransferConfig(), str(path), str(teacher)).splitlines()
+    own = f"--student.config {path}"
+    assert lines[:4] == [
+        f"{own}: no key is called intermediate_sise; did you mean intermediate_size?",
+        f"{own}: type_vocab_size must be a whole number above 0, not '2'",
+        f"{own}: hidden_size 312 is no multiple of num_attention_heads 7: take 6 or 8 heads, or a width of 308",
+        f"{own} has a vocabulary of 99, the teacher 100: both read the same tokens, so set vocab_size to the teacher's",
+    ]
+    assert ["3 layers and the teacher 2" in lines[4], "7 heads and the teacher 12" in lines[5]] == [True, True]
+    assert len(lines) == 6
+    # Of a teacher that is on the hub nothing is known.
+    assert misfit(TransferConfig(), str(path), "organisation/on-the-hub").splitlines() == lines[:3]
+
+
+def test_the_run_tells_them_together_too() -> None:
+    teacher = BertConfig(vocab_size=100)
+    wrong = BertConfig(vocab_size=99, hidden_size=312, num_attention_heads=7)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(ValueError) as caught:
+        patch.setattr(configuration, "read_bert_config", lambda *_: wrong)
+        configuration.student_config("own", teacher, 0.0, 0.0)
+    assert ["no multiple" in line for line in str(caught.value).splitlines()] == [True, False]
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"num_hidden_layers": "3", "num_attention_heads": 12}'])

@@ -159,7 +159,8 @@ def test_solved_trained_and_teacher_stand_side_by_side(run: Path, capsys: pytest
     assert mean.split() in lines
     assert (
         "Solving alone, on 2,048 tokens in 39.2 s, gave a held-out total of 32.00 and a probe of 0.250.\n"
-        "Training, 4 steps on 320 tokens in 4 s, brought these to 4.000 and 0.750."
+        "Training, 4 steps on 320 tokens in 4 s, brought these to 4.000 and 0.750.\n"
+        "Losses in training begin below held-out ones: the student was solved on the text of the first steps.\n"
     ) in "\n".join(printed)
     numbers = json.loads((run / "report.json").read_text())
     assert numbers["solving"] == {"tokens": 2048, "seconds": 39.2, "kept": 0.95, "errors": [0.1, 0.2]}

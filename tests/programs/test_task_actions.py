@@ -374,7 +374,7 @@ def test_predictions_of_the_test_file_and_of_any_file(
     answers = tmp_path / "answers.jsonl"
     run("predict", [*given, "--predict.input", str(mine), "--predict.output", str(answers)], world)
     objects = [json.loads(line) for line in answers.read_text(encoding="utf-8").splitlines()]
-    assert objects[0]["text_a"] == 'so, "bamo"' and set(objects[0]["probabilities"]) == set(LABELS)
+    assert objects[0]["text"] == 'so, "bamo"' and set(objects[0]["probabilities"]) == set(LABELS)
     assert [row["prediction"] for row in objects[1:]] == [row["prediction"] for row in rows]
 
     assert "field after" not in capsys.readouterr().err
@@ -390,7 +390,7 @@ def test_predictions_of_the_test_file_and_of_any_file(
         assert ("in place of earlier ones" in capsys.readouterr().out) == replaced
     lines = (output / "predictions" / "two.csv.tsv").read_text().splitlines()
     assert [line.split("\t")[:3] for line in lines] == [
-        ["line", "text_a", "ID"],
+        ["line", "text", "ID"],
         ["2", "bamo", "7"],
         ["4", "dull", "9"],
     ]

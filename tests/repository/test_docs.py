@@ -219,6 +219,8 @@ def check_own_objective(folder: Path, printed: str) -> None:
         assert all(0 <= value <= 2 for value in per_layer)
         assert row["loss/total"] == pytest.approx(sum(per_layer), rel=1e-6)
     assert rows[2]["held_out/total"] < rows[0]["held_out/total"]
+    card = (folder / "runs" / "cosine" / "student" / "README.md").read_text()
+    assert "| objective | cosine |\n" in card and "| layer map |" not in card
 
 
 def check_own_student(folder: Path) -> None:

@@ -77,6 +77,29 @@ def test_nothing_is_said_of_models_that_are_better() -> None:
     assert remarks("dev", {"teacher": 0.9, "student": 0.7}, SHARE, {}) == []
 
 
+@pytest.mark.parametrize(
+    ("baseline", "teacher", "student", "said"),
+    [
+        (SHARE, 0.88, 0.90, "within chance: two standard errors of the difference on 1,000 rows are 0.0280."),
+        (
+            SHARE,
+            0.87,
+            0.90,
+            "more than chance explains: two standard errors of the difference on 1,000 rows are 0.0285",
+        ),
+        (CORRELATION, 0.5, 0.55, "within chance: two standard errors of the difference on 1,500 rows are 0.0529."),
+        (Baseline(0.5, 100, correlation=False), 0.99, 1.0, "within chance: "),
+    ],
+)
+def test_a_student_above_its_teacher_is_told_to_be_so_by_chance_or_not(
+    baseline: Baseline, teacher: float, student: float, said: str
+) -> None:
+    (text,) = remarks("dev", {"teacher": teacher, "student": student}, baseline, {})
+    assert text.startswith(f"The student is above its teacher on dev ({student:.4f}; ") and said in text
+    assert not remarks("dev", {"teacher": student, "student": teacher}, baseline, {})
+    assert not remarks("dev", {"teacher": teacher, "student": teacher}, baseline, {})
+
+
 def test_a_student_that_has_learnt_nothing_is_told() -> None:
     one, none = remarks("dev", {"teacher": 0.9, "student": 0.6}, SHARE, {"student": "good"}, "Train on.")
     assert one == "The student answers 'good' to every row of dev."

@@ -52,17 +52,50 @@ def test_columns_of_the_input_are_kept_and_rows_that_are_skipped_seen(tmp_path: 
     path = tmp_path / name
     path.write_text(content)
     rows = list(read_records(SST, path, False, reporter(path, Skipped())))
-    columns, logits = check_table(rows, path), np.zeros((2, 2), dtype=np.float32)
+    columns, logits = check_table(SST, rows, path), np.zeros((2, 2), dtype=np.float32)
     write_predictions(SST, rows, logits, tmp_path / "out.tsv", columns, with_lines=True)
     lines = [line.split("\t") for line in (tmp_path / "out.tsv").read_text().splitlines()]
-    names = ["line", "text_a", "Id", "label", "input_prediction", "column_5", "prediction"]
+    names = ["line", "sentence", "Id", "label", "input_prediction", "column_5", "prediction"]
     assert lines[0][:7] == names
     skipped_after = 1 if name == "new.jsonl" else 2
     assert lines[1][:7] == [str(skipped_after), "good", "7", "1", "x", "0", "negative"]
     assert lines[2][:7] == [str(skipped_after + 2), "bad", "9", "0", "y", "1", "negative"]
-    write_predictions(SST, rows, logits, tmp_path / "out.jsonl", columns, with_lines=True)
+    write_predictions(SST, rows, logits, tmp_path / "out.jsonl", None, with_lines=True)
     found = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [list(each) for each in found] == [[*names, "probabilities"]] * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "header"),
+    [
+        ("new.csv", "Review,ID\ngood,1\n", ["Review", "ID", "prediction"]),
+        ("new.tsv", "ID\tcontent\n1\tgood\n", ["content", "ID", "prediction"]),
+        ("new.jsonl", '{"review": "good"}\n{"review": "bad"}\n', ["review", "prediction"]),
+        ("new.jsonl", '{"review": "good"}\n{"content": "bad"}\n', ["text_a", "prediction"]),  # one column for both
+        ("new.txt", "good\nbad\n", ["text_a", "prediction"]),
+    ],
+)
+def test_texts_are_called_as_in_the_input(tmp_path: Path, name: str, content: str, header: list[str]) -> None:
+    path = tmp_path / name
+    path.write_text(content)
+    rows = list(read_records(SST, path, False, reporter(path, Skipped())))
+    logits = np.zeros((len(rows), 2), dtype=np.float32)
+    write_predictions(SST, rows, logits, tmp_path / "out.tsv", check_table(SST, rows, path), with_lines=False)
+    assert (tmp_path / "out.tsv").read_text().splitlines()[0].split("\t")[: len(header)] == header
+    write_predictions(SST, rows, logits, tmp_path / "out.jsonl", None, with_lines=False)
+    objects = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [next(iter(each)) for each in objects] == [(row.names or ("text_a",))[0] for row in rows]
+
+
+def test_a_text_that_is_called_as_a_column_of_ours(tmp_path: Path) -> None:
+    row, logits = Record(1, "good", None, None, {"text_a": "x"}, ("prediction",)), np.zeros((1, 2), dtype=np.float32)
+    columns = check_table(SST, [row], Path("new.csv"))
+    write_predictions(SST, [row], logits, tmp_path / "out.tsv", columns, with_lines=False)
+    header = (tmp_path / "out.tsv").read_text().splitlines()[0]
+    assert header.split("\t")[:3] == ["input_prediction", "text_a", "prediction"]
+    both = [row, row._replace(names=("text",))]  # so neither has its name, and the other column not that of both
+    write_predictions(SST, both, np.zeros((2, 2)), tmp_path / "out.tsv", check_table(SST, both, Path("x")), False)
+    assert (tmp_path / "out.tsv").read_text().startswith("text_a\tinput_text_a\tprediction\t")
 
 
 def test_columns_without_a_header_are_called_as_the_option_says(tmp_path: Path) -> None:
@@ -75,7 +108,7 @@ def test_columns_without_a_header_are_called_as_the_option_says(tmp_path: Path) 
 def test_a_table_of_predictions(tmp_path: Path) -> None:
     rows = [record("good", index="7", Note="yes"), record('a "bad" one', index="8")]
     logits = np.log(np.array([[0.2, 0.8], [0.7, 0.3]], dtype=np.float32))
-    columns = check_table(rows, Path("new.jsonl"))
+    columns = check_table(SST, rows, Path("new.jsonl"))
     write_predictions(SST, iter(rows), logits, tmp_path / "new" / "out.tsv", columns, with_lines=False)
     assert (tmp_path / "new" / "out.tsv").read_text() == (
         "text_a\tindex\tNote\tprediction\tprobability_negative\tprobability_positive\n"
@@ -88,7 +121,7 @@ def test_a_table_of_predictions(tmp_path: Path) -> None:
 def test_objects_of_predictions(tmp_path: Path) -> None:
     rows = [record("一\t二", "三\nvier", id=[1], half="\ud83d")]
     logits = np.array([[1.0, 3.0, -2.0]], dtype=np.float32)
-    write_predictions(MNLI, rows, logits, tmp_path / "out.jsonl", [], with_lines=False)
+    write_predictions(MNLI, rows, logits, tmp_path / "out.jsonl", None, with_lines=False)
     (line,) = (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()
     assert "一" in line
     weights = np.exp(logits[0].astype(float))
@@ -102,8 +135,10 @@ def test_objects_of_predictions(tmp_path: Path) -> None:
 
 def test_scores_have_no_probabilities(tmp_path: Path) -> None:
     rows, logits = [record("a", "b")], np.array([[3.25]], dtype=np.float32)
-    write_predictions(STS, rows, logits, tmp_path / "out.tsv", [], with_lines=False)
-    write_predictions(STS, rows, logits, tmp_path / "out.jsonl", [], with_lines=False)
+    write_predictions(
+        STS, rows, logits, tmp_path / "out.tsv", check_table(STS, rows, Path("new.txt")), with_lines=False
+    )
+    write_predictions(STS, rows, logits, tmp_path / "out.jsonl", None, with_lines=False)
     assert (tmp_path / "out.tsv").read_text() == "text_a\ttext_b\tprediction\na\tb\t3.25\n"
     assert json.loads((tmp_path / "out.jsonl").read_text()) == {"text_a": "a", "text_b": "b", "prediction": 3.25}
 
@@ -112,14 +147,20 @@ def test_scores_have_no_probabilities(tmp_path: Path) -> None:
 def test_what_a_table_cannot_hold_is_refused(text: str) -> None:
     said = "new.jsonl: row 2 holds a tab or a line end.* name a .jsonl with --predict.output"
     fine = record("fine", "fine", id="1")
-    check_table([fine, fine], Path("new.jsonl"))
-    for row in (record(text), record("fine", text), record("fine", id=text), record("fine", **{text: "1"})):
+    check_table(MNLI, [fine, fine], Path("new.jsonl"))
+    for row in (
+        record(text),
+        record("fine", text),
+        record("fine", id=text),
+        record("fine", **{text: "1"}),
+        fine._replace(names=(text,)),
+    ):
         with pytest.raises(ValueError, match=said):
-            check_table([fine, row], Path("new.jsonl"))
+            check_table(MNLI, [fine, row], Path("new.jsonl"))
 
 
 def test_rows_and_logits_have_to_be_as_many(tmp_path: Path) -> None:
     with pytest.raises(ValueError):
         two = np.zeros((2, 2), dtype=np.float32)
-        write_predictions(SST, [record("one")], two, tmp_path / "out.tsv", [], with_lines=False)
+        write_predictions(SST, [record("one")], two, tmp_path / "out.jsonl", None, with_lines=False)
     assert list(tmp_path.iterdir()) == []

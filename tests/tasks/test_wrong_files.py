@@ -43,6 +43,9 @@ def test_a_file_of_another_name_is_told(tmp_path: Path) -> None:
     assert "no dev.tsv, which sst-2 needs; there are eval.tsv, train.tsv" in problem
     with pytest.raises(ValueError, match=r"no dev\.tsv"):
         open_task("sst-2", str(tmp_path))
+    assert problem.endswith("; there are eval.tsv, train.tsv. --task.name custom reads files of these names")
+    (tmp_path / "eval.tsv").rename(tmp_path / "validation.tsv")
+    assert wrong(tmp_path, "sst-2")[0].endswith("; there are train.tsv, validation.tsv")
 
 
 def test_files_without_labels_are_looked_at_where_they_are_answered(tmp_path: Path) -> None:

@@ -62,7 +62,8 @@ def test_what_the_models_do_not_have_is_refused_together() -> None:
 
 
 def test_pictures_come_with_held_out_measurements_but_not_often() -> None:
-    assert drawing_interval(config().monitor, 100, 300) == 100
+    assert drawing_interval(config().monitor, 12, 50) == drawing_interval(config().monitor, 125, 500) == 250
+    assert drawing_interval(config().monitor, 300, 600) == 300
     assert drawing_interval(config().monitor, 100, 80_001) == 10_001
     assert drawing_interval(config("--monitor.attention_interval=7").monitor, 250, 80_001) == 7
 

@@ -12,7 +12,7 @@ from megatinybert.config.deepspeed import DeepSpeedSettings, Precision
 from megatinybert.config.load import ConfigError, load_config
 from megatinybert.runtime.dist import World
 from megatinybert.training import fits
-from megatinybert.training.fits import check_embeddings, check_network, on_kept_signals
+from megatinybert.training.fits import check_embeddings, check_memory, check_network, on_kept_signals
 
 CPU = torch.device("cpu")
 
@@ -73,3 +73,33 @@ def test_nothing_is_said_where_it_does_not_help(
     monkeypatch.setattr(fits, "available_memory", lambda: int(free))
     world = World(0, size, torch.device(device), machines=("one", "two"))
     assert check_network(1_000_000, settings_of(stage), "adamw", 2, world) == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "share", "free", "held", "said"),
+    [
+        (32, 96, 1000, 0, ""),
+        (32, 96, 300, 0, "needs 320 MB at the least, and 300 MB are free: lower --run.micro_batch, to 12 or less"),
+        (32, 96, 310, 20, "290 MB are free beside the 20 MB of weights, optimizers and their copies: lower --run."),
+        (32, 96, 15, 0, "and 15 MB are free: lower --run.micro_batch, to 1 or less"),
+        (32, 96, 5, 0, "and 5 MB are free: take less, or shorter windows"),
+        (
+            1,
+            96,
+            5,
+            0,
+            "a micro batch of 1 row of 1000 tokens on 1 rank needs 10 MB at the least, and 5 MB are free: take",
+        ),
+        (32, 96, 20, 20, "weights and optimizers need 20 MB at the least, and 20 MB are free: take less"),
+    ],
+)
+def test_a_micro_batch_is_advised_where_one_fits(
+    rows: int, share: int, free: int, held: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """10 MB a row of 1000 tokens: 2 bytes of 5000 values each, 10 x 100 + 2 x 1800 of the student and 4 x 100 of both
+    models. The batch advised divides the share.
+    """
+    shape = BertConfig(num_hidden_layers=1, hidden_size=100, intermediate_size=1800, num_attention_heads=1)
+    monkeypatch.setattr(fits, "available_memory", lambda: free * 10**6)
+    found = check_memory(shape, None, rows, share, 1, 1000, held * 10**6, "take less")
+    assert len(found) == bool(said) and all(said in each.text for each in found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,15 @@ def test_steps_that_changed_nothing_are_not_counted_as_trained() -> None:
     assert "40 steps of 8 windows: 5,120 tokens seen" in model_card(run_of(), ROWS, ENVIRONMENT, picture=False)
 
 
+def test_an_objective_of_ones_own_is_named_alone() -> None:
+    """What it reads of the options of TinyBERT's is not known."""
+    run = run_of()
+    own = run.config.objective.model_copy(update={"name": "cosine"})
+    run = replace(run, config=run.config.model_copy(update={"objective": own}))
+    facts = table(model_card(run, ROWS, ENVIRONMENT, picture=False))
+    assert facts["objective"] == "cosine" and not {"layer map", "projection"} & facts.keys()
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -210,7 +220,9 @@ def test_what_solving_gave_is_told_of_solved_students_alone() -> None:
     solved = run_of(**{"student.init": "solved"})
     assert sentence in model_card(solved, ROWS, {}, picture=False, solving=record)
     assert "Solving alone gave a held-out total of 32.00" in model_card(solved, ROWS, {}, picture=False)
+    assert ": the column of step 0. Losses in training begin below" in model_card(solved, ROWS, {}, picture=False)
     random = run_of(**{"student.init": "random"})
+    assert "begin below" not in model_card(random, ROWS, {}, picture=False)
     for run, rows in ((random, ROWS), (solved, ROWS[1:]), (solved, [])):  # the others begin after step 0
         assert "Solving" not in model_card(run, rows, {}, picture=False)
 

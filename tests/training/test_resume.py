@@ -28,18 +28,12 @@ from megatinybert.runtime.dist import World
 from megatinybert.training import checkpoint
 from megatinybert.training.checkpoint_files import CheckpointFiles
 from megatinybert.training.finite import NonFiniteLoss
+from megatinybert.training.other_text import NAMED
 from megatinybert.training.placement import PLACEMENT, Placement
-from megatinybert.training.resume import (
-    NAMED,
-    Start,
-    check_facts,
-    find_checkpoint,
-    newest_of,
-    starting_point,
-    take_over,
-)
+from megatinybert.training.resume import Start, check_facts, starting_point, take_over
 from megatinybert.training.step import StepResult, train_step
 from megatinybert.training.stop import Stopped
+from megatinybert.training.which_checkpoint import find_checkpoint, newest_of
 from tests.helpers.collectives import all_say_the_same
 from tests.helpers.golden_scalars import assert_scalars_are_whole
 from tests.helpers.processes import GENERAL, exit_codes, kill_at_step, left_behind, start, start_ranks

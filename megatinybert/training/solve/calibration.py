@@ -52,7 +52,6 @@ class Calibration:
     """This rank's batches, as often as they are asked for: about `tokens` of all ranks together, in whole batches.
 
     The same for any number of ranks: batch i is the i-th of the run, and rank r takes batches r, r + ranks, ...
-    planned: how many tokens these batches have, as many as asked for or more, where there is so much text.
     """
 
     def __init__(
@@ -72,8 +71,6 @@ class Calibration:
         batches = math.ceil(tokens / per_batch)
         available = max(data.samples // micro_batch, 1)
         self.count = min(batches, available)
-        lengths = (_cut_length(length, shares[index % len(shares)]) for index in range(self.count))
-        self.planned = micro_batch * sum(lengths)
         self.passes = 0
         self._data, self._micro_batch, self._world = data, min(micro_batch, data.samples), world
         self._kept: dict[int, Batch] = {}
@@ -83,6 +80,12 @@ class Calibration:
         self.passes += 1
         for index in range(self._world.rank, self.count, self._world.size):
             yield self._kept.get(index) or self._open(index)
+
+    def tokens(self) -> int:
+        """Of the batches of all ranks, padding not counted: of rows of the length that was given as many as asked for
+        or more, as far as there is text.
+        """
+        return sum(_real_tokens(self._arrays(index)) for index in range(self.count))
 
     def keep(self, batch: Batch, name: str, states: Tensor) -> None:
         """Remember states of a batch for later passes, as long as there is room."""
@@ -100,12 +103,14 @@ class Calibration:
     def forget(self, batch: Batch, name: str) -> None:
         self._bytes -= _size(batch.states.pop(name, None))
 
-    def _open(self, index: int) -> Batch:
+    def _arrays(self, index: int) -> dict[str, np.ndarray]:
         positions = index * self._micro_batch + np.arange(self._micro_batch, dtype=np.int64)
         arrays = self._data.batch(positions)
         share = self._shares[index % len(self._shares)]
-        arrays = _cut(arrays, _cut_length(arrays["input_ids"].shape[1], share))
-        inputs = as_tensors(arrays, self._world.device)
+        return _cut(arrays, _cut_length(arrays["input_ids"].shape[1], share))
+
+    def _open(self, index: int) -> Batch:
+        inputs = as_tensors(self._arrays(index), self._world.device)
         batch = Batch(inputs, held_out=self.count > 1 and index % _HELD_OUT_EVERY == _HELD_OUT_EVERY - 1)
         size = sum(map(_size, inputs.values()))
         if self._bytes + size <= _CACHED_BYTES:
@@ -131,6 +136,11 @@ def _cut(arrays: dict[str, np.ndarray], length: int) -> dict[str, np.ndarray]:
     if "position_ids" in cut:
         cut["position_ids"] = arrays["position_ids"][:, :length]
     return cut
+
+
+def _real_tokens(arrays: dict[str, np.ndarray]) -> int:
+    mask_BS = arrays.get("attention_mask")
+    return arrays["input_ids"].size if mask_BS is None else int(mask_BS.sum())
 
 
 def _size(states: Tensor | None) -> int:

@@ -21,7 +21,10 @@ def check_solvable(trainee: Trainee) -> None:
     """Raise ValueError where the teacher does not run as deep as the student's layers are to be solved from it."""
     objective = trainee.objective
     if not isinstance(objective, TinyBert):
-        raise ValueError("--student.init solved needs an objective that looks at the teacher's layers: take random")
+        raise ValueError(
+            "--student.init solved: students are solved for the objective tinybert alone: take random, or name the "
+            "student folder of a run of that objective, such as runs/first/student"
+        )
     if objective.teacher_layers <= objective.layer_map[-1]:
         raise ValueError(
             "--student.init solved: the objective looks at the teacher's embeddings alone, and layers are solved from "

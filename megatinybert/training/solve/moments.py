@@ -82,7 +82,8 @@ class _Part:
         offset = mean_X @ weight_XY + bias_Y - mean_Y
         explained = 2 * (weight_XY * xy).sum() - ((xx @ weight_XY) * weight_XY).sum()
         variance = self.variances_Y.sum()
-        return float((variance - explained + offset.square().sum()) / variance.clamp(min=_TINY))
+        squares = (variance - explained + offset.square().sum()).clamp(min=0)  # a difference of sums can round below 0
+        return float(squares / variance.clamp(min=_TINY))
 
 
 class Moments:

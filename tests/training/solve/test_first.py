@@ -11,17 +11,20 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
-from transformers import AutoModel
+from transformers import AutoModel, BertModel
 
 from megatinybert.config.load import ConfigError, load_config
 from megatinybert.models.load import size_as_saved
+from megatinybert.objectives.mlm import Mlm
 from megatinybert.programs.distil import distil, look
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Findings
 from megatinybert.training.checkpoint_files import CheckpointFiles
 from megatinybert.training.first_weights import trains_projections
+from megatinybert.training.solve.first import check_solvable
+from megatinybert.training.trainee import Trainee
 from tests.helpers.processes import GENERAL, exit_codes, start_ranks
-from tests.helpers.toys import metrics, recipe, run_general
+from tests.helpers.toys import bert_config, metrics, recipe, run_general
 from tests.helpers.warm_python import warm_python
 
 SOLVED: dict[str, object] = {"student.init": "solved", "student.solve_tokens": 2000, "run.save_interval": 2}
@@ -157,6 +160,8 @@ def test_what_cannot_be_solved_is_refused(toy_inputs: Path, tmp_path: Path, worl
     options = recipe(toy_inputs, **{"run.output_dir": tmp_path / "run", **SOLVED, **embedding_alone})
     look(load_config(options), world, findings)
     assert "looks at the teacher's embeddings alone" in "\n".join(findings.texts("fail"))
+    with pytest.raises(ValueError, match="students are solved for the objective tinybert alone: take random"):
+        check_solvable(Trainee(BertModel(bert_config(1)), Mlm()))
     with pytest.raises(ConfigError, match=r"--student.init solved: the objective mlm has no teacher"):
         load_config(
             ["--objective.name", "mlm", "--student.init", "solved", "--data.shards", "a", "--teacher.model", "b"]

@@ -111,7 +111,7 @@ def test_gain_and_bias_are_regressions_coordinate_by_coordinate() -> None:
     gain, bias = moments(x, y).gain_and_bias()
     torch.testing.assert_close(gain, torch.tensor([1.0, -2.0, 0.5, 0.0], dtype=torch.float64))
     torch.testing.assert_close(bias, torch.ones(4, dtype=torch.float64))
-    assert moments(x, x).error_of_identity() == pytest.approx(0.0, abs=1e-12)
+    assert 0 <= moments(x, x).error_of_identity() <= 1e-12
 
 
 def test_ranks_add_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -190,7 +190,8 @@ def test_few_tokens_dead_neurons_and_tied_states_give_no_nan() -> None:
 
 def test_padding_is_not_learnt_from() -> None:
     source, shape = teacher(layers=2), bert_config(2, 12, 4)
-    plain, _ = solved(source, shape, [0, 1], data=Windows(padded=True))
+    plain, solution = solved(source, shape, [0, 1], data=Windows(padded=True))
+    assert solution.tokens == Calibration(Windows(padded=True), 4000, LENGTH, 8, ALONE).tokens()  # as was announced
     longer, _ = solved(source, shape, [0, 1], data=Windows(padded=True, extra=6))
     for name, weight in plain.state_dict().items():
         torch.testing.assert_close(longer.state_dict()[name], weight, rtol=1e-3, atol=1e-4, msg=name)

@@ -1,0 +1,70 @@
+"""That a run is continued on another text, told by its files. No torch is imported here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from megatinybert.config.family import members_of
+from megatinybert.config.general import DataConfig, GeneralConfig
+from megatinybert.corpus.text_files import TextFile, files_of_shards, files_of_text, in_what_they_differ
+from megatinybert.runtime.counts import some_of
+from megatinybert.runtime.differences import refuse_differences
+from megatinybert.training.checkpoint import read_state
+from megatinybert.training.which_checkpoint import find_checkpoint
+
+# Facts that people are told where others differ: how the text is called, and its files. It may be called otherwise, or
+# lie elsewhere.
+NAMED, FILES = "text", "text files"
+REMEDY = (
+    "set these back to continue it (the same text, models and options), "
+    "or choose another --run.output_dir for a new run"
+)
+WITH_OTHER_TEXT = " (--student.init with this run's folder lets that one begin with its student)"
+_HASHES = ("corpus", "corpus checksum")
+
+
+def text_in_words(data: DataConfig) -> str:
+    """The option of the text and what it names, for people."""
+    return f"--data.text {some_of(data.text)}" if data.text else f"--data.shards {some_of(data.shards or [])}"
+
+
+def told_by_files(
+    there: Mapping[str, Any], here: Mapping[str, Any], other_text: bool = True
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The facts of two runs, of another text with the files that differ in place of its hashes, where any do."""
+    files = [[TextFile(*each) for each in facts.get(FILES) or []] for facts in (there, here)]
+    differ = in_what_they_differ(*files) if other_text and all(files) else ({}, {})
+    left_out = {FILES, *(_HASHES if any(differ) else ())}
+    before, now = ({name: fact for name, fact in facts.items() if name not in left_out} for facts in (there, here))
+    return {**before, **differ[0]}, {**now, **differ[1]}
+
+
+def check_text(config: GeneralConfig) -> None:
+    """Raise ValueError where the files of the text are others than those of the run to be continued, as far as that is
+    seen early: small ones are read, large ones are counted. What else differs is told later.
+    """
+    if config.run.resume == "never" or (config.students and config.run.resume != "auto"):
+        return
+    first = next(iter(members_of(config).values()), config)
+    found, _ = find_checkpoint(first.run, checksums=False)
+    recorded = read_state(found)[1] if found else {}
+    if recorded.get(FILES):
+        there = {name: recorded[name] for name in (NAMED, FILES) if name in recorded}
+        here = {NAMED: text_in_words(config.data), FILES: _files_of(config.data, recorded[FILES])}
+        before, now = told_by_files(there, here)
+        if {**before, NAMED: None} != {**now, NAMED: None}:
+            what = f"{found} was written by another kind of run"
+            refuse_differences(what, before, now, REMEDY + WITH_OTHER_TEXT)
+
+
+def _files_of(data: DataConfig, recorded: Sequence[Sequence[Any]]) -> list[TextFile]:
+    """[] where they cannot be read, which is told by who opens them."""
+    with suppress(ValueError, OSError):
+        if data.text:
+            return files_of_text(data, [TextFile(*each) for each in recorded])
+        paths = map(Path, data.shards or [])
+        return files_of_shards(dict.fromkeys(path if path.is_dir() else path.parent for path in paths))
+    return []

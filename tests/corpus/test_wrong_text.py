@@ -1,0 +1,115 @@
+"""What is wrong with the text's files is told before anything heavy is loaded."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from megatinybert.config.general import DataConfig
+from megatinybert.config.schema import ConfigError
+from megatinybert.corpus.blocks import read_blocks
+from megatinybert.corpus.documents import split_documents
+from megatinybert.corpus.run_text import NAMES, read_settings, sources_of
+from megatinybert.corpus.wrong_text import READ_WHOLE, wrong_text
+from megatinybert.general import read_arguments
+from tests.helpers.toys import REPOSITORY, environment, write_teacher
+
+FRENCH = "un café, «oui», ça va: où, à côté?\n".encode("cp1252")
+
+
+@pytest.fixture
+def wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """`wrong_text` of files of these contents, in the working directory."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(files: dict[str, bytes], **options: object) -> list[str]:
+        for name, content in files.items():
+            Path(name).write_bytes(content)
+        return wrong_text(DataConfig.model_validate({"text": list(files), **options}))
+
+    return write
+
+
+def test_an_encoding_is_told_as_the_run_would(wrong: Callable[..., list[str]]) -> None:
+    (problem,) = wrong({"plain.txt": b"plain\n", "a.txt": b"plain\n" * 30 + FRENCH})
+    given = DataConfig(text=["a.txt"])
+    settings = read_settings(given, 1 << 21)
+    with pytest.raises(ValueError) as caught:
+        for block in read_blocks(sources_of(given), settings):
+            split_documents(block, "text", False, NAMES)
+    assert problem == str(caught.value) and problem.startswith("a.txt, line 31: not valid UTF-8 (byte 0xe9). ")
+    assert "use --data.encoding cp1252" in problem and "--data.invalid_utf8 replace" in problem
+    for options in ({"encoding": "cp1252"}, {"invalid_utf8": "replace"}, {"skip_bad_records": 0.5}):
+        assert wrong({"a.txt": b"plain\n" * 30 + FRENCH}, **options) == []
+    assert "not valid gb18030" in wrong({"a.txt": b"plain \xff\n"}, encoding="gb18030")[0]
+
+
+def test_each_file_is_told_and_of_many_the_first(wrong: Callable[..., list[str]]) -> None:
+    lines = b'{"text": "fine"}\n'
+    problems = wrong({"a.jsonl": b'{"body": "fine"}\n', "b.jsonl": lines + b'{"text": "\xe9"}\n', "c.jsonl": lines})
+    assert ["no key 'text'" in problems[0], "b.jsonl, line 2: not valid UTF-8" in problems[1]] == [True, True]
+    assert len(problems) == 2 and "--data.text_key" in problems[0]
+    assert "value 1: no key 'text'" in wrong({"a.json": b'[{"body": "fine"}]'})[0]
+    problems = wrong({f"{number}.txt": FRENCH for number in range(7)})
+    assert [problem.split(",")[0] for problem in problems[:5]] == [f"{number}.txt" for number in range(5)]
+    assert problems[5:] == ["--data.text: 2 more files like these"]
+
+
+def test_large_files_give_their_beginning(wrong: Callable[..., list[str]]) -> None:
+    line = b"plain text of many lines\n"
+    most = READ_WHOLE // len(line)
+    assert "line 11:" in wrong({"a.txt": line * 10 + FRENCH + line * 2 * most})[0]
+    assert wrong({"a.txt": line * 2 * most + FRENCH}) == []
+    # One line may be longer than memory.
+    assert wrong({"a.txt": line.strip() * (READ_WHOLE // 20) + FRENCH}) == []
+    whole = line * (most - 10) + FRENCH
+    assert f"line {most - 9:,}:" in wrong({"a.txt": whole})[0]
+    records = json.dumps({"text": "é" * 100}, ensure_ascii=False).encode() + b"\n"
+    late = records * (READ_WHOLE // len(records) - 10) + b'{"text": "\xe9"}\n{"body": "not looked at"}\n'
+    assert [
+        f"line {READ_WHOLE // len(records) - 9:,}: not valid UTF-8" in said for said in wrong({"a.jsonl": late})
+    ] == [True]
+
+
+def test_it_is_told_as_the_command_line_is_read_with_other_mistakes(tmp_path: Path) -> None:
+    text = tmp_path / "a.txt"
+    text.write_bytes(FRENCH)
+    teacher = write_teacher(tmp_path / "teacher")
+    command = ["--teacher.model", str(teacher), "--data.text", str(text), "--run.output_dir", str(tmp_path / "run")]
+
+    def told(*more: str) -> list[str]:
+        with pytest.raises(ConfigError) as caught:
+            read_arguments([*command, *more], look=True)
+        return caught.value.problems
+
+    said = f"{text}, line 1: not valid UTF-8 (byte 0xe9)"
+    (problem,) = told()
+    assert problem.startswith(said)
+    seed, problem = told("--run.seed", "x")
+    assert "run.seed" in seed and problem.startswith(said)
+    # By an option that is misspelt, the text may be read otherwise.
+    assert not any(problem.startswith(said) for problem in told("--data.skip", "0.5"))
+    assert len(told("--data.encodin", "cp1252")) == 1
+    assert len(told("--data.shards", str(tmp_path))) == 1  # beside which the text is not read
+
+
+def test_no_torch_is_loaded_for_it(tmp_path: Path) -> None:
+    text, teacher = tmp_path / "a.txt", write_teacher(tmp_path / "teacher")
+    text.write_bytes(FRENCH)
+    program = (
+        "import sys\n"
+        "from megatinybert.general import main\n"
+        "try:\n"
+        "    main()\n"
+        "except SystemExit as end:\n"
+        "    sys.exit(100 * ('torch' in sys.modules) + end.code)\n"
+    )
+    command = [sys.executable, "-c", program, "--teacher.model", str(teacher), "--data.text", str(text)]
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith(f"error: {text}, line 1: not valid UTF-8")
