@@ -46,9 +46,9 @@ lint: $(TEST_STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy megatinybert
 
-# Two processes, for most tests use one core.
+# Two processes, for most tests use one core. In the order of tests/conftest.py, which xdist would change.
 unit: $(TEST_STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test: lint unit
 

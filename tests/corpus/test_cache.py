@@ -24,6 +24,7 @@ from megatinybert.corpus.manifest import read_manifest
 from megatinybert.runtime.files import file_lock
 from tests.helpers.processes import GENERAL, exit_codes, start, start_ranks
 from tests.helpers.toys import WORDS, free_port, metrics, recipe
+from tests.helpers.warm_python import warm_python
 
 
 def text(documents: int, seed: int = 0) -> str:
@@ -245,7 +246,7 @@ def test_two_processes_at_once_build_once(place: Path, toy_inputs: Path) -> None
 
 def test_rank_0_works_as_long_as_it_takes_and_all_ranks_hear_how_it_ended(tmp_path: Path) -> None:
     """The script's collectives wait for 3 seconds, and rank 0 works for 5."""
-    ranks = start_ranks(2, ["tests/scripts/first.py"], [], tmp_path)
+    ranks = start_ranks(2, ["tests/scripts/first.py"], [], tmp_path, python=warm_python())
     codes = exit_codes(ranks)
     said = [(tmp_path / f"rank-{rank}.log").read_text() for rank in (0, 1)]
     assert codes == [0, 0], said
@@ -276,7 +277,7 @@ def test_the_ways_to_start_a_run_build_and_reuse_alike(toy_inputs: Path, tmp_pat
             "*.txt",
         ),
         "one": (["sh", "launch/general.sh"], "*.txt"),
-        "module": ([sys.executable, *GENERAL], "[ab].txt"),
+        "module": ([*warm_python(), *GENERAL], "[ab].txt"),
     }
     said = {}
     for name, (command, pattern) in runs.items():
@@ -303,7 +304,7 @@ def test_the_ways_to_start_a_run_build_and_reuse_alike(toy_inputs: Path, tmp_pat
 def test_text_that_cannot_be_read_ends_all_ranks(toy_inputs: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.txt").write_bytes(b"w1 w2\n\nw3 \xb5\xff w4\n")
     options = run_options(toy_inputs, tmp_path, "run", str(tmp_path / "bad.txt"))
-    codes = exit_codes(start_ranks(2, GENERAL, options, tmp_path / "logs"))
+    codes = exit_codes(start_ranks(2, GENERAL, options, tmp_path / "logs", python=warm_python()))
     said = [(tmp_path / "logs" / f"rank-{rank}.log").read_text() for rank in (0, 1)]
     assert codes == [2, 2], said
     assert said[0].count("error:") == 1 and "bad.txt, line 3: not valid" in said[0]

@@ -32,16 +32,18 @@ def start_ranks(
     options: Sequence[str],
     logs: Path,
     others: Sequence[str] | None = None,
+    python: Sequence[str] = (sys.executable,),
     **variables: str,
 ) -> list[subprocess.Popen[str]]:
     """Start the ranks of a run as the launcher would, but without it: each keeps its exit code and logs/rank-N.log.
 
-    program: what Python runs, such as GENERAL. others: the options of all ranks but 0, where they have others.
+    program: what Python runs, such as GENERAL. others: the options of all ranks but 0, where they have others. python:
+    a `warm_python` for ranks that no test kills.
     """
     port = str(free_port())
     return [
         start(
-            [sys.executable, *program, *(others if others and rank else options)],
+            [*python, *program, *(others if others and rank else options)],
             logs / f"rank-{rank}.log",
             DS_ACCELERATOR="cpu",
             MASTER_ADDR="127.0.0.1",

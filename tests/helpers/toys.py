@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -120,10 +121,12 @@ def environment(**more: str) -> dict[str, str]:
     }
 
 
-def run_general(options: list[str], ranks: int = 1, port: int = 0, **more: str) -> subprocess.CompletedProcess[str]:
-    """Run general distillation: one process, or `ranks` of them by the deepspeed launcher."""
+def run_general(
+    options: list[str], ranks: int = 1, port: int = 0, python: Sequence[str] = (sys.executable,), **more: str
+) -> subprocess.CompletedProcess[str]:
+    """Run general distillation: one process, or `ranks` of them by the deepspeed launcher. python: of one."""
     if ranks == 1:
-        command = [sys.executable, "-m", "megatinybert.general", *options]
+        command = [*python, "-m", "megatinybert.general", *options]
     else:
         launcher = ["deepspeed", "--num_accelerators", str(ranks), "--master_port", str(port or free_port())]
         command = [*launcher, "launch/general.sh", *options]

@@ -11,10 +11,11 @@ import torch
 from megatinybert.models.partitioned_embedding import PartitionedEmbedding
 from megatinybert.runtime.dist import World
 from tests.helpers.processes import exit_codes, start_ranks
+from tests.helpers.warm_python import warm_python
 
 
 def test_ranks_with_other_numbers_of_ids_get_the_bits_of_the_whole_table(tmp_path: Path) -> None:
-    ranks = start_ranks(3, ["tests/scripts/embedding_parts.py"], [], tmp_path)
+    ranks = start_ranks(3, ["tests/scripts/embedding_parts.py"], [], tmp_path, python=warm_python())
     assert exit_codes(ranks) == [0, 0, 0], (tmp_path / "rank-0.log").read_text()
     for rank, held in enumerate(((4, 1), (4, 1), (2, 0))):  # of 10 rows and of 2
         lines = (tmp_path / f"rank-{rank}.log").read_text().splitlines()

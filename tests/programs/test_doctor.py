@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from megatinybert.runtime.findings import Findings
 from megatinybert.training.ready import ReadyFamily
 from tests.helpers.messages import assert_says
 from tests.helpers.toys import REPOSITORY, environment, recipe
+from tests.helpers.warm_python import warm_python
 from tests.scripts.golden import STEPS, golden_options
 
 
@@ -30,11 +33,11 @@ def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "1000")
 
 
-def run_doctor(*options: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def run_doctor(*options: str, python: Sequence[str] = (sys.executable,)) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "megatinybert.doctor", *options],
+        [*python, "-m", "megatinybert.doctor", *options],
         cwd=REPOSITORY,
-        env=environment(**variables),
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=300,
@@ -81,7 +84,7 @@ def test_a_run_that_will_work(toy_inputs: Path, tmp_path: Path) -> None:
 
 def test_a_run_that_would_be_refused(toy_inputs: Path, tmp_path: Path) -> None:
     options = recipe(toy_inputs, **{"run.output_dir": tmp_path / "run", "data.sequence_length": 65})
-    done = run_doctor(*options)
+    done = run_doctor(*options, python=warm_python())
     assert done.returncode == 1, done.stderr
     assert "fail  positions" in done.stdout and "2 wrong" in done.stdout and "would refuse to start" in done.stdout
     assert "tokens/s" not in done.stdout and "Traceback" not in done.stderr
@@ -89,7 +92,8 @@ def test_a_run_that_would_be_refused(toy_inputs: Path, tmp_path: Path) -> None:
 
 def test_what_is_missing_is_told_line_by_line_beside_all_that_is_there(toy_inputs: Path, tmp_path: Path) -> None:
     wrong = {"run.output_dir": tmp_path / "run", "run.resume": tmp_path / "gone", "data.shards": "null"}
-    done = run_doctor(*recipe(toy_inputs, **wrong), "--data.shards", str(tmp_path / "a"), str(tmp_path / "b"))
+    gone = "--data.shards", str(tmp_path / "a"), str(tmp_path / "b")
+    done = run_doctor(*recipe(toy_inputs, **wrong), *gone, python=warm_python())
     assert done.returncode == 2, done.stderr
     lines = done.stdout.splitlines()
     failures = [line for line in lines if line.startswith("fail")]
@@ -100,7 +104,7 @@ def test_what_is_missing_is_told_line_by_line_beside_all_that_is_there(toy_input
     well = {line.split()[1] for line in lines if line.startswith("ok")}
     assert {"accelerator", "versions", "models", "layer", "tokenizer", "DeepSpeed"} <= well
     other = recipe(toy_inputs, **{"run.output_dir": tmp_path / "run", "teacher.model": tmp_path / "gone"})
-    done = run_doctor(*other)
+    done = run_doctor(*other, python=warm_python())
     assert done.returncode == 2 and "1 wrong, " in done.stdout
     assert_says(
         done.stdout, f"--teacher.model {tmp_path / 'gone'}: cannot read", f"{toy_inputs / 'corpus'}: 4,000 tokens"
@@ -110,11 +114,12 @@ def test_what_is_missing_is_told_line_by_line_beside_all_that_is_there(toy_input
 def test_options_that_make_no_run_are_told_beside_what_they_name(toy_inputs: Path, tmp_path: Path) -> None:
     teacher, shards = str(toy_inputs / "teacher"), str(toy_inputs / "corpus")
     recipe(toy_inputs)
-    done = run_doctor("--teacher.model", teacher, "--run.sed", "1", "--run.output_dir", str(tmp_path / "run"))
+    doctor = functools.partial(run_doctor, "--run.output_dir", str(tmp_path / "run"), python=warm_python())
+    done = doctor("--teacher.model", teacher, "--run.sed", "1")
     assert done.returncode == 2, done.stderr
     assert_says(done.stdout, "2 wrong, ", "did you mean --run.seed?", "--data.shards or --data.text: one of them")
     assert_says(done.stdout, f"--teacher.model {teacher}: 4 x 24, 100 embeddings", "ok    accelerator")
-    done = run_doctor("--data.shards", shards, str(tmp_path / "gone"), "--run.output_dir", str(tmp_path / "run"))
+    done = doctor("--data.shards", shards, str(tmp_path / "gone"))
     assert done.returncode == 2 and done.stdout.count(f"{tmp_path / 'gone'} is neither") == 1
     assert_says(done.stdout, "2 wrong, ", "--teacher.model: required, and not given", f"{shards}: 4,000 tokens")
     assert files(tmp_path) == set()

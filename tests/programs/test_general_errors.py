@@ -23,6 +23,7 @@ from tests.helpers.collectives import all_say_the_same
 from tests.helpers.messages import assert_says
 from tests.helpers.processes import GENERAL, exit_codes, start, start_ranks
 from tests.helpers.toys import VOCABULARY, recipe, run_general, write_dataset, write_student_shape, write_teacher
+from tests.helpers.warm_python import warm_python
 from tests.scripts.golden import STEPS, golden_options
 
 
@@ -249,7 +250,7 @@ def test_a_loss_that_is_not_finite_stops_both_ranks(toy_inputs: Path, tmp_path: 
             "run.save_interval": 5,
         },
     )
-    ranks = start_ranks(2, GENERAL, options, tmp_path)
+    ranks = start_ranks(2, GENERAL, options, tmp_path, python=warm_python())
     codes = exit_codes(ranks)
     first, second = ((tmp_path / f"rank-{rank}.log").read_text() for rank in (0, 1))
     assert codes == [1, 1], first + second

@@ -27,6 +27,7 @@ from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Findings
 from tests.helpers.processes import GENERAL, kill_at_step, start
 from tests.helpers.toys import bert_config, metrics, recipe, run_general
+from tests.helpers.warm_python import warm_python
 
 WITHOUT_EFFECT = ("teacher.model", "teacher.dtype", "monitor.attention_interval")
 
@@ -55,7 +56,7 @@ def from_nothing(world: World, toy_inputs: Path, tmp_path_factory: pytest.TempPa
     bin_path(corpus).write_bytes(tokens.astype(np.uint16).tobytes())
     write_index(idx_path(corpus), np.dtype(np.uint16), np.full(40, 100), np.arange(1, 41))
     more = {"data.shards": corpus, "run.max_steps": 60, "run.held_out_interval": 30}
-    done = run_general(options(toy_inputs, folder, **more))
+    done = run_general(options(toy_inputs, folder, **more), python=warm_python())
     assert done.returncode == 0, done.stderr
     return folder
 

@@ -1,9 +1,8 @@
-"""Ranks under the real launcher: the same gradients and steps as one process, in every ZeRO stage and precision."""
+"""Two ranks: the same gradients and steps as one process, in every ZeRO stage and precision."""
 
 from __future__ import annotations
 
 import math
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,8 +12,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from megatinybert.models.load import load_teacher
-from tests.helpers.processes import exit_codes, start
-from tests.helpers.toys import free_port, recipe
+from tests.helpers.processes import exit_codes, start_ranks
+from tests.helpers.toys import recipe
+from tests.helpers.warm_python import warm_python
 
 STAGES = (0, 1, 2, 3)
 SCRIPT = "tests/scripts/ranks.py"
@@ -29,7 +29,7 @@ class Cases(NamedTuple):
 
 @pytest.fixture(scope="module")
 def cases(toy_inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Cases:
-    """The script by one process, and by two ranks of the launcher: the second accumulates half as often."""
+    """The script by one process, and by two ranks, which accumulate half as often."""
     folder = tmp_path_factory.mktemp("ranks")
     options = recipe(
         toy_inputs,
@@ -43,13 +43,13 @@ def cases(toy_inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Cases:
     found = Cases(folder / "one", folder / "two")
     for path in found:
         path.mkdir()
-    launcher = ["deepspeed", "--num_accelerators", "2", "--master_port", str(free_port())]
-    commands = ([sys.executable, SCRIPT, str(found.one)], [*launcher, SCRIPT, str(found.two)])
-    processes = [
-        start([*command, *options], folder / f"{i}.log", DS_ACCELERATOR="cpu") for i, command in enumerate(commands)
-    ]
-    for number, code in enumerate(exit_codes(processes)):
-        assert code == 0, (folder / f"{number}.log").read_text()
+    python = warm_python()
+    started = {
+        path: start_ranks(count, [SCRIPT, str(path)], options, path / "logs", python=python)
+        for count, path in enumerate(found, start=1)
+    }
+    for path, ranks in started.items():
+        assert set(exit_codes(ranks)) == {0}, (path / "logs" / "rank-0.log").read_text()
     return found
 
 

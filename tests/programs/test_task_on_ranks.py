@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,16 +12,17 @@ from tests.helpers.messages import assert_says
 from tests.helpers.processes import exit_codes, start
 from tests.helpers.task_toys import TASK, options
 from tests.helpers.toys import free_port
+from tests.helpers.warm_python import warm_python
 
 
 def refusal(
     folders: Sequence[Path], given: Sequence[str], logs: Path, program: Sequence[str] = TASK, **variables: str
 ) -> str:
     """What the ranks print, each in a folder of its own: rank 0 the mistakes of all, the others nothing of theirs."""
-    port = str(free_port())
+    port, python = str(free_port()), warm_python()
     ranks = [
         start(
-            [sys.executable, *program, "all", *given],
+            [*python, *program, "all", *given],
             logs / f"rank-{rank}.log",
             cwd=folder,
             DS_ACCELERATOR="cpu",

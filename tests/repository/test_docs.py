@@ -2,8 +2,9 @@
 
 The blocks of RUN really run, as they stand. Programs that stand first on PATH make their runs small: `deepspeed` and
 `python` give TINY, or what suits the program, to a run after its own options; `deepspeed` starts one process and no
-launcher (tests/repository/test_launch_forms.py has that); the doctor measures no burst; `make` shows what it would do,
-and `tensorboard` prints what it finds and does not serve it. page_inputs makes what the pages name but do not make.
+launcher (tests/repository/test_launch_forms.py has that); both are a `warm_python`; the doctor measures no burst;
+`make` shows what it would do, and `tensorboard` prints what it finds and does not serve it. page_inputs makes what the
+pages name but do not make.
 
 Of all other pages, and where commands are for several machines, a shell notes what it would start, and each program
 reads its words (see tests/helpers/commands.py).
@@ -18,6 +19,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -41,6 +43,7 @@ from tests.helpers.commands import (
 from tests.helpers.page_inputs import copy_of_the_repository, hosts
 from tests.helpers.pages import DOCS, README, CodeBlock, blocks, file_of, prose
 from tests.helpers.toys import REPOSITORY, environment, metrics
+from tests.helpers.warm_python import warm_python
 
 RUN = [README, *(DOCS / f"{name}.md" for name in ("own-objective", "quickstart", "task"))]
 READ = sorted(set(DOCS.glob("*.md")).difference(RUN))
@@ -77,9 +80,9 @@ def add(options: dict[str, str]) -> str:
 def running(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of programs for the PATH of commands that run."""
     folder = tmp_path_factory.mktemp("running")
-    python = shutil.which("python", path=environment()["PATH"])
+    python = shlex.join(warm_python())
     solved = f"{TINY} --student.solve_tokens 2048"  # of a wide student, many take minutes
-    run = add({"launch/task.sh*": TINY_TASK, "*recipes/quickstart.yaml*": solved, "*": TINY})
+    run = add({"launch/task.sh*": TINY_TASK, "*recipes/tinybert-4l.yaml*|*objective.name*": TINY, "*": solved})
     skip_launcher_options = "while case $1 in launch/*) false ;; esac; do shift; done"
     write_tool(folder / "deepspeed", f'{NOTE}\n{skip_launcher_options}\n{run}\nexec {python} "$@"')
     program = {

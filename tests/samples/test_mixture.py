@@ -15,6 +15,7 @@ from megatinybert.samples.open import HeldOut, Samples, data_identity, open_wind
 from megatinybert.samples.windows import Windows
 from tests.helpers.processes import GENERAL, exit_codes, start, start_ranks
 from tests.helpers.toys import VOCABULARY, metrics, recipe, write_dataset
+from tests.helpers.warm_python import warm_python
 
 SPECIAL = SpecialIds(cls=2, sep=3, pad=0, mask=4, vocab_size=len(VOCABULARY))
 
@@ -188,12 +189,13 @@ def test_two_ranks_and_a_resumed_run_see_the_same_mixture(toy_inputs: Path, tmp_
     write_dataset(toy_inputs / "extra", 2500, seed=8)
     one, two, resumed = (tmp_path / name for name in ("one", "two", "resumed"))
     steady: dict[str, object] = {"schedule.type": "constant", "schedule.warmup_steps": 0}
-    alone = start(["python", *GENERAL, *options(toy_inputs, one, **steady)], tmp_path / "one.log")
+    python = warm_python()
+    alone = start([*python, *GENERAL, *options(toy_inputs, one, **steady)], tmp_path / "one.log")
     assert exit_codes([alone]) == [0], (tmp_path / "one.log").read_text()
-    ranks = start_ranks(2, GENERAL, options(toy_inputs, two, **steady), tmp_path / "logs")
+    ranks = start_ranks(2, GENERAL, options(toy_inputs, two, **steady), tmp_path / "logs", python=python)
     assert exit_codes(ranks) == [0, 0], (tmp_path / "logs" / "rank-0.log").read_text()
     for steps in (4, 8):
-        command = ["python", *GENERAL, *options(toy_inputs, resumed, **steady, **{"run.max_steps": steps})]
+        command = [*python, *GENERAL, *options(toy_inputs, resumed, **steady, **{"run.max_steps": steps})]
         assert exit_codes([start(command, tmp_path / f"{steps}.log")]) == [0], (tmp_path / f"{steps}.log").read_text()
     assert len(losses(one)) == 8
     assert losses(two) == pytest.approx(losses(one), rel=1e-5)
@@ -202,7 +204,7 @@ def test_two_ranks_and_a_resumed_run_see_the_same_mixture(toy_inputs: Path, tmp_
     assert f"data: {toy_inputs / 'extra'}: 30 % of the run, " in said
     assert "steps: 4 done of 8" in (tmp_path / "8.log").read_text()
     other = options(toy_inputs, resumed, **{"data.mixture": "[0.6, 0.4]", "run.max_steps": 9})
-    assert exit_codes([start(["python", *GENERAL, *other], tmp_path / "other.log")]) == [2]
+    assert exit_codes([start([*python, *GENERAL, *other], tmp_path / "other.log")]) == [2]
     assert "written by another kind of run:\n  corpus (by --data.text, " in (
         tmp_path / "other.log"
     ).read_text().replace("\n    ", "\n  ")

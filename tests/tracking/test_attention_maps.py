@@ -22,8 +22,10 @@ from megatinybert.runtime.trainees import Trainees
 from megatinybert.tracking.attention_figure import LayerMaps, draw
 from megatinybert.tracking.attention_maps import MapChoice, attention_maps, choose_maps, drawing_interval
 from megatinybert.tracking.figures import render
+from tests.helpers.processes import GENERAL, exit_codes, start_ranks
 from tests.helpers.published_loss import batch, models
-from tests.helpers.toys import bert_config, recipe, run_general
+from tests.helpers.toys import bert_config, recipe
+from tests.helpers.warm_python import warm_python
 
 REQUIRED = ["--teacher.model=t", "--data.shards=s"]
 
@@ -176,7 +178,7 @@ def test_pictures_and_texts_are_there_once_after_a_run_was_resumed(
 
 def test_all_ranks_gather_the_weights_that_a_picture_needs(toy_inputs: Path, tmp_path: Path) -> None:
     overrides = {"run.output_dir": tmp_path, "run.max_steps": 2, "monitor.attention_interval": 1, "deepspeed": "zero3"}
-    done = run_general(recipe(toy_inputs, **overrides), ranks=2)
-    assert done.returncode == 0, done.stdout + done.stderr
+    ranks = start_ranks(2, GENERAL, recipe(toy_inputs, **overrides), tmp_path / "logs", python=warm_python())
+    assert exit_codes(ranks) == [0, 0], (tmp_path / "logs" / "rank-0.log").read_text()
     found = pictures_and_texts(tmp_path)
     assert found["maps/attention_layer_0"] == found["maps/attention_layer_1"] == [0, 1, 2]

@@ -15,6 +15,7 @@ from megatinybert.training.agreement import check_same_facts, check_same_program
 from tests.helpers.messages import assert_says
 from tests.helpers.processes import GENERAL, exit_codes, start_ranks
 from tests.helpers.toys import recipe
+from tests.helpers.warm_python import warm_python
 
 
 def test_differences_name_thing_ranks_hosts_and_all_values() -> None:
@@ -88,7 +89,7 @@ def test_another_number_of_steps_and_zero_stage_on_one_rank(toy_inputs: Path, tm
     """Where they differ in these, ranks would wait for one another."""
     options = recipe(toy_inputs, **{"run.output_dir": tmp_path / "run"})
     others = recipe(toy_inputs, **{"run.output_dir": tmp_path / "run", "run.max_steps": 8, "deepspeed": "zero2"})
-    ranks = start_ranks(2, GENERAL, options, tmp_path, others)
+    ranks = start_ranks(2, GENERAL, options, tmp_path, others, python=warm_python())
     assert exit_codes(ranks, seconds=60) == [2, 2]
     for rank, start in enumerate(("error: ", "error on rank 1 (")):
         log = (tmp_path / f"rank-{rank}.log").read_text().removeprefix("loading PyTorch and DeepSpeed\n")

@@ -17,11 +17,12 @@ from megatinybert.training.disk import size
 from megatinybert.training.partitioned_teacher import PartitionedTeacher, _home, load_partitioned
 from tests.helpers.processes import exit_codes, start_ranks
 from tests.helpers.toys import write_teacher
+from tests.helpers.warm_python import warm_python
 
 
 def test_two_ranks_get_the_features_of_a_plain_teacher(tmp_path: Path) -> None:
     folder = write_teacher(tmp_path / "teacher")
-    ranks = start_ranks(2, ["tests/scripts/partitioned.py"], [str(folder)], tmp_path)
+    ranks = start_ranks(2, ["tests/scripts/partitioned.py"], [str(folder)], tmp_path, python=warm_python())
     assert exit_codes(ranks) == [0, 0], (tmp_path / "rank-0.log").read_text()
     for rank in range(2):
         lines = (tmp_path / f"rank-{rank}.log").read_text().splitlines()

@@ -28,6 +28,7 @@ from megatinybert.training.precision import settle_settings
 from tests.helpers import task_toys
 from tests.helpers.processes import exit_codes, start_ranks
 from tests.helpers.toys import recipe
+from tests.helpers.warm_python import warm_python
 
 CPU = torch.device("cpu")
 ALONE = World(0, 1, CPU)
@@ -78,7 +79,7 @@ def test_a_file_that_is_asked_for_is_taken(native: bool, toy_inputs: Path, tmp_p
 def test_ranks_agree(toy_inputs: Path, tmp_path: Path) -> None:
     """On autocast where all of their devices compute bfloat16 natively, on float32 where one does not."""
     words = ["yy,yn,ny", *general(toy_inputs, tmp_path / "run")]
-    ranks = start_ranks(2, ["tests/scripts/precision.py"], words, tmp_path)
+    ranks = start_ranks(2, ["tests/scripts/precision.py"], words, tmp_path, python=warm_python())
     codes = exit_codes(ranks)
     said = [(tmp_path / f"rank-{rank}.log").read_text() for rank in (0, 1)]
     assert codes == [0, 0], said

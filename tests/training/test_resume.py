@@ -38,6 +38,7 @@ from tests.helpers.collectives import all_say_the_same
 from tests.helpers.golden_scalars import assert_scalars_are_whole
 from tests.helpers.processes import GENERAL, exit_codes, kill_at_step, left_behind, start, start_ranks
 from tests.helpers.toys import metrics, recipe, run_general, write_dataset
+from tests.helpers.warm_python import warm_python
 from tests.scripts.golden import STEPS, golden_options
 
 LAST = f"checkpoints/step-{STEPS:08d}"
@@ -100,7 +101,7 @@ def killed_and_resumed(inputs: Path, folder: Path, **overrides: object) -> Kill:
     logged = kill_at_step(process, folder, 7)
     saved, _ = checkpoint.newest(folder / "checkpoints")
     assert not (folder / "student").exists()  # it was killed before its end
-    done = run_general(options)
+    done = run_general(options, python=warm_python())
     assert done.returncode == 0, done.stderr
     return Kill(folder, logged, saved)
 

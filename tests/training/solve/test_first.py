@@ -23,7 +23,9 @@ from megatinybert.training.checkpoint_files import CheckpointFiles
 from megatinybert.training.first_weights import trains_projections
 from megatinybert.training.solve.first import check_solvable
 from megatinybert.training.trainee import Trainee
+from tests.helpers.processes import GENERAL, exit_codes, start_ranks
 from tests.helpers.toys import bert_config, metrics, recipe, run_general
+from tests.helpers.warm_python import warm_python
 
 SOLVED: dict[str, object] = {"student.init": "solved", "student.solve_tokens": 2000, "run.save_interval": 2}
 
@@ -32,7 +34,7 @@ SOLVED: dict[str, object] = {"student.init": "solved", "student.solve_tokens": 2
 def solved_run(toy_inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """(output folder, what was said) of four steps from solved weights."""
     folder = tmp_path_factory.mktemp("solved") / "run"
-    done = run_general(recipe(toy_inputs, **{"run.output_dir": folder, **SOLVED}))
+    done = run_general(recipe(toy_inputs, **{"run.output_dir": folder, **SOLVED}), python=warm_python())
     assert done.returncode == 0, done.stderr
     return folder, done.stderr
 
@@ -60,12 +62,14 @@ def test_it_leaves_a_record_which_the_model_card_reads(solved_run: tuple[Path, s
 
 def test_two_ranks_solve_the_same_student(solved_run: tuple[Path, str], toy_inputs: Path, tmp_path: Path) -> None:
     one_step = {"run.output_dir": tmp_path / "run", "run.max_steps": 1, **SOLVED}
-    done = run_general(recipe(toy_inputs, **one_step), ranks=2)
-    assert done.returncode == 0, done.stderr
+    ranks = start_ranks(2, GENERAL, recipe(toy_inputs, **one_step), tmp_path, python=warm_python())
+    codes = exit_codes(ranks)
+    said = "".join((tmp_path / f"rank-{rank}.log").read_text() for rank in (0, 1))
+    assert codes == [0, 0], said
     first, alone = metrics(tmp_path / "run")[0], metrics(solved_run[0])[0]
     for loss in ("total", "attention", "hidden", "embedding"):
         assert first[f"held_out/{loss}"] == pytest.approx(alone[f"held_out/{loss}"], rel=1e-3), loss
-    assert done.stderr.count("student: solved on ") == 1
+    assert said.count("student: solved on ") == 1
     ours, others = (json.loads((folder / "solved.json").read_text()) for folder in (tmp_path / "run", solved_run[0]))
     assert ours["tokens"] == others["tokens"]
     assert ours["errors"] == pytest.approx(others["errors"], rel=1e-3)
@@ -87,7 +91,7 @@ def test_a_run_on_a_gpu_begins_with_the_same_student(
 def test_a_resumed_run_does_not_solve_again(solved_run: tuple[Path, str], toy_inputs: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(solved_run[0], tmp_path / "run")
     shutil.rmtree(folder / "checkpoints" / "step-00000004")
-    done = run_general(recipe(toy_inputs, **{"run.output_dir": folder, **SOLVED}))
+    done = run_general(recipe(toy_inputs, **{"run.output_dir": folder, **SOLVED}), python=warm_python())
     assert done.returncode == 0 and "steps: 2 done of 4" in done.stderr, done.stderr
     assert "solved on" not in done.stderr
     for name in ("student/model.safetensors", "solved.json"):
