@@ -15,12 +15,10 @@ from megatinybert.config.load import load_config
 from megatinybert.config.missing import missing_text
 from megatinybert.config.named_paths import hub_names, missing_of_general, names_in
 from megatinybert.config.schema import ConfigError
-from megatinybert.corpus.wrong_text import wrong_text
 from megatinybert.models.shapes import misfit
 from megatinybert.programs.start import run_program
 from megatinybert.runtime.findings import Findings
 from megatinybert.training.lock import check_unlocked
-from megatinybert.training.other_text import check_text
 
 
 def main() -> None:
@@ -53,11 +51,15 @@ def _wrong_paths(given: Mapping[str, Any]) -> list[str]:
         data = DataConfig.model_validate(values)
     except ValidationError:  # which the schema tells
         return problems
+    from megatinybert.corpus.wrong_text import wrong_text  # and with it numpy, which --help need not wait for
+
     return problems + wrong_text(data)
 
 
 def _check_fits(config: GeneralConfig) -> None:
     """Raise ConfigError where models do not fit each other, or the text is not that of the run to be continued."""
+    from megatinybert.training.other_text import check_text
+
     findings = Findings()
     findings.attempt("text", check_text, config)
     told = [*_misfits(config), *findings.texts("fail")]
