@@ -18,7 +18,10 @@ from megatinybert.runtime.dist import World
 from megatinybert.training.lock import HELD_BY, check_unlocked, run_lock
 from tests.helpers.toys import REPOSITORY
 
-OPTIONS = (["--data.text", str(REPOSITORY / "requirements.txt")], ["--task.name", "sst-2", "--student.config", "4L-312"])
+OPTIONS = (
+    ["--data.text", str(REPOSITORY / "requirements.txt")],
+    ["--task.name", "sst-2", "--student.config", "4L-312"],
+)
 ALONE = World(0, 1, torch.device("cpu"))
 # A process that locks as a run does, without what a run imports.
 HOLDER = """
