@@ -26,6 +26,7 @@ from megatinybert.runtime.files import write_atomically
 from megatinybert.tracking import curves
 from megatinybert.tracking.figures import save_picture
 from megatinybert.tracking.measurements import ACCURACY, PROBE, PROJECTED
+from megatinybert.tracking.remarks import on_first_losses
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -144,7 +145,7 @@ def report_of(
         shared_top=shared[0] if shared else None,
         shared_of=shared[1] if shared else None,
         projected_probe=pair(PROJECTED),
-        on_first_losses=curves.on_first_losses(rows) if is_solved else None,
+        on_first_losses=on_first_losses(rows) if is_solved else None,
         few_steps=rate is not None and moves_little(init, optimizer["name"], trained, rate),
         advice=advice_of(first, last, layer_map, student.layers, teacher.layers, windows) if teacher else None,
     )

@@ -11,6 +11,7 @@ from megatinybert.programs.found import TOP
 from megatinybert.runtime.counts import counted, counted_tokens, times
 from megatinybert.runtime.text_table import format_table
 from megatinybert.tracking.measurements import ACCURACY, BESIDE_LOSSES, PROBE, PROJECTED
+from megatinybert.tracking.remarks import on_what_got_worse
 
 if TYPE_CHECKING:
     from megatinybert.training.solve.record import SolvingRecord
@@ -165,15 +166,8 @@ def _what_each_gave(report: Report) -> str:
 
 def what_got_worse(report: Report) -> list[str]:
     """A sentence about what training left worse than it was; [] where there is nothing of that."""
-    risen = [name for name, (before, after) in report.held_out.items() if after > before]
-    worse = ["total" if name == "total" else f"{name} loss" for name in risen]
-    worse += [BESIDE_LOSSES[tag].row for tag, (before, after) in report.beside.items() if after < before]
-    if not worse:
-        return []
-    why = " Terms may rise while their weighted sum, the total, falls." if "total" not in risen else ""
-    if report.few_steps:
-        why = " So few steps at such a learning rate teach little: train for longer."
-    return [f"Worse after training than before: {', '.join(worse)}.{why}"]
+    sentence = on_what_got_worse(report.held_out, report.beside, report.few_steps)
+    return [sentence] if sentence else []
 
 
 def _ratio(after: float, before: float) -> float:

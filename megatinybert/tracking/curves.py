@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from megatinybert.tracking.measurements import BESIDE_LOSSES, PROJECTED
+from megatinybert.tracking.remarks import Row, on_first_losses
 
-Row = dict[str, float]  # of one line of metrics.jsonl, what is kept
 _MOST_POINTS = 2000  # of a curve: more are chosen from evenly, for they take seconds to draw and are not seen
 _SKIPPED = "optimizer/overflow_count"
 # A long run logs much else.
@@ -57,17 +57,6 @@ def run_title(student: tuple[int, int], teacher: tuple[int, int] | None = None) 
     if teacher is None:
         return f"{name} BERT trained by masked-language modelling"
     return f"{name} student distilled from a {'{} x {}'.format(*teacher)} teacher"
-
-
-def on_first_losses(rows: Sequence[Row]) -> str | None:
-    """Why the training loss of a solved student begins below its held-out one; None where it does not.
-
-    rows: of a run. Step 1 is of the weights as they were solved: its loss is taken before they change.
-    """
-    before, first = ({row["step"]: row for row in rows[:2]}.get(step, {}) for step in (0, 1))
-    if not first.get("loss/total", math.nan) < before.get("held_out/total", math.nan):
-        return None
-    return "Losses in training begin below held-out ones: the student was solved on the text of the first steps."
 
 
 def draw(rows: Sequence[Row], title: str, solved: bool = False) -> Figure:

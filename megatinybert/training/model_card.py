@@ -24,12 +24,13 @@ from megatinybert.runtime.counts import counted, some_of
 from megatinybert.runtime.files import write_atomically
 from megatinybert.runtime.stopwatch import duration
 from megatinybert.tracking import curves
-from megatinybert.tracking.curves import Row
 from megatinybert.tracking.figures import save_picture
 from megatinybert.tracking.measurements import ACCURACY, BESIDE_LOSSES, PROBE, PROJECTED
+from megatinybert.tracking.remarks import Row, on_first_losses, on_what_got_worse
 from megatinybert.training.front_matter import front_matter, is_chinese, shown_model, shown_name, shown_weights
 from megatinybert.training.record import HELD_OUT
 from megatinybert.training.sentence_vectors import advice_of, read_projection
+from megatinybert.training.size import moves_little
 from megatinybert.training.solve.record import SolvingRecord, read_record, what_solving_gave
 
 PICTURE = "loss.png"
@@ -154,7 +155,7 @@ def model_card(
         beside=beside,
         projected=projected,
         advice=_advice(run, measured, environment.get(HELD_OUT)) if projected else None,
-        solved=_on_solving(solving, rows) if _is_solved(run) and measured and measured[0]["step"] == 0 else None,
+        remarks=_remarks(run, rows, measured, solving) if measured else [],
     )
     return f"{card}\n"
 
@@ -186,10 +187,18 @@ def _is_solved(run: Provenance) -> bool:
     return run.teacher is not None and run.config.student.init == "solved"
 
 
-def _on_solving(record: SolvingRecord | None, rows: Sequence[Row]) -> str:
-    """rows: from step 0 on, where it is measured on held-out text."""
-    gave = what_solving_gave(record, rows[0]["held_out/total"], rows[0].get(PROBE))
-    return " ".join(filter(None, [f"{gave}: the column of step 0.", curves.on_first_losses(rows)]))
+def _remarks(run: Provenance, rows: Sequence[Row], measured: Sequence[Row], solving: SolvingRecord | None) -> list[str]:
+    """What to say of the table. measured: those of the rows that were measured on held-out text, at least one."""
+    first, last = measured[0], measured[-1]
+    solved: list[str | None] = []
+    if _is_solved(run) and first["step"] == 0:
+        gave = what_solving_gave(solving, first["held_out/total"], first.get(PROBE))
+        solved = [f"{gave}: the column of step 0.", on_first_losses(rows)]
+    optimizer = run.config.optimizer
+    few_steps = moves_little(run.config.student.init, optimizer.name, run.steps, optimizer.learning_rate)
+    losses = {name: (first[f"held_out/{name}"], last[f"held_out/{name}"]) for name in curves.loss_names(measured)}
+    beside = {tag: (first[tag], last[tag]) for tag in BESIDE_LOSSES if tag in first and tag in last}
+    return list(filter(None, [*solved, on_what_got_worse(losses, beside, few_steps)]))
 
 
 def _words(run: Provenance) -> _Words:

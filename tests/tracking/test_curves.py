@@ -9,9 +9,10 @@ from pathlib import Path
 import matplotlib.image
 import pytest
 
-from megatinybert.tracking.curves import Row, draw, loss_names, on_first_losses, read_metrics
+from megatinybert.tracking.curves import Row, draw, loss_names, read_metrics
 from megatinybert.tracking.figures import save_picture
 from megatinybert.tracking.measurements import PROJECTED
+from megatinybert.tracking.remarks import on_first_losses
 from tests.helpers.metric_rows import ROWS, held_out, training
 
 
@@ -40,13 +41,8 @@ def test_what_solving_gave_is_marked_at_step_0_of_each_held_out_curve() -> None:
 
 
 def test_a_picture_says_why_a_solved_students_first_losses_are_below_held_out_ones() -> None:
-    why = "Losses in training begin below held-out ones: the student was solved on the text of the first steps."
-    assert draw(ROWS, "title", solved=True).get_supxlabel() == why == on_first_losses(ROWS)
-    assert draw(ROWS, "title").get_supxlabel() == ""
-    above = [ROWS[0], {"step": 1, **training(33.0)}, *ROWS[2:]]
-    for rows in (above, ROWS[1:], [ROWS[0], *ROWS[2:]]):  # the others do not show the solved weights on both texts
-        assert on_first_losses(rows) is None
-        assert draw(rows, "title", solved=True).get_supxlabel() == ""
+    assert draw(ROWS, "title", solved=True).get_supxlabel() == on_first_losses(ROWS)
+    assert draw(ROWS, "title").get_supxlabel() == draw(ROWS[1:], "title", solved=True).get_supxlabel() == ""
 
 
 def test_both_probes_are_in_one_panel() -> None:

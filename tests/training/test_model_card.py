@@ -220,11 +220,18 @@ def test_what_solving_gave_is_told_of_solved_students_alone() -> None:
     solved = run_of(**{"student.init": "solved"})
     assert sentence in model_card(solved, ROWS, {}, picture=False, solving=record)
     assert "Solving alone gave a held-out total of 32.00" in model_card(solved, ROWS, {}, picture=False)
-    assert ": the column of step 0. Losses in training begin below" in model_card(solved, ROWS, {}, picture=False)
+    assert ": the column of step 0.\nLosses in training begin below" in model_card(solved, ROWS, {}, picture=False)
     random = run_of(**{"student.init": "random"})
     assert "begin below" not in model_card(random, ROWS, {}, picture=False)
     for run, rows in ((random, ROWS), (solved, ROWS[1:]), (solved, [])):  # the others begin after step 0
         assert "Solving" not in model_card(run, rows, {}, picture=False)
+
+
+def test_what_got_worse_is_told() -> None:
+    rows = [ROWS[0] | {PROBE: 0.9}, *ROWS[1:]]
+    assert "\nWorse after training than before: probe. So few steps " in model_card(run_of(), rows, {}, picture=False)
+    assert "Worse after" not in model_card(run_of(), ROWS, {}, picture=False)
+    assert "Worse after" not in model_card(run_of(), ROWS[-1:], {}, picture=False)
 
 
 def test_one_measurement_is_one_column() -> None:

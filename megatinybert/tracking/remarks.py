@@ -1,0 +1,40 @@
+"""Sentences on what a run measured, for report, card and picture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from megatinybert.tracking.measurements import BESIDE_LOSSES
+
+Row = dict[str, float]  # of one line of metrics.jsonl, what is kept
+
+
+def on_first_losses(rows: Sequence[Row]) -> str | None:
+    """Why the training loss of a solved student begins below its held-out one; None where it does not.
+
+    rows: of a run. Step 1 is of the weights as they were solved: its loss is taken before they change.
+    """
+    before, first = ({row["step"]: row for row in rows[:2]}.get(step, {}) for step in (0, 1))
+    if not first.get("loss/total", math.nan) < before.get("held_out/total", math.nan):
+        return None
+    return "Losses in training begin below held-out ones: the student was solved on the text of the first steps."
+
+
+def on_what_got_worse(
+    losses: Mapping[str, tuple[float, float]], beside: Mapping[str, tuple[float, float]], few_steps: bool
+) -> str | None:
+    """What training left worse than it was; None where there is nothing of that.
+
+    Pairs (before, after) on held-out text: losses by name, "total" among them; by tag what is measured beside them, of
+    which more is better. few_steps: whether the steps were too few at their learning rate.
+    """
+    risen = [name for name, (before, after) in losses.items() if after > before]
+    worse = ["total" if name == "total" else f"{name} loss" for name in risen]
+    worse += [BESIDE_LOSSES[tag].row for tag, (before, after) in beside.items() if after < before]
+    if not worse:
+        return None
+    why = " Terms may rise while their weighted sum, the total, falls." if "total" not in risen else ""
+    if few_steps:
+        why = " So few steps at such a learning rate teach little: train for longer."
+    return f"Worse after training than before: {', '.join(worse)}.{why}"
