@@ -113,9 +113,10 @@ def load_options(argv: list[str], program: Program[Schema], missing: Missing | N
         if config and len(paths) == 1 and not problems:
             raise ConfigError(paths[0])
         problems += paths
+    if len(problems) == 1:
+        raise ConfigError(f"1 problem in the configuration:\n  {problems[0]}", problems)
     if config is None or problems:
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        raise ConfigError("\n  ".join([f"{count} in the configuration:", *problems]), problems)
+        raise ConfigError.of(problems)
     if print_config:
         print(dump_yaml(config), end="")
         raise SystemExit(0)

@@ -60,7 +60,7 @@ def check_text(config: GeneralConfig) -> None:
     first = next(iter(members_of(config).values()), config)
     found, _ = find_checkpoint(first.run, checksums=False)
     recorded = read_state(found)[1] if found else {}
-    if recorded.get(FILES):
+    if found and recorded.get(FILES):
         there = {name: recorded[name] for name in (NAMED, FILES) if name in recorded}
         here = {NAMED: text_in_words(config.data), FILES: _files_of(config.data, recorded[FILES])}
         before, now = told_by_files(there, here)

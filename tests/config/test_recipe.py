@@ -148,8 +148,6 @@ def test_so_do_those_of_a_task_and_of_an_entry(tmp_path: Path) -> None:
     config = load_options([*required, "--config", str(task)], TASK)
     assert (config.one.epochs, config.one.max_steps) == (None, 3)
     assert (config.schedule.warmup_steps, config.schedule.warmup_fraction) == (None, 0.2)
-    family.write_text(
-        "schedule: {warmup_steps: 5}\nstudents: [{name: a}, {name: b, schedule: {warmup_fraction: 0.3}}]"
-    )
+    family.write_text("schedule: {warmup_steps: 5}\nstudents: [{name: a}, {name: b, schedule: {warmup_fraction: 0.3}}]")
     students = load_config([*REQUIRED, "--config", str(family)]).students or []
     assert [(each.schedule.warmup_steps, each.schedule.warmup_fraction) for each in students] == [(5, 0.1), (None, 0.3)]

@@ -26,7 +26,7 @@ def fake_tools(tmp_path: Path) -> Path:
     folder = tmp_path / "bin"
     folder.mkdir()
     (tmp_path / "a b").mkdir()
-    (tmp_path / "a b" / "config.json").touch()
+    (tmp_path / "a b" / "config.json").write_text("{}")
     (tmp_path / "rows").mkdir()
     for name in ("train.tsv", "dev.tsv"):
         (tmp_path / "rows" / name).write_text("sentence\tlabel\nfine\t1\n")

@@ -34,7 +34,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.chdir(tmp_path)
     Path("data").mkdir()
     Path("teacher").mkdir()
-    Path("teacher/config.json").touch()
+    Path("teacher/config.json").write_text("{}")
     for name in ("a", "b"):
         Path("data", f"{name}.txt").write_text(f"text {name}\n" * 3)
     checkpoint = Path("run/checkpoints/step-00000005")
@@ -77,7 +77,7 @@ def test_a_new_run_may_begin_with_the_student_once_there_is_one(run: list[str]) 
     Path("data/a.txt").write_text("text a\n" * 4)
     assert told(run).endswith(REMEDY)
     Path("run/student").mkdir()
-    Path("run/student/config.json").touch()
+    Path("run/student/config.json").write_text("{}")
     advice = "--student.init run"
     assert told(run).endswith(f"{REMEDY} ({advice} lets that one begin with its student)")
     read_arguments([*run, "--run.output_dir", "new", *advice.split()], look=True)
