@@ -37,7 +37,7 @@ _NUMBERS = {
 _OF_TEXT = tuple(_YAML + name for name in ("null", "bool", "merge"))  # what else text without quotes may be
 _MOST_VALUES = 1_000_000
 SECTIONS = {  # that no other program's recipes have
-    "launch/general.sh": frozenset({"data", "students"}),
+    "launch/general.sh": frozenset({"data"}),
     "launch/task.sh": frozenset({"task", "finetune", "augment", "one", "two", "predict"}),
 }
 # Of two options, one of which stands instead of the other, by the last part of their names.
@@ -156,7 +156,7 @@ def check_program(path: str, written: Mapping[str, Given], options: Options) -> 
 
 def _sections_of_one(names: Iterable[str]) -> dict[str, frozenset[str]]:
     """The sections of these options that only one program has, by program."""
-    sections = {name.partition(".")[0] for name in names}
+    sections = {section for section, dot, _ in (name.partition(".") for name in names) if dot}
     return {script: own & sections for script, own in SECTIONS.items() if own & sections}
 
 

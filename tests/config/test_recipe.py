@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
+from megatinybert.config.augment import AUGMENT
 from megatinybert.config.general import GeneralConfig
 from megatinybert.config.help import options_of
 from megatinybert.config.load import GENERAL, ConfigError, load_config, load_options
@@ -105,8 +106,9 @@ def test_random_structures_are_read_or_refused(tmp_path: Path, name: str) -> Non
 
 
 def test_a_recipe_of_the_other_program_is_one_problem(tmp_path: Path) -> None:
-    sections = [{name.partition(".")[0] for name in options_of(schema)} for schema in (GeneralConfig, TaskConfig)]
-    general, task = sections
+    general, task = (
+        {name.partition(".")[0] for name in options_of(schema) if "." in name} for schema in (GeneralConfig, TaskConfig)
+    )
     assert list(SECTIONS.values()) == [general - task, task - general]
     recipes = REPOSITORY / "launch" / "recipes"
     of_tasks = {recipes / "task-paper.yaml"}
@@ -117,6 +119,10 @@ def test_a_recipe_of_the_other_program_is_one_problem(tmp_path: Path) -> None:
         (problem,) = raised.value.problems
         assert problem.startswith(f"--config {path} (command line): a recipe of launch/{script}.sh (it has ")
         assert problem.endswith(f"and this program reads recipes of launch/{other}.sh")
+    flat = tmp_path / "augment.yaml"
+    flat.write_text("task: mrpc")
+    with pytest.raises(ConfigError, match="--data-dir: required"):
+        load_options(["--config", str(flat)], AUGMENT)
     strays = tmp_path / "recipe.yaml"
     strays.write_text("data: {sequence_length: 64}\none: {epochs: 1}")
     with pytest.raises(ConfigError, match="--one.epochs 1 .*: no such option; did you mean --run.epochs"):
