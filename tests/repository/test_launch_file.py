@@ -52,7 +52,7 @@ def needed(script: Path) -> list[str]:
     """A command line without mistakes, which names folders that are there."""
     if script.name == "task.sh":
         return [
-            "eval",
+            "teacher",
             "--task.name",
             "sst-2",
             "--task.data_dir",
