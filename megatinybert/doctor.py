@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 
 from megatinybert.config.asked import read_asked
+from megatinybert.config.recipe import OtherRecipe
 from megatinybert.programs.doctor import examine, examine_apart, findings_table
 from megatinybert.programs.start import say
 from megatinybert.runtime.findings import Finding, Findings
@@ -45,7 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         print("error: the doctor is one process: start it without the launcher, and say --ranks N", file=sys.stderr)
         return 2
-    asked = read_asked(options)
+    try:
+        asked = read_asked(options)
+    except OtherRecipe as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        return 2
     if any(finding.level == "fail" for finding in check_versions()):
         findings = Findings()
         findings.add(*(Finding("fail", "options", text) for text in [*asked.problems, *asked.absent]))

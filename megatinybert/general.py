@@ -64,7 +64,7 @@ def _check_fits(config: GeneralConfig) -> None:
     findings.attempt("text", check_text, config)
     told = [*_misfits(config), *findings.texts("fail")]
     if told:
-        raise ConfigError("\n".join(told), told)
+        raise ConfigError.of(told)
 
 
 def _misfits(config: GeneralConfig) -> list[str]:
@@ -74,7 +74,7 @@ def _misfits(config: GeneralConfig) -> list[str]:
         name: misfit(each.objective, each.student.config, config.teacher.model)
         for name, each in (members_of(config) or {"": config}).items()
     }
-    lines = ((name, line) for name, problem in problems.items() for line in problem.splitlines())
+    lines = ((name, line) for name, own in problems.items() for line in own)
     return [f"{name}: {line}" if name else line for name, line in lines]
 
 

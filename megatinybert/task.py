@@ -45,9 +45,9 @@ def read_arguments(argv: list[str], look: bool = False) -> tuple[str, TaskConfig
         raise ConfigError(f"{action}: no such action; {hint}")
     config = load_options(options, TASK, functools.partial(_wrong_paths, action) if look else None)
     if look and action in ("one", "all") and has_stage_one(config):
-        problem = misfit(config.objective, config.student.config or config.student.init, config.teacher.model)
-        if problem:
-            raise ConfigError(problem)
+        problems = misfit(config.objective, config.student.config or config.student.init, config.teacher.model)
+        if problems:
+            raise ConfigError.of(problems)
     if look and action not in READING:
         check_unlocked(Path(config.run.output_dir))
     if look:

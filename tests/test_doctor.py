@@ -24,6 +24,7 @@ def test_help_and_mistakes_in_its_own_options_need_no_torch() -> None:
     for options, code, text in (
         (["--help"], 0, "--no-burst"),
         (["--ranks", "0", "--teacher.model", "t"], 2, "0 is not a number of processes"),
+        (["--config", "launch/recipes/task-paper.yaml"], 2, "a recipe of launch/task.sh"),
     ):
         done = subprocess.run(
             [sys.executable, "-c", program, *options], cwd=REPOSITORY, env=environment(), capture_output=True, text=True

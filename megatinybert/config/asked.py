@@ -10,6 +10,7 @@ from megatinybert.config.general import GeneralConfig
 from megatinybert.config.hub import NotInCache, settle_hub
 from megatinybert.config.load import load_config
 from megatinybert.config.named_paths import hub_names, missing_of_general, names_in
+from megatinybert.config.recipe import OtherRecipe
 from megatinybert.config.schema import ConfigError
 
 
@@ -31,7 +32,9 @@ class Asked:
 
 
 def read_asked(arguments: list[str]) -> Asked:
-    """arguments: as of `load_config`, which answers --help and --print-config. Raises nothing for what is wrong."""
+    """arguments: as of `load_config`, which answers --help and --print-config. Of what is wrong, raises OtherRecipe
+    alone: of what another program's recipe names nothing is worth a look.
+    """
     given: dict[str, Any] = {}
     absent: list[str] = []
 
@@ -43,6 +46,8 @@ def read_asked(arguments: list[str]) -> Asked:
     config, problems = None, list[str]()
     try:
         config = load_config(arguments, look)
+    except OtherRecipe:
+        raise
     except ConfigError as error:
         problems = error.problems
     try:

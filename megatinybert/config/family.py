@@ -15,7 +15,7 @@ from typing import Any
 from megatinybert.config.general import GeneralConfig
 from megatinybert.config.help import Options, show
 from megatinybert.config.nearest import nearest
-from megatinybert.config.recipe import Given, flatten, label, read_yaml
+from megatinybert.config.recipe import Given, flatten, label, read_yaml, without_replaced
 
 OWN = ("student", "objective", "optimizer", "schedule")  # sections that an entry may have
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -39,6 +39,7 @@ class Entry:
         """All that is given for this student. common: beside the entries. without_effect: what of it counts for nothing
         here, which is left out unless the entry itself says it.
         """
+        common = without_replaced(common, self.given)
         inherited = {name: given for name, given in common.items() if name not in without_effect}
         return {name: given for name, given in (inherited | dict(self.given)).items() if given.value is not None}
 

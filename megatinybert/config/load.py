@@ -17,7 +17,7 @@ from megatinybert.config.family import OWN, Entry, ignored_overrides, read_entri
 from megatinybert.config.general import GeneralConfig, MemberConfig
 from megatinybert.config.help import Options, allowed, canonical, help_text, options_of, show
 from megatinybert.config.nearest import likely_options
-from megatinybert.config.recipe import Given, flatten, label, read_recipe
+from megatinybert.config.recipe import Given, check_program, flatten, label, read_recipe, without_replaced
 from megatinybert.config.schema import ConfigError, ProgramConfig, TrainingConfig, split_batch
 
 __all__ = ["ConfigError", "GeneralConfig", "Program", "dump_yaml", "load_config", "load_options", "resolve_batch"]
@@ -67,8 +67,8 @@ def load_options(argv: list[str], program: Program[Schema], missing: Missing | N
     """The configuration of `argv` (without the program's name): defaults, then recipe, then overrides.
 
     --help and --print-config print and raise SystemExit(0). The launcher's --local_rank is ignored. missing: one of
-    `named_paths`. Raises ConfigError listing every unknown option, wrong value, conflict of recipe and command line,
-    and missing path together.
+    `named_paths`. Raises OtherRecipe for that of another program, and ConfigError listing every unknown option, wrong
+    value, conflict of recipe and command line, and missing path together.
     """
     options = options_of(program.schema)
     if "--help" in argv or "-h" in argv:
@@ -79,6 +79,7 @@ def load_options(argv: list[str], program: Program[Schema], missing: Missing | N
     overrides, recipe, print_config = read_arguments(argv, options, problems)
     read = read_recipe(recipe, options, problems) if recipe is not None else {}
     written = read or {}
+    check_program(str(recipe), written, options)
     for name, given in [*written.items(), *overrides.items()]:
         fixed = program.schema.removed.get(name)
         if fixed and not fixed.agrees(given.value):
@@ -94,7 +95,8 @@ def load_options(argv: list[str], program: Program[Schema], missing: Missing | N
             problems.append(f"{label(name, given)}: no such option; {hint}")
     # On the command line null means "as if the recipe had not set it".
     undone = {name for name, given in overrides.items() if given.value is None}
-    merged = {n: given for n, given in (written | overrides).items() if n in options and n not in undone}
+    both = without_replaced(written, overrides) | overrides
+    merged = {name: given for name, given in both.items() if name in options and name not in undone}
     students = merged.pop("students", None)
     # Of a recipe that cannot be read nobody knows what it says, so nothing is missed that might stand in it.
     config = None if read is None else _build(merged, options, program.schema, problems)
@@ -111,9 +113,10 @@ def load_options(argv: list[str], program: Program[Schema], missing: Missing | N
         if config and len(paths) == 1 and not problems:
             raise ConfigError(paths[0])
         problems += paths
+    if len(problems) == 1:
+        raise ConfigError(f"1 problem in the configuration:\n  {problems[0]}", problems)
     if config is None or problems:
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        raise ConfigError("\n  ".join([f"{count} in the configuration:", *problems]), problems)
+        raise ConfigError.of(problems)
     if print_config:
         print(dump_yaml(config), end="")
         raise SystemExit(0)

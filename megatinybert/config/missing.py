@@ -7,6 +7,7 @@ those of pathlib raise OSError for a name that is too long to be one.
 from __future__ import annotations
 
 import glob
+import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -57,16 +58,30 @@ def _nearest_file(name: str, names: Iterable[str]) -> str | None:
 
 
 def missing_model(option: str, name: str) -> str:
-    """The refusal of a model's folder that is not there, is a file (which a shape may be), or is that of a run that has
-    not ended; "" where it is none of these, or the name may be one on the hub.
+    """The refusal of a model's folder that is not there, is a file (which a shape may be), is that of a run that has
+    not ended, or has a broken config.json; "" where it is none of these, or the name may be one on the hub.
     """
     path = Path(name).expanduser()
     if os.path.isfile(path) and option != "--student.config":
         return f"{option} {name} is a file: name its folder, {path.parent}"
     if os.path.isdir(path) and not any(os.path.exists(path / file) for file in _OF_A_MODEL):
         return _without_model(option, name, path)
+    file = path if os.path.isfile(path) else path / "config.json"
+    if broken := _no_object(file):
+        return f"{option} {name}: cannot read a model configuration there: {file} {broken}"
     problem = missing_folder(name)
     return f"{option} {name}: cannot read a model configuration there: {problem}" if problem else ""
+
+
+def _no_object(path: Path) -> str:
+    """What is wrong with a file that is to hold a JSON object; "" where it is not there, or cannot be opened."""
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError:
+        return ""
+    except ValueError as error:
+        return f"is not valid JSON: {error}"
+    return "" if isinstance(content, dict) else "holds no JSON object"
 
 
 def _without_model(option: str, name: str, folder: Path) -> str:
@@ -75,6 +90,14 @@ def _without_model(option: str, name: str, folder: Path) -> str:
     if is_begun(folder):
         return f"{option} {name}: that run has left no student yet; let it end (the same command continues)"
     return f"{option} {name} holds no model: there is no config.json in it"
+
+
+def missing_student(output: str) -> str:
+    """The refusal to read the student of a task whose folder holds none yet; else ""."""
+    student = Path(output) / "student"
+    if os.path.isdir(student):
+        return ""
+    return f"{student} is not there yet: run stage two first, or name a model with --predict.model"
 
 
 def missing_tokenizer(name: str) -> str:

@@ -19,6 +19,7 @@ from megatinybert.config.missing import (
     missing_data_dir,
     missing_model,
     missing_shards,
+    missing_student,
     missing_text,
     missing_tokenizer,
     never_again,
@@ -27,7 +28,7 @@ from megatinybert.config.missing import (
 )
 from megatinybert.config.nearest import nearest
 from megatinybert.config.schema import MADE_WEIGHTS, ConfigError, shipped_students
-from megatinybert.config.task import READING, TaskConfig
+from megatinybert.config.task import READING, TaskConfig, TaskRunConfig
 
 _MAKE_ROWS = ("augment", "one", "two", "all")  # the actions that need the word vectors
 
@@ -59,7 +60,9 @@ def missing_of_task(action: str, given: Mapping[str, Any]) -> list[str]:
         problems += [missing_model("--augment.model", name) for name in names_in(given, "augment.model")]
         problems += [unreadable_file("--augment.vectors", Path(name)) for name in names_in(given, "augment.vectors")]
     if action in READING:
-        problems += [missing_model("--predict.model", name) for name in names_in(given, "predict.model")]
+        named = names_in(given, "predict.model")
+        output = names_in(given, "run.output_dir") or [TaskRunConfig().output_dir]
+        problems += [missing_model("--predict.model", name) for name in named] or map(missing_student, output)
     if action == "predict":
         problems += [unreadable_file("--predict.input", Path(name)) for name in names_in(given, "predict.input")]
     return _told(problems)

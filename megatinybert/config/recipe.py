@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -12,6 +12,7 @@ import yaml
 
 from megatinybert.config.help import Options, canonical, show
 from megatinybert.config.missing import meant_beside, reason
+from megatinybert.config.schema import ConfigError
 
 
 class Given(NamedTuple):
@@ -35,6 +36,17 @@ _NUMBERS = {
 }
 _OF_TEXT = tuple(_YAML + name for name in ("null", "bool", "merge"))  # what else text without quotes may be
 _MOST_VALUES = 1_000_000
+SECTIONS = {  # that no other program's recipes have
+    "launch/general.sh": frozenset({"data"}),
+    "launch/task.sh": frozenset({"task", "finetune", "augment", "one", "two", "predict"}),
+}
+# Of two options, one of which stands instead of the other, by the last part of their names.
+_INSTEAD = {"max_steps": "epochs", "warmup_steps": "warmup_fraction"}
+_INSTEAD |= {other: key for key, other in _INSTEAD.items()}
+
+
+class OtherRecipe(ConfigError):
+    """The recipe is one of another program: each line of it would be a mistake here."""
 
 
 class RecipeLoader(yaml.SafeLoader):
@@ -129,6 +141,34 @@ def read_recipe(path: str, options: Options, problems: list[str]) -> dict[str, G
             problems.append(f"--{name} (recipe {path}): given twice; keep one")
         written[name] = Given(value, f"recipe {path}")
     return written
+
+
+def check_program(path: str, written: Mapping[str, Given], options: Options) -> None:
+    """Raise OtherRecipe where a recipe is one of another program than that of `options`, by its sections."""
+    here, there = _sections_of_one(options), _sections_of_one(written)
+    if len(here) == len(there) == 1 and here.keys() != there.keys():
+        (script,), ((other, own),) = here, there.items()
+        raise OtherRecipe(
+            f"--config {path} (command line): a recipe of {other} (it has {', '.join(sorted(own))}), and this program "
+            f"reads recipes of {script}"
+        )
+
+
+def _sections_of_one(names: Iterable[str]) -> dict[str, frozenset[str]]:
+    """The sections of these options that only one program has, by program."""
+    sections = {section for section, dot, _ in (name.partition(".") for name in names) if dot}
+    return {script: own & sections for script, own in SECTIONS.items() if own & sections}
+
+
+def without_replaced(written: Mapping[str, Given], overrides: Mapping[str, Given]) -> dict[str, Given]:
+    """A recipe's values but for those instead of which the command line gives another option."""
+
+    def is_replaced(name: str) -> bool:
+        section, _, key = name.rpartition(".")
+        other = overrides.get(f"{section}.{_INSTEAD.get(key)}")
+        return other is not None and other.value is not None
+
+    return {name: given for name, given in written.items() if not is_replaced(name)}
 
 
 def flatten(sections: Mapping[Any, Any]) -> dict[str, Any]:

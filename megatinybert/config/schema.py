@@ -44,6 +44,13 @@ class ConfigError(ValueError):
         super().__init__(text)
         self.problems = list(problems) or [text]
 
+    @classmethod
+    def of(cls, problems: list[str]) -> Self:
+        """One problem by itself, or several as a list."""
+        indented = [problem.replace("\n", "\n    ") for problem in problems]
+        several = "\n  ".join([f"{len(problems)} problems in the configuration:", *indented])
+        return cls(several if len(problems) > 1 else problems[0], problems)
+
 
 def shipped_students() -> list[str]:
     """Names of the student shapes that come with the package, such as "4L-312"."""

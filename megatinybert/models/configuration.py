@@ -12,8 +12,8 @@ from transformers import AutoConfig, BertConfig, PreTrainedConfig
 from megatinybert.config.hub import advice, first_line, reason_of
 from megatinybert.config.missing import missing_model
 from megatinybert.config.nearest import nearest
-from megatinybert.config.schema import MADE_WEIGHTS, STUDENTS_FOLDER
-from megatinybert.models.shapes import other_vocabulary, shape_mistakes
+from megatinybert.config.schema import MADE_WEIGHTS, STUDENTS_FOLDER, ConfigError
+from megatinybert.models.shapes import shape_mistakes
 
 _BERT_KEYS = {"vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "type_vocab_size"}
 _KERNELS = {"_attn_implementation", "_attn_implementation_internal", "attn_implementation", "_experts_implementation"}
@@ -55,10 +55,8 @@ def student_config(name: str, teacher: BertConfig, hidden_dropout: float, attent
             setattr(config, key, value)
     else:
         config = copy.deepcopy(read_bert_config(name, "--student.config"))
-        problems = shape_mistakes(name, config.to_dict())
-        problems += filter(None, [other_vocabulary(name, config.vocab_size, teacher.vocab_size)])
-        if problems:
-            raise ValueError("\n".join(problems))
+        if problems := shape_mistakes(name, read_settings(name), teacher.vocab_size):
+            raise ConfigError.of(problems)
     config.hidden_dropout_prob, config.attention_probs_dropout_prob = hidden_dropout, attention_dropout
     config.architectures = ["BertModel"]
     return config

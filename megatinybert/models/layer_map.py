@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from megatinybert.config.schema import ConfigError
 from megatinybert.config.transfer import TransferConfig
 from megatinybert.runtime.counts import counted
 
@@ -17,7 +18,7 @@ class Depth(Protocol):
 
 
 def fitting_layers(config: TransferConfig, student: Depth, teacher: Depth) -> list[int]:
-    """The teacher layer of each student layer. Raises ValueError where layers or heads of the two models do not fit."""
+    """The teacher layer of each student layer. Raises ConfigError where layers or heads of the two do not fit."""
     problems, layer_map = [], []
     try:
         layer_map = resolve_layer_map(config.layer_map, student.num_hidden_layers, teacher.num_hidden_layers)
@@ -30,7 +31,7 @@ def fitting_layers(config: TransferConfig, student: Depth, teacher: Depth) -> li
             f"num_attention_heads {teacher.num_attention_heads}, or set --objective.attention_weight 0"
         )
     if problems:
-        raise ValueError("\n".join(problems))
+        raise ConfigError.of(problems)
     return layer_map
 
 

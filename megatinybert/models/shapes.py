@@ -10,15 +10,23 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from megatinybert.config.nearest import closest
-from megatinybert.config.schema import STUDENTS_FOLDER
+from megatinybert.config.schema import STUDENTS_FOLDER, ConfigError
 from megatinybert.config.transfer import TransferConfig
 from megatinybert.models.layer_map import fitting_layers
 
-_KEYS = (
-    *("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"),
-    *("max_position_embeddings", "type_vocab_size"),
-)
-_MISSPELT = 0.85  # share of characters in common; published configurations have keys that are alike at 0.84
+# Of a BERT whose configuration does not say them.
+_DEFAULTS = {
+    **{"vocab_size": 30522, "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12},
+    **{"intermediate_size": 3072, "max_position_embeddings": 512, "type_vocab_size": 2},
+}
+# Other keys of published BERTs, which are like those of the shape or of what else decides the model's answers.
+_OTHER_KEYS = {
+    *("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout", "position_embedding_type"),
+    *("output_attentions", "output_hidden_states", "output_past", "tie_word_embeddings", "add_cross_attention"),
+    *("pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers", "pooler_size_per_head", "pooler_type"),
+    *("emb_size", "num_labels", "layer_norm_type", "vocab_type"),
+}
+_DECIDING = (*_DEFAULTS, "hidden_act", "layer_norm_eps")
 
 
 @dataclass
@@ -29,8 +37,8 @@ class Shape:
     num_attention_heads: int
 
 
-def misfit(config: TransferConfig, student: str, teacher: str) -> str:
-    """What is wrong with a student's shape, and why it does not fit the teacher, as the run would say, a line each; ""
+def misfit(config: TransferConfig, student: str, teacher: str) -> list[str]:
+    """What is wrong with a student's shape, and why it does not fit the teacher, as the run would say, a line each; []
     where nothing is, or nothing is known yet.
 
     student: a shipped shape, or a model's folder or config.json. teacher: a folder. Nothing is known of names on the
@@ -38,26 +46,26 @@ def misfit(config: TransferConfig, student: str, teacher: str) -> str:
     """
     shipped = _content(STUDENTS_FOLDER / f"{student}.json")
     small, large = shipped or _of_folder(student), _of_folder(teacher)
-    problems = [] if shipped else shape_mistakes(student, small)
-    if not shipped and (problem := other_vocabulary(student, small.get("vocab_size"), large.get("vocab_size"))):
-        problems.append(problem)
+    problems = [] if shipped else shape_mistakes(student, small, _with_defaults(large).get("vocab_size"))
     ours, theirs = _shape(small), _shape(large)
     if ours and theirs:
         try:
             fitting_layers(config, ours, theirs)
-        except ValueError as error:
-            problems.append(str(error))
-    return "\n".join(problems)
+        except ConfigError as error:
+            problems += error.problems
+    return problems
 
 
-def shape_mistakes(name: str, content: Mapping[str, Any]) -> list[str]:
-    """What is wrong within a student's configuration, a line each. name: of --student.config. content: by key."""
-    problems, lacking = [], [key for key in _KEYS if key not in content]
-    for key in content:
-        meant = None if key in _KEYS else closest(lacking, functools.partial(_pair, key), _MISSPELT)
-        if meant:
-            problems.append(f"--student.config {name}: no key is called {key}; did you mean {meant}?")
-    for key in _KEYS:
+def shape_mistakes(name: str, content: Mapping[str, Any], teacher_vocabulary: Any) -> list[str]:
+    """What is wrong within a student's configuration, a line each. name: of --student.config. content: by key, as it is
+    written. teacher_vocabulary: its number of tokens, where that is known.
+    """
+    problems = [
+        f"--student.config {name}: no key is called {key}; did you mean {meant}?"
+        for key, meant in _misspelt(content).items()
+    ]
+    content = _with_defaults(content)
+    for key in _DEFAULTS:
         if key in content and not _is_count(content[key]):
             problems.append(f"--student.config {name}: {key} must be a whole number above 0, not {content[key]!r}")
     width, heads = (content.get(key) for key in ("hidden_size", "num_attention_heads"))
@@ -68,17 +76,26 @@ def shape_mistakes(name: str, content: Mapping[str, Any]) -> list[str]:
             f"--student.config {name}: hidden_size {width} is no multiple of num_attention_heads {heads}: take "
             f"{' or '.join(map(str, near))} heads, or a width of {width - width % heads or heads}"
         )
+    own = content.get("vocab_size")
+    if _is_count(own) and _is_count(teacher_vocabulary) and own != teacher_vocabulary:
+        problems.append(
+            f"--student.config {name} has a vocabulary of {own:,}, the teacher {teacher_vocabulary:,}: both read the "
+            "same tokens, so set vocab_size to the teacher's"
+        )
     return problems
 
 
-def other_vocabulary(name: str, own: Any, teacher: Any) -> str:
-    """What to say where a student's vocab_size is not its teacher's; "" where it is, or one of them is not known."""
-    if not (_is_count(own) and _is_count(teacher)) or own == teacher:
-        return ""
-    return (
-        f"--student.config {name} has a vocabulary of {own:,}, the teacher {teacher:,}: both read the same tokens, so "
-        "set vocab_size to the teacher's"
-    )
+def _misspelt(content: Mapping[str, Any]) -> dict[str, str]:
+    """Keys that are none, each with the one that was probably meant: one that is lacking."""
+    others = [key for key in content if key not in (*_DECIDING, *_OTHER_KEYS)]
+    meant = {key: closest(_DECIDING, functools.partial(_pair, key)) for key in others}
+    return {key: name for key, name in meant.items() if name and name not in content}
+
+
+def _with_defaults(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a configuration that says it is a BERT's gives a model, misspelt keys taken as they were meant."""
+    meant = {**content, **{name: content[key] for key, name in _misspelt(content).items()}}
+    return _DEFAULTS | meant if content.get("model_type") == "bert" else meant
 
 
 def _of_folder(name: str) -> Mapping[str, Any]:
@@ -96,6 +113,7 @@ def _content(path: Path) -> Mapping[str, Any]:
 
 
 def _shape(content: Mapping[str, Any]) -> Shape | None:
+    content = _with_defaults(content)
     layers, heads = content.get("num_hidden_layers"), content.get("num_attention_heads")
     return Shape(layers, heads) if _is_count(layers) and _is_count(heads) else None
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from transformers import BertModel
 
+from megatinybert.config.missing import missing_student
 from megatinybert.config.task import READING, AugmentConfig, PredictConfig, TaskConfig
 from megatinybert.corpus.vocabulary import FAR_TOO_MANY_UNKNOWN
 from megatinybert.models.initialize import SHAPE
@@ -216,10 +217,9 @@ def _student_of_one(inputs: TaskInputs) -> BertModel:
 
 
 def _student(inputs: TaskInputs) -> str:
-    folder = inputs.config.predict.model or str(inputs.output / "student")
-    if not inputs.config.predict.model and not Path(folder).is_dir():
-        raise ValueError(f"{folder} is not there yet: run stage two first, or name a model with --predict.model")
-    return folder
+    if not inputs.config.predict.model and (problem := missing_student(inputs.config.run.output_dir)):
+        raise ValueError(problem)
+    return inputs.config.predict.model or str(inputs.output / "student")
 
 
 def _check_rows_differ(inputs: TaskInputs, world: World) -> None:

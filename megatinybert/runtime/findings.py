@@ -35,11 +35,13 @@ class Findings:
         self.all += [finding for finding in findings if finding not in self.all]
 
     def attempt(self, subject: str, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
-        """What `work` returns; None where it raises ValueError or OSError, whose message becomes a failure."""
+        """What `work` returns; None where it raises ValueError or OSError, whose message becomes a failure, or several
+        where it has `problems`.
+        """
         try:
             return work(*args, **kwargs)
         except ValueError as error:
-            self.add(Finding("fail", subject, str(error)))
+            self.add(*(Finding("fail", subject, text) for text in getattr(error, "problems", [str(error)])))
         except OSError as error:
             self.add(Finding("fail", subject, f"{subject}: {error}"))
         return None

@@ -22,7 +22,6 @@ REMEDY = (
     "set these back to continue it (the same text, models and options), "
     "or choose another --run.output_dir for a new run"
 )
-WITH_OTHER_TEXT = " (--student.init with this run's folder lets that one begin with its student)"
 _HASHES = ("corpus", "corpus checksum")
 
 
@@ -42,6 +41,16 @@ def told_by_files(
     return {**before, **differ[0]}, {**now, **differ[1]}
 
 
+def with_other_text(checkpoint: Path) -> str:
+    """REMEDY where the text is another one than that of the run which wrote `checkpoint`: a new run can begin with the
+    student of that one, once it has left it.
+    """
+    run = checkpoint.parent.parent
+    if not (run / "student" / "config.json").is_file():
+        return REMEDY
+    return f"{REMEDY} (--student.init {run} lets that one begin with its student)"
+
+
 def check_text(config: GeneralConfig) -> None:
     """Raise ValueError where the files of the text are others than those of the run to be continued, as far as that is
     seen early: small ones are read, large ones are counted. What else differs is told later.
@@ -51,13 +60,13 @@ def check_text(config: GeneralConfig) -> None:
     first = next(iter(members_of(config).values()), config)
     found, _ = find_checkpoint(first.run, checksums=False)
     recorded = read_state(found)[1] if found else {}
-    if recorded.get(FILES):
+    if found and recorded.get(FILES):
         there = {name: recorded[name] for name in (NAMED, FILES) if name in recorded}
         here = {NAMED: text_in_words(config.data), FILES: _files_of(config.data, recorded[FILES])}
         before, now = told_by_files(there, here)
         if {**before, NAMED: None} != {**now, NAMED: None}:
             what = f"{found} was written by another kind of run"
-            refuse_differences(what, before, now, REMEDY + WITH_OTHER_TEXT)
+            refuse_differences(what, before, now, with_other_text(found))
 
 
 def _files_of(data: DataConfig, recorded: Sequence[Sequence[Any]]) -> list[TextFile]:

@@ -19,7 +19,7 @@ from megatinybert.runtime.differences import refuse_differences
 from megatinybert.runtime.dist import World
 from megatinybert.training import checkpoint
 from megatinybert.training.choices import settled
-from megatinybert.training.other_text import FILES, NAMED, REMEDY, WITH_OTHER_TEXT, told_by_files
+from megatinybert.training.other_text import FILES, NAMED, REMEDY, told_by_files, with_other_text
 from megatinybert.training.placement import PLACEMENT, Placement, placement_of
 from megatinybert.training.rates import RATES
 from megatinybert.training.stage import Facts
@@ -173,7 +173,7 @@ def check_facts(
     for_people = dict.fromkeys((NAMED, FILES))
     if {**there, **for_people} != {**here, **for_people}:
         told = told_by_files(there, here, other_text)
-        remedy = f"{REMEDY}{WITH_OTHER_TEXT if other_text else ''}"
+        remedy = with_other_text(path) if other_text else REMEDY
         refuse_differences(f"{path} was written by another kind of run", *told, remedy, options=options)
 
 

@@ -217,8 +217,6 @@ def test_yaml_truth_values_and_numbers_are_not_converted(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("recipe", "option", "value", "other"),
     [
-        ("run: {epochs: 2}", "run.max_steps", "10", "run.epochs"),
-        ("schedule: {warmup_fraction: 0.1}", "schedule.warmup_steps", "0", "schedule.warmup_fraction"),
         ("optimizer: {betas: [0.9, 0.99]}", "optimizer.name", "sgd", "optimizer.betas"),
         ("optimizer: {muon_factor: 2}", "optimizer.name", "adamw", "optimizer.muon_factor"),
     ],

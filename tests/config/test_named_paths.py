@@ -45,6 +45,16 @@ def test_all_paths_of_a_run_are_told_with_the_other_mistakes(toy_inputs: Path, t
     )
 
 
+@pytest.mark.parametrize("action", ["predict", "eval"])
+def test_a_student_that_is_not_there_yet(action: str, tmp_path: Path) -> None:
+    given = {"run.output_dir": str(tmp_path)}
+    wanted = f"{tmp_path / 'student'} is not there yet: run stage two first, or name a model with --predict.model"
+    assert missing_of_task(action, given) == [wanted]
+    assert missing_of_task("two", given) == missing_of_task(action, given | {"predict.model": "owner/name"}) == []
+    (tmp_path / "student").mkdir()
+    assert missing_of_task(action, given) == []
+
+
 def test_a_single_path_is_told_alone_and_what_is_there_is_accepted(toy_inputs: Path, tmp_path: Path) -> None:
     missing = tmp_path / "techer"
     (tmp_path / "teacher").mkdir()

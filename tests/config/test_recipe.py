@@ -8,8 +8,13 @@ import numpy as np
 import pytest
 import yaml
 
-from megatinybert.config.load import ConfigError, load_config
+from megatinybert.config.augment import AUGMENT
+from megatinybert.config.general import GeneralConfig
+from megatinybert.config.help import options_of
+from megatinybert.config.load import GENERAL, ConfigError, load_config, load_options
 from megatinybert.config.named_paths import missing_of_general
+from megatinybert.config.recipe import SECTIONS, OtherRecipe
+from megatinybert.config.task import TASK, TaskConfig
 from tests.helpers.hostile_recipes import hostile_recipe, many_aliases
 from tests.helpers.toys import REPOSITORY
 
@@ -98,3 +103,57 @@ def test_random_structures_are_read_or_refused(tmp_path: Path, name: str) -> Non
         except ConfigError:
             refused += 1
     assert 20 < refused < 100  # neither are all of them harmless, nor all refused for one reason
+
+
+def test_a_recipe_of_the_other_program_is_one_problem(tmp_path: Path) -> None:
+    general, task = (
+        {name.partition(".")[0] for name in options_of(schema) if "." in name} for schema in (GeneralConfig, TaskConfig)
+    )
+    assert list(SECTIONS.values()) == [general - task, task - general]
+    recipes = REPOSITORY / "launch" / "recipes"
+    of_tasks = {recipes / "task-paper.yaml"}
+    for path in recipes.glob("*.yaml"):
+        script, other = ("general", "task")[:: -1 if path in of_tasks else 1]
+        with pytest.raises(OtherRecipe) as raised:
+            load_options(["--config", str(path), "--sed", "1"], GENERAL if path in of_tasks else TASK)
+        (problem,) = raised.value.problems
+        assert problem.startswith(f"--config {path} (command line): a recipe of launch/{script}.sh (it has ")
+        assert problem.endswith(f"and this program reads recipes of launch/{other}.sh")
+    flat = tmp_path / "augment.yaml"
+    flat.write_text("task: mrpc")
+    with pytest.raises(ConfigError, match="--data-dir: required"):
+        load_options(["--config", str(flat)], AUGMENT)
+    strays = tmp_path / "recipe.yaml"
+    strays.write_text("data: {sequence_length: 64}\none: {epochs: 1}")
+    with pytest.raises(ConfigError, match="--one.epochs 1 .*: no such option; did you mean --run.epochs"):
+        load_config([*REQUIRED, "--config", str(strays)])
+
+
+@pytest.mark.parametrize("recipe", ["run: {max_steps: 4}", "run: {epochs: 2}"])
+def test_of_options_that_replace_each_other_the_command_lines_counts(tmp_path: Path, recipe: str) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(recipe)
+    command = [*REQUIRED, "--config", str(path)]
+    for option, other in (("max_steps", "epochs"), ("epochs", "max_steps")):
+        run = load_config([*command, f"--run.{option}", "3"]).run
+        assert (getattr(run, option), getattr(run, other)) == (3, None)
+    path.write_text("run: {max_steps: 4, epochs: 2}")
+    for more in ([], ["--run.seed", "1"]):
+        with pytest.raises(ConfigError, match="has no effect beside --run.max_steps 4 .recipe"):
+            load_config([*command, *more])
+    with pytest.raises(ConfigError, match="has no effect beside --run.max_steps 4 .command line"):
+        load_config([*REQUIRED, "--run.epochs", "2", "--run.max_steps", "4"])
+    assert load_config([*command, "--run.max_steps", "null"]).run.epochs == 2
+
+
+def test_so_do_those_of_a_task_and_of_an_entry(tmp_path: Path) -> None:
+    task, family = tmp_path / "task.yaml", tmp_path / "family.yaml"
+    task.write_text("one: {epochs: 2}\nschedule: {warmup_steps: 5}")
+    required = ["--teacher.model", "teacher", "--task.name", "sst-2", "--task.data_dir", "d"]
+    required += ["--student.config", "4L-312", "--one.max_steps", "3", "--schedule.warmup_fraction", "0.2"]
+    config = load_options([*required, "--config", str(task)], TASK)
+    assert (config.one.epochs, config.one.max_steps) == (None, 3)
+    assert (config.schedule.warmup_steps, config.schedule.warmup_fraction) == (None, 0.2)
+    family.write_text("schedule: {warmup_steps: 5}\nstudents: [{name: a}, {name: b, schedule: {warmup_fraction: 0.3}}]")
+    students = load_config([*REQUIRED, "--config", str(family)]).students or []
+    assert [(each.schedule.warmup_steps, each.schedule.warmup_fraction) for each in students] == [(5, 0.1), (None, 0.3)]

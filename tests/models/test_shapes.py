@@ -6,13 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
-from transformers import BertConfig
+from transformers import BertConfig, PreTrainedConfig
 
 from megatinybert.config.schema import ConfigError
 from megatinybert.config.transfer import TransferConfig
 from megatinybert.general import read_arguments
-from megatinybert.models import configuration
-from megatinybert.models.shapes import misfit
+from megatinybert.models.configuration import student_config
+from megatinybert.models.shapes import _DECIDING, _DEFAULTS, _OTHER_KEYS, misfit
+from megatinybert.runtime.findings import Findings
 from megatinybert.task import read_arguments as read_task_arguments
 
 
@@ -25,12 +26,12 @@ def model(folder: Path, layers: int, heads: int) -> str:
 def test_layers_and_heads_are_compared(tmp_path: Path) -> None:
     teacher, student = model(tmp_path / "teacher", 6, 12), model(tmp_path / "student", 3, 8)
     given = TransferConfig()
-    assert misfit(given, "3L-312", teacher) == ""
-    assert "8 heads and the teacher 12" in misfit(given, student, teacher)
-    assert "8 heads and the teacher 12" in misfit(given, f"{student}/config.json", teacher)
-    assert misfit(TransferConfig(attention_weight=0), student, teacher) == ""
-    assert "must rise strictly within 0 .. 5" in misfit(TransferConfig(layer_map=[0, 2, 6]), "3L-312", teacher)
-    assert "at most 2" in misfit(given, "3L-312", model(tmp_path / "small", 2, 12))
+    assert misfit(given, "3L-312", teacher) == []
+    assert "8 heads and the teacher 12" in misfit(given, student, teacher)[0]
+    assert "8 heads and the teacher 12" in misfit(given, f"{student}/config.json", teacher)[0]
+    assert misfit(TransferConfig(attention_weight=0), student, teacher) == []
+    assert "must rise strictly within 0 .. 5" in misfit(TransferConfig(layer_map=[0, 2, 6]), "3L-312", teacher)[0]
+    assert "at most 2" in misfit(given, "3L-312", model(tmp_path / "small", 2, 12))[0]
 
 
 def test_all_that_is_wrong_with_a_students_file_is_told_at_once(tmp_path: Path) -> None:
@@ -45,7 +46,7 @@ def test_all_that_is_wrong_with_a_students_file_is_told_at_once(tmp_path: Path) 
             | {"intermediate_sise": 600, "type_vocab_size": "2", "pooler_num_attention_heads": 12, "hidden_act": "gelu"}
         )
     )
-    lines = misfit(TransferConfig(), str(path), str(teacher)).splitlines()
+    lines = misfit(TransferConfig(), str(path), str(teacher))
     own = f"--student.config {path}"
     assert lines[:4] == [
         f"{own}: no key is called intermediate_sise; did you mean intermediate_size?",
@@ -56,23 +57,70 @@ def test_all_that_is_wrong_with_a_students_file_is_told_at_once(tmp_path: Path) 
     assert ["3 layers and the teacher 2" in lines[4], "7 heads and the teacher 12" in lines[5]] == [True, True]
     assert len(lines) == 6
     # Of a teacher that is on the hub nothing is known.
-    assert misfit(TransferConfig(), str(path), "organisation/on-the-hub").splitlines() == lines[:3]
+    assert misfit(TransferConfig(), str(path), "organisation/on-the-hub") == lines[:3]
 
 
-def test_the_run_tells_them_together_too() -> None:
-    teacher = BertConfig(vocab_size=100)
-    wrong = BertConfig(vocab_size=99, hidden_size=312, num_attention_heads=7)
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(ValueError) as caught:
-        patch.setattr(configuration, "read_bert_config", lambda *_: wrong)
-        configuration.student_config("own", teacher, 0.0, 0.0)
-    assert ["no multiple" in line for line in str(caught.value).splitlines()] == [True, False]
+def test_the_run_tells_them_together_too(tmp_path: Path) -> None:
+    teacher = BertConfig(vocab_size=100, num_hidden_layers=3)
+    teacher.save_pretrained(tmp_path)
+    path = tmp_path / "student.json"
+    shape = {"model_type": "bert", "vocab_size": 99, "hidden_size": 312, "num_attention_heads": 7, "num_layers": 3}
+    path.write_text(json.dumps(shape))
+    findings = Findings()
+    findings.attempt("student", student_config, str(path), teacher, 0.0, 0.0)
+    texts = findings.texts("fail")
+    assert ["num_hidden_layers?" in texts[0], "no multiple" in texts[1], "vocabulary" in texts[2]] == [True] * 3
+    assert len(texts) == 3 and texts == misfit(TransferConfig(attention_weight=0), str(path), str(tmp_path))
+
+
+def own(path: Path, *without: str, **more: object) -> str:
+    """A student's configuration of all keys of the shape but `without`, and `more`."""
+    shape = {"model_type": "bert", **_DEFAULTS, "num_hidden_layers": 4}
+    path.write_text(json.dumps({key: shape[key] for key in shape if key not in without} | more))
+    return str(path)
+
+
+def test_a_key_that_is_none_is_told_where_one_like_it_is_lacking(tmp_path: Path) -> None:
+    path, teacher = tmp_path / "student.json", str(tmp_path)
+    BertConfig(num_hidden_layers=6).save_pretrained(tmp_path)
+    for wrong, meant in (
+        *(("num_layers", "num_hidden_layers"), ("n_layers", "num_hidden_layers"), ("num_heads", "num_attention_heads")),
+        *(("hidden_sizes", "hidden_size"), ("max_positions", "max_position_embeddings"), ("vocab", "vocab_size")),
+    ):
+        told = misfit(TransferConfig(), own(path, meant, **{wrong: _DEFAULTS[meant] // 2}), teacher)
+        assert told[0] == f"--student.config {path}: no key is called {wrong}; did you mean {meant}?"
+        assert misfit(TransferConfig(), own(path, **{wrong: 1}), teacher) == []
+    # What it says is looked at as what was meant.
+    told = misfit(TransferConfig(), own(path, "num_hidden_layers", num_layers=8), teacher)
+    assert "8 layers and the teacher 6" in told[1]
+    # What is not said is Transformers'.
+    assert "12 layers and the teacher 6" in misfit(TransferConfig(), own(path, "num_hidden_layers"), teacher)[0]
+
+
+def test_keys_of_published_models_are_no_mistakes(tmp_path: Path) -> None:
+    whole = BertConfig(num_hidden_layers=6)
+    assert BertConfig().to_dict().items() >= _DEFAULTS.items()
+    assert whole.to_dict().keys() >= {*_DECIDING}
+    whole.save_pretrained(tmp_path)
+    path = tmp_path / "student.json"
+    others = {key: 1 for key in (*whole.to_dict(), *PreTrainedConfig().to_dict(), *_OTHER_KEYS) if key not in _DECIDING}
+    others |= {
+        "torch_dtype": "float32",
+        "gradient_checkpointing": False,
+        "directionality": "bidi",
+        "model_type": "bert",
+    }
+    for lacking in _DECIDING:
+        without = {key: _DEFAULTS.get(key, 1) for key in _DECIDING if key != lacking} | others
+        path.write_text(json.dumps(without))
+        assert not any("no key" in line for line in misfit(TransferConfig(), str(path), str(tmp_path))), lacking
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"num_hidden_layers": "3", "num_attention_heads": 12}'])
 def test_what_cannot_be_read_is_left_to_who_opens_the_model(content: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(content)
-    assert misfit(TransferConfig(), "3L-312", str(tmp_path)) == ""
-    assert misfit(TransferConfig(), "3L-312", "organisation/on-the-hub") == ""
+    assert misfit(TransferConfig(), "3L-312", str(tmp_path)) == []
+    assert misfit(TransferConfig(), "3L-312", "organisation/on-the-hub") == []
 
 
 def test_both_programs_tell_it_as_the_command_line_is_read(tmp_path: Path) -> None:
@@ -80,8 +128,16 @@ def test_both_programs_tell_it_as_the_command_line_is_read(tmp_path: Path) -> No
     text = tmp_path / "a.txt"
     text.write_text("text\n")
     general = ["--teacher.model", teacher, "--data.text", str(text), "--run.output_dir", str(tmp_path / "run")]
-    with pytest.raises(ConfigError, match="the student has 3 layers and the teacher 2"):
+    with pytest.raises(ConfigError, match="^the student has 3 layers and the teacher 2"):
         read_arguments([*general, "--student.config", "3L-312"], look=True)
+    student = own(tmp_path / "student.json", num_attention_heads=7)
+    with pytest.raises(
+        ConfigError, match=r"^3 problems in the configuration:\n  --student.config .*\n  the student has"
+    ):
+        read_arguments([*general, "--student.config", student], look=True)
+    with pytest.raises(ConfigError, match=r"cannot read .*: .*broken.json is not valid JSON: Expecting ',' delimiter"):
+        Path(tmp_path / "broken.json").write_text('{"num_hidden_layers": 2 "hidden_size": 24}')
+        read_arguments([*general, "--student.config", str(tmp_path / "broken.json")], look=True)
     read_arguments([*general, "--student.config", "2L-192"], look=True)
     members = tmp_path / "students.yaml"
     members.write_text("[{name: a, student: {config: 2L-192}}, {name: b, student: {config: 4L-312}}]")

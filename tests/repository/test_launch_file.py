@@ -26,7 +26,7 @@ def fake_tools(tmp_path: Path) -> Path:
     folder = tmp_path / "bin"
     folder.mkdir()
     (tmp_path / "a b").mkdir()
-    (tmp_path / "a b" / "config.json").touch()
+    (tmp_path / "a b" / "config.json").write_text("{}")
     (tmp_path / "rows").mkdir()
     for name in ("train.tsv", "dev.tsv"):
         (tmp_path / "rows" / name).write_text("sentence\tlabel\nfine\t1\n")
@@ -52,7 +52,7 @@ def needed(script: Path) -> list[str]:
     """A command line without mistakes, which names folders that are there."""
     if script.name == "task.sh":
         return [
-            "eval",
+            "teacher",
             "--task.name",
             "sst-2",
             "--task.data_dir",

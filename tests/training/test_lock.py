@@ -52,8 +52,9 @@ def test_a_second_run_is_refused_with_the_first_ones_host_and_process_until_it_i
     ):
         pytest.fail("two runs in one folder")
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    (tmp_path / "teacher").mkdir()
-    (tmp_path / "teacher" / "config.json").touch()
+    for folder in ("teacher", "student"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "teacher" / "config.json").write_text("{}")
     for name in ("train.tsv", "dev.tsv"):
         (tmp_path / name).write_text("sentence\tlabel\nfine\t1\n")
     task_options = [*OPTIONS[1], "--task.data_dir", str(tmp_path)]

@@ -24,7 +24,7 @@ from tests.helpers.toys import recipe, run_general
 
 REMEDY = (
     "set these back to continue it (the same text, models and options), or choose another --run.output_dir for a new "
-    "run (--student.init with this run's folder lets that one begin with its student)"
+    "run"
 )
 
 
@@ -34,7 +34,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.chdir(tmp_path)
     Path("data").mkdir()
     Path("teacher").mkdir()
-    Path("teacher/config.json").touch()
+    Path("teacher/config.json").write_text("{}")
     for name in ("a", "b"):
         Path("data", f"{name}.txt").write_text(f"text {name}\n" * 3)
     checkpoint = Path("run/checkpoints/step-00000005")
@@ -71,6 +71,16 @@ def test_what_changed_is_named(run: list[str]) -> None:
     Path("data/a.txt").write_text("text A\n" * 3)
     lines = told(run).splitlines()
     assert lines[1].startswith("  text file data/a.txt: 21 bytes (sha256 of the text ") and len(lines) == 4
+
+
+def test_a_new_run_may_begin_with_the_student_once_there_is_one(run: list[str]) -> None:
+    Path("data/a.txt").write_text("text a\n" * 4)
+    assert told(run).endswith(REMEDY)
+    Path("run/student").mkdir()
+    Path("run/student/config.json").write_text("{}")
+    advice = "--student.init run"
+    assert told(run).endswith(f"{REMEDY} ({advice} lets that one begin with its student)")
+    read_arguments([*run, "--run.output_dir", "new", *advice.split()], look=True)
 
 
 def test_the_same_text_may_be_called_and_written_otherwise(run: list[str]) -> None:
