@@ -179,7 +179,8 @@ def _advice(run: Provenance, measured: Sequence[Row], windows: int | None) -> st
     if not measured or run.teacher is None:
         return None
     layers, of = run.student.num_hidden_layers, run.teacher.num_hidden_layers
-    return advice_of(measured[0], measured[-1], run.config.objective.layer_map, layers, of, windows)
+    layer_map, asked = run.config.objective.layer_map, run.config.data.held_out_windows
+    return advice_of(measured[0], measured[-1], layer_map, layers, of, windows, asked)
 
 
 def _is_solved(run: Provenance) -> bool:
