@@ -112,8 +112,8 @@ def which_to_use(
     """For which uses the student's states are better, and for which those after its projection; None without both.
 
     own, projected: the two probes, at the first step and at the last. to_last_layer: whether the student's last layer
-    learns from the teacher's last. windows: that the probes were measured on; None where that is not known. asked: as of
-    `more_windows`.
+    learns from the teacher's last. windows: that the probes were measured on; None where that is not known. asked: as
+    of `more_windows`.
     """
     if own is None or projected is None:
         return None

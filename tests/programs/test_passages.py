@@ -66,19 +66,13 @@ def test_a_long_chinese_line_is_cut_at_characters() -> None:
 
 def test_a_long_chinese_line_is_cut_after_a_clause_where_no_sentence_ends() -> None:
     """Of the marks in reach that which ends most, whatever stands beside it."""
-    for mark, weaker in (
-        ("。", "；"),
-        ("！", "："),
-        ("。”", "，"),
-        ("；", "，"),
-        ("：", "、"),
-        ("，", "、"),
-        ("、", "天"),
-    ):
-        for after in ("", "（", "“", "BERT"):
+    comma, colon, semicolon = "\uff0c\uff1a\uff1b"
+    pairs = [("。", semicolon), ("\uff01", colon), ("。”", comma), (semicolon, comma), (colon, "、"), (comma, "、")]
+    for mark, weaker in [*pairs, ("、", "天")]:
+        for after in ("", "\uff08", "“", "BERT"):
             first, rest = f"{'天' * 22}{mark}", f"{after}{'地' * 8}{weaker}{'人' * 50}"
             assert cut_passages(first + rest)[0] == first, (mark, weaker, after)
-    for latin in ("用 BERT。", "BERT，"):
+    for latin in ("用 BERT。", f"BERT{comma}"):
         assert cut_passages(f"{'天' * 22}{latin}{'人' * 50}")[0] == f"{'天' * 22}{latin}"
 
 

@@ -340,16 +340,12 @@ def test_a_validation_split_that_is_shorter_than_a_window(toy_inputs: Path, tmp_
 
 def test_held_out_windows_too_few_for_the_probe(toy_inputs: Path, shards: Path, tmp_path: Path) -> None:
     """What gives more is named: the option where it limits, else text."""
-    for of, asked, windows, remedy in (
-        (shards, 31, 31, "raise --data.held_out_windows above 31"),
-        (None, 32, 15, "text"),
+    by_option, by_text = "raise --data.held_out_windows above 31, to have 32 or more", "give more text"
+    for options, *texts in (
+        ({"data.shards": shards, "data.held_out_windows": 31}, "31 windows", "by up to 0.1 by chance: ", by_option),
+        ({"data.held_out_windows": 32}, "15 windows", "by up to 0.14 by chance: ", by_text),
     ):
-        corpus = {"data.shards": of} if of else {}
-        found = look(toy_inputs, tmp_path, **corpus, **{"data.held_out_windows": asked})
-        chance = {31: "0.1", 15: "0.14"}[windows]
-        expect(
-            found, "warn", "held-out text", f"{windows} windows", f"by up to {chance} by chance: ", remedy, "32 or more"
-        )
+        expect(look(toy_inputs, tmp_path, **options), "warn", "held-out text", *texts)
     found = look(toy_inputs, tmp_path, **{"data.shards": shards, "data.held_out_windows": 32})
     assert Finding("ok", "held-out text", "32 windows, validation split") in found.all
 
