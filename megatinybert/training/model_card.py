@@ -15,25 +15,24 @@ import yaml
 from huggingface_hub import ModelCard
 from transformers import BertConfig, BertForMaskedLM, BertModel, PreTrainedConfig
 
-from megatinybert.config.general import DataConfig, SettledConfig
+from megatinybert.config.general import SettledConfig
 from megatinybert.config.schema import OptimizerConfig
 from megatinybert.models.initialize import STUDENT_FOLDER
 from megatinybert.models.layer_map import resolve_layer_map
 from megatinybert.models.load import size_as_saved
-from megatinybert.runtime.counts import counted, some_of
+from megatinybert.runtime.counts import counted
 from megatinybert.runtime.files import write_atomically
 from megatinybert.runtime.stopwatch import duration
 from megatinybert.tracking import curves
 from megatinybert.tracking.curves import Row
 from megatinybert.tracking.figures import save_picture
 from megatinybert.tracking.measurements import ACCURACY, BESIDE_LOSSES, PROBE, PROJECTED
-from megatinybert.training.front_matter import front_matter, is_chinese, shown_model, shown_name, shown_weights
+from megatinybert.training.front_matter import front_matter, is_chinese, shown_model, shown_text, shown_weights
 from megatinybert.training.record import HELD_OUT
 from megatinybert.training.sentence_vectors import advice_of, read_projection
 from megatinybert.training.solve.record import SolvingRecord, read_record, what_solving_gave
 
 PICTURE = "loss.png"
-_SHOWN_CORPORA = 8
 _TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
 
 
@@ -242,7 +241,7 @@ def _facts(run: Provenance, rows: Sequence[Row], environment: Mapping[str, Any])
     own = _facts_of_distillation(run, run.teacher) if run.teacher else _facts_of_mlm(run)
     facts = own | {
         "first weights": shown_weights(config.student.init),
-        "data": f"{_corpora(config.data)}: {counted(run.windows, 'window')} of {length} tokens, "
+        "data": f"{shown_text(config.data)}: {counted(run.windows, 'window')} of {length} tokens, "
         f"{run.windows * length:,} in all",
         "training": f"{counted(run.steps, 'step')} of {counted(batch, 'window')}{left_out}: "
         f"{trained * batch * length:,} tokens seen, {trained * batch / run.windows:.2f} passes over the data",
@@ -269,13 +268,6 @@ def _optimizer(config: OptimizerConfig) -> str:
     if config.name != "muon":
         return text
     return f"{text}, that of the layers' matrices up to {config.learning_rate * config.muon_factor:g}"
-
-
-def _corpora(data: DataConfig) -> str:
-    names = [shown_name(name) for name in data.shards or data.text or []]
-    if data.mixture:
-        names = [f"{name} (weight {weight:g})" for name, weight in zip(names, data.mixture, strict=True)]
-    return some_of(names, _SHOWN_CORPORA)
 
 
 def _sizes(model: PreTrainedConfig, kind: type[BertModel | BertForMaskedLM]) -> str:
