@@ -90,8 +90,8 @@ def saver_of(trainees: Trainees, folder: Path, world: dist.World) -> Any:
     from megatinybert.training.saving import Saver
 
     run = SimpleNamespace(keep_checkpoints=1, keep_every=None)
-    stage = SimpleNamespace(checkpoints=folder / "checkpoints", checkpoint_bytes=0, config=SimpleNamespace(run=run))
-    family: Any = SimpleNamespace(members={"student": stage}, first=stage, output=folder)
+    stage = SimpleNamespace(checkpoints=folder / "checkpoints", config=SimpleNamespace(run=run))
+    family: Any = SimpleNamespace(members={"student": stage}, first=stage, output=folder, checkpoint_bytes=0)
     return Saver(family, trainees, world, 0)
 
 

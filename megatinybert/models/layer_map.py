@@ -16,6 +16,9 @@ class Depth(Protocol):
     num_hidden_layers: int
     num_attention_heads: int
 
+    @property
+    def vocab_size(self) -> int | None: ...
+
 
 def fitting_layers(config: TransferConfig, student: Depth, teacher: Depth) -> list[int]:
     """The teacher layer of each student layer. Raises ConfigError where layers or heads of the two do not fit."""
@@ -25,10 +28,12 @@ def fitting_layers(config: TransferConfig, student: Depth, teacher: Depth) -> li
     except ValueError as error:
         problems.append(str(error))
     if config.attention_weight and student.num_attention_heads != teacher.num_attention_heads:
+        tokens = f" and vocab_size {teacher.vocab_size}" if teacher.vocab_size else ""
         problems.append(
             f"attention scores are compared head by head, but the student has {student.num_attention_heads} heads "
             f"and the teacher {teacher.num_attention_heads}: give --student.config a folder whose config.json says "
-            f"num_attention_heads {teacher.num_attention_heads}, or set --objective.attention_weight 0"
+            f"num_attention_heads {teacher.num_attention_heads}{tokens} (docs/own-student.md has an example), or set "
+            "--objective.attention_weight 0"
         )
     if problems:
         raise ConfigError.of(problems)

@@ -35,6 +35,7 @@ class Shape:
 
     num_hidden_layers: int
     num_attention_heads: int
+    vocab_size: int | None
 
 
 def misfit(config: TransferConfig, student: str, teacher: str) -> list[str]:
@@ -115,7 +116,10 @@ def _content(path: Path) -> Mapping[str, Any]:
 def _shape(content: Mapping[str, Any]) -> Shape | None:
     content = _with_defaults(content)
     layers, heads = content.get("num_hidden_layers"), content.get("num_attention_heads")
-    return Shape(layers, heads) if _is_count(layers) and _is_count(heads) else None
+    tokens = content.get("vocab_size")
+    if not (_is_count(layers) and _is_count(heads)):
+        return None
+    return Shape(layers, heads, tokens if _is_count(tokens) else None)
 
 
 def _pair(key: str, other: str) -> tuple[str, str]:

@@ -21,6 +21,7 @@ from megatinybert.training.engine import build_engine
 from megatinybert.training.loop import learning_rates, pictures_of
 from megatinybert.training.ready import Ready, ReadyFamily
 from megatinybert.training.schedule import held_out_interval
+from megatinybert.training.stage import STUDENT
 from megatinybert.training.step import micro_batches_ahead, train_step
 
 _WARM_UP_STEPS = 2
@@ -44,7 +45,7 @@ class Estimate:
 
     measured_steps: of the burst. parts: seconds of a step by "data", "teacher", "student", "objective", "optimizer".
     steps: still to do. tokens_per_step: of all ranks. occasions: measurements, pictures, checkpoints.
-    checkpoint_bytes, peak_bytes: seen in this one process.
+    checkpoint_bytes: as the room on the disk is checked for. peak_bytes: seen in this one process.
     """
 
     measured_steps: int
@@ -82,7 +83,8 @@ def estimate(ready: ReadyFamily, ranks: int, alone: World, seconds: float = 10.0
     solving = [found for name, each in ready.members.items() for found in _solving(name, each, ranks, alone)]
     starts = {name: each.start for name, each in ready.members.items()}
     choices = settle_choices(family, starts, settings, ranks, alone)
-    alone.say("measuring some steps, a held-out measurement and a checkpoint")
+    maps = ", attention maps" if family.drawing_interval else ""
+    alone.say(f"measuring some steps, a held-out measurement{maps} and a checkpoint")
     engines = {
         name: build_engine(each.trainee, each.config.optimizer, settings[name], choices[name])
         for name, each in family.members.items()
@@ -103,11 +105,11 @@ def estimate(ready: ReadyFamily, ranks: int, alone: World, seconds: float = 10.0
     parts = train(_WARM_UP_STEPS, steps)
     scaled = {name: value * (1 if name == "optimizer" else accumulation / shown) for name, value in parts.items()}
     occasions = [*solving, *_occasions(ready, trainees, ranks, alone)]
-    saving, checkpoint_bytes = _save_once(family.output, trainees, alone, run.async_save)
+    saving = _save_once(family.output, trainees, alone, run.async_save)
     occasions.append(Occasion("checkpoint", saving, _times(run.save_interval, ready.first)))
     tokens = run.global_batch * stage.length
     to_do, peak = stage.max_steps - start.first_step, peak_memory(alone.device)
-    return Estimate(steps, scaled, to_do, tokens, occasions, checkpoint_bytes, peak)
+    return Estimate(steps, scaled, to_do, tokens, occasions, family.checkpoint_bytes, peak)
 
 
 def _solving(name: str, ready: Ready, ranks: int, alone: World) -> list[Occasion]:
@@ -120,8 +122,9 @@ def _solving(name: str, ready: Ready, ranks: int, alone: World) -> list[Occasion
         return []
     tokens = config.student.solve_tokens // ranks
     few = [min(_SOLVED_TOKENS, tokens), min(2 * _SOLVED_TOKENS, tokens)]
-    tried = " and ".join(f"{count:,}" for count in dict.fromkeys(few))
-    alone.say(f"timing how long it takes to solve {name}, on about {tried} of its {tokens:,} tokens")
+    # On how many they are, in whole batches, the bars of solving say.
+    called = "the student" if name == STUDENT else f"the student {name}"
+    alone.say(f"timing how long it takes to solve {called}, on a small part of the text")
     less, more = (seconds_of(functools.partial(solve, count, alone), alone.device) for count in few)
     slope = max(more - less, 0.0) / (few[1] - few[0]) if few[1] > few[0] else 0.0
     return [Occasion("solving", more + slope * (tokens - few[1]), 1)]
@@ -147,18 +150,17 @@ def _times(interval: int, ready: Ready) -> int:
     return last // interval - first // interval + (last % interval != 0)
 
 
-def _save_once(output: Path, trainees: Trainees, alone: World, later: bool) -> tuple[float, int]:
-    """(seconds that training stands still, bytes) of a checkpoint on the disk that the run writes to, beside its output
-    folder. later: whether it is written beside training.
+def _save_once(output: Path, trainees: Trainees, alone: World, later: bool) -> float:
+    """Seconds that training stands still for a checkpoint on the disk that the run writes to, beside its output folder.
+    later: whether it is written beside training.
     """
     beside = nearest_existing(output.absolute().parent)
     with tempfile.TemporaryDirectory(prefix=".doctor-", dir=beside) as folder:
-        if later:
-            path, writers = checkpoint.unpublished(Path(folder), 0), []
-            copy = functools.partial(checkpoint.hand_over, path, trainees, alone, later)
-            seconds = seconds_of(lambda: writers.extend(copy()), alone.device)
-            for writer in writers:
-                writer.write_copies()
-        else:
-            seconds = seconds_of(lambda: checkpoint.save(Path(folder), trainees, 0, {}, alone, keep=1), alone.device)
-        return seconds, sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
+        if not later:
+            return seconds_of(lambda: checkpoint.save(Path(folder), trainees, 0, {}, alone, keep=1), alone.device)
+        path, writers = checkpoint.unpublished(Path(folder), 0), []
+        copy = functools.partial(checkpoint.hand_over, path, trainees, alone, later)
+        seconds = seconds_of(lambda: writers.extend(copy()), alone.device)
+        for writer in writers:
+            writer.write_copies()
+        return seconds

@@ -101,7 +101,8 @@ class _Front:
             code = 1
         if self._killed:
             return ENDED_AT_ONCE
-        if self._without_ranks:
+        # A rank that is still importing what it runs has no handler yet, so that the signal ends it.
+        if self._without_ranks or (self._told and code in (-signal.SIGTERM, 256 - signal.SIGTERM)):
             where = "while no rank was running" if self._plan.remote else "before the run began"
             print(f"stopped {where}; the same command starts or continues it", file=sys.stderr)
             return STOPPED

@@ -7,18 +7,23 @@ import re
 from collections.abc import Iterator, Sequence
 
 LEAST_WORDS, MOST_WORDS = 20, 40  # of a passage
-# Written without spaces: each such character counts, with what adheres to it.
+# Written without spaces: each such character counts, with the marks around it and what adheres to it.
 _CHARACTERS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"
-_WORD = re.compile(rf"[^\s{_CHARACTERS}]*[{_CHARACTERS}][^\s{_CHARACTERS}]*|\S+")
-_SENTENCE_END = re.compile(r"""[.!?。\uff01\uff1f…]["'”\u2019)\]」』\uff09】]*$""")  # full-width !, ? and ) too
+_WIDE_MARKS = "。、\uff01\uff0c\uff1a\uff1b\uff1f"  # the last five of full width
+_CLOSING = r"""["'”\u2019)\]」』》\uff09】]"""
+_AFTER = rf"(?:[{_WIDE_MARKS}.,!?;:…]|{_CLOSING})*"
+_OTHER = rf"[^\s{_CHARACTERS}{_WIDE_MARKS}]*"
+_WORD = re.compile(rf"{_OTHER}[{_CHARACTERS}{_WIDE_MARKS}]{_AFTER}|\S+")
+# What a long line is cut after, the best first.
+_ENDS = [re.compile(f"[{marks}]{_CLOSING}*$") for marks in (".!?。\uff01\uff1f…", "\uff1b\uff1a", "\uff0c", "、")]
 
 
 def cut_passages(text: str) -> list[str]:
     """Consecutive lines of one document joined to passages of LEAST_WORDS to MOST_WORDS words, each passage once.
 
-    Documents are parted by blank lines. A line of more words is cut, at the end of a sentence where one is in reach.
-    Passages of fewer words are left out, since they say too little to be found. A Chinese character, or a Japanese one,
-    is a word.
+    Documents are parted by blank lines. A line of more words is cut at the end of a sentence where one is in reach, in
+    Chinese else at that of a clause, else after any word. Passages of fewer words are left out, since they say too
+    little to be found. A Chinese character, or a Japanese one, is a word.
     """
     passages: list[tuple[str, int]] = []
     for filled, document in itertools.groupby(text.splitlines(), key=lambda line: bool(line.strip())):
@@ -45,8 +50,8 @@ def _pieces(line: str) -> Iterator[str]:
     words = list(_WORD.finditer(line))
     while len(words) > MOST_WORDS:
         most = min(MOST_WORDS, len(words) - LEAST_WORDS)
-        ends = (size for size in range(most, LEAST_WORDS - 1, -1) if _SENTENCE_END.search(words[size - 1].group()))
-        size = next(ends, most)
+        sizes = range(most, LEAST_WORDS - 1, -1)
+        size = next((size for end in _ENDS for size in sizes if end.search(words[size - 1].group())), most)
         yield line[words[0].start() : words[size - 1].end()]
         words = words[size:]
     yield line[words[0].start() :]

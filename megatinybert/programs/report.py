@@ -123,7 +123,7 @@ def report_of(
         return (first[tag], last[tag]) if tag in first and tag in last else None
 
     layer_map = config.get("objective", {}).get("layer_map", "uniform")
-    windows = config.get("environment", {}).get(HELD_OUT)
+    windows, asked = config.get("environment", {}).get(HELD_OUT), config["data"].get("held_out_windows")
     trained = int(last["step"]) - curves.skipped_steps(rows)
     rate = optimizer.get("learning_rate")
     shared = shared_by(folder)
@@ -147,7 +147,7 @@ def report_of(
         projected_probe=pair(PROJECTED),
         on_first_losses=on_first_losses(rows) if is_solved else None,
         few_steps=rate is not None and moves_little(init, optimizer["name"], trained, rate),
-        advice=advice_of(first, last, layer_map, student.layers, teacher.layers, windows) if teacher else None,
+        advice=advice_of(first, last, layer_map, student.layers, teacher.layers, windows, asked) if teacher else None,
     )
 
 

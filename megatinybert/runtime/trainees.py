@@ -11,10 +11,14 @@ if TYPE_CHECKING:
 
 
 class Trainees(Mapping[str, "DeepSpeedEngine"]):
-    """The students by name, each with its objective in an engine of its own (`engine.module` is a `Trainee`)."""
+    """The students by name, each with its objective in an engine of its own (`engine.module` is a `Trainee`).
+
+    seconds: what their steps have taken in this process, without what lies between steps.
+    """
 
     def __init__(self, engines: Mapping[str, DeepSpeedEngine]) -> None:
         self._engines = dict(engines)
+        self.seconds = 0.0
 
     def __getitem__(self, name: str) -> DeepSpeedEngine:
         return self._engines[name]

@@ -113,9 +113,11 @@ def remarks(
     """What has to be said of models on the development rows of `split`.
 
     scores: by model, "teacher" and "student" as far as they are there. answers: the only one that a model gives.
-    advice: what to do about a student that has learnt nothing.
+    advice: what to do about a student that has learnt nothing, though its teacher has.
     """
     said = []
+    teacher, student = scores.get("teacher"), scores.get("student")
+    may_learn = "teacher" not in scores or baseline.is_beaten(teacher)
     for name, score in scores.items():
         if name in answers:
             said.append(f"The {name} answers {answers[name]!r} to every row of {split}.")
@@ -125,8 +127,7 @@ def remarks(
         if name == "teacher":
             said.append(f"{text}, so its student can learn nothing from it, and no retention is given.")
         else:
-            said.append(f"{text}: nothing shows that it has learnt anything. {advice}".rstrip())
-    teacher, student = scores.get("teacher"), scores.get("student")
+            said.append(f"{text}: nothing shows that it has learnt anything. {advice if may_learn else ''}".rstrip())
     if teacher is not None and student is not None and student > teacher and baseline.is_beaten(teacher):
         said.append(baseline.above(teacher, student, split))
     return said

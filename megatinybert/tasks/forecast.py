@@ -21,13 +21,17 @@ from megatinybert.tasks.stage_options import SECTIONS, TAUGHT, keeps_answers, me
 from megatinybert.tracking.flops import forward_flops, training_flops
 from megatinybert.training.stage import Stage
 
+_MAPS = "attention maps"
+
 
 class Measurement(NamedTuple):
-    """Of a model in training. step: optimizer steps done; begun, ended: seconds of one clock."""
+    """Of a model in training. step: optimizer steps done; trained: seconds that those of this process took, without
+    measurements, pictures and checkpoints; seconds: of the measurement itself.
+    """
 
     step: int
-    begun: float
-    ended: float
+    trained: float
+    seconds: float
 
 
 class Work(NamedTuple):
@@ -53,22 +57,22 @@ def forecast(
     """
     first, second = measured
     steps = second.step - first.step
-    per_step = (second.begun - first.ended) / steps
+    per_step = (second.trained - first.trained) / steps
     left = max_steps - second.step
-    seconds = {stage: left * per_step + left / steps * (first.ended - first.begun)}
+    seconds = {stage: left * per_step + left / steps * first.seconds}
     of_steps = "the last step" if steps == 1 else f"the last {steps:,} steps"
-    text = f"stage {stage}: about {_rounded(seconds[stage])} left, by the speed of {of_steps}"
+    left_out = [what for what in uncounted.get(stage, ()) if what == _MAPS]  # the rest is done before the first step
+    text = f"stage {stage}: about {_rounded(seconds[stage])} left{_without(left_out)}, by the speed of {of_steps}"
     later = stages[stages.index(stage) + 1 :] if stage in stages else []
     per_operation = per_step * max_steps / work[stage].training
     seconds |= {name: sum(work[name]) * per_operation for name in later if name in work}
     if len(seconds) == 1:
         return text
     parts = ", ".join(f"{name} {_rounded(value)}" for name, value in seconds.items())
-    left_out = dict.fromkeys(what for name in later for what in uncounted.get(name, ()))
-    but = f", without {', '.join(left_out)}" if left_out else ""
+    left_out += [what for name in later for what in uncounted.get(name, ())]
     return (
-        f"{text}; of all stages about {_rounded(sum(seconds.values()))}{but} ({parts}: by the operations of each, at "
-        "this stage's speed)"
+        f"{text}; of all stages about {_rounded(sum(seconds.values()))}{_without(left_out)} ({parts}: by the "
+        "operations of each, at this stage's speed)"
     )
 
 
@@ -81,7 +85,7 @@ def with_forecast(
     def measure(trainees: Trainees, world: World) -> dict[str, float]:
         begun = time.monotonic()
         scalars = stage.measure(trainees, world)
-        measured.append(Measurement(trainees.only.global_steps, begun, time.monotonic()))
+        measured.append(Measurement(trainees.only.global_steps, trainees.seconds, time.monotonic() - begun))
         if len(measured) == 2 and world.is_main:
             tqdm.write(forecast(name, stages, stage.max_steps, measured, work, uncounted), file=sys.stderr)
         return scalars
@@ -116,8 +120,12 @@ def work_of_stages(inputs: TaskInputs, rows: EncodedRows) -> dict[str, Work]:
 def uncounted_in_stages(config: TaskConfig) -> dict[str, list[str]]:
     """What stages do beside the operations of `work_of_stages`: nobody knows its time before it is done."""
     solving = ["solving"] if config.student.init == "solved" else []
-    maps = ["attention maps"] if config.monitor.attention_interval != 0 else []
+    maps = [_MAPS] if config.monitor.attention_interval != 0 else []
     return {"augment": ["augmentation"], "one": [*solving, *maps], "two": solving}
+
+
+def _without(left_out: Sequence[str]) -> str:
+    return f", without {', '.join(dict.fromkeys(left_out))}" if left_out else ""
 
 
 def _rounded(seconds: float) -> str:

@@ -19,13 +19,14 @@ from megatinybert.corpus.tokenizer import SpecialIds
 from megatinybert.models.apex import apex_state
 from megatinybert.models.load import count_of, size_as_saved, size_of
 from megatinybert.runtime.counts import counted
-from megatinybert.runtime.findings import Finding
+from megatinybert.runtime.findings import Finding, Level
 from megatinybert.runtime.hardware import computes_bfloat16, find_peak, hardware_name
 from megatinybert.runtime.workers import usable_cores
 from megatinybert.samples.mixture import Mixture
 from megatinybert.samples.open import HeldOut, Samples
 from megatinybert.samples.windows import Windows
 from megatinybert.training.schedule import warmup_steps
+from megatinybert.training.sentence_vectors import FEW_WINDOWS, by_chance, more_windows
 
 MANY_PASSES = 10
 _KNOWN = 0.5  # of a model's ids, which its own tokenizer has at the least
@@ -234,8 +235,16 @@ def check_corpus(config: SettledConfig, samples: Samples, held_out: HeldOut, max
         drawn = max_steps * config.run.global_batch
         findings += [Finding("ok", "mixture", line) for line in samples.lines(drawn)]
         findings += [Finding("warn", "mixture", warning) for warning in samples.warnings(drawn)]
-    text = f"{counted(len(held_out.sample_ids), 'window')}, {held_out.origin}"
+    return [*findings, _check_held_out(config, held_out)]
+
+
+def _check_held_out(config: SettledConfig, held_out: HeldOut) -> Finding:
+    """Whether the held-out text is like the rest, and enough for the probes."""
+    count = len(held_out)
+    level: Level = "ok"
+    text = f"{counted(count, 'window')}, {held_out.origin}"
     if held_out.unused:
+        level = "warn"
         text += ": one end of the text may not be like the rest. "
         if config.data.text:
             text += "Of more documents, one in a hundred is held out, from all over the text"
@@ -245,8 +254,13 @@ def check_corpus(config: SettledConfig, samples: Samples, held_out: HeldOut, max
                 "--validation-fraction (default 0.01)"
             )
         text += "; a shorter --data.sequence_length makes windows of what it has" if any(held_out.unused) else ""
-        return [*findings, Finding("warn", "held-out text", text)]
-    return [*findings, Finding("ok", "held-out text", text)]
+    if count < FEW_WINDOWS and config.objective.name != "mlm":
+        level = "warn"
+        text += (
+            f". On so few windows the report's probes differ by up to {by_chance(count):.2g} by chance: "
+            f"{more_windows(count, config.data.held_out_windows)}, to have {FEW_WINDOWS} or more"
+        )
+    return Finding(level, "held-out text", text)
 
 
 def check_schedule(config: TrainingConfig, max_steps: int) -> Finding:

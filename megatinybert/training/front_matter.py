@@ -13,8 +13,12 @@ from typing import Any
 from huggingface_hub import ModelCard, ModelCardData
 from transformers.utils import cached_file
 
+from megatinybert.config.general import DataConfig
 from megatinybert.config.schema import MADE_WEIGHTS
+from megatinybert.corpus.run_text import corpora_of
+from megatinybert.runtime.counts import some_of
 
+_MOST_SHOWN = 8  # of the names of a text
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+|bert-[\w.-]+")  # those without an owner are the first BERTs
 
 
@@ -58,6 +62,18 @@ def shown_weights(init: str) -> str:
 def shown_name(name: str) -> str:
     """A file or folder as a card may show it: without the folders that it is in."""
     return os.path.basename(os.path.abspath(name))
+
+
+def shown_text(data: DataConfig) -> str:
+    """The shards or files that a run read, as a card may show them: of a pattern such as *.txt those that it names."""
+    names = [shown_name(name) for name in data.shards or data.text or []]
+    if data.text and not data.shards:
+        with suppress(ValueError):  # of a pattern whose files have gone by now
+            corpora, _ = corpora_of(data)
+            names = [some_of([shown_name(path) for path in paths], _MOST_SHOWN) for paths in corpora]
+    if data.mixture:
+        names = [f"{name} (weight {weight:g})" for name, weight in zip(names, data.mixture, strict=True)]
+    return some_of(names, _MOST_SHOWN)
 
 
 def _own_name(model: str) -> str | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from megatinybert.models.capture import padding_mask
 from megatinybert.models.load import Teacher, teacher_dtype
@@ -102,7 +103,7 @@ def fit(run: Run, work: StepWork, monitor: Monitor | None) -> None:
     watch, skips = Stopwatch(world.device), every.skip_bad_batches > 0
     steps, saver = range(run.first_step, max_steps), Saver(family, trainees, world, run.first_step)
     ahead = micro_batches_ahead(stage.data, steps, every.global_batch, stage.micro_batch, world)
-    since = _Since()
+    since, drawn = _Since(), run.first_step == 0
     with listening(family.commands, every.time_limit, world) as requests, saver:
         for step, batches in zip(steps, ahead, strict=True):
             rates = learning_rates(family, step)
@@ -127,7 +128,8 @@ def fit(run: Run, work: StepWork, monitor: Monitor | None) -> None:
                     run.best.consider(done, measurement)
             _write(monitor, done, scalars)
             if due.draw:
-                _draw(run, monitor, done)
+                _draw(run, monitor, done, tell=not drawn)
+                drawn = True
             if due.store:
                 saver.save(done, run.facts_now(), at_once=due.stop or done == max_steps or not every.async_save)
             if due.stop:
@@ -158,7 +160,7 @@ def describe(run: Run, monitor: Monitor | None) -> StepWork:
             )
     if run.first_step == 0:
         _write(monitor, 0, stage.measure(trainees, world))
-        _draw(run, monitor, 0)
+        _draw(run, monitor, 0, tell=run.family.drawing_interval is not None)
     return work
 
 
@@ -179,7 +181,9 @@ def _due(family: Family, done: int, asked: bool) -> _Due:
 def _pace(run: Run, since: _Since, work: StepWork, watch: Stopwatch) -> dict[str, float]:
     """Speed, time and memory of the steps since the last reading, and how far in the data they are."""
     done, _ = since.pending[-1]
-    scalars = work.speed(since.shapes, time.perf_counter() - since.began)
+    seconds = time.perf_counter() - since.began
+    run.trainees.seconds += seconds
+    scalars = work.speed(since.shapes, seconds)
     scalars |= {f"time/{part}": value for part, value in watch.read().items()}
     stage = run.family.first
     scalars["windows/epoch"] = done * stage.config.run.global_batch / stage.data.samples
@@ -254,7 +258,10 @@ def _write(monitor: Monitor | None, step: int, scalars: dict[str, float]) -> Non
             print(f"\nwarning: the metrics of step {step:,} are not written: {error}", file=sys.stderr)
 
 
-def _draw(run: Run, monitor: Monitor | None, step: int) -> None:
+def _draw(run: Run, monitor: Monitor | None, step: int, tell: bool) -> None:
+    """tell: of the first that are drawn, which may take long, as matplotlib looks for fonts."""
+    if tell and monitor:
+        tqdm.write("drawing attention maps", file=sys.stderr)
     images = pictures_of(run.family, run.trainees, step)
     if monitor:
         try:

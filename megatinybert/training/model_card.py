@@ -15,26 +15,25 @@ import yaml
 from huggingface_hub import ModelCard
 from transformers import BertConfig, BertForMaskedLM, BertModel, PreTrainedConfig
 
-from megatinybert.config.general import DataConfig, SettledConfig
+from megatinybert.config.general import SettledConfig
 from megatinybert.config.schema import OptimizerConfig
 from megatinybert.models.initialize import STUDENT_FOLDER
 from megatinybert.models.layer_map import resolve_layer_map
 from megatinybert.models.load import size_as_saved
-from megatinybert.runtime.counts import counted, some_of
+from megatinybert.runtime.counts import counted
 from megatinybert.runtime.files import write_atomically
 from megatinybert.runtime.stopwatch import duration
 from megatinybert.tracking import curves
 from megatinybert.tracking.figures import save_picture
 from megatinybert.tracking.measurements import ACCURACY, BESIDE_LOSSES, PROBE, PROJECTED
 from megatinybert.tracking.remarks import Row, on_first_losses, on_what_got_worse
-from megatinybert.training.front_matter import front_matter, is_chinese, shown_model, shown_name, shown_weights
+from megatinybert.training.front_matter import front_matter, is_chinese, shown_model, shown_text, shown_weights
 from megatinybert.training.record import HELD_OUT
 from megatinybert.training.sentence_vectors import advice_of, read_projection
 from megatinybert.training.size import moves_little
 from megatinybert.training.solve.record import SolvingRecord, read_record, what_solving_gave
 
 PICTURE = "loss.png"
-_SHOWN_CORPORA = 8
 _TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
 
 
@@ -180,7 +179,8 @@ def _advice(run: Provenance, measured: Sequence[Row], windows: int | None) -> st
     if not measured or run.teacher is None:
         return None
     layers, of = run.student.num_hidden_layers, run.teacher.num_hidden_layers
-    return advice_of(measured[0], measured[-1], run.config.objective.layer_map, layers, of, windows)
+    layer_map, asked = run.config.objective.layer_map, run.config.data.held_out_windows
+    return advice_of(measured[0], measured[-1], layer_map, layers, of, windows, asked)
 
 
 def _is_solved(run: Provenance) -> bool:
@@ -250,7 +250,7 @@ def _facts(run: Provenance, rows: Sequence[Row], environment: Mapping[str, Any])
     own = _facts_of_distillation(run, run.teacher) if run.teacher else _facts_of_mlm(run)
     facts = own | {
         "first weights": shown_weights(config.student.init),
-        "data": f"{_corpora(config.data)}: {counted(run.windows, 'window')} of {length} tokens, "
+        "data": f"{shown_text(config.data)}: {counted(run.windows, 'window')} of {length} tokens, "
         f"{run.windows * length:,} in all",
         "training": f"{counted(run.steps, 'step')} of {counted(batch, 'window')}{left_out}: "
         f"{trained * batch * length:,} tokens seen, {trained * batch / run.windows:.2f} passes over the data",
@@ -277,13 +277,6 @@ def _optimizer(config: OptimizerConfig) -> str:
     if config.name != "muon":
         return text
     return f"{text}, that of the layers' matrices up to {config.learning_rate * config.muon_factor:g}"
-
-
-def _corpora(data: DataConfig) -> str:
-    names = [shown_name(name) for name in data.shards or data.text or []]
-    if data.mixture:
-        names = [f"{name} (weight {weight:g})" for name, weight in zip(names, data.mixture, strict=True)]
-    return some_of(names, _SHOWN_CORPORA)
 
 
 def _sizes(model: PreTrainedConfig, kind: type[BertModel | BertForMaskedLM]) -> str:

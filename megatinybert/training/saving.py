@@ -165,7 +165,7 @@ class Saver:
                 checkpoint.drop(path.parent.glob(f"step-*{checkpoint.UNPUBLISHED}"), world)
 
     def _say(self, step: int, error: NotSaved) -> None:
-        needed = sum(stage.checkpoint_bytes for stage in self._family.members.values())
+        needed = self._family.checkpoint_bytes
         text = not_saved(error, step, needed, self._family.output)
         if self._given_up.is_set():
             text = f"the checkpoint of step {step:,} was being written, and is dropped"

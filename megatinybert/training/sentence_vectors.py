@@ -19,9 +19,10 @@ from megatinybert.models.layer_map import resolve_layer_map
 from megatinybert.runtime.counts import counted
 from megatinybert.tracking.measurements import PROBE, PROJECTED
 
-# On this many windows, drawn anew, the difference of the two probes has a standard deviation of 0.04, on half as many
-# one of 0.07 (benchmarks/probe.py), while what there is to tell is 0.1 to 0.2.
-FEW_WINDOWS = 32
+FEW_WINDOWS = 32  # the fewest that tell a difference of 0.1 of the two probes; what there is to tell is 0.1 to 0.2
+# The standard deviation of that difference times the root of the windows: 0.070 on 16 that were drawn anew
+# (benchmarks/probe.py, docs/general.md); the figures of more windows give a little less.
+_DEVIATION = 0.28
 _OF_USE = 0.1  # a probe below it: similar texts are hardly found
 
 _MODULES = {"Transformer": "", "Pooling": "1_Pooling", "Dense": "2_Dense"}
@@ -82,19 +83,37 @@ def advice_of(
     layers: int,
     of: int,
     windows: int | None,
+    asked: int | None,
 ) -> str | None:
     """`which_to_use` of a student with so many layers. first, last: its measurements; of: the teacher's layers."""
     own, projected = ((first[tag], last[tag]) if tag in first and tag in last else None for tag in (PROBE, PROJECTED))
-    return which_to_use(own, projected, resolve_layer_map(layer_map, layers, of)[-1] == of - 1, windows)
+    return which_to_use(own, projected, resolve_layer_map(layer_map, layers, of)[-1] == of - 1, windows, asked)
+
+
+def by_chance(windows: int) -> float:
+    """How far two probes of a student on so many windows may differ by chance: two standard deviations."""
+    return 2 * _DEVIATION / math.sqrt(windows)
+
+
+def more_windows(windows: int, asked: int | None) -> str:
+    """What gives more held-out windows than there are. asked: for how many --data.held_out_windows asks."""
+    if asked is not None and windows >= asked:
+        return f"raise --data.held_out_windows above {asked}"
+    return "give more text" + (f" (it has fewer than the {asked} of --data.held_out_windows)" if asked else "")
 
 
 def which_to_use(
-    own: tuple[float, float] | None, projected: tuple[float, float] | None, to_last_layer: bool, windows: int | None
+    own: tuple[float, float] | None,
+    projected: tuple[float, float] | None,
+    to_last_layer: bool,
+    windows: int | None,
+    asked: int | None,
 ) -> str | None:
     """For which uses the student's states are better, and for which those after its projection; None without both.
 
     own, projected: the two probes, at the first step and at the last. to_last_layer: whether the student's last layer
-    learns from the teacher's last. windows: that the probes were measured on; None where that is not known.
+    learns from the teacher's last. windows: that the probes were measured on; None where that is not known. asked: as
+    of `more_windows`.
     """
     if own is None or projected is None:
         return None
@@ -108,18 +127,20 @@ def which_to_use(
     ]
     if math.isnan(projected[1]) or math.isnan(own[1]):
         lines[1] = "Whether its sentence vectors are of use cannot be said: a probe is not a number."
-    elif windows and windows < FEW_WINDOWS:
-        lines[1] = (
-            f"Which sentence vectors are better cannot be said ({measured}): on so few windows the probes differ by "
-            f"chance; {FEW_WINDOWS} or more tell it (--data.held_out_windows, more text)."
-        )
     elif max(own[1], projected[1]) < _OF_USE:
         lines[1] = f"Neither kind of sentence vectors is of use yet ({measured}): train for longer, on more text."
-    elif max(own[1], projected[1]) <= max(own[0], projected[0]):
-        lines.append(
-            "Neither finds similar texts better than the first weights did "
-            f"({max(own[0], projected[0]):.3f}): train for longer, on more text."
-        )
+    else:
+        chance = by_chance(windows) if windows else 0.0
+        if windows and abs(projected[1] - own[1]) <= chance:
+            lines[1] = (
+                f"Which sentence vectors are better cannot be said ({measured}): on so many windows two probes differ "
+                f"by up to {chance:.2g} by chance. To tell them apart, {more_windows(windows, asked)}."
+            )
+        if max(own[0], projected[0]) - max(own[1], projected[1]) >= chance:
+            lines.append(
+                "Neither finds similar texts better than the first weights did "
+                f"({max(own[0], projected[0]):.3f}): train for longer, on more text."
+            )
     if to_last_layer:
         lines.append("An index of the teacher's vectors can be searched through the projection only.")
     return "\n".join(lines)

@@ -158,6 +158,11 @@ class Family:
         return next((stage.pictures.interval for stage in self.members.values() if stage.pictures), None)
 
     @property
+    def checkpoint_bytes(self) -> int:
+        """Of all members together."""
+        return sum(stage.checkpoint_bytes for stage in self.members.values())
+
+    @property
     def commands(self) -> Path:
         """The folder in which the file STOP ends the run."""
         return self.first.product.path.parent if self.is_one else self.output

@@ -29,6 +29,7 @@ def test_layers_and_heads_are_compared(tmp_path: Path) -> None:
     assert misfit(given, "3L-312", teacher) == []
     assert "8 heads and the teacher 12" in misfit(given, student, teacher)[0]
     assert "8 heads and the teacher 12" in misfit(given, f"{student}/config.json", teacher)[0]
+    assert "num_attention_heads 12 (docs/own-student.md" in misfit(given, student, teacher)[0]  # of no known vocabulary
     assert misfit(TransferConfig(attention_weight=0), student, teacher) == []
     assert "must rise strictly within 0 .. 5" in misfit(TransferConfig(layer_map=[0, 2, 6]), "3L-312", teacher)[0]
     assert "at most 2" in misfit(given, "3L-312", model(tmp_path / "small", 2, 12))[0]
@@ -56,6 +57,8 @@ def test_all_that_is_wrong_with_a_students_file_is_told_at_once(tmp_path: Path) 
     ]
     assert ["3 layers and the teacher 2" in lines[4], "7 heads and the teacher 12" in lines[5]] == [True, True]
     assert len(lines) == 6
+    needed = "num_attention_heads 12 and vocab_size 100 (docs/own-student.md has an example), or set --objective"
+    assert needed in lines[5]
     # Of a teacher that is on the hub nothing is known.
     assert misfit(TransferConfig(), str(path), "organisation/on-the-hub") == lines[:3]
 

@@ -21,6 +21,7 @@ from megatinybert.programs.search import teacher_of
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Findings
 from megatinybert.training.checkpoint_files import CheckpointFiles
+from megatinybert.training.disk import size
 from megatinybert.training.finite import NonFiniteLoss
 from megatinybert.training.step import StepResult, train_step
 from megatinybert.training.stop import Stopped
@@ -254,9 +255,11 @@ def test_the_doctor_estimates_all_together(
     alone = [stage.parameters for stage in ready.family.members.values()]
     found = estimate(ready, 1, world, seconds=0.1)
     said = capfd.readouterr().err  # before the bars, whose passes have no other name than solving
-    assert "timing how long it takes to solve small, on about 400 of its 400 tokens\n" in said
+    assert "timing how long it takes to solve the student small, on a small part of the text\n" in said
     assert re.search(r"solving on [\d,]+ tokens, 6 passes: ", said) and "golden," not in said
-    assert found.checkpoint_bytes > 16 * sum(alone)
+    assert found.checkpoint_bytes == 16 * sum(alone)
+    (room,) = (each.text for each in findings.all if each.subject == "disk")
+    assert room.startswith(f"a checkpoint takes {size(found.checkpoint_bytes)}, ")
     assert [each.name for each in found.occasions] == [
         *("solving", "held-out measurement", "set of attention maps", "checkpoint")
     ]

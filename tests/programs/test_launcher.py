@@ -117,6 +117,19 @@ def test_a_signal_before_the_first_rank_is_there_ends_what_would_start_it(folder
     assert ended(front, folder) == (STOPPED, said)
 
 
+def test_a_signal_to_a_rank_that_is_still_loading_ends_it_in_the_same_words(folder: Path) -> None:
+    """It has no handler yet."""
+    (folder / "rank.py").write_text(f"open({str(folder / 'ready')!r}, 'w')\nimport time\ntime.sleep(600)\n")
+    front = start(folder)
+    front.send_signal(signal.SIGTERM)
+    code, said = ended(front, folder)
+    assert code == STOPPED
+    assert said == [
+        "stopping, if in training after this step",
+        "stopped before the run began; the same command starts or continues it",
+    ]
+
+
 def test_the_same_where_nobody_reads_any_more(folder: Path) -> None:
     """As in `sh launch/general.sh | tee log`, where Ctrl-C ends tee as well."""
     front = start(folder)

@@ -64,6 +64,23 @@ def test_a_long_chinese_line_is_cut_at_characters() -> None:
     assert cut_passages(text) == [f"{'天' * 24}。”", f"{'地' * 30}、", "人" * 20]
 
 
+def test_a_long_chinese_line_is_cut_after_a_clause_where_no_sentence_ends() -> None:
+    """Of the marks in reach that which ends most, whatever stands beside it."""
+    comma, colon, semicolon = "\uff0c\uff1a\uff1b"
+    pairs = [("。", semicolon), ("\uff01", colon), ("。”", comma), (semicolon, comma), (colon, "、"), (comma, "、")]
+    for mark, weaker in [*pairs, ("、", "天")]:
+        for after in ("", "\uff08", "“", "BERT"):
+            first, rest = f"{'天' * 22}{mark}", f"{after}{'地' * 8}{weaker}{'人' * 50}"
+            assert cut_passages(first + rest)[0] == first, (mark, weaker, after)
+    for latin in ("用 BERT。", f"BERT{comma}"):
+        assert cut_passages(f"{'天' * 22}{latin}{'人' * 50}")[0] == f"{'天' * 22}{latin}"
+
+
+def test_in_a_text_with_spaces_no_clause_is_looked_for() -> None:
+    line = f"{_numbers(0, 25)}, {_numbers(25, 80)}"
+    assert cut_passages(line)[0] == f"{_numbers(0, 25)}, {_numbers(25, 40)}"
+
+
 def test_equal_passages_count_once() -> None:
     again = f"{_words(20)}\n\n"
     assert cut_passages(again + _numbers(0, 20) + "\n\n" + again) == [_words(20), _numbers(0, 20)]

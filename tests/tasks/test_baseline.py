@@ -111,6 +111,12 @@ def test_a_student_that_has_learnt_nothing_is_told() -> None:
     assert "(undefined; " in undefined
 
 
+def test_a_student_of_a_teacher_that_has_learnt_nothing_is_given_no_advice() -> None:
+    for teacher in (0.6, None, math.nan):
+        ours, own = remarks("dev", {"teacher": teacher, "student": 0.6}, SHARE, {}, "Train on.")
+        assert "can learn nothing from it" in ours and own.endswith("nothing shows that it has learnt anything.")
+
+
 def test_a_teacher_that_has_learnt_nothing_is_told() -> None:
     (said,) = remarks("dev", {"teacher": 0.62, "student": 0.7}, SHARE, {})
     assert said.startswith("The teacher is no better than chance on dev (0.6200; ") and "no retention is given" in said

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from megatinybert.tasks.forecast import Measurement, Work, forecast
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from megatinybert.runtime.dist import World
+from megatinybert.tasks.forecast import Measurement, Work, forecast, with_forecast
 
 WORK = {
     "teacher": Work(300.0, 9.0),
@@ -14,21 +22,41 @@ WORK = {
 STAGES = ("teacher", "mlm", "augment", "one", "two", "eval")
 UNCOUNTED = {"augment": ["augmentation"], "one": ["solving", "attention maps"], "two": ["solving"]}
 # 10 steps take 20 s, a measurement 1 s.
-MEASURED = (Measurement(0, 0.0, 1.0), Measurement(10, 21.0, 22.0))
+MEASURED = (Measurement(0, 0.0, 1.0), Measurement(10, 20.0, 1.0))
 
 
 def test_of_one_stage() -> None:
     assert (
         forecast("one", ["one"], 40, MEASURED, WORK, UNCOUNTED)
-        == "stage one: about 63 s left, by the speed of the last 10 steps"
+        == "stage one: about 63 s left, without attention maps, by the speed of the last 10 steps"
     )
+
+
+@dataclass(frozen=True)
+class ShortStage:
+    """Of a stage, what a forecast asks."""
+
+    max_steps: int
+    measure: Any
+
+
+def test_only_steps_count_and_not_what_lies_between_them(capsys: pytest.CaptureFixture[str]) -> None:
+    """Such as drawing: 10 steps have taken 20 s, whatever the clock says."""
+    stage = with_forecast(ShortStage(40, lambda *_: {}), "two", ["two"], WORK, UNCOUNTED)  # type: ignore[arg-type]
+    world = World(0, 1, torch.device("cpu"))
+    trainees: Any = SimpleNamespace(only=SimpleNamespace(global_steps=0), seconds=0.0)
+    stage.measure(trainees, world)
+    trainees.only.global_steps, trainees.seconds = 10, 20.0
+    stage.measure(trainees, world)
+    assert "stage two: about 60 s left, by the speed of the last 10 steps\n" in capsys.readouterr().err
 
 
 def test_of_what_follows_by_its_operations() -> None:
     """40 steps of 2 s are 100 operations: 0.8 s each."""
     assert forecast("one", STAGES, 40, MEASURED, WORK, UNCOUNTED) == (
-        "stage one: about 63 s left, by the speed of the last 10 steps; of all stages about 110 s, without solving "
-        "(one 63 s, two 40 s, eval 2.4 s: by the operations of each, at this stage's speed)"
+        "stage one: about 63 s left, without attention maps, by the speed of the last 10 steps; "
+        "of all stages about 110 s, without attention maps, solving (one 63 s, two 40 s, "
+        "eval 2.4 s: by the operations of each, at this stage's speed)"
     )
 
 
@@ -42,7 +70,7 @@ def test_what_no_operations_tell_is_left_out_and_said() -> None:
 
 def test_after_an_interruption() -> None:
     """The steps before do not count."""
-    resumed = (Measurement(20, 100.0, 101.0), Measurement(30, 121.0, 122.0))
+    resumed = (Measurement(20, 10.0, 1.0), Measurement(30, 30.0, 1.0))
     assert (
         forecast("two", ["two"], 40, resumed, WORK, UNCOUNTED)
         == "stage two: about 21 s left, by the speed of the last 10 steps"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from megatinybert.runtime.trainees import Trainees
 from megatinybert.tracking.attention_figure import LayerMaps, draw
 from megatinybert.tracking.attention_maps import MapChoice, attention_maps, choose_maps, drawing_interval
 from megatinybert.tracking.figures import render
+from megatinybert.training import loop
 from tests.helpers.processes import GENERAL, exit_codes, start_ranks
 from tests.helpers.published_loss import batch, models
 from tests.helpers.toys import bert_config, recipe
@@ -174,6 +176,28 @@ def test_pictures_and_texts_are_there_once_after_a_run_was_resumed(
         distil(load_config(options), world)
         expected = layers | {f"{tag}/text_summary": texts for tag in ("config", "hardware")}
         assert pictures_and_texts(tmp_path) == expected
+
+
+def test_the_first_pictures_are_announced_and_their_time_is_none_of_the_steps(
+    toy_inputs: Path, tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    seconds, drawing = {}, 2.0
+
+    def draw_slowly(family: object, trainees: Trainees, step: int) -> dict[str, np.ndarray]:
+        time.sleep(drawing)
+        seconds[step] = trainees.seconds
+        return {}
+
+    monkeypatch.setattr(loop, "pictures_of", draw_slowly)
+    overrides = {"run.output_dir": tmp_path, "run.max_steps": 3, "run.save_interval": 1, "run.keep_checkpoints": 3}
+    for first in (0, 1):
+        distil(load_config(recipe(toy_inputs, **overrides, **{"monitor.attention_interval": 2})), world)
+        assert capfd.readouterr().err.count("drawing attention maps\n") == 1
+        assert list(seconds) == [0, 2, 3][first:] and seconds[2] > 0 and seconds[3] - seconds[2] < drawing
+        shutil.rmtree(tmp_path / "student")
+        for step in (2, 3):
+            shutil.rmtree(tmp_path / "checkpoints" / f"step-{step:08d}", ignore_errors=True)
+        seconds.clear()
 
 
 def test_all_ranks_gather_the_weights_that_a_picture_needs(toy_inputs: Path, tmp_path: Path) -> None:

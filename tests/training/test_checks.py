@@ -87,7 +87,7 @@ def test_a_run_as_it_should_be_has_nothing_to_look_at(
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(torch.get_num_threads()))
     monkeypatch.setattr("megatinybert.training.size.LEAST_TOKENS", 1_000)
-    more = {"data.shards": shards, "optimizer.learning_rate": 0.02, "deepspeed": "auto"}
+    more = {"data.shards": shards, "data.held_out_windows": 32, "optimizer.learning_rate": 0.02, "deepspeed": "auto"}
     findings = look(toy_inputs, tmp_path, **more)
     assert {finding.level for finding in findings.all} == {"ok"}, findings.all
     assert not (tmp_path / "run").exists()
@@ -336,6 +336,23 @@ def test_a_validation_split_that_is_shorter_than_a_window(toy_inputs: Path, tmp_
     found = look(toy_inputs, tmp_path, **{"data.shards": made, "data.sequence_length": 60})
     lack = f"whose validation split has {tokens} tokens, fewer than a window of 60"
     expect(found, "warn", "held-out text", lack, "larger --validation-fraction", "a shorter --data.sequence_length")
+
+
+def test_held_out_windows_too_few_for_the_probe(toy_inputs: Path, shards: Path, tmp_path: Path) -> None:
+    """What gives more is named: the option where it limits, else text."""
+    by_option, by_text = "raise --data.held_out_windows above 31, to have 32 or more", "give more text"
+    for options, *texts in (
+        ({"data.shards": shards, "data.held_out_windows": 31}, "31 windows", "by up to 0.1 by chance: ", by_option),
+        ({"data.held_out_windows": 32}, "15 windows", "by up to 0.14 by chance: ", by_text),
+    ):
+        expect(look(toy_inputs, tmp_path, **options), "warn", "held-out text", *texts)
+    found = look(toy_inputs, tmp_path, **{"data.shards": shards, "data.held_out_windows": 32})
+    assert Finding("ok", "held-out text", "32 windows, validation split") in found.all
+
+
+def test_little_text_is_told_in_tokens_and_megabytes(toy_inputs: Path, tmp_path: Path) -> None:
+    least = "give 200,000 tokens or more, about 1 MB of English or 0.5 MB of Chinese"
+    expect(look(toy_inputs, tmp_path), "warn", "amount of text", "4,000 tokens are little text", least)
 
 
 def test_a_warm_up_as_long_as_the_run(toy_inputs: Path, tmp_path: Path) -> None:

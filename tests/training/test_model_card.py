@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from dataclasses import replace
@@ -103,6 +104,21 @@ def test_no_file_of_an_exported_student_names_a_folder(golden_run: Path, toy_inp
     text = model_card(run_of(**{"data.shards": "null", "data.text": many}), ROWS, ENVIRONMENT, picture=False)
     assert table(text)["data"].startswith("a.txt, b.txt, c.txt, ") and "mine" not in text and "deep/" not in text
     assert " and 2 more: 100 windows" in table(text)["data"]
+
+
+def test_of_a_pattern_the_files_are_named_and_not_the_pattern(tmp_path: Path) -> None:
+    for name in "cab":
+        (tmp_path / f"{name}.txt").touch()
+    (tmp_path / "other.jsonl").touch()
+    text = [str(tmp_path / "*.txt"), str(tmp_path / "other.jsonl")]
+    given = {"data.shards": "null", "data.text": json.dumps(text)}
+    of_one, of_two = run_of(**given), run_of(**given, **{"data.mixture": "[7, 3]"})
+    data = [table(model_card(run, [], {}, picture=False))["data"] for run in (of_one, of_two)]
+    assert data[0].startswith("a.txt, b.txt, c.txt, other.jsonl: 100 windows")
+    assert data[1].startswith("a.txt, b.txt, c.txt (weight 7), other.jsonl (weight 3): 100 windows")
+    for each in tmp_path.iterdir():
+        each.unlink()
+    assert table(model_card(of_one, [], {}, picture=False))["data"].startswith("*.txt, other.jsonl: ")
 
 
 def test_the_python_of_the_card_works(golden_run: Path) -> None:

@@ -66,10 +66,11 @@ class Run:
         self.folder, self.engines = folder, {"a": Counting(), "b": Counting()}
         run = SimpleNamespace(keep_checkpoints=2, keep_every=None)
         members = {
-            name: SimpleNamespace(checkpoints=folder / name, checkpoint_bytes=8192, config=SimpleNamespace(run=run))
-            for name in self.engines
+            name: SimpleNamespace(checkpoints=folder / name, config=SimpleNamespace(run=run)) for name in self.engines
         }
-        family: Any = SimpleNamespace(members=members, first=members["a"], output=folder)
+        family: Any = SimpleNamespace(
+            members=members, first=members["a"], output=folder, checkpoint_bytes=8192 * len(members)
+        )
         trainees: Any = self.engines
         self.saver = Saver(family, trainees, ALONE, 0)
 

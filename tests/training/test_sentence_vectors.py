@@ -121,24 +121,46 @@ def test_a_run_measures_both(golden_run: Path) -> None:
 
 
 def test_what_is_better_is_told() -> None:
-    assert which_to_use((0.2, 0.3), None, True, 99) is None and which_to_use(None, None, True, 99) is None
-    better = which_to_use((0.2, 0.3), (0.1, 0.6), True, None)
+    assert which_to_use((0.2, 0.3), None, True, 99, 256) is None and which_to_use(None, None, True, 9, 9) is None
+    better = which_to_use((0.2, 0.3), (0.1, 0.6), True, None, 256)
     assert better is not None
     assert "those through the projection are better (probe 0.600 through the projection, 0.300 without)" in better
     assert "index of the teacher's vectors" in better and "train for longer" not in better
-    worse = which_to_use((0.6, 0.3), (0.1, 0.2), False, FEW_WINDOWS)
+    worse = which_to_use((0.6, 0.3), (0.1, 0.2), False, FEW_WINDOWS, 256)
     assert worse is not None
     measured = "(probe 0.200 through the projection, 0.300 without; 32 windows)"
     assert f"those of its own states, without projection, are better {measured}" in worse and "index" not in worse
     assert "than the first weights did (0.600): train for longer" in worse
-    unknown = which_to_use((0.6, math.nan), (0.1, 0.2), False, 12)
+    unknown = which_to_use((0.6, math.nan), (0.1, 0.2), False, 12, 256)
     assert unknown is not None and "cannot be said" in unknown
 
 
-def test_on_few_windows_neither_is_said_to_be_better() -> None:
-    few = which_to_use((0.6, 0.3), (0.1, 0.5), True, FEW_WINDOWS - 1)
-    assert few is not None and "are better (" not in few and "train for longer" not in few
-    assert "0.300 without; 31 windows): on so few windows" in few and "32 or more" in few
+def test_a_difference_is_judged_by_what_chance_explains_on_as_many_windows() -> None:
+    """Two standard deviations of docs/general.md: 0.14 on 16 windows, 0.11 on 26, 0.035 on 256."""
+    for windows, others, own, told in (
+        (16, 0.50, 0.37, False),
+        (16, 0.50, 0.35, True),
+        (26, 0.983, 0.700, True),
+        (26, 0.70, 0.60, False),
+        (256, 0.70, 0.67, False),
+        (256, 0.70, 0.66, True),
+        (None, 0.70, 0.699, True),
+    ):
+        said = which_to_use((0.1, own), (0.1, others), True, windows, 256)
+        assert said is not None and ("are better (" in said) is told and ("cannot be said" in said) is not told
+
+
+def test_more_windows_are_asked_for_where_the_option_limits_them_and_else_more_text() -> None:
+    by_option, by_text, worse = (
+        which_to_use((first, 0.45), (0.1, 0.5), True, 26, asked) for first, asked in ((0.3, 26), (0.3, 256), (0.9, 256))
+    )
+    assert (
+        by_option
+        and "by up to 0.11 by chance" in by_option
+        and "apart, raise --data.held_out_windows above 26." in by_option
+    )
+    assert by_text and "give more text (it has fewer than the 256 of --data.held_out_windows)." in by_text
+    assert "train for longer" not in by_text and worse and "than the first weights did (0.900)" in worse
 
 
 def test_the_windows_that_there_are_are_recorded_and_told(golden_run: Path) -> None:
