@@ -8,17 +8,22 @@ from pathlib import Path
 from megatinybert.tasks.table import Task
 
 QUOTED = "Quotation marks are plain characters in such a file: if they are to enclose its fields, save it as .csv"
-_FULL_WIDTH = "\uff0c"  # the comma of Chinese
+_FULL_WIDTH, _FULL_SPACE = "\uff0c", "\u3000"  # the comma and the space of Chinese
+_CALLED = {_FULL_WIDTH: "a full-width comma", _FULL_SPACE: "a full-width space"}
 
 
 def parted_otherwise(names: Sequence[str], file: str) -> str:
     """A hint where a header's columns are parted by what parts none, for a message. names: of its columns."""
-    right, marks = ("','", _FULL_WIDTH + ";\t") if file.endswith(".csv") else ("tabs", _FULL_WIDTH + ",; ")
+    right, marks = (
+        ("','", _FULL_WIDTH + ";\t" + _FULL_SPACE)
+        if file.endswith(".csv")
+        else ("tabs", _FULL_WIDTH + _FULL_SPACE + ",; ")
+    )
     if not file.endswith(".csv") and any(is_quoted(name) for name in names):
         return f". {QUOTED}"
     found = next((mark for mark in marks if mark in names[0]), "") if len(names) == 1 else ""
     found = found or (_FULL_WIDTH if any(_FULL_WIDTH in name for name in names) else "")
-    what = " (a full-width comma)" if found == _FULL_WIDTH else ""
+    what = f" ({_CALLED[found]})" if found in _CALLED else ""
     return f". Is {found!r}{what} to part columns? They are parted by {right} in such a file" if found else ""
 
 
@@ -34,7 +39,13 @@ def unparted(task: Task, path: Path, text: str) -> str:
     known = {*(task.labels or ()), *task.values}
     if not first or not last or (known and last[0].strip() not in known):
         return ""
-    return f" (is there {'a space' if mark is None else repr(mark)} where {right} belongs?)"
+    space = _CALLED[_FULL_SPACE] if _FULL_SPACE in text.removeprefix(first).rstrip() else "a space"
+    return f" (is there {space if mark is None else repr(mark)} where {right} belongs?)"
+
+
+def after_quote(line: str) -> str:
+    """A question where a quoted field of a .csv seems to be parted from its neighbour by the comma of Chinese."""
+    return f" (is there {_FULL_WIDTH!r} where ',' belongs?)" if f'"{_FULL_WIDTH}' in line else ""
 
 
 def quoted(path: Path, fields: Sequence[str], columns: int) -> str:
