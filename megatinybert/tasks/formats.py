@@ -123,8 +123,9 @@ def _csv_rows(path: Path, layout: Layout) -> Iterator[tuple[int, list[str]]]:
     except csv.Error as error:
         # Not one bad row: where the next one begins is unknown.
         raise ValueError(
-            f"{path}:{line}: the record that begins here is not CSV ({error}){after_quote(last)}. A field that holds a comma, a quotation "
-            'mark or a line end stands between quotation marks, and a quotation mark in it is written twice ("")'
+            f"{path}:{line}: the record that begins here is not CSV ({error}){after_quote(last)}. A field that holds a "
+            "comma, a quotation mark or a line end stands between quotation marks, and a quotation mark in it is "
+            'written twice ("")'
         ) from error
 
 

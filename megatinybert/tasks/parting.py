@@ -14,14 +14,10 @@ _CALLED = {_FULL_WIDTH: "a full-width comma", _FULL_SPACE: "a full-width space"}
 
 def parted_otherwise(names: Sequence[str], file: str) -> str:
     """A hint where a header's columns are parted by what parts none, for a message. names: of its columns."""
-    right, marks = (
-        ("','", _FULL_WIDTH + ";\t" + _FULL_SPACE)
-        if file.endswith(".csv")
-        else ("tabs", _FULL_WIDTH + _FULL_SPACE + ",; ")
-    )
+    right, marks = ("','", ";\t") if file.endswith(".csv") else ("tabs", ",; ")
     if not file.endswith(".csv") and any(is_quoted(name) for name in names):
         return f". {QUOTED}"
-    found = next((mark for mark in marks if mark in names[0]), "") if len(names) == 1 else ""
+    found = next((mark for mark in (*_CALLED, *marks) if mark in names[0]), "") if len(names) == 1 else ""
     found = found or (_FULL_WIDTH if any(_FULL_WIDTH in name for name in names) else "")
     what = f" ({_CALLED[found]})" if found in _CALLED else ""
     return f". Is {found!r}{what} to part columns? They are parted by {right} in such a file" if found else ""
@@ -36,11 +32,13 @@ def unparted(task: Task, path: Path, text: str) -> str:
     """A question where the last word of a row's last field may be the label that the row lacks."""
     mark, right = (_FULL_WIDTH, "','") if path.suffix.lower() == ".csv" else (None, "a tab")
     first, *last = text.rsplit(mark, 1)
-    known = {*(task.labels or ()), *task.values}
-    if not first or not last or (known and last[0].strip() not in known):
+    if not first or not last:
         return ""
-    space = _CALLED[_FULL_SPACE] if _FULL_SPACE in text.removeprefix(first).rstrip() else "a space"
-    return f" (is there {space if mark is None else repr(mark)} where {right} belongs?)"
+    full = mark is None and _FULL_SPACE in text.rstrip().removeprefix(first).removesuffix(last[0])
+    known = {*(task.labels or ()), *task.values}
+    if known and last[0].strip() not in {*known, *task.layout.columns} and not full:  # a row may be a header
+        return ""
+    return f" (is there {_CALLED[_FULL_SPACE] if full else repr(mark) if mark else 'a space'} where {right} belongs?)"
 
 
 def after_quote(line: str) -> str:
