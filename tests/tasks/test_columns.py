@@ -117,8 +117,8 @@ def test_files_of_one_task_may_name_their_columns_differently(tmp_path: Path) ->
         (
             "编号,内容,标签",
             {"text_a": "内容"},
-            "its header has the columns 编号, 内容, 标签; a custom task needs 内容, and label/score/gold_label (others: "
-            "--task.text_a_column, --task.label_column). If",
+            "its header has the columns 编号, 内容, 标签; a custom task needs 内容, and label/score/gold_label (others"
+            ": --task.text_a_column, --task.label_column). If",
         ),
         (
             "评论\uff0c类别",

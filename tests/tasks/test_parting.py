@@ -14,7 +14,8 @@ COMMA, SPACE = "\uff0c", "\u3000"
 
 
 def refusal(folder: Path, suffix: str, train: str, layout: Layout | None = None) -> str:
-    for name, content in (("train", train), ("eval", "text\tlabel\na\tx\n".replace("\t", _mark(suffix)))):
+    right = "a\tx\n" if suffix == ".txt" else "text\tlabel\na\tx\n".replace("\t", _mark(suffix))
+    for name, content in (("train", train), ("eval", right)):
         (folder / f"{name}{suffix}").write_text(content, encoding="utf-8")
     with pytest.raises(ValueError) as caught:
         files = open_task("custom", str(folder), layout=layout)
