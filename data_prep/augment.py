@@ -21,7 +21,7 @@ from megatinybert.config.load import ConfigError, load_options
 from megatinybert.config.named_paths import missing_of_augment
 
 if TYPE_CHECKING:
-    from megatinybert.tasks.augment.run import AugmentReport
+    from megatinybert.tasks.augment.report import AugmentReport
 
 
 def main() -> int:
@@ -67,6 +67,8 @@ def summary(options: AugmentOptions, report: AugmentReport) -> str:
         f"{options.output} is {'whole already' if report.was_whole else 'ready'}",
         f"{totals.rows:,} rows read, {rewritten}; {totals.rows_out:,} rows written, {report.seconds:,.0f} s",
     ]
+    if report.about_vectors:
+        lines.append(report.about_vectors)
     if totals.skipped:
         lines += [f"{totals.skipped:,} rows left out, since they cannot be parsed", *report.messages]
     return "\n".join(lines)

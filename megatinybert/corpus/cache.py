@@ -18,7 +18,7 @@ from megatinybert.corpus.describe import build_summary
 from megatinybert.corpus.manifest import MANIFEST, PROGRESS
 from megatinybert.corpus.run_text import NAMES, corpora_of
 from megatinybert.corpus.shards import open_corpus
-from megatinybert.corpus.sources import Source, check_unchanged, find_sources
+from megatinybert.corpus.sources import Source, check_unchanged, find_sources, kind_of
 from megatinybert.corpus.tokenizer import load_tokenizer, tokenizer_fingerprint
 from megatinybert.runtime.counts import counted
 from megatinybert.runtime.files import file_lock
@@ -64,7 +64,7 @@ def _find_or_build(config: DataConfig, paths: list[str], tokenizer: str, fingerp
         names=NAMES,
     )
     sources, left_out = find_sources(paths, cache, NAMES["input"])
-    folder = cache / f"{_label(paths)}-{_key(sources, options, fingerprint)}"
+    folder = _folder(cache, _label(paths), _key(sources, options, fingerprint))
     busy = f"data: another run is building {folder}: waiting for it"
     with file_lock(folder.with_name(f"{folder.name}.lock"), busy, wait=True):
         if (folder / MANIFEST).is_file():
@@ -82,6 +82,14 @@ def _find_or_build(config: DataConfig, paths: list[str], tokenizer: str, fingerp
     return folder
 
 
+def _folder(cache: Path, label: str, key: str) -> Path:
+    """Where the shards of this key are, or are to be: those that are whole may have been named by other paths. What is
+    unfinished is gone on with by the same paths alone, as its record names them.
+    """
+    whole = (path.parent for path in sorted(cache.glob(f"*-{key}/{MANIFEST}")))
+    return next(whole, cache / f"{label}-{key}")
+
+
 def _label(paths: Sequence[str]) -> str:
     """A name that tells people what the shards were made of."""
     stem = Path(paths[0]).resolve().name.split(".")[0]
@@ -89,8 +97,11 @@ def _label(paths: Sequence[str]) -> str:
 
 
 def _key(sources: Sequence[Source], options: BuildOptions, fingerprint: str) -> str:
-    """A hash of all that decides what is written: the files in order, the tokenizer, the options, this version."""
-    files = list(zip([source.name for source in sources], _checksums(sources), strict=True))
+    """A hash of all that decides the tokens: the files in order, however they are called, the tokenizer, the options,
+    this version.
+    """
+    kinds = [(kind_of(source.path), source.path.suffix.lower()) for source in sources]  # which say how each is read
+    files = list(zip(kinds, _checksums(sources), strict=True))
     content = json.dumps([__version__, fingerprint, shaping(options), files], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 

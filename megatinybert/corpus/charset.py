@@ -16,12 +16,13 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+MARK_BYTES = 4  # of the longest one
 _SUGGESTED = ("utf-8", "gb18030", "big5", "shift_jis", "euc_jp", "euc_kr")
 _WESTERN = "cp1252"
 _ALONE = re.compile(rb"(?<![\x80-\xff])[\x80-\xff](?![\x80-\xff])")
 _MOSTLY = 0.8  # of the bytes beyond ASCII stand alone in a western text, and hardly any in East Asian ones
-_ASCII = bytes(range(128))
-_CERTAIN_BYTES = 64  # so many bytes beyond ASCII are not valid UTF-8 by chance
+ASCII = bytes(range(128))
+CERTAIN_BYTES = 64  # so many bytes beyond ASCII are not valid UTF-8 by chance
 
 
 REPLACE = "megatinybert.replace"  # a name for the `errors` of a decoder
@@ -80,10 +81,10 @@ def contradiction(head: bytes, encoding: str, names: OptionNames) -> Contradicti
         return Contradiction(what, None, f"use {option} {encoding}-le or {option} {encoding}-be") if head else None
     if encoding == "utf-8":
         if 4 * head.count(0) > len(head):
-            what, remedy = "every other byte is 0, as in UTF-16", f"use {option} utf-16-le or {option} utf-16-be"
-            return Contradiction(what, "utf-16-le", remedy)
-    elif len(head.translate(None, _ASCII)) >= _CERTAIN_BYTES and _is_valid(head, "utf-8", final=False):
-        return Contradiction(f"not {encoding} but UTF-8", "utf-8", f"leave {option} out, or convert the file")
+            likely = "utf-16-be" if head[::2].count(0) > head[1::2].count(0) else "utf-16-le"
+            return Contradiction("every other byte is 0, as in UTF-16", likely, f"use {option} {likely}")
+    elif len(head.translate(None, ASCII)) >= CERTAIN_BYTES and _is_valid(head, "utf-8", final=False):
+        return Contradiction(f"not {encoding} but UTF-8", "utf-8", f"leave {option} out")
     return None
 
 
@@ -95,18 +96,6 @@ def suggestions(sample: bytes, encoding: str) -> list[str]:
     return valid
 
 
-def advice(sample: bytes, encoding: str, names: OptionNames) -> str:
-    """What to do about bytes of a corpus that are not valid in `encoding`. sample: whole lines, from the first bad one
-    on. The option holds for all files, of which this one may be the only one of its kind.
-    """
-    valid, replace = suggestions(sample, encoding), f"use {names['invalid_utf8']} replace"
-    if not valid:
-        return f"Convert the file, or {replace}"
-    way = f"iconv -f {iconv_name(valid[0])} -t {iconv_name(encoding)} FILE > COPY"
-    others = f"if all files are, use {names['encoding']} {valid[0]}, and otherwise convert this one: {way}"
-    return f"These bytes are valid {' and '.join(valid)}: {others}; or {replace}"
-
-
 def iconv_name(encoding: str) -> str:
     """A codec of Python's as iconv spells it: EUC-JP, UTF-16LE."""
     return encoding.replace("_", "-").replace("-le", "le").replace("-be", "be")
@@ -114,7 +103,7 @@ def iconv_name(encoding: str) -> str:
 
 def _is_western(sample: bytes) -> bool:
     """Whether it looks like a text of Western Europe: its accents stand among ASCII."""
-    beyond = len(sample.translate(None, _ASCII))
+    beyond = len(sample.translate(None, ASCII))
     return beyond > 0 and len(_ALONE.findall(sample)) >= _MOSTLY * beyond and _is_valid(sample, _WESTERN, final=True)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from megatinybert.config.flat import OptionNames
 from megatinybert.corpus.blocks import Block
-from megatinybert.corpus.charset import advice
+from megatinybert.corpus.conversion import advice
 from megatinybert.corpus.sources import DataError
 from megatinybert.corpus.texts import BLANK, Texts, lines_of
 
@@ -158,7 +158,8 @@ class _Splitter:
         if self._left_out is not None:
             return reason
         lines = data[data.rfind(b"\n", 0, at) + 1 :]
-        return f"{reason}. {advice(lines, 'utf-8', self._names)}"
+        path = None if self._unit == "row" else self._block.path
+        return f"{reason}. {advice(lines, 'utf-8', self._names, path)}"
 
     def _object_text(self, data: bytes, number: int) -> bytes | None:
         """The text in a JSON object; None for a blank line, and for what has no text."""

@@ -16,7 +16,8 @@ from typing import IO
 import zstandard
 
 from megatinybert.config.flat import OptionNames
-from megatinybert.corpus.charset import MARK, REPLACE, advice, contradiction, recognise, replacements
+from megatinybert.corpus.charset import MARK, REPLACE, contradiction, recognise, replacements
+from megatinybert.corpus.conversion import advice, contradicted
 from megatinybert.corpus.sources import DataError
 
 _PIECE_BYTES = 1 << 20
@@ -49,7 +50,7 @@ class TextStream:
         self.encoding, mark = recognise(head, encoding)
         problem = None if mark else contradiction(head, encoding, names)
         if problem:
-            raise DataError(f"{path}: {problem.what}: {problem.remedy}")
+            raise DataError(contradicted(path, problem, encoding))
         pieces = chain([head[mark:]], iter(partial(content.read, _PIECE_BYTES), b""))
         errors = REPLACE if replace_invalid else MARK if mark_invalid else "strict"
         self._decoder = _Decoder(path, self.encoding, errors, names)
@@ -156,7 +157,7 @@ class _Decoder:
         lines = data[first : data.rfind(b"\n", error.start) + 1] or data[first:]
         return DataError(
             f"{self._path}, line {self._lines + 1:,}: not valid {self._encoding} "
-            f"(byte 0x{data[error.start]:02x}). {advice(lines, self._encoding, self._names)}"
+            f"(byte 0x{data[error.start]:02x}). {advice(lines, self._encoding, self._names, self._path)}"
         )
 
 

@@ -16,6 +16,7 @@ import yaml
 
 from megatinybert.config.hub import settle_hub
 from megatinybert.config.run_folder import several_students
+from megatinybert.corpus.conversion import not_utf8
 from megatinybert.programs.found import TOP, Answer, Hit, Search
 from megatinybert.programs.passages import LEAST_WORDS, cut_passages, even_sample
 from megatinybert.programs.start import say
@@ -222,8 +223,9 @@ def _refuse_passages(most: int) -> None:
 def _read(option: str, file: Path) -> str:
     """Raises ValueError where there is no such file, or it is not UTF-8."""
     try:
-        return file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8-sig")
     except OSError as problem:
         raise ValueError(f"{option} {file}: {problem.strerror}") from problem
     except UnicodeDecodeError as problem:
-        raise ValueError(f"{option} {file}: not UTF-8 (byte {problem.start:,}): convert it") from problem
+        line = problem.object.count(b"\n", 0, problem.start) + 1
+        raise ValueError(f"{option} {not_utf8(file, line)}") from problem

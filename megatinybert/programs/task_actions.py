@@ -24,7 +24,8 @@ from megatinybert.runtime.differences import refuse_differences
 from megatinybert.runtime.dist import World, check_shared
 from megatinybert.runtime.files import write_atomically
 from megatinybert.runtime.findings import Findings
-from megatinybert.tasks.augment.run import AugmentReport, augment
+from megatinybert.tasks.augment.report import AugmentReport
+from megatinybert.tasks.augment.run import augment
 from megatinybert.tasks.baseline import SCORE, Baseline, constant_scores
 from megatinybert.tasks.card import card_of, write_card
 from megatinybert.tasks.classifiers import as_teacher, load_fine_tuned
@@ -137,8 +138,7 @@ def _augment(inputs: TaskInputs, plan: Plan, world: World) -> None:
     report = world.first(rewrite)
     if world.is_main and not report.was_whole:
         _record(inputs, world)
-    done = "done already" if report.was_whole else f"{report.seconds:,.0f} s"
-    world.say(f"augment: {counted(report.totals.rows_out, 'row')} out of {report.totals.rows:,} ({done})")
+    world.say(f"augment: {report.told}")
 
 
 def _one(inputs: TaskInputs, plan: Plan, world: World) -> None:

@@ -72,20 +72,33 @@ def find_place(task: Task, names: Sequence[str], with_labels: bool, file: str) -
 
 
 def needed(task: Task, with_labels: bool) -> str:
-    """What a file of a task has to have, for a message."""
+    """What a file of a task has to have, for a message: every name that `find_place` takes."""
 
-    def roles(columns: Columns) -> list[tuple[str, ...]]:
-        return [columns.text_a, *([columns.text_b] if task.pair else []), *([columns.label] if with_labels else [])]
+    def listed(texts: Iterable[Sequence[Iterable[str]]], labels: Iterable[str]) -> str:
+        told = " or ".join(" with ".join("/".join(names) for names in each) for each in texts)
+        return f"{told}, and {'/'.join(labels)}" if with_labels else told
 
-    own, usual = (roles(_as_named(columns, task.layout)) for columns in (task.columns, OWN_COLUMNS))
-    told = [own] if all(set(names) <= set(more) for names, more in zip(usual, own, strict=True)) else [own, usual]
+    own = _as_named(task.columns, task.layout)
+    texts = (own.text_a, own.text_b) if task.pair else (own.text_a,)
+    if task.layout.text_a:
+        told = listed([texts], own.label)
+    elif not task.pair:  # the task's own names are among the usual ones
+        labels = own.label if task.layout.label else dict.fromkeys((*own.label, *_LABELS))
+        told = listed([[dict.fromkeys((*own.text_a, *OWN_COLUMNS.text_a, *_SINGLES))]], labels)
+    else:
+        usual = [(OWN_COLUMNS.text_a, OWN_COLUMNS.text_b), *(((first,), (second,)) for first, second in _PAIRS)]
+        known = [each for each in usual if set(texts[0]) <= set(each[0]) and set(texts[1]) <= set(each[1])]
+        others = [each for each in usual if each not in known]
+        if task.layout.label or set(own.label) <= set(_LABELS):
+            told = listed([*(known or [texts]), *others], own.label if task.layout.label else _LABELS)
+        else:
+            told = f"{listed([texts], own.label)}, or {listed([*known, *others], _LABELS)}"
     which = "a custom task" if task.name == "custom" else task.name
-    listed = ", or ".join(", ".join("/".join(each) for each in columns) for columns in told)
-    others = "options name those of all files: rename this one's"
+    hint = "options name those of all files: rename this one's"
     if with_labels:
         fields = ("text_a_column", *(["text_b_column"] if task.pair else []), "label_column")
-        others = f"others: {', '.join(task.layout.names[field] for field in fields)}"
-    return f"{which} needs {listed} ({others})"
+        hint = f"others: {', '.join(task.layout.names[field] for field in fields)}"
+    return f"{which} needs {told} ({hint})"
 
 
 def misnamed(layout: Layout, names: Sequence[str], with_labels: bool, what: str = "column") -> str | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from megatinybert.config.missing import missing_data_dir
 from megatinybert.config.rows import compact
 from megatinybert.runtime.counts import some_of
+from megatinybert.runtime.findings import Findings
 from megatinybert.tasks.columns import no_text, usual_columns
 from megatinybert.tasks.formats import SUFFIXES, columns_of
 from megatinybert.tasks.layout import Layout
@@ -76,7 +77,12 @@ def _custom_files(task: Task, folder: Path, option: str) -> TaskFiles:
             + _there(folder)
             + (_of_several_parts(folder) or _of_other_names(folder, lacking))
         )
-    task = _with_columns(_with_files(task, train, dev, *([test] if test else [])), train)
+    others = [dev, *([test] if test else [])]
+    task = _with_files(task, train, *others)
+    try:
+        task = _with_columns(task, train)
+    except ValueError as error:
+        raise ValueError("\n".join([str(error), *_unreadable(task, others)])) from error
     return TaskFiles(task, train, {"dev": dev}, {"test": test} if test else {})
 
 
@@ -108,6 +114,14 @@ def _with_columns(task: Task, train: Path) -> Task:
     if found is None:
         raise no_text(names, task.layout, str(train))
     return replace(task, columns=found, pair=bool(found.text_b))
+
+
+def _unreadable(task: Task, paths: Sequence[Path]) -> list[str]:
+    """What is wrong with the encoding or the line ends of files."""
+    findings = Findings()
+    for path in paths:
+        findings.attempt("task", columns_of, path, task.layout)
+    return findings.texts("fail")
 
 
 def _of_several_parts(folder: Path) -> str:

@@ -15,7 +15,7 @@ from megatinybert.tasks.columns import Place, find_place, first_of, misnamed, ne
 from megatinybert.tasks.layout import NO_LABEL, Layout
 from megatinybert.tasks.lines import lines_of
 from megatinybert.tasks.objects import parsed, refuse_other_json, text_of
-from megatinybert.tasks.parting import parted_otherwise, quoted, unparted
+from megatinybert.tasks.parting import after_quote, parted_otherwise, quoted, unparted
 from megatinybert.tasks.table import OWN_COLUMNS, Task
 
 SUFFIXES = (".txt", ".tsv", ".csv", ".jsonl", ".json")
@@ -107,7 +107,14 @@ csv.field_size_limit(2**31 - 1)  # a document may be longer than the library's 1
 
 def _csv_rows(path: Path, layout: Layout) -> Iterator[tuple[int, list[str]]]:
     """Records of RFC 4180, each with the line that it begins in; [] for an empty line."""
-    reader = csv.reader((text + "\n" for _, text in lines_of(path, layout)), strict=True)
+    last = ""
+
+    def lines() -> Iterator[str]:
+        nonlocal last
+        for _, last in lines_of(path, layout):
+            yield last + "\n"
+
+    reader = csv.reader(lines(), strict=True)
     line = 1
     try:
         for fields in reader:
@@ -116,8 +123,9 @@ def _csv_rows(path: Path, layout: Layout) -> Iterator[tuple[int, list[str]]]:
     except csv.Error as error:
         # Not one bad row: where the next one begins is unknown.
         raise ValueError(
-            f"{path}:{line}: the record that begins here is not CSV ({error}). A field that holds a comma, a quotation "
-            'mark or a line end stands between quotation marks, and a quotation mark in it is written twice ("")'
+            f"{path}:{line}: the record that begins here is not CSV ({error}){after_quote(last)}. A field that holds a "
+            "comma, a quotation mark or a line end stands between quotation marks, and a quotation mark in it is "
+            'written twice ("")'
         ) from error
 
 
@@ -226,7 +234,7 @@ def _of_objects(task: Task, path: Path, with_labels: bool, bad: Bad) -> Iterator
     lines = ((number, text.strip()) for number, text in lines_of(path, task.layout))
     for line, text in _without_blank_end(lines, bad):
         row = parsed(text)
-        refuse_other_json(path, line, text, row)
+        refuse_other_json(path, line, text, row, task.layout)
         if not isinstance(row, dict):
             bad(line, "not a JSON object", text)
             continue

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import codecs
-import shlex
 from collections.abc import Iterator
-from itertools import chain, count, islice
 from pathlib import Path
 
 from megatinybert.config.codec import codec_name
-from megatinybert.corpus.charset import MARK, contradiction, iconv_name, recognise, suggestions
+from megatinybert.corpus.charset import MARK, contradiction, recognise
+from megatinybert.corpus.conversion import family_of, free, iconv, invalid_line, moved, quoted
 from megatinybert.tasks.layout import Layout
 
 _HEAD_BYTES = 1 << 16
-_SAMPLED_LINES = 64  # by which the encoding of a file is guessed
 _MARKED = "\udcff"  # what the error handler MARK puts in place of invalid bytes
 
 
@@ -29,7 +27,7 @@ def lines_of(path: Path, layout: Layout) -> Iterator[tuple[int, str]]:
             if number == 1:
                 text = text.removeprefix("\ufeff")
                 if "\r" in text.removesuffix("\n").rstrip("\r") and not text.endswith("\n"):
-                    remedy = _copied(path, f"tr '\\r' '\\n' < {_quoted(path)}", "lf", layout)
+                    remedy = _copied(path, f"tr '\\r' '\\n' < {quoted(path)}", "lf", layout)
                     raise ValueError(f"{path}: its lines end with CR alone: {remedy}")
             if _MARKED in text:
                 raise _not_valid(path, number, encoding, layout)
@@ -45,33 +43,21 @@ def _encoding_of(path: Path, layout: Layout) -> str:
         head = file.read(_HEAD_BYTES)
     encoding, mark = recognise(head, said)
     if said == "utf-8" and encoding != said:
-        family = encoding.removesuffix("-le").removesuffix("-be")
+        family = family_of(encoding)
         raise ValueError(f"{path}:1: {family.upper()}, not UTF-8: {_remedy(path, family, layout)}")
     problem = None if mark else contradiction(head, encoding, layout.names)
     if problem:
         remedy = problem.remedy
         if problem.likely:
             alone = _conversion_alone(path, problem.likely, layout)
-            either = f"{remedy}, or {_conversion(path, problem.likely, layout)}" if said == "utf-8" else remedy
-            remedy = alone or either
+            remedy = alone or f"{remedy}, or {_conversion(path, problem.likely, layout)}"
         raise ValueError(f"{path}: {problem.what}: {remedy}")
     return encoding
 
 
 def _not_valid(path: Path, number: int, encoding: str, layout: Layout) -> ValueError:
-    with path.open("rb") as file:
-        lines = list(islice(file, number - 1, number - 1 + _SAMPLED_LINES))
-    byte = ""
-    try:
-        b"".join(lines[:1]).decode(encoding)
-    except UnicodeDecodeError as error:
-        byte = f" (byte 0x{error.object[error.start]:02x})"
-    valid = suggestions(b"".join(lines), encoding)
-    known = f". These bytes are valid {' and '.join(valid)}" if valid else ""
-    remedy = _remedy(path, valid[0], layout) if valid else _conversion(path, "ENCODING", layout)
-    return ValueError(
-        f"{path}:{number}: not valid {'UTF-8' if encoding == 'utf-8' else encoding}{byte}{known}: {remedy}"
-    )
+    what, valid = invalid_line(path, number, encoding)
+    return ValueError(f"{what}: {_remedy(path, valid[0], layout) if valid else _conversion(path, 'ENCODING', layout)}")
 
 
 def _remedy(path: Path, encoding: str, layout: Layout) -> str:
@@ -106,25 +92,13 @@ def _decoded(head: bytes, encoding: str) -> str | None:
 
 def _conversion(path: Path, encoding: str, layout: Layout) -> str:
     said = codec_name(layout.encoding)
-    return _copied(path, f"iconv -f {iconv_name(encoding)} -t {iconv_name(said)} {_quoted(path)}", said, layout)
+    return _copied(path, iconv(encoding, said, path), said, layout)
 
 
 def _copied(path: Path, command: str, form: str, layout: Layout) -> str:
     """How to have what a command makes of a file read instead of it: a task finds its own files by their names, and
     any other one is named by an option.
     """
-    copy = _quoted(_free(path, form))
     if path in layout.files:
-        return f"put a copy in {form} into its place: {command} > {copy} && mv {copy} {_quoted(path)}"
-    return f"make a copy in {form} and name that: {command} > {copy}"
-
-
-def _free(path: Path, what: str) -> Path:
-    """Where a converted copy can stand: beside the file, with its suffix, under a name that nothing has."""
-    names = chain([what], (f"{what}-{number}" for number in count(2)))
-    copies = (path.with_name(f"{path.stem}.{name}{path.suffix}") for name in names)
-    return next(copy for copy in copies if not copy.exists())
-
-
-def _quoted(path: Path) -> str:
-    return shlex.quote(str(path))
+        return moved(path, command, form)
+    return f"make a copy in {form} and name that: {command} > {quoted(free(path, form))}"

@@ -7,6 +7,9 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from megatinybert.config.codec import codec_name
+from megatinybert.tasks.layout import Layout
+
 
 def text_of(value: Any) -> str | None:
     """A string, or strings with spaces between; None where a value is neither, or no Unicode text."""
@@ -14,13 +17,16 @@ def text_of(value: Any) -> str | None:
     return " ".join(parts) if all(isinstance(part, str) and _is_encodable(part) for part in parts) else None
 
 
-def refuse_other_json(path: Path, line: int, text: str, row: Any) -> None:
+def refuse_other_json(path: Path, line: int, text: str, row: Any, layout: Layout) -> None:
     """Raise ValueError for JSON that holds other things than a row a line."""
     if line == 1 and text.startswith("[") and path.suffix == ".json":
         old, lines, kept = map(shlex.quote, map(str, (path, path.with_suffix(".jsonl"), f"{path}.array")))
+        codec = codec_name(layout.encoding)
+        source = "sys.stdin.buffer" if codec == "utf-8" else "sys.stdin"  # json passes over a mark of bytes alone
+        program = f"[print(json.dumps(row, ensure_ascii=False)) for row in json.load({source})]"
         raise ValueError(
-            f'{path}: an array, and one object a line is needed. Put it into lines: python -c "import json, sys; '
-            f'[print(json.dumps(row)) for row in json.load(sys.stdin)]" < {old} > {lines} && mv {old} {kept}'
+            f"{path}: an array, and one object a line is needed. Put it into lines: PYTHONIOENCODING={codec} "
+            f'python -c "import json, sys; {program}" < {old} > {lines} && mv {old} {kept}'
         )
     target = row.get("target") if isinstance(row, dict) else None
     if isinstance(target, dict) and "span1_text" in target:

@@ -8,17 +8,18 @@ from pathlib import Path
 from megatinybert.tasks.table import Task
 
 QUOTED = "Quotation marks are plain characters in such a file: if they are to enclose its fields, save it as .csv"
-_FULL_WIDTH = "\uff0c"  # the comma of Chinese
+_FULL_WIDTH, _FULL_SPACE = "\uff0c", "\u3000"  # the comma and the space of Chinese
+_CALLED = {_FULL_WIDTH: "a full-width comma", _FULL_SPACE: "a full-width space"}
 
 
 def parted_otherwise(names: Sequence[str], file: str) -> str:
     """A hint where a header's columns are parted by what parts none, for a message. names: of its columns."""
-    right, marks = ("','", _FULL_WIDTH + ";\t") if file.endswith(".csv") else ("tabs", _FULL_WIDTH + ",; ")
+    right, marks = ("','", ";\t") if file.endswith(".csv") else ("tabs", ",; ")
     if not file.endswith(".csv") and any(is_quoted(name) for name in names):
         return f". {QUOTED}"
-    found = next((mark for mark in marks if mark in names[0]), "") if len(names) == 1 else ""
+    found = next((mark for mark in (*_CALLED, *marks) if mark in names[0]), "") if len(names) == 1 else ""
     found = found or (_FULL_WIDTH if any(_FULL_WIDTH in name for name in names) else "")
-    what = " (a full-width comma)" if found == _FULL_WIDTH else ""
+    what = f" ({_CALLED[found]})" if found in _CALLED else ""
     return f". Is {found!r}{what} to part columns? They are parted by {right} in such a file" if found else ""
 
 
@@ -31,10 +32,18 @@ def unparted(task: Task, path: Path, text: str) -> str:
     """A question where the last word of a row's last field may be the label that the row lacks."""
     mark, right = (_FULL_WIDTH, "','") if path.suffix.lower() == ".csv" else (None, "a tab")
     first, *last = text.rsplit(mark, 1)
-    known = {*(task.labels or ()), *task.values}
-    if not first or not last or (known and last[0].strip() not in known):
+    if not first or not last:
         return ""
-    return f" (is there {'a space' if mark is None else repr(mark)} where {right} belongs?)"
+    full = mark is None and _FULL_SPACE in text.rstrip().removeprefix(first).removesuffix(last[0])
+    known = {*(task.labels or ()), *task.values}
+    if known and last[0].strip() not in {*known, *task.layout.columns} and not full:  # a row may be a header
+        return ""
+    return f" (is there {_CALLED[_FULL_SPACE] if full else repr(mark) if mark else 'a space'} where {right} belongs?)"
+
+
+def after_quote(line: str) -> str:
+    """A question where a quoted field of a .csv seems to be parted from its neighbour by the comma of Chinese."""
+    return f" (is there {_FULL_WIDTH!r} where ',' belongs?)" if f'"{_FULL_WIDTH}' in line else ""
 
 
 def quoted(path: Path, fields: Sequence[str], columns: int) -> str:

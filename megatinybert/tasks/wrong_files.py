@@ -9,7 +9,7 @@ from pathlib import Path
 from megatinybert.config.task import TaskDataConfig
 from megatinybert.runtime.findings import Findings
 from megatinybert.tasks.files import find_files
-from megatinybert.tasks.formats import read_records
+from megatinybert.tasks.formats import columns_of, read_records
 from megatinybert.tasks.layout import layout_of
 from megatinybert.tasks.read import open_task, read_rows
 from megatinybert.tasks.skipped import Skipped, no_rows, reporter
@@ -29,6 +29,8 @@ def wrong_files(given: TaskDataConfig, answers: bool, answered: Path | None = No
     findings = Findings()
     files = findings.attempt("task", find_files, given.name, given.data_dir, layout_of(given))
     if files is None:
+        if answered:
+            findings.attempt("task", columns_of, answered, layout_of(given))
         return findings.texts("fail")
     if answers and not answered and not files.test:
         return [nothing_to_answer(given)]

@@ -87,6 +87,25 @@ def test_text_is_sharded_once_and_found_again_by_its_content(
     assert contents(folder) == built
 
 
+def test_text_is_found_again_however_its_files_are_named(place: Path, shards: Callable[..., list[str]]) -> None:
+    (folder,) = shards("--data.text", "data/a.txt", "data/b.txt")
+    shutil.copytree("data", "rust", ignore=shutil.ignore_patterns("cache"))
+    assert shards("--data.text", "rust") == shards("--data.text", "rust/*.txt") == [folder]
+    Path("rust/b.txt").rename("rust/other.txt")
+    assert shards("--data.text", "rust") == [folder]
+    Path("rust/a.txt").rename("rust/a.jsonl")  # which is read in another way
+    with pytest.raises(ValueError, match=r"a\.jsonl, line 1: not valid JSON"):
+        shards("--data.text", "rust")
+
+
+def test_what_is_unfinished_is_not_taken_for_the_same_text(place: Path, shards: Callable[..., list[str]]) -> None:
+    (folder,) = shards("--data.text", "data/a.txt")
+    (Path(folder) / "manifest.json").unlink()
+    shutil.copytree("data", "rust", ignore=shutil.ignore_patterns("cache", "b.txt"))
+    (other,) = shards("--data.text", "rust")
+    assert other != folder and Path(other).name.startswith("rust-")
+
+
 def test_whatever_changes_the_shards_changes_the_folder(place: Path, shards: Callable[..., list[str]]) -> None:
     folders = [
         shards("--data.text", *words)[0]
@@ -331,7 +350,7 @@ def test_what_runs_keep_in_a_cache_beside_the_text_is_not_read(
     capfd.readouterr()
     (again,) = shards("--data.text", *named)
     read = {source.name for source in read_manifest(Path(again)).sources}
-    assert read == ({"data/a.txt", "data/b.txt"} if named == ("data",) else {"a.txt", "b.txt"})
+    assert again == first and read == {"a.txt", "b.txt"}
     assert ("too, which is left out" in capfd.readouterr().err) == (named != ("data",))
 
 

@@ -7,7 +7,7 @@ import codecs
 import pytest
 
 from megatinybert.config.flat import OptionNames
-from megatinybert.corpus.charset import REPLACE, advice, contradiction, recognise, replacements, suggestions
+from megatinybert.corpus.charset import REPLACE, contradiction, recognise, replacements, suggestions
 
 NAMES = OptionNames()
 POEM = "春眠不觉晓、处处闻啼鸟。夜来风雨声、花落知多少。\n白日依山尽、黄河入海流。欲穷千里目、更上一层楼。\n" * 2
@@ -35,29 +35,12 @@ def test_what_decoding_would_not_notice() -> None:
     assert contradiction("联通".encode("gbk"), "gbk", NAMES) is None
     assert contradiction(b"", "utf-16", NAMES) is None
     said = contradiction(POEM.encode()[:-1], "gb18030", NAMES)  # cut within a character
-    assert said == ("not gb18030 but UTF-8", "utf-8", "leave --encoding out, or convert the file")
+    assert said == ("not gb18030 but UTF-8", "utf-8", "leave --encoding out")
     unmarked = contradiction(POEM.encode("utf-16-le"), "utf-16", NAMES)
     assert unmarked and unmarked.likely is None and "--encoding utf-16-le" in unmarked.remedy
     for order in ("utf-16-le", "utf-16-be"):  # English in UTF-16 is valid UTF-8
         said = contradiction("plain English\n".encode(order), "utf-8", NAMES)
-        assert said and f"--encoding {order}" in said.remedy
-
-
-def test_advice_names_what_the_bytes_may_be() -> None:
-    """And that the option holds for all files: where one of several is in another encoding, it leads nowhere."""
-    convert = "and otherwise convert this one: iconv -f {} -t {} FILE > COPY"
-    ways = f"if all files are, use --encoding gb18030, {convert.format('gb18030', 'utf-8')}"
-    told = advice(POEM.encode("gb18030"), "utf-8", NAMES)
-    assert told == f"These bytes are valid gb18030: {ways}; or use --invalid-utf8 replace"
-    chinese = "這是繁體中文的檔案、內容很長。\n".encode("big5")
-    assert f"valid gb18030 and big5: {ways}" in advice(chinese, "utf-8", NAMES)
-    ways = f"if all files are, use --encoding utf-8, {convert.format('utf-8', 'gb18030')}"
-    assert f"valid utf-8: {ways}" in advice(POEM.encode(), "gb18030", NAMES)
-    french = "un café, «oui», ça va: où, à côté?\n".encode("cp1252")
-    assert advice(french, "utf-8", NAMES).startswith(
-        "These bytes are valid cp1252: if all files are, use --encoding cp1252"
-    )
-    assert advice(b"\xff\xff \xff\n", "utf-8", NAMES) == "Convert the file, or use --invalid-utf8 replace"
+        assert said and said.likely == order and said.remedy == f"use --encoding {order}"
 
 
 @pytest.mark.parametrize("encoding", ["gb18030", "big5", "shift_jis", "euc_jp", "euc_kr"])

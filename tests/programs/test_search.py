@@ -182,12 +182,15 @@ def test_questions_of_the_command_line_come_first_and_each_is_asked_once(folder:
 def test_what_cannot_be_searched_is_refused(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = shutil.copytree(folder / "run", tmp_path / "run")
     (tmp_path / "latin-1.txt").write_bytes(b"caf\xe9")
+    (tmp_path / "gbk.txt").write_bytes("one\n很好\n".encode("gb18030"))
     (tmp_path / "empty.txt").write_text("\n")
     text, ask = ["--text", str(folder / "text.txt")], ["--question", "w1?"]
     for options, message in (
         ([*text, "--questions", str(tmp_path / "empty.txt")], "empty.txt holds no question, one a line"),
         ([*text, "--questions", str(tmp_path / "none.txt")], "none.txt: No such file"),
-        (["--text", str(tmp_path / "latin-1.txt"), *ask], "latin-1.txt: not UTF-8 (byte 3)"),
+        (["--text", str(tmp_path / "latin-1.txt"), *ask], "latin-1.txt:1: not valid UTF-8 (byte 0xe9)"),
+        (["--text", str(tmp_path / "gbk.txt"), *ask], "gbk.txt:2: not valid UTF-8 (byte 0xba). These bytes are valid"),
+        ([*text, "--questions", str(tmp_path / "gbk.txt")], "into its place: iconv -f gb18030 -t utf-8 "),
         (["--text", str(tmp_path), *ask], "Is a directory"),
     ):
         assert main([str(run), *options]) == 2

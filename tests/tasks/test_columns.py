@@ -78,7 +78,7 @@ def test_files_of_one_task_may_name_their_columns_differently(tmp_path: Path) ->
     files = open_task("custom", str(tmp_path), labels=["x", "y"])
     assert files.task.pair
     assert list(read_rows(files.task, files.dev["dev"])) == [Row("c", "d", 0)]
-    with pytest.raises(ValueError, match=r"train.json:3: a custom task needs query, title, label, or text_a/"):
+    with pytest.raises(ValueError, match=r"train.json:3: a custom task needs query with title or text_a/"):
         list(read_rows(files.task, files.train))
 
 
@@ -117,8 +117,8 @@ def test_files_of_one_task_may_name_their_columns_differently(tmp_path: Path) ->
         (
             "编号,内容,标签",
             {"text_a": "内容"},
-            "its header has the columns 编号, 内容, 标签; a custom task needs 内容, label/score/gold_label (others: "
-            "--task.text_a_column, --task.label_column). If",
+            "its header has the columns 编号, 内容, 标签; a custom task needs 内容, and label/score/gold_label (others"
+            ": --task.text_a_column, --task.label_column). If",
         ),
         (
             "评论\uff0c类别",
@@ -140,6 +140,38 @@ def test_all_missing_columns_are_told_at_once(tmp_path: Path, header: str, optio
     with pytest.raises(ValueError) as caught:
         open_task("custom", str(tmp_path), layout=Layout(**options))
     assert told in str(caught.value)
+
+
+def listed(message: str) -> list[list[list[str]]]:
+    """The alternatives, each with the names of its texts."""
+    told = message.partition("a custom task needs ")[2].partition(" (options")[0]
+    return [[names.split("/") for names in each.split(" with ")] for each in told.split(" or ")]
+
+
+@pytest.mark.parametrize(
+    ("columns", "alternatives"),
+    [(("text",), 1), (("content",), 1), (("query", "title"), 6), (("sentence1", "sentence2"), 6)],
+)
+def test_all_usual_names_are_listed_once_to_who_answers_a_file_of_other_names(
+    tmp_path: Path, columns: tuple[str, ...], alternatives: int
+) -> None:
+    """And each of them is accepted."""
+    row = ",".join("ab"[: len(columns)])
+    for name in ("train", "eval"):
+        (tmp_path / f"{name}.csv").write_text(f"{','.join(columns)},label\n{row},x\n{row},y\n")
+    task, new = open_task("custom", str(tmp_path)).task, tmp_path / "new.csv"
+    new.write_text("文本,类别\n好,x\n", encoding="utf-8")
+    with pytest.raises(ValueError) as caught:
+        list(read_rows(task, new, with_labels=False))
+    texts = listed(str(caught.value))
+    assert len(texts) == alternatives and all(len(set(names)) == len(names) for each in texts for names in each)
+    assert [column in names for column, names in zip(columns, texts[0], strict=True)] == [True] * len(columns)
+    assert len(columns) > 1 or {"content", "review", "text"} <= set(texts[0][0])
+    for each in texts:
+        for name in each[0]:
+            found = [name, *(names[0] for names in each[1:])]
+            new.write_text(f"{','.join(found)},类别\n{row},x\n", encoding="utf-8")
+            assert len(list(read_rows(task, new, with_labels=False))) == 1, found
 
 
 def test_keys_that_are_not_there_are_told_as_columns_are(tmp_path: Path) -> None:

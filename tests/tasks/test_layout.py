@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -68,8 +69,9 @@ def test_a_missing_key_is_no_label_either(tmp_path: Path) -> None:
     objects(tmp_path / "train.json", *rows, *nli("no"))
     objects(tmp_path / "dev.json", *nli("no"))
     files = opened(tmp_path)
-    assert "train.json:2: no label: a custom task needs sentence1, sentence2, label" in refusal(
-        lambda: texts(files, files.train)
+    assert (
+        "train.json:2: no label: a custom task needs text_a/text/sentence/sentence1 with text_b/sentence2 or"
+        in refusal(lambda: texts(files, files.train))
     )
     files = opened(tmp_path, drop_labels=("-",))
     assert [row.label for row in texts(files, files.train)] == [1, 1, 0]
@@ -112,15 +114,17 @@ def test_a_list_of_strings_is_a_text(tmp_path: Path) -> None:
 def test_json_that_is_no_row_a_line_is_named_for_what_it_is(tmp_path: Path) -> None:
     target = {"span1_text": "x", "span1_index": 0, "span2_text": "y", "span2_index": 1}
     objects(tmp_path / "train.json", {"target": target, "idx": 0, "label": "true", "text": "文"})
-    objects(tmp_path / "dev.json", [{"text": "a", "label": 1}])
+    array = [{"text": "好", "label": 1}]
+    objects(tmp_path / "dev.json", array)
     assert "train.json:1: rows of CLUE's WSC" in refusal(lambda: opened(tmp_path))
     objects(tmp_path / "train.json", *({"text": "a", "label": label} for label in (0, 1)))
     message = refusal(lambda: opened(tmp_path))
     assert f"{tmp_path / 'dev.json'}: an array, and one object a line is needed" in message
     command = message.partition("Put it into lines: ")[2].replace("python ", f"{sys.executable} ")
-    subprocess.run(command, shell=True, check=True)  # as it is pasted
+    subprocess.run(command, shell=True, check=True, env={**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0"})  # as pasted
     files = opened(tmp_path)
-    assert texts(files, files.dev["dev"]) == [Row("a", None, 1)]
+    assert texts(files, files.dev["dev"]) == [Row("好", None, 1)]
+    assert "好" in (tmp_path / "dev.jsonl").read_text(encoding="utf-8"), "not escaped"
     (tmp_path / "dev.jsonl").rename(tmp_path / "dev.json")
     (tmp_path / "train.json").rename(tmp_path / "train.50k.json")
     assert "If train.50k.json is meant, copy it to train.json" in refusal(lambda: opened(tmp_path))

@@ -36,6 +36,18 @@ def test_what_is_wrong_with_each_file_is_told(tmp_path: Path) -> None:
     assert wrong(tmp_path) == [f"{dev}: no rows in it"]
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "gb18030"])
+@pytest.mark.parametrize("name", ["{}.tsv", "{}.txt", "{}.csv"])
+def test_every_file_in_another_encoding_is_told_at_once(tmp_path: Path, name: str, encoding: str) -> None:
+    """Also where the first line, which says what columns there are, cannot be read."""
+    rows = "文本\t类别\n很好看\tx\n不好看\ty\n"
+    rows = rows.replace("\t", ",") if name.endswith("csv") else rows
+    paths = [write(tmp_path, name.format(split), rows, encoding) for split in ("train", "eval", "test", "new")]
+    told = "\n".join(wrong(tmp_path, answers=True, answered=paths[3]))
+    for path in paths:
+        assert f"{path}:1: " in told and f"-t utf-8 {path} > " in told
+
+
 def test_a_file_of_another_name_is_told(tmp_path: Path) -> None:
     write(tmp_path, "train.tsv", "sentence\tlabel\nfine\t1\n")
     write(tmp_path, "eval.tsv", "sentence\tlabel\nfine\t1\n")

@@ -15,11 +15,12 @@ from megatinybert.tasks.augment.words import Splitter, SplitText, Word
 
 @dataclass(frozen=True)
 class Choice:
-    """side: 0 for the first text, 1 for the second. candidates: at least one."""
+    """side: 0 for the first text, 1 for the second. candidates: at least one. by_vectors: not the model's."""
 
     side: int
     word: Word
     candidates: list[str]
+    by_vectors: bool = False
 
 
 class CandidateFinder:
@@ -70,10 +71,10 @@ class CandidateFinder:
             candidates[number, place, word] = self._spell(fillings, split.text[word.start : word.end])
         return [
             [
-                Choice(place, word, list(candidates[number, place, word]))
+                Choice(place, word, list(found), by_vectors=word.pieces > 1 and self._nearest is not None)
                 for place, split in enumerate(sides)
                 for word in split.words
-                if candidates.get((number, place, word))
+                if (found := candidates.get((number, place, word)))
             ]
             for number, sides in enumerate(split_rows)
         ]

@@ -36,12 +36,15 @@ class Chunk:
 
 @dataclass(frozen=True)
 class WrittenChunk:
-    """rows: read. words: new ones. lines: of the output, with their line ends."""
+    """rows: read. words: new ones; by_vectors: those of them that are not the model's. lines: of the output, with their
+    line ends.
+    """
 
     index: int
     rows: int
     rows_out: int
     words: int
+    by_vectors: int
     lines: str
 
 
@@ -108,7 +111,7 @@ class ChunkRewriter:
         distinct = list(dict.fromkeys(wanted))
         choices: dict[tuple[str, ...], list[Choice]] = dict(zip(distinct, self._finder.find(distinct), strict=True))
         lines: list[str] = []
-        words = 0
+        words = by_vectors = 0
         settings = self._settings
         for number, (row, selected) in enumerate(zip(chunk.rows, chunk.selected, strict=True), chunk.first):
             texts = texts_of(row)
@@ -117,7 +120,8 @@ class ChunkRewriter:
                 copies = rewrite(texts, choices[texts], number, settings.copies, settings.probability, settings.seed)
                 lines += [self._line(copy, row) for copy in copies.rows]
                 words += copies.words
-        return WrittenChunk(chunk.index, len(chunk.rows), len(lines), words, "".join(lines))
+                by_vectors += copies.by_vectors
+        return WrittenChunk(chunk.index, len(chunk.rows), len(lines), words, by_vectors, "".join(lines))
 
     def _line(self, texts: tuple[str, ...], row: Row) -> str:
         assert row.label is not None

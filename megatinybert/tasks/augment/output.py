@@ -28,13 +28,16 @@ class AugmentPlan(Record):
 
 
 class Totals(Record):
-    """rows: read, apart from those skipped; selected: to be rewritten; rows_out: written; words: new ones in them."""
+    """rows: read, apart from those skipped; selected: to be rewritten; rows_out: written; words: new ones in them;
+    by_vectors: those of them that are not the model's, None in a file by an earlier version, which did not count them.
+    """
 
     rows: int
     selected: int
     skipped: int
     rows_out: int
     words: int
+    by_vectors: int | None = None
 
 
 class Meta(Record):
@@ -68,23 +71,29 @@ class Output:
         return self._part(index).is_file()
 
     def keep(self, chunk: WrittenChunk) -> None:
-        """Make a finished chunk durable. Its first line counts what is in it: rows read, rows written, new words."""
-        counts = f"{chunk.rows} {chunk.rows_out} {chunk.words}\n"
+        """Make a finished chunk durable. Its first line counts what is in it: rows read, rows written, new words, and
+        those of them by the vectors.
+        """
+        counts = f"{chunk.rows} {chunk.rows_out} {chunk.words} {chunk.by_vectors}\n"
         write_atomically(self._part(chunk.index), counts + chunk.lines)
 
     def publish(self, chunks: int, selected: int, skipped: int, created_by: str, seconds: float) -> Meta:
         """Put all chunks together."""
-        rows = rows_out = words = 0
+        counts: list[list[int]] = []
         temporary = self.parts / "whole"
         with temporary.open("wb") as whole:
             for index in range(chunks):
                 with self._part(index).open("rb") as part:
-                    counts = [int(count) for count in part.readline().split()]
-                    rows, rows_out, words = rows + counts[0], rows_out + counts[1], words + counts[2]
+                    counts.append([int(count) for count in part.readline().split()])
                     shutil.copyfileobj(part, whole)
         size = temporary.stat().st_size
         publish_file(temporary, self.path)
-        totals = Totals(rows=rows, selected=selected, skipped=skipped, rows_out=rows_out, words=words)
+        # A chunk of an earlier version has no fourth count, and then there is no fourth sum.
+        rows, rows_out, words, *more = map(sum, zip(*counts, strict=False))
+        by_vectors = more[0] if more else None
+        totals = Totals(
+            rows=rows, selected=selected, skipped=skipped, rows_out=rows_out, words=words, by_vectors=by_vectors
+        )
         meta = Meta(created_by=created_by, plan=self._plan, totals=totals, bytes=size, seconds=round(seconds, 1))
         write_atomically(self._meta_path, meta.model_dump_json(indent=1) + "\n")
         shutil.rmtree(self.parts)

@@ -15,10 +15,13 @@ _REPLACED, _CANDIDATE, SELECTED = 1, 2, 3
 
 
 class Copies(NamedTuple):
-    """rows: the rewritten texts, each as many as the row has. words: how many words of them are new."""
+    """rows: the rewritten texts, each as many as the row has. words: how many words of them are new; by_vectors: how
+    many of these are not the model's.
+    """
 
     rows: list[tuple[str, ...]]
     words: int
+    by_vectors: int
 
 
 def rewrite(
@@ -32,14 +35,14 @@ def rewrite(
     alone; a position is an index of `choices`.
     """
     if not choices:
-        return Copies([], 0)
+        return Copies([], 0, 0)
     position, copy = np.arange(len(choices)), np.arange(copies)[:, None]
     replaced = uniform(seed, _REPLACED, number, copy, position) < probability
     counts = np.array([len(choice.candidates) for choice in choices])
     drawn = (uniform(seed, _CANDIDATE, number, copy, position) * counts).astype(np.int64)
     seen = {texts}
     rows: list[tuple[str, ...]] = []
-    words = 0
+    words = by_vectors = 0
     for which, picks in zip(replaced, drawn, strict=True):
         drawn_here = zip(choices, which.tolist(), picks.tolist(), strict=True)
         new = [(choice, choice.candidates[pick]) for choice, yes, pick in drawn_here if yes]
@@ -51,7 +54,8 @@ def rewrite(
             seen.add(row)
             rows.append(row)
             words += len(new)
-    return Copies(rows, words)
+            by_vectors += sum(choice.by_vectors for choice, _ in new)
+    return Copies(rows, words, by_vectors)
 
 
 def _replace(text: str, new: Sequence[tuple[Choice, str]]) -> str:

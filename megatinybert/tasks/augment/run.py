@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -34,7 +34,8 @@ from megatinybert.samples.order import keyed_hash
 from megatinybert.tasks.augment.candidates import proposals
 from megatinybert.tasks.augment.chunks import Chunk, ChunkRewriter, Settings, chunks, texts_of
 from megatinybert.tasks.augment.masked_lm import load_masked_lm
-from megatinybert.tasks.augment.output import AugmentPlan, Output, Totals, plan_of, refuse_other_plan
+from megatinybert.tasks.augment.output import AugmentPlan, Output, plan_of, refuse_other_plan
+from megatinybert.tasks.augment.report import AugmentReport, about_vectors
 from megatinybert.tasks.augment.rewrite import SELECTED
 from megatinybert.tasks.augment.vectors import open_vectors, vectors_key
 from megatinybert.tasks.augment.words import Splitter
@@ -45,16 +46,6 @@ from megatinybert.tasks.skipped import Skipped
 from megatinybert.tasks.table import Task
 
 _WORDS_AT_ONCE = 1024  # rows split at a time, where only their words are looked for
-
-
-@dataclass(frozen=True)
-class AugmentReport:
-    """was_whole: the file was there already. seconds: of this call. messages: the first about skipped rows."""
-
-    totals: Totals
-    was_whole: bool
-    seconds: float
-    messages: Sequence[str] = ()
 
 
 def augment(options: AugmentOptions, show_progress: bool = True) -> AugmentReport:
@@ -70,10 +61,11 @@ def augment(options: AugmentOptions, show_progress: bool = True) -> AugmentRepor
     splitter = Splitter(load_tokenizer(options.reader), options.segmenter, options.names["segmenter"])
     plan = _plan(options, settings, files, _check_model(options))
     output = Output(options.output, plan, options.resume, options.names)
-    if output.finished:
-        return AugmentReport(output.finished.totals, True, time.monotonic() - began)
-
     rows = _Rows(files.task, files.train, options.skip_bad_rows)
+    if output.finished:
+        totals = output.finished.totals
+        return AugmentReport(totals, True, time.monotonic() - began, about_vectors(options, totals, rows))
+
     skipped = Skipped()
     count = rows.count(skipped)
     for warning in _unsuited(rows, options.reader) if show_progress else ():
@@ -86,7 +78,8 @@ def augment(options: AugmentOptions, show_progress: bool = True) -> AugmentRepor
     meta = output.publish(
         written, int(selected.sum()), skipped.count, f"megatinybert {__version__}", time.monotonic() - began
     )
-    return AugmentReport(meta.totals, False, time.monotonic() - began, skipped.messages)
+    told = about_vectors(options, meta.totals, rows)
+    return AugmentReport(meta.totals, False, time.monotonic() - began, told, skipped.messages)
 
 
 def check_made_by(options: AugmentOptions) -> None:

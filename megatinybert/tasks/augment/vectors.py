@@ -17,6 +17,8 @@ import numpy as np
 import torch
 
 from megatinybert.config.missing import unreadable_file
+from megatinybert.corpus.charset import ASCII, CERTAIN_BYTES, MARK_BYTES, recognise
+from megatinybert.corpus.conversion import not_utf8
 from megatinybert.runtime.files import publish_folder
 from megatinybert.runtime.progress_bar import progress_bar
 
@@ -82,7 +84,8 @@ def open_vectors(path: Path, cache: Path, option: str, show_progress: bool = Fal
     A word is what stands before the last D fields, so it may hold spaces. D is the second of two whole numbers that are
     the first line (the head of word2vec's and fastText's text format), or what most of the first 100 lines have. The
     file is read once, into a folder of its own in `cache`; from then on the vectors are mapped from there. option: that
-    names the file. Raises ValueError naming the line that is malformed, and for sparse and binary files.
+    names the file. Raises ValueError naming the line that is malformed or in another encoding than UTF-8, and for
+    sparse and binary files. A broken word of a file that is UTF-8 (fastText cuts long ones) is read with U+FFFD.
     """
     folder = cache / f"{path.name}.{vectors_key(path, option)[:12]}"
     if not folder.is_dir():
@@ -126,13 +129,22 @@ def _blocks(path: Path, option: str, show_progress: bool) -> Iterator[tuple[list
     rows: list[list[float]] = []
     bar = progress_bar(path.stat().st_size, "B", unit_scale=True, desc=path.name, disable=not show_progress)
     with path.open("rb") as file, bar:
+        marked, mark = recognise(file.read(MARK_BYTES), "utf-8")
+        if marked != "utf-8":
+            raise ValueError(f"{option} {not_utf8(path, 1)}")
+        file.seek(mark)
         width, has_head = _width(list(islice(file, _FIRST_LINES)), f"{option} {path}")
-        file.seek(0)
+        file.seek(mark)
+        beyond = 0  # bytes beyond ASCII so far
         for number, line in enumerate(file, start=1):
             bar.update(len(line))
             if number == 1 and has_head:
                 continue
-            word, vector = _parse(line, width, has_head, f"{option} {path}, line {number:,}")
+            raw, vector = _parse(line, width, has_head, f"{option} {path}, line {number:,}")
+            word = raw.decode("utf-8", "replace").encode()
+            if word != raw and beyond < CERTAIN_BYTES:
+                raise ValueError(f"{option} {not_utf8(path, number)}")
+            beyond += 0 if raw.isascii() else len(raw.translate(None, ASCII))
             words.append(word)
             rows.append(vector)
             if len(rows) == _ROWS_AT_ONCE:
@@ -170,22 +182,22 @@ def _fields(line: bytes) -> list[bytes]:
 
 def _parse(line: bytes, width: int, certain: bool, place: str) -> tuple[bytes, list[float]]:
     """A word, which may hold spaces, and its numbers. certain: the file says how many there are, so that what stands
-    before them is the word's, even where it is a number.
+    before them is the word's, even where it is a number. The word is returned as it stands there.
     """
     fields = _fields(line)
-    word = b" ".join(fields[: len(fields) - width]).decode("utf-8", "replace")
+    word = b" ".join(fields[: len(fields) - width])
     vector: list[float] = []
     with contextlib.suppress(ValueError):
         vector = [float(field) for field in fields[len(fields) - width :]]
     extra = not certain and len(fields) > width + 1 and _is_number(fields[len(fields) - width - 1])
-    if width < 1 or not word or "\t" in word or extra or len(vector) != width or not np.isfinite(vector).all():
-        tabs = " and not by tabs" if "\t" in word else ""
+    if width < 1 or not word or b"\t" in word or extra or len(vector) != width or not np.isfinite(vector).all():
+        tabs = " and not by tabs" if b"\t" in word else ""
         shown = b" ".join(fields)[:60].decode("utf-8", "replace")
         raise ValueError(
             f"{place}: a word and {max(width, 1):,} finite numbers are needed, separated by single spaces"
             f"{tabs}: {shown!r}"
         )
-    return word.encode(), vector
+    return word, vector
 
 
 def _has_space(word: str) -> bool:

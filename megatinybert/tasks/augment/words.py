@@ -95,6 +95,11 @@ class Splitter:
         return SplitText(text, np.array(encoding.ids, dtype=np.int64), kept)
 
 
+def has_chinese_word(text: str) -> bool:
+    """Whether Chinese characters stand beside each other in a text, as a segmenter would join them."""
+    return bool(_HAN_RUN.search(text))
+
+
 def _may_be_rewritten(text: str, word: Word) -> bool:
     letters = text[word.start : word.end]
     return (

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import os
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +89,34 @@ def test_files_of_other_kinds_are_refused_by_what_they_are(tmp_path: Path, conte
     with pytest.raises(ValueError, match=f"--vectors .*other.txt.*{reason}"):
         open_vectors(tmp_path / "other.txt", tmp_path, "--vectors")
     assert os.listdir(tmp_path) == ["other.txt"]
+
+
+CHINESE = ["天气", "电影", "音乐", "很好", "喜欢", "我们"]
+
+
+def test_vectors_in_another_encoding_are_refused_with_the_command(tmp_path: Path) -> None:
+    numbers = np.arange(1, 13).reshape(6, 2)
+    path = write(tmp_path / "word 2.vec", CHINESE, numbers, head="6 2\n")
+    right = path.read_bytes()
+    for encoding, said in (("gb18030", ":2: not valid UTF-8 (byte 0xcc)"), ("utf-16", ":1: UTF-16, not UTF-8")):
+        path.write_bytes(right.decode().encode(encoding))
+        with pytest.raises(ValueError) as caught:
+            open_vectors(path, tmp_path, "--vectors")
+        message = str(caught.value)
+        assert message.startswith(f"--vectors {path}{said}")
+        subprocess.run(["sh", "-c", message[message.index("iconv") :]], check=True)
+        assert path.read_bytes().removeprefix(codecs.BOM_UTF8) == right
+        assert open_vectors(path, tmp_path, "--vectors").words == CHINESE
+
+
+def test_a_mark_is_no_part_of_the_first_word_and_a_broken_word_is_one_of_many(tmp_path: Path) -> None:
+    """fastText cuts long words between bytes; other words show by then that the file is UTF-8."""
+    lines = [f"{word} 1 {number}".encode() for number, word in enumerate(CHINESE)]
+    path = tmp_path / "a.vec"
+    path.write_bytes(codecs.BOM_UTF8 + b"\n".join(lines))
+    assert open_vectors(path, tmp_path, "--vectors").words == CHINESE
+    path.write_bytes(b"\n".join([*lines * 2, "长".encode()[:2] + b" 1 2"]))
+    assert open_vectors(path, tmp_path, "--vectors").words == [*CHINESE * 2, "\ufffd"]
 
 
 def test_a_file_is_read_once_and_again_when_it_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,67 @@
+"""Hints where a table's columns are parted by what parts none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from megatinybert.tasks.layout import Layout
+from megatinybert.tasks.read import open_task, read_rows
+
+COMMA, SPACE = "\uff0c", "\u3000"
+
+
+def refusal(folder: Path, suffix: str, train: str, layout: Layout | None = None) -> str:
+    right = "a\tx\n" if suffix == ".txt" else "text\tlabel\na\tx\n".replace("\t", _mark(suffix))
+    for name, content in (("train", train), ("eval", right)):
+        (folder / f"{name}{suffix}").write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError) as caught:
+        files = open_task("custom", str(folder), layout=layout)
+        list(read_rows(files.task, files.train))
+    return str(caught.value)
+
+
+def _mark(suffix: str) -> str:
+    return "," if suffix == ".csv" else "\t"
+
+
+@pytest.mark.parametrize("row", [f'"好{COMMA}看"{COMMA}x', f"好看{COMMA}x", f'"two\nlines"{COMMA}x'])
+def test_the_comma_of_chinese_after_a_field_of_a_csv(tmp_path: Path, row: str) -> None:
+    told = refusal(tmp_path, ".csv", f"text,label\na,x\nb,y\n{row}\n")
+    assert f"{tmp_path / 'train.csv'}:4: " in told and f"(is there '{COMMA}' where ',' belongs?)" in told
+
+
+def test_a_csv_that_is_wrong_otherwise_has_no_such_hint(tmp_path: Path) -> None:
+    told = refusal(tmp_path, ".csv", f'text,label\n"a{COMMA}b"c,x\n')
+    assert "is not CSV" in told and "is there" not in told
+
+
+@pytest.mark.parametrize("rows", ["a\tx\nb\ty\n", f"a{SPACE}x\nb{SPACE}y\n"])
+@pytest.mark.parametrize("suffix", [".tsv", ".txt"])
+def test_the_space_of_chinese_in_place_of_a_tab(tmp_path: Path, suffix: str, rows: str) -> None:
+    header = f"text{SPACE}label\n"
+    told = refusal(tmp_path, suffix, header + rows)
+    hint = {".tsv": r"Is '\u3000' (a full-width space) to part columns? They are parted by tabs in such a file"}
+    where = "(is there a full-width space where a tab belongs?)"
+    assert hint.get(suffix, where) in told
+    told = refusal(tmp_path, suffix, header + rows, Layout(columns=("text", "label")))
+    assert f"1 field, but the file has 2 columns {where}" in told
+
+
+@pytest.mark.parametrize(
+    ("row", "told"), [("好 x", "(is there a space where a tab belongs?)"), (f"好{SPACE}看 text", None), ("好 z", None)]
+)
+def test_other_spaces_are_asked_about_before_a_label_alone(tmp_path: Path, row: str, told: str | None) -> None:
+    message = refusal(tmp_path, ".tsv", f"text\tlabel\na\tx\nb\ty\n{row}\n")
+    assert "1 field, but the file has 2 columns" in message
+    assert (told or "is there") in message if told else "is there" not in message
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
+def test_a_header_parted_so_is_asked_about_where_columns_are_named(tmp_path: Path, suffix: str) -> None:
+    mark = _mark(suffix)
+    header: dict[str, Any] = {".csv": f"text{COMMA}label", ".tsv": "text label"}
+    layout = Layout(columns=("text", "label"))
+    assert "is there" in refusal(tmp_path, suffix, f"{header[suffix]}\na{mark}x\nb{mark}y\n", layout)
