@@ -12,6 +12,7 @@ from megatinybert.runtime.counts import some_of
 from megatinybert.tasks.columns import no_text, usual_columns
 from megatinybert.tasks.formats import SUFFIXES, columns_of
 from megatinybert.tasks.layout import Layout
+from megatinybert.tasks.separators import parted_by_another
 from megatinybert.tasks.table import Task, find_task
 
 _SHOWN_NAMES = 10
@@ -76,7 +77,7 @@ def _custom_files(task: Task, folder: Path, option: str) -> TaskFiles:
             + _there(folder)
             + (_of_several_parts(folder) or _of_other_names(folder, lacking))
         )
-    task = _with_columns(_with_files(task, train, dev, *([test] if test else [])), train)
+    task = _with_columns(_with_files(task, train, dev, *([test] if test else [])), train, dev)
     return TaskFiles(task, train, {"dev": dev}, {"test": test} if test else {})
 
 
@@ -93,8 +94,11 @@ def _with_files(task: Task, *files: Path) -> Task:
     return replace(task, layout=replace(task.layout, files=files))
 
 
-def _with_columns(task: Task, train: Path) -> Task:
-    """A custom task with the columns and the kind of rows, single texts or pairs, that its training file has."""
+def _with_columns(task: Task, train: Path, dev: Path) -> Task:
+    """A custom task with the columns and the kind of rows, single texts or pairs, that its training file has.
+
+    Where that has no known text, what is wrong with the other file's columns is told as well.
+    """
     names = columns_of(train, task.layout)
     if train.suffix == ".txt" and not task.layout.columns:
         if task.layout.text_a or task.layout.label:
@@ -106,8 +110,21 @@ def _with_columns(task: Task, train: Path) -> Task:
         return task
     found = usual_columns(names, True, task.layout, str(train))
     if found is None:
-        raise no_text(names, task.layout, str(train))
+        others = [] if task.layout.columns else [_textless(dev, task.layout)]
+        raise ValueError("\n".join(filter(None, [_textless(train, task.layout), *others])))
     return replace(task, columns=found, pair=bool(found.text_b))
+
+
+def _textless(path: Path, layout: Layout) -> str | None:
+    """What is wrong with a file of which no column is known as a text; None where one is."""
+    try:
+        names = columns_of(path, layout)
+        if not names or usual_columns(names, True, layout, str(path)):
+            return None
+        another = parted_by_another(path, layout)
+    except ValueError as error:
+        return str(error)
+    return f"{path}: {another}" if another else str(no_text(names, layout, str(path)))
 
 
 def _of_several_parts(folder: Path) -> str:
