@@ -99,6 +99,9 @@ def _with_columns(task: Task, train: Path, dev: Path) -> Task:
 
     Where that has no known text, what is wrong with the other file's columns is told as well.
     """
+    others = [] if task.layout.columns else [dev]
+    if others and parted_by_another(train, task.layout):
+        raise _textless((train, dev), task.layout)
     names = columns_of(train, task.layout)
     if train.suffix == ".txt" and not task.layout.columns:
         if task.layout.text_a or task.layout.label:
@@ -110,21 +113,26 @@ def _with_columns(task: Task, train: Path, dev: Path) -> Task:
         return task
     found = usual_columns(names, True, task.layout, str(train))
     if found is None:
-        others = [] if task.layout.columns else [_textless(dev, task.layout)]
-        raise ValueError("\n".join(filter(None, [_textless(train, task.layout), *others])))
+        raise _textless((train, *others), task.layout)
     return replace(task, columns=found, pair=bool(found.text_b))
 
 
-def _textless(path: Path, layout: Layout) -> str | None:
-    """What is wrong with a file of which no column is known as a text; None where one is."""
+def _textless(paths: Sequence[Path], layout: Layout) -> ValueError:
+    """That these files, or some of them, have no column that is known as a text."""
+    return ValueError("\n".join(filter(None, (_without_text(path, layout) for path in paths))))
+
+
+def _without_text(path: Path, layout: Layout) -> str:
+    """What is wrong with a file of which no column is known as a text; "" where one is."""
     try:
+        if not layout.columns and (another := parted_by_another(path, layout)):
+            return f"{path}: {another}"
         names = columns_of(path, layout)
         if not names or usual_columns(names, True, layout, str(path)):
-            return None
-        another = parted_by_another(path, layout)
+            return ""
     except ValueError as error:
         return str(error)
-    return f"{path}: {another}" if another else str(no_text(names, layout, str(path)))
+    return str(no_text(names, layout, str(path)))
 
 
 def _of_several_parts(folder: Path) -> str:

@@ -21,7 +21,7 @@ from megatinybert.tasks.separators import parted_by_another
 from megatinybert.tasks.table import OWN_COLUMNS, Task
 
 SUFFIXES = (".txt", ".tsv", ".csv", ".jsonl", ".json")
-_OF_OBJECTS = (".jsonl", ".json")
+OF_OBJECTS = (".jsonl", ".json")
 WITHOUT_LABEL = "no label"  # how the reason of a row begins that has none
 
 # What is called for a row that cannot be parsed, with line, reason and text: raises, or counts it.
@@ -51,7 +51,7 @@ def read_records(
     Raises ValueError where not a row but the file is wrong: its encoding, its header, the quoting of a .csv.
     """
     suffix = path.suffix.lower()
-    if suffix in _OF_OBJECTS:
+    if suffix in OF_OBJECTS:
         found = _of_objects(task, path, with_labels, bad)
     elif suffix == ".csv":
         found = _of_table(task, path, _csv_rows(path, task.layout), with_labels, bad)
@@ -73,9 +73,8 @@ def read_records(
         if all(filled) or (not with_labels and any(filled[:2] if task.pair else filled[:1])):
             yield record
         else:
-            reason = (
-                WITHOUT_LABEL if all(filled[:2]) else f"an empty text ({_called(record, filled.index(False), suffix)})"
-            )
+            empty = filled.index(False)
+            reason = WITHOUT_LABEL if empty == 2 else f"an empty text ({_called(record, empty, suffix)})"
             bad(line, reason, "\t".join(filter(None, values)))
 
 
@@ -88,7 +87,7 @@ def _called(record: Record, index: int, suffix: str) -> str:
     """What a file calls a row's first text (index 0) or second one."""
     if not record.names:
         return f"field {index + 1}"
-    return f"{'key' if suffix in _OF_OBJECTS else 'column'} {record.names[index]!r}"
+    return f"{'key' if suffix in OF_OBJECTS else 'column'} {record.names[index]!r}"
 
 
 def columns_of(path: Path, layout: Layout) -> list[str]:
@@ -96,7 +95,7 @@ def columns_of(path: Path, layout: Layout) -> list[str]:
     a value, or by the number of fields in the first line of a .txt; [] where nothing can be read.
     """
     suffix = path.suffix.lower()
-    if suffix in _OF_OBJECTS:
+    if suffix in OF_OBJECTS:
         first = next((row for _, text in lines_of(path, layout) if isinstance(row := parsed(text), dict)), {})
         return [key.strip().lower() for key, value in first.items() if value is not None]
     if layout.columns:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from megatinybert.config.nearest import closest
 from megatinybert.tasks.layout import Layout
@@ -23,12 +24,17 @@ def misspelt(names: Sequence[str], usual: Mapping[str, Sequence[str]], layout: L
     for field, known in valid.items():
         if any(name in names for name in known):
             continue
-        meant = {name: closest(known, lambda each, name=name: (each, name), cutoff=0.0) or "" for name in free}
-        found = closest(free, lambda name, meant=meant: (meant[name], name), cutoff=_ALIKE)
+        found = closest(free, partial(_with_nearest, known), cutoff=_ALIKE)
         if found:
             free.remove(found)
-            hints.append(f". Is {found!r} meant to be {meant[found]!r}? {_remedy(field, found, layout)}")
+            meant = _with_nearest(known, found)[0]
+            hints.append(f". Is {found!r} meant to be {meant!r}? {_remedy(field, found, layout)}")
     return "".join(hints)
+
+
+def _with_nearest(known: Sequence[str], name: str) -> tuple[str, str]:
+    """(Of the known names the one that is most like `name`, `name`)."""
+    return closest(known, lambda each: (each, name), cutoff=0.0) or "", name
 
 
 def _remedy(field: str, name: str, layout: Layout) -> str:

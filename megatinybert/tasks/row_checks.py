@@ -11,7 +11,7 @@ from pathlib import Path
 
 from megatinybert.runtime.counts import counted
 from megatinybert.tasks.files import TaskFiles
-from megatinybert.tasks.formats import is_plain, tab_rows
+from megatinybert.tasks.formats import OF_OBJECTS, is_plain, read_records, tab_rows
 from megatinybert.tasks.parting import QUOTED, is_quoted
 from megatinybert.tasks.read import Row, read_rows
 from megatinybert.tasks.skipped import Skipped
@@ -32,7 +32,6 @@ _TEXT_NAMES = {
     "premise",
     "title",
     "comment",
-    "message",
     "文本",
     "内容",
     "句子",
@@ -119,7 +118,7 @@ def _answered_header(task: Task, path: Path) -> list[str]:
     if not task.layout.columns or first is None or first.line > 1 or path.suffix.lower() in OF_OBJECTS:
         return []
     others = {name.casefold(): str(value).strip().casefold() for name, value in first.others.items()}
-    named = any(value == name or _looks_like_header(task, "", value) for name, value in others.items())
+    named = any(name == value or _looks_like_header(task, first.text_a, value) for name, value in others.items())
     if not named and not _looks_like_header(task, first.text_a, ""):
         return []
     return [
@@ -165,7 +164,8 @@ class _Tally:
         """
         row, layout = self.first, self._task.layout
         plain = is_plain(self._task, self._path)
-        if row is None or self._task.labels is None or not (plain or (layout.columns and not self._is_of_objects)):
+        by_option = layout.columns and self._path.suffix.lower() not in OF_OBJECTS
+        if row is None or self._task.labels is None or not (plain or by_option):
             return []
         label = self._name(row)
         header = _looks_like_header(self._task, row.text_a, label) or (shared and self.rows >= RARE)
