@@ -29,9 +29,7 @@ def test_a_file_to_answer_of_other_columns_than_the_option_names(
     path = tmp_path / name
     path.write_text(f"{first}\nanother\n")
     (told,) = wrong_files(TaskDataConfig(name="custom", data_dir=str(tmp_path), columns=list(COLUMNS)), True, path)
-    assert told.startswith(
-        f"{path}:1: 1 field, but --task.columns names 3 (id, text, label). A file to be answered "
-    ) or (f"{path}:1: 1 field, but --task.columns names 3 (id, text, label). A file to be answered " in told)
+    assert f"{path}:1: 1 field, but --task.columns names 3 (id, text, label). A file to be answered has" in told
     assert told.count("A file to be answered") == 1 and "the file has" not in told
 
 
@@ -51,11 +49,8 @@ def test_empty_texts_are_called_as_the_file_calls_them(tmp_path: Path) -> None:
     (tmp_path / "some.csv").write_text("id,text\n1,\n")
     (tmp_path / "some.txt").write_text(" \tx\n")
     task = open_task("custom", str(tmp_path)).task
-    for name, line, called in (
-        ("some.jsonl", 1, "key 'text'"),
-        ("some.csv", 2, "column 'text'"),
-        ("some.txt", 1, "field 1"),
-    ):
+    expected = (("some.jsonl", 1, "key 'text'"), ("some.csv", 2, "column 'text'"), ("some.txt", 1, "field 1"))
+    for name, line, called in expected:
         with pytest.raises(ValueError) as caught:
             list(read_rows(task, tmp_path / name, with_labels=False))
         assert str(caught.value).startswith(f"{tmp_path / name}:{line}: an empty text ({called})")

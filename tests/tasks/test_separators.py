@@ -44,7 +44,7 @@ def test_the_command_converts_both_files_and_keeps_the_originals(
 def test_options_that_cannot_help_are_not_named(tmp_path: Path) -> None:
     for name in ("train", "eval"):
         (tmp_path / f"{name}.csv").write_text("Message;Category\na;x\nb;y\n")
-    told = wrong(tmp_path, text_a_column="Message", label_column="Category")
+    told = wrong(tmp_path, text_a_column="Message", label_column="Category")[0].splitlines()
     assert len(told) == 2 and all(".csv: is ';' to part columns?" in each for each in told)
     told = wrong(tmp_path, columns=["text", "label"])
     assert len(told) == 2 and all("Is ';' to part columns?" in each for each in told)
