@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from megatinybert.config.nearest import nearest
 from megatinybert.tasks.layout import Layout
+from megatinybert.tasks.misspelt import misspelt
 from megatinybert.tasks.parting import parted_otherwise
 from megatinybert.tasks.table import OWN_COLUMNS, Columns, Task
 
@@ -101,6 +102,17 @@ def needed(task: Task, with_labels: bool) -> str:
     return f"{which} needs {told} ({hint})"
 
 
+def misspelt_of(task: Task, names: Sequence[str], with_labels: bool) -> str:
+    """A hint where columns that a file of a task needs are nearly called as usual. names: in lower case."""
+    own = _as_named(task.columns, task.layout)
+    usual = {"text_a_column": own.text_a if task.layout.text_a else (*own.text_a, *OWN_COLUMNS.text_a, *_SINGLES)}
+    if task.pair:
+        usual["text_b_column"] = own.text_b if task.layout.text_b else (*own.text_b, *OWN_COLUMNS.text_b)
+    if with_labels:
+        usual["label_column"] = own.label if task.layout.label else (*own.label, *_LABELS)
+    return misspelt(names, usual, task.layout)
+
+
 def misnamed(layout: Layout, names: Sequence[str], with_labels: bool, what: str = "column") -> str | None:
     """Which columns that options name are not among `names` (in lower case), for a message; None where all are there.
 
@@ -131,10 +143,11 @@ def no_text(names: Sequence[str], layout: Layout, file: str) -> ValueError:
     if not layout.label and first_of(_LABELS, names) is None:
         label, too = f", or of a label ({', '.join(_LABELS)})", f", and the label by {option['label_column']}"
     wrong, parted = misnamed(layout, names, True), "" if layout.columns else parted_otherwise(names, file)
+    near = misspelt(names, {"text_a_column": _TEXTS} | ({} if layout.label else {"label_column": _LABELS}), layout)
     return ValueError(
         f"{file}: none of its columns ({', '.join(names)}) has a usual name of a text ({', '.join(_TEXTS)}){label}: "
         f"name it by {option['text_a_column']}, in pairs the second one by {option['text_b_column']}{too}"
-        f"{f'. It has {wrong}' if wrong else ''}{parted or headless if file.endswith('sv') else ''}"
+        f"{f'. It has {wrong}' if wrong else ''}{near or (parted or headless if file.endswith('sv') else '')}"
     )
 
 

@@ -13,6 +13,7 @@ from megatinybert.runtime.findings import Findings
 from megatinybert.tasks.columns import no_text, usual_columns
 from megatinybert.tasks.formats import SUFFIXES, columns_of
 from megatinybert.tasks.layout import Layout
+from megatinybert.tasks.separators import parted_by_another
 from megatinybert.tasks.table import Task, find_task
 
 _SHOWN_NAMES = 10
@@ -80,9 +81,10 @@ def _custom_files(task: Task, folder: Path, option: str) -> TaskFiles:
     others = [dev, *([test] if test else [])]
     task = _with_files(task, train, *others)
     try:
-        task = _with_columns(task, train)
+        task = _with_columns(task, train, dev)
     except ValueError as error:
-        raise ValueError("\n".join([str(error), *_unreadable(task, others)])) from error
+        more = [text for text in _unreadable(task, others) if text not in str(error)]
+        raise ValueError("\n".join([str(error), *more])) from error
     return TaskFiles(task, train, {"dev": dev}, {"test": test} if test else {})
 
 
@@ -99,8 +101,14 @@ def _with_files(task: Task, *files: Path) -> Task:
     return replace(task, layout=replace(task.layout, files=files))
 
 
-def _with_columns(task: Task, train: Path) -> Task:
-    """A custom task with the columns and the kind of rows, single texts or pairs, that its training file has."""
+def _with_columns(task: Task, train: Path, dev: Path) -> Task:
+    """A custom task with the columns and the kind of rows, single texts or pairs, that its training file has.
+
+    Where that has no known text, what is wrong with the other file's columns is told as well.
+    """
+    others = [] if task.layout.columns else [dev]
+    if others and parted_by_another(train, task.layout):
+        raise _textless((train, dev), task.layout)
     names = columns_of(train, task.layout)
     if train.suffix == ".txt" and not task.layout.columns:
         if task.layout.text_a or task.layout.label:
@@ -112,7 +120,7 @@ def _with_columns(task: Task, train: Path) -> Task:
         return task
     found = usual_columns(names, True, task.layout, str(train))
     if found is None:
-        raise no_text(names, task.layout, str(train))
+        raise _textless((train, *others), task.layout)
     return replace(task, columns=found, pair=bool(found.text_b))
 
 
@@ -122,6 +130,24 @@ def _unreadable(task: Task, paths: Sequence[Path]) -> list[str]:
     for path in paths:
         findings.attempt("task", columns_of, path, task.layout)
     return findings.texts("fail")
+
+
+def _textless(paths: Sequence[Path], layout: Layout) -> ValueError:
+    """That these files, or some of them, have no column that is known as a text."""
+    return ValueError("\n".join(filter(None, (_without_text(path, layout) for path in paths))))
+
+
+def _without_text(path: Path, layout: Layout) -> str:
+    """What is wrong with a file of which no column is known as a text; "" where one is."""
+    try:
+        if not layout.columns and (another := parted_by_another(path, layout)):
+            return f"{path}: {another}"
+        names = columns_of(path, layout)
+        if not names or usual_columns(names, True, layout, str(path)):
+            return ""
+    except ValueError as error:
+        return str(error)
+    return str(no_text(names, layout, str(path)))
 
 
 def _of_several_parts(folder: Path) -> str:

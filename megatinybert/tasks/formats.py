@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from megatinybert.runtime.counts import counted
-from megatinybert.tasks.columns import Place, find_place, first_of, misnamed, needed
+from megatinybert.tasks.columns import Place, find_place, first_of, misnamed, misspelt_of, needed
 from megatinybert.tasks.layout import NO_LABEL, Layout
 from megatinybert.tasks.lines import lines_of
+from megatinybert.tasks.miscounted import miscounted, other_forms
 from megatinybert.tasks.objects import parsed, refuse_other_json, text_of
-from megatinybert.tasks.parting import after_quote, parted_otherwise, quoted, unparted
+from megatinybert.tasks.parting import after_quote, parted_otherwise, unparted
+from megatinybert.tasks.separators import parted_by_another
 from megatinybert.tasks.table import OWN_COLUMNS, Task
 
 SUFFIXES = (".txt", ".tsv", ".csv", ".jsonl", ".json")
-_OF_OBJECTS = (".jsonl", ".json")
+OF_OBJECTS = (".jsonl", ".json")
 WITHOUT_LABEL = "no label"  # how the reason of a row begins that has none
 
 # What is called for a row that cannot be parsed, with line, reason and text: raises, or counts it.
@@ -49,7 +51,7 @@ def read_records(
     Raises ValueError where not a row but the file is wrong: its encoding, its header, the quoting of a .csv.
     """
     suffix = path.suffix.lower()
-    if suffix in _OF_OBJECTS:
+    if suffix in OF_OBJECTS:
         found = _of_objects(task, path, with_labels, bad)
     elif suffix == ".csv":
         found = _of_table(task, path, _csv_rows(path, task.layout), with_labels, bad)
@@ -71,7 +73,9 @@ def read_records(
         if all(filled) or (not with_labels and any(filled[:2] if task.pair else filled[:1])):
             yield record
         else:
-            bad(line, f"no {Record._fields[1 + filled.index(False)]}", "\t".join(filter(None, values)))
+            empty = filled.index(False)
+            reason = WITHOUT_LABEL if empty == 2 else f"an empty text ({_called(record, empty, suffix)})"
+            bad(line, reason, "\t".join(filter(None, values)))
 
 
 def is_plain(task: Task, path: Path) -> bool:
@@ -79,12 +83,19 @@ def is_plain(task: Task, path: Path) -> bool:
     return path.suffix.lower() == ".txt" and not task.layout.columns and path.name not in task.other_names.values()
 
 
+def _called(record: Record, index: int, suffix: str) -> str:
+    """What a file calls a row's first text (index 0) or second one."""
+    if not record.names:
+        return f"field {index + 1}"
+    return f"{'key' if suffix in OF_OBJECTS else 'column'} {record.names[index]!r}"
+
+
 def columns_of(path: Path, layout: Layout) -> list[str]:
     """The names of a file's columns, in lower case: as options say, of its header, of the first object's keys that have
     a value, or by the number of fields in the first line of a .txt; [] where nothing can be read.
     """
     suffix = path.suffix.lower()
-    if suffix in _OF_OBJECTS:
+    if suffix in OF_OBJECTS:
         first = next((row for _, text in lines_of(path, layout) if isinstance(row := parsed(text), dict)), {})
         return [key.strip().lower() for key, value in first.items() if value is not None]
     if layout.columns:
@@ -122,6 +133,9 @@ def _csv_rows(path: Path, layout: Layout) -> Iterator[tuple[int, list[str]]]:
             line = reader.line_num + 1
     except csv.Error as error:
         # Not one bad row: where the next one begins is unknown.
+        another = parted_by_another(path, layout)
+        if another:
+            raise ValueError(f"{path}: {another}") from error
         raise ValueError(
             f"{path}:{line}: the record that begins here is not CSV ({error}){after_quote(last)}. A field that holds a "
             "comma, a quotation mark or a line end stands between quotation marks, and a quotation mark in it is "
@@ -152,13 +166,16 @@ def _of_table(
     shown = [name.strip() for name in first[1]]
     names = [name.lower() for name in shown]
     place = find_place(task, names, with_labels, str(path))
+    headed = place is not None
     if place is None and (task.layout.columns or task.header):
         shown = _given_names(task, len(names), with_labels, path)
         names = [name.lower() for name in shown]
         place = find_place(task, names, with_labels, str(path))
         rows = chain([first], rows)
     if place is None:
-        raise ValueError(f"{path}: {_unlike(task, path, names if task.layout.columns else first[1], with_labels)}")
+        another = "" if task.layout.columns else parted_by_another(path, task.layout)
+        listed = names if task.layout.columns else first[1]
+        raise ValueError(f"{path}: {another or _unlike(task, path, listed, with_labels)}")
     double = sorted({name for name in names if name and names.count(name) > 1})
     if double:
         raise ValueError(f"{path}: its header has the column {double[0]} twice: leave one out or rename it")
@@ -172,10 +189,9 @@ def _of_table(
     named = place.texts_of(shown)
     for line, fields in rows:
         if len(fields) != len(names):
-            why = f"{counted(len(fields), 'field')}, but the file has {counted(len(names), 'column')}"
-            labelled = with_labels and len(fields) < len(names)
-            hint = unparted(task, path, fields[-1]) if labelled else quoted(path, fields, len(names))
-            bad(line, why + hint, "\t".join(fields))
+            why = miscounted(task, path, fields, shown, with_labels, headed)
+            why += other_forms(task, path, named, with_labels) if line == first[0] else ""
+            bad(line, why, "\t".join(fields))
             continue
         yield Record(
             line,
@@ -206,10 +222,13 @@ def _unlike(task: Task, path: Path, names: list[str], with_labels: bool) -> str:
     where = f"{option} {' '.join(names)} has" if task.layout.columns else "its header has"
     headless = f". If its first line is no header, name its columns in order by {option}"
     headless = "" if task.layout.columns else parted_otherwise(names, path.name) or headless
-    wrong = misnamed(task.layout, [name.strip().lower() for name in names], with_labels)
+    lower = [name.strip().lower() for name in names]
+    wrong = misnamed(task.layout, lower, with_labels)
     if wrong:
         return f"{where} {wrong}{'' if task.layout.columns else f'; it has {listed}'}{headless}"
-    return f"its header has the columns {listed}; {needed(task, with_labels)}{headless}"
+    return (
+        f"{where} the columns {listed}; {needed(task, with_labels)}{misspelt_of(task, lower, with_labels) or headless}"
+    )
 
 
 def _of_plain(task: Task, path: Path, with_labels: bool, bad: Bad) -> Iterator[Record]:
@@ -246,7 +265,8 @@ def _of_objects(task: Task, path: Path, with_labels: bool, bad: Bad) -> Iterator
             if unlabelled and NO_LABEL in task.layout.drop_labels:
                 place, lacking = unlabelled, lacking or names
         if place is None:
-            why = misnamed(task.layout, names, with_labels, "key") or needed(task, with_labels)
+            why = misnamed(task.layout, names, with_labels, "key")
+            why = why or needed(task, with_labels) + misspelt_of(task, names, with_labels)
             bad(line, f"{WITHOUT_LABEL}: {why}" if unlabelled else why, text)
             continue
         second = first_of(OWN_COLUMNS.text_b, names) if not (task.pair or task.layout.text_a) else None

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from megatinybert.runtime.counts import counted
 from megatinybert.tasks.files import TaskFiles
-from megatinybert.tasks.formats import is_plain, tab_rows
+from megatinybert.tasks.formats import OF_OBJECTS, is_plain, read_records, tab_rows
 from megatinybert.tasks.parting import QUOTED, is_quoted
 from megatinybert.tasks.read import Row, read_rows
 from megatinybert.tasks.skipped import Skipped
@@ -31,6 +31,7 @@ _TEXT_NAMES = {
     "query",
     "premise",
     "title",
+    "comment",
     "文本",
     "内容",
     "句子",
@@ -56,7 +57,7 @@ def check_rows(files: TaskFiles, skip_bad: bool) -> RowChecks:
     task = files.task
     train = _Tally(task, files.train, skip_bad)
     seen = {_key(row) for row in train}
-    warnings = [*train.header_warning(), *train.quotes_warning()]
+    tallies = [train]
     facts: list[str] = []
     on_scores: list[str] = []
     dev_counts: dict[str, Mapping[str, int]] = {}
@@ -64,7 +65,7 @@ def check_rows(files: TaskFiles, skip_bad: bool) -> RowChecks:
         dev = _Tally(task, path, skip_bad)
         same = sum(_key(row) in seen for row in dev)
         dev_counts[split] = dev.counts
-        warnings += [*dev.header_warning(), *dev.quotes_warning()]
+        tallies.append(dev)
         text = (
             f"{same:,} of the {dev.rows:,} rows of {path.name} ({same / dev.rows:.1%}) are also in {files.train.name}"
         )
@@ -72,6 +73,8 @@ def check_rows(files: TaskFiles, skip_bad: bool) -> RowChecks:
             on_scores.append(f"{text}, so scores on {split} show in part what was memorized.")
         elif same:
             facts.append(f"{split}: {text}")
+    shared = all(dev.first == train.first for dev in tallies)
+    warnings = [text for tally in tallies for text in (*tally.header_warning(shared), *tally.quotes_warning())]
     if task.labels is not None:
         facts.insert(0, _classes(files.train, train.counts, dev_counts))
         # An official task's files write other labels than its classes are called.
@@ -84,7 +87,7 @@ def check_rows(files: TaskFiles, skip_bad: bool) -> RowChecks:
 def check_unlabelled(task: Task, path: Path) -> list[str]:
     """What a person should know of a file that is answered: warnings. Raises ValueError as `read_rows` does."""
     if not is_plain(task, path):
-        return []
+        return _answered_header(task, path)
     texts = 2 if task.pair else 1
     first: list[str] = []
     found, lines, more = [], 0, 0
@@ -107,13 +110,30 @@ def check_unlabelled(task: Task, path: Path) -> list[str]:
     return found
 
 
+def _answered_header(task: Task, path: Path) -> list[str]:
+    """Of a file whose columns an option names: whether its first row looks like a header that names them otherwise."""
+    option = task.layout.names["columns"]
+    first = next(read_records(task, path, False, lambda *_: None), None)
+    # A file with a header that is read as one has its first row below it.
+    if not task.layout.columns or first is None or first.line > 1 or path.suffix.lower() in OF_OBJECTS:
+        return []
+    others = {name.casefold(): str(value).strip().casefold() for name, value in first.others.items()}
+    named = any(name == value or _looks_like_header(task, first.text_a, value) for name, value in others.items())
+    if not named and not _looks_like_header(task, first.text_a, ""):
+        return []
+    return [
+        f"{path}: its first line, with {first.text_a!r} for a text, looks like a header, but {option} is of files "
+        "without one, so it is answered as a row: remove that line"
+    ]
+
+
 class _Tally:
     """The rows of a file, whose labels are counted as it is read."""
 
     def __init__(self, task: Task, path: Path, skip_bad: bool) -> None:
         self._task, self._path, self._skip_bad = task, path, skip_bad
         self._looks_for_quotes = task.name == "custom" and path.suffix.lower() in (".tsv", ".txt")
-        self._first: Row | None = None
+        self.first: Row | None = None
         self.counts: Counter[str] = Counter(dict.fromkeys(task.labels or (), 0))
         self.rows = 0
         self._quoted = 0  # rows of a text that seems to be written as in a .csv
@@ -121,7 +141,7 @@ class _Tally:
 
     def __iter__(self) -> Iterator[Row]:
         for row in read_rows(self._task, self._path, Skipped() if self._skip_bad else None):
-            self._first = self._first or row
+            self.first = self.first or row
             self.rows += 1
             self.counts[self._name(row)] += 1
             if self._looks_for_quotes and '""' in row.text_a and is_quoted(row.text_a):
@@ -137,19 +157,39 @@ class _Tally:
         count = counted(self._quoted, "text")
         return [f"{self._path}: {count} with quotation marks as in a .csv, such as {shown!r}. {QUOTED}"]
 
-    def header_warning(self) -> list[str]:
-        """Of a file of which every line is a row: whether the first looks like a header. After it was read."""
-        row = self._first
-        if row is None or self._task.labels is None or not is_plain(self._task, self._path):
+    def header_warning(self, shared: bool) -> list[str]:
+        """Of a file without a header: whether its first row looks like one. After it was read.
+
+        shared: all files of the task have the same first row.
+        """
+        row, layout = self.first, self._task.layout
+        plain = is_plain(self._task, self._path)
+        by_option = layout.columns and self._path.suffix.lower() not in OF_OBJECTS
+        if row is None or self._task.labels is None or not (plain or by_option):
             return []
         label = self._name(row)
-        if not _looks_like_header(self._task, row.text_a, label) or self.counts[label] > 1:
+        header = _looks_like_header(self._task, row.text_a, label) or (shared and self.rows >= RARE)
+        if not header or self.counts[label] > 1:
             return []
-        shown = "\t".join(part for part in (row.text_a, row.text_b, label) if part is not None)
+        if plain:
+            shown = "\t".join(part for part in (row.text_a, row.text_b, label) if part is not None)
+            what, why, remedy = repr(shown), "every line of a .txt is a row", ", or name the file .tsv"
+        else:
+            what = f"with {row.text_a!r} for a text"
+            why, remedy = f"{layout.names['columns']} is of files without one", self._read_by_header(row, label, shared)
         return [
-            f"{self._path}: its first line, {shown!r}, looks like a header, but every line of a .txt is a row, so "
-            f"{label!r} became a class: remove that line, or name the file .tsv"
+            f"{self._path}: its first line, {what}, looks like a header, but {why}, so {label!r} became a class: "
+            f"remove that line{remedy}"
         ]
+
+    def _read_by_header(self, row: Row, label: str, shared: bool) -> str:
+        """The options by which a table of these names is read with its header, where every file has it."""
+        if not shared or self._path.suffix.lower() == ".txt":
+            return ""
+        given = {"columns": "null", "text_a_column": row.text_a, "text_b_column": row.text_b, "label_column": label}
+        names = self._task.layout.names
+        options = [part for field, name in given.items() if name for part in (names[field], name.strip())]
+        return f" in every file, or keep it and use {shlex.join(options)}"
 
     def _name(self, row: Row) -> str:
         assert row.label is not None

@@ -126,7 +126,7 @@ def test_files_of_one_task_may_name_their_columns_differently(tmp_path: Path) ->
             "it has 评论\uff0c类别. Is '\uff0c' (a full-width comma) to part columns? They are parted by ',' in",
         ),
         ("评论\uff0c类别", {}, "Is '\uff0c' (a full-width comma) to part columns?"),
-        ("text;label", {}, "Is ';' to part columns?"),
+        ("text;label", {}, ": is ';' to part columns?"),
         (
             "a,x",
             {"text_a": "text", "label": "label", "columns": ("text", "labels")},

@@ -146,7 +146,9 @@ def test_files_without_a_header(tmp_path: Path, suffix: str, mark: str) -> None:
         assert "name all columns in order by --task.columns" in refusal(lambda: opened(tmp_path))
     write("train", ("good", "fine"), ("bad", "dull"))
     assert "train" in refusal(lambda: opened(tmp_path, columns=("id", "label", "text")))
-    assert "2 fields, but the file has 3 columns" in refusal(lambda: opened(tmp_path, columns=("id", "label", "text")))
+    assert "2 fields, but --task.columns names 3 (id, label, text)" in refusal(
+        lambda: opened(tmp_path, columns=("id", "label", "text"))
+    )
 
 
 def test_columns_of_plain_text_have_no_names(tmp_path: Path) -> None:

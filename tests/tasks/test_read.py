@@ -207,7 +207,7 @@ BAD_ROWS = {
         "2 columns (is there a space where a tab belongs?)",
     ),
     "no label": ("fine\t1\ntext\t \n", "no label"),
-    "no text": ("fine\t1\n  \t1\n", "no text_a"),
+    "no text": ("fine\t1\n  \t1\n", "an empty text (column 'sentence')"),
     "an empty line": ("fine\t1\n\nfine\t0\n", "an empty line"),
 }
 
@@ -323,7 +323,7 @@ def test_rows_to_be_predicted_may_have_a_label_and_one_empty_text_of_two(write: 
     path = write("some.txt", "a\tb", "c\td\tentailment", "e\t")
     assert [row.text_b for row in rows("rte", path, with_labels=False)] == ["b", "d", ""]
     path = write("some.tsv", "text_a\ttext_b\tid", " \t\t7")
-    assert f"{path}:2: no text_a" in refusal(lambda: rows("rte", path, with_labels=False))
+    assert f"{path}:2: an empty text (column 'text_a')" in refusal(lambda: rows("rte", path, with_labels=False))
 
 
 def test_csv_has_quotes_and_lines_within_records(tmp_path: Path, write: Callable[..., Path]) -> None:

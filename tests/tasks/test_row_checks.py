@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -151,3 +152,33 @@ def test_a_first_line_called_as_the_columns_of_this_run_is_a_header(tmp_path: Pa
     assert check_unlabelled(TASKS["sst-2"], path) == []
     (warning,) = check_unlabelled(replace(TASKS["sst-2"], layout=Layout(text_a="message")), path)
     assert "its first line, 'Message', looks like a header" in warning
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv"])
+def test_a_header_that_the_option_took_for_a_row_is_told(tmp_path: Path, suffix: str) -> None:
+    """Whatever it is called, where both files begin with it. The options that are told read the files."""
+    mark = "," if suffix == "csv" else "\t"
+    for header in (("Ticket ID", "Message", "Category"), ("Nr", "Body of it", "Stars")):
+        for name, rows in (("train", ROWS), ("eval", other(ROWS))):
+            lines = [header, *(("7", *row) for row in rows)]
+            (tmp_path / f"{name}.{suffix}").write_text("".join(f"{mark.join(line)}\n" for line in lines))
+        files = open_task("custom", str(tmp_path), layout=Layout(columns=("id", "text", "label")))
+        told = [text for text in check_rows(files, skip_bad=False).warnings if "looks like a header" in text]
+        assert [text.partition(":")[0] for text in told] == [str(files.train), str(files.dev["dev"])]
+        options = shlex.join(["--task.text_a_column", header[1], "--task.label_column", header[2]])
+        assert all(text.endswith(f"keep it and use --task.columns null {options}") for text in told)
+        assert f"so {header[2]!r} became a class" in told[0]
+        files = open_task("custom", str(tmp_path), layout=Layout(text_a=header[1], label=header[2]))
+        assert check_rows(files, skip_bad=False).warnings == []
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [("编号,内容\n1,a\n", 1), ("id,comment\n1,a\n", 0), ("ID,x\n1,a\n", 1), ("id,text\n1,a\n", 0), ("1,a\n2,b\n", 0)],
+)
+def test_a_header_that_is_answered_is_told(tmp_path: Path, content: str, told: int) -> None:
+    path = tmp_path / "new.csv"
+    path.write_text(content, encoding="utf-8")
+    columns = Layout(columns=("id", "text", "label"))
+    warnings = check_unlabelled(replace(TASKS["sst-2"], layout=columns), path)
+    assert len(warnings) == told and all("looks like a header, but --task.columns" in each for each in warnings)

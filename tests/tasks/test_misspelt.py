@@ -1,0 +1,53 @@
+"""Columns whose names are nearly the usual ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from megatinybert.tasks.layout import Layout
+from megatinybert.tasks.misspelt import misspelt
+from megatinybert.tasks.read import open_task
+from tests.tasks.test_wrong_files import wrong
+
+USUAL = {"text_a_column": ("text", "sentence"), "label_column": ("label", "score")}
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        ("id text lable", ["Is 'lable' meant to be 'label'? Rename it in this file, or, if every file calls it so, use "
+                           "--task.label_column lable"]),
+        ("txt lable", ["Is 'txt' meant to be 'text'?", "Is 'lable' meant to be 'label'?"]),
+        ("id category text", []),
+        ("text label texts", []),
+    ],
+)  # fmt: skip
+def test_the_nearest_usual_name_is_asked_for(names: str, found: list[str]) -> None:
+    hint = misspelt(names.split(), USUAL, Layout())
+    assert hint.count(" meant to be ") == len(found) and all(each in hint for each in found)
+
+
+@pytest.mark.parametrize("header", ["id\ttext\tlable", "id\ttxt\tlabel", "id\ttxt\tlable"])
+def test_both_files_are_asked_of_at_once(tmp_path: Path, header: str) -> None:
+    for name in ("train", "eval"):
+        (tmp_path / f"{name}.tsv").write_text(f"{header}\n1\ta\tx\n2\tb\ty\n")
+    told = "\n".join(wrong(tmp_path))
+    for name in ("train", "eval"):
+        (line,) = [line for line in told.splitlines() if f"{name}.tsv: " in line]
+        assert ("'lable' meant to be 'label'" in line) == ("lable" in header)
+        assert ("'txt' meant to be 'text'" in line) == ("txt" in header)
+    (tmp_path / "eval.tsv").write_text("id\ttext\tlabel\n1\ta\tx\n")
+    assert len("\n".join(wrong(tmp_path)).splitlines()) == 1
+
+
+def test_keys_and_names_of_the_option_are_asked_of_too(tmp_path: Path) -> None:
+    for name in ("train", "eval"):
+        (tmp_path / f"{name}.jsonl").write_text('{"text": "a", "lable": "x"}\n')
+    with pytest.raises(ValueError, match="Is 'lable' meant to be 'label'"):
+        open_task("custom", str(tmp_path))
+    for name in ("train", "eval"):
+        (tmp_path / f"{name}.jsonl").rename(tmp_path / f"{name}.csv").write_text("a,x\nb,y\n")
+    with pytest.raises(ValueError, match=r"--task.columns text lable has .*to be 'label'\? Correct --task.columns"):
+        open_task("custom", str(tmp_path), layout=Layout(columns=("text", "lable")))
