@@ -80,9 +80,9 @@ def needed(task: Task, with_labels: bool) -> str:
         return f"{told}, and {'/'.join(labels)}" if with_labels else told
 
     own = _as_named(task.columns, task.layout)
-    texts = (own.text_a, own.text_b) if task.pair else (own.text_a,)
+    texts = own.text_a, own.text_b
     if task.layout.text_a:
-        told = listed([texts], own.label)
+        told = listed([texts if task.pair else texts[:1]], own.label)
     elif not task.pair:  # the task's own names are among the usual ones
         labels = own.label if task.layout.label else dict.fromkeys((*own.label, *_LABELS))
         told = listed([[dict.fromkeys((*own.text_a, *OWN_COLUMNS.text_a, *_SINGLES))]], labels)
