@@ -7,12 +7,12 @@ from itertools import count
 from pathlib import Path
 
 from megatinybert.config.codec import codec_name
-from megatinybert.corpus.charset import recognise
+from megatinybert.corpus.charset import MARK_BYTES, recognise
+from megatinybert.corpus.conversion import family_of
 from megatinybert.tasks.layout import Layout
 from megatinybert.tasks.lines import lines_of
 
 _MARKS = {";": "';'", "\t": "a tab"}
-_MARK_BYTES = 4  # of the longest byte-order mark
 
 
 def parted_by_another(path: Path, layout: Layout) -> str:
@@ -38,9 +38,9 @@ def parted_by_another(path: Path, layout: Layout) -> str:
 def _program(path: Path, mark: str, layout: Layout) -> str:
     """In Python, without double quotation marks. The encoding stays, with its byte-order mark."""
     with path.open("rb") as file:
-        encoding, marked = recognise(file.read(_MARK_BYTES), codec_name(layout.encoding))
+        encoding, marked = recognise(file.read(MARK_BYTES), codec_name(layout.encoding))
     if marked:  # these codecs take the mark off and put it back: before a quotation mark it would hide that
-        encoding = "utf-8-sig" if encoding == "utf-8" else encoding.removesuffix("-le").removesuffix("-be")
+        encoding = "utf-8-sig" if encoding == "utf-8" else family_of(encoding)
     opened = f"encoding='{encoding}', newline=''"
     rows = f"csv.reader(open(0, {opened}), delimiter={mark!r})"
     return f"import csv; csv.writer(open(1, 'w', {opened}), lineterminator='\\n').writerows({rows})"
