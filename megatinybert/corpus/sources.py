@@ -52,12 +52,15 @@ def find_sources(inputs: Sequence[str | Path], leave_out: Path, option: str) -> 
                 found, others = _walk(given, leave_out)
                 left_out += others
                 if not found:
-                    problems.append(f"{option} {given}: no {KINDS} file in this folder")
+                    shards = any(name.endswith(".idx") for name in others)
+                    hint = ", but token shards, which a run reads by --data.shards" if shards else ""
+                    problems.append(f"{option} {given}: no {KINDS} file in this folder{hint}")
                 sources += found
             elif missing := missing_file(option, given):
                 problems.append(missing)
             elif not _supported(given) or not given.is_file():
-                problems.append(f"{option} {given}: not a {KINDS} file")
+                hint = ": plain text has to be called .txt" if given.is_file() else ""
+                problems.append(f"{option} {given}: not a {KINDS} file{hint}")
             else:
                 sources.append(_source(given, given.name))
         except OSError as error:

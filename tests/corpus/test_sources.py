@@ -59,14 +59,19 @@ def test_shards_among_texts_are_no_text(tmp_path: Path) -> None:
 def test_every_bad_input_is_listed(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "a.pdf").write_bytes(b"")
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "train.idx").write_bytes(b"")
     good = tmp_path / "a.txt"
     good.write_bytes(b"")
+    bad = [tmp_path / name for name in ("gone.txt", "empty", "a.pdf", "shards")]
     with pytest.raises(ValueError) as raised:
-        find_sources([tmp_path / "gone.txt", tmp_path / "empty", tmp_path / "a.pdf", good, good], tmp_path, "--input")
+        find_sources([*bad, good, good], tmp_path / "out", "--input")
     text = str(raised.value)
     assert all(line.startswith("--input ") for line in text.splitlines())
     for part in ("gone.txt: no such file", "empty: no .txt", "a.pdf: not a .txt", "a.txt: named twice"):
         assert part in text
+    assert "file: plain text has to be called .txt" in text
+    assert text.count("token shards, which a run reads by --data.shards") == 1
 
 
 def test_a_folder_within_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
