@@ -47,7 +47,7 @@ def test_the_space_of_chinese_in_place_of_a_tab(tmp_path: Path, suffix: str, row
     where = "(is there a full-width space where a tab belongs?)"
     assert hint.get(suffix, where) in told
     told = refusal(tmp_path, suffix, header + rows, Layout(columns=("text", "label")))
-    assert f"1 field, but the file has 2 columns {where}" in told
+    assert f"1 field, but --task.columns names 2 (text, label) {where}" in told
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def test_all_failures_are_told_together(toy_inputs: Path, tmp_path: Path) -> Non
         patch.setattr("torch.distributed.all_gather_object", lambda said, own: None)
         distil(load_config(recipe(toy_inputs, **overrides)), World(0, 2, CPU))
     told = str(caught.value).splitlines()
-    assert told[0] == "6 problems:"
+    assert told[0] == "7 problems:"
     for text in (
         "--run.global_batch 12",
         "zero_optimisation",
