@@ -89,12 +89,17 @@ def _custom_files(task: Task, folder: Path, option: str) -> TaskFiles:
 
 
 def _custom_file(folder: Path, split: str, option: str) -> Path | None:
-    found = [folder / (stem + suffix) for stem in _CUSTOM_NAMES[split] for suffix in SUFFIXES]
-    found = [path for path in found if path.is_file()]
+    found = _of_split(folder, split)
     if len(found) > 1:
         names = " and ".join(path.name for path in found)
         raise ValueError(f"{option} {folder}: {names} are there: keep the one that is meant, rename the others")
     return found[0] if found else None
+
+
+def _of_split(folder: Path, split: str) -> list[Path]:
+    """The files that have a name of a custom task's `split`."""
+    paths = (folder / (stem + suffix) for stem in _CUSTOM_NAMES[split] for suffix in SUFFIXES)
+    return [path for path in paths if path.is_file()]
 
 
 def _with_files(task: Task, *files: Path) -> Task:
@@ -168,10 +173,7 @@ def _of_other_names(folder: Path, lacking: Sequence[str]) -> str:
 
 def _of_other_formats(task: Task, folder: Path) -> str:
     """A hint where the rows are in files that a custom task may have, and GLUE's have not."""
-    both = [
-        any((folder / f"{stem}{suffix}").is_file() for stem in _CUSTOM_NAMES[split] for suffix in SUFFIXES)
-        for split in ("train", "dev")
-    ]
+    both = [_of_split(folder, split) for split in ("train", "dev")]
     return f". {task.layout.names['task']} custom reads files of these names" if all(both) else ""
 
 
