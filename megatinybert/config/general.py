@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator, model_validator
 
 from megatinybert.config.codec import Encoding
+from megatinybert.config.first_weights import by_first_weights
 from megatinybert.config.monitor import MonitorConfig
 from megatinybert.config.removed import REMOVED
 from megatinybert.config.schema import (
@@ -32,6 +33,7 @@ from megatinybert.config.values import (
     FractionAboveZero,
     FractionBelowOne,
     Names,
+    NonNegative,
     Positive,
     Text,
     Whole,
@@ -98,7 +100,9 @@ class DataConfig(Section):
         0.0, description="share of windows whose positions skip ahead, to prepare longer windows"
     )
     short_rows: Fraction = Field(
-        0.0, description="share of steps whose windows are cut into rows of a half, a quarter or an eighth"
+        0.3,
+        description="share of steps whose windows are cut into rows of a half, a quarter or an eighth (0 by default"
+        " where the student is not solved)",
     )
     shuffle_block: Count = Field(
         1,
@@ -139,6 +143,10 @@ class _ObjectiveName(Section):
 class ObjectiveConfig(TransferConfig, _ObjectiveName):  # pydantic puts the fields of the last base first
     """What the student is taught."""
 
+    attention_weight: NonNegative = Field(
+        0.3,
+        description="weight of the attention-score term (0: off; 1 by default where the student is not solved)",
+    )
     train_projection: bool | None = Field(
         None, description="whether the map to the teacher's width is trained (null: not where it was solved)"
     )
@@ -210,13 +218,19 @@ class GeneralConfig(ProgramConfig):
 
     @model_validator(mode="before")
     @classmethod
-    def _nothing_to_solve_from(cls, values: Any) -> Any:
-        """Students are solved for the objective tinybert; of others they are random unless the user says otherwise."""
-        objective, student = (values.get(name) or {} for name in ("objective", "student"))
-        own = isinstance(objective, dict) and objective.get("name", "tinybert") != "tinybert"
-        if own and isinstance(student, dict):
-            return {**values, "student": {"init": "random", **student}}
-        return values
+    def _by_first_weights(cls, values: Any) -> Any:
+        given = {
+            f"{section}.{key}" if isinstance(content, dict) else section: value
+            for section, content in values.items()
+            for key, value in (content.items() if isinstance(content, dict) else [("", content)])
+        }
+        filled = dict(values)
+        for option, value in by_first_weights(given).items():
+            section, key = option.split(".")
+            content = filled.get(section, {})
+            if isinstance(content, dict):  # else it is a section that is whole
+                filled[section] = {**content, key: value}
+        return filled
 
     @field_validator("objective")
     @classmethod
@@ -276,14 +290,19 @@ class GeneralConfig(ProgramConfig):
         return self
 
     @staticmethod
+    def inferred(values: Mapping[str, Any]) -> dict[str, Any]:
+        return by_first_weights(values)
+
+    @staticmethod
     def without_effect(values: Mapping[str, Any]) -> dict[str, str]:
+        values = {**by_first_weights(values), **values}
         off = replaced(values)
         sections: dict[str, type[Section]] = {"objective": TransferConfig, "monitor": MonitorConfig}
         if values.get("objective.name") != "mlm":
             sections = {"mlm": MaskedLmConfig}
         else:
             of_teacher = ("teacher.dtype", "teacher.quantize", "teacher.deepspeed", "objective.train_projection")
-            off |= dict.fromkeys(of_teacher, "objective.name")
+            off |= dict.fromkeys((*of_teacher, "student.solve_tokens"), "objective.name")
         off |= {f"{name}.{key}": "objective.name" for name, each in sections.items() for key in each.model_fields}
         if values.get("data.shards") is not None:
             of_text = ("cache", "encoding", "invalid_utf8", "text_key", "document", "skip_bad_records")

@@ -164,7 +164,7 @@ def _build(given: dict[str, Given], options: Options, schema: type[Schema], prob
                 f" remove one of them (--{option} null or --{other} null undoes a recipe's)"
             )
         elif option in given:
-            default = show(options[other]["default"])
+            default = show(schema.inferred(values).get(other, options[other]["default"]))
             problems.append(
                 f"{label(option, given[option])} has no effect beside --{other} {default} (the default); remove it"
             )

@@ -131,14 +131,14 @@ class StudentConfig(Section):
         raise ValueError(f"neither a shipped shape ({', '.join(shipped_students())}) nor an existing folder; {hint}")
 
 
+UpdateRule = Literal["adamw", "muon", "sgd"]
+RULES = "the update rule; muon: for the matrices of the student's layers, at ZeRO stage 0, AdamW for the rest"
+
+
 class UpdateConfig(Section):
     """The optimizer; biases and LayerNorm weights are not decayed."""
 
-    name: Literal["adamw", "muon", "sgd"] = Field(
-        "adamw",
-        description="the update rule; muon: for the matrices of the student's layers, at ZeRO stage 0, AdamW for the"
-        " rest",
-    )
+    name: UpdateRule = Field("adamw", description=RULES)
     implementation: Literal["auto", "torch", "apex", "deepspeed"] = Field(
         "auto",
         description="AdamW kernels of torch, NVIDIA apex or DeepSpeed (compiled on first use); auto: torch, or"
@@ -164,10 +164,15 @@ class _LearningRate(Section):
 class OpenOptimizerConfig(UpdateConfig, _LearningRate):
     """The optimizer; biases and LayerNorm weights are not decayed."""
 
+    name: UpdateRule = Field(
+        "muon", description=f"{RULES} (adamw by default where the student is not solved, or a DeepSpeed file is named)"
+    )
+
 
 class OptimizerConfig(OpenOptimizerConfig):
     """The same with nothing left open."""
 
+    name: UpdateRule = Field("adamw", description=RULES)
     learning_rate: LearningRate = Field(1e-4, description="peak learning rate")
 
 
@@ -275,6 +280,11 @@ class ProgramConfig(Section):
 
     removed: ClassVar[Mapping[str, Fixed]] = {}
     of_others: ClassVar[Mapping[str, str]] = {}
+
+    @staticmethod
+    def inferred(values: Mapping[str, Any]) -> dict[str, Any]:
+        """Defaults, by dotted name, that other options' values determine."""
+        return {}
 
     @staticmethod
     def without_effect(values: Mapping[str, Any]) -> dict[str, str]:

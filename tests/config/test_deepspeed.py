@@ -15,7 +15,12 @@ from megatinybert.config.load import ConfigError, GeneralConfig
 
 SHIPPED = sorted(path.stem for path in (REPOSITORY / "ds_configs").glob("zero*.json"))
 CONFIG = GeneralConfig.model_validate(
-    {"teacher": {"model": "t"}, "data": {"shards": "d"}, "run": {"global_batch": 64, "micro_batch": 8}}
+    {
+        "teacher": {"model": "t"},
+        "data": {"shards": "d"},
+        "optimizer": {"name": "adamw"},
+        "run": {"global_batch": 64, "micro_batch": 8},
+    }
 )
 
 
