@@ -8,8 +8,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from megatinybert.config.data import DataConfig
 from megatinybert.config.family import members_of
-from megatinybert.config.general import DataConfig, GeneralConfig
+from megatinybert.config.general import GeneralConfig
 from megatinybert.config.hub import settle_hub
 from megatinybert.config.load import load_config
 from megatinybert.config.missing import missing_text

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from megatinybert.config.load import ConfigError, resolve_batch
 from megatinybert.config.nearest import nearest
-from megatinybert.config.schema import TrainingConfig
+from megatinybert.config.training import TrainingConfig
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -18,7 +18,8 @@ from megatinybert.config.general import GeneralConfig, MemberConfig
 from megatinybert.config.help import Options, allowed, canonical, help_text, options_of, show
 from megatinybert.config.nearest import likely_options
 from megatinybert.config.recipe import Given, check_program, flatten, label, read_recipe, without_replaced
-from megatinybert.config.schema import ConfigError, ProgramConfig, TrainingConfig, split_batch
+from megatinybert.config.schema import ConfigError, ProgramConfig, split_batch
+from megatinybert.config.training import TrainingConfig
 
 __all__ = ["ConfigError", "GeneralConfig", "Program", "dump_yaml", "load_config", "load_options", "resolve_batch"]
 

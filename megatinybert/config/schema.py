@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Protocol, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -246,30 +246,6 @@ DeepSpeedFile = Annotated[
         " such as zero2-bf16; auto: bf16 autocast where every rank's device computes bf16 natively, else float32",
     ),
 ]
-
-
-class TrainingConfig(Protocol):
-    """What the engine needs of any configuration, to train whatever student.
-
-    `run.max_steps`, when not None, is used in place of `run.epochs`, and `schedule.warmup_steps` in place of
-    `schedule.warmup_fraction`; `load_config` refuses a user's setting both. auto_stage: ZeRO's of --deepspeed auto.
-    """
-
-    @property
-    def student(self) -> StudentConfig: ...
-    @property
-    def optimizer(self) -> OptimizerConfig: ...
-    @property
-    def schedule(self) -> ScheduleConfig: ...
-    @property
-    def run(self) -> RunConfig: ...
-    @property
-    def deepspeed(self) -> str: ...
-    @property
-    def auto_stage(self) -> int: ...
-    @property
-    def section(self) -> str:
-        """Of the options that are called run.global_batch, run.micro_batch and optimizer.learning_rate here."""
 
 
 class ProgramConfig(Section):

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from megatinybert import __version__
-from megatinybert.config.general import DataConfig
+from megatinybert.config.data import DataConfig
 from megatinybert.config.shards import BuildOptions
 from megatinybert.corpus.build import build_corpus, shaping
 from megatinybert.corpus.describe import build_summary

@@ -6,8 +6,8 @@ import glob
 from pathlib import Path
 
 from megatinybert.config.codec import codec_name
+from megatinybert.config.data import DataConfig
 from megatinybert.config.flat import OptionNames
-from megatinybert.config.general import DataConfig
 from megatinybert.config.missing import missing_text
 from megatinybert.corpus.blocks import ReadSettings
 from megatinybert.corpus.manifest import MANIFEST

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from megatinybert.config.general import DataConfig
+from megatinybert.config.data import DataConfig
 from megatinybert.corpus.blocks import BLOCK_BYTES, read_blocks
 from megatinybert.corpus.manifest import MANIFEST, read_manifest
 from megatinybert.corpus.run_text import read_settings, sources_of

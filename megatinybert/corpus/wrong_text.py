@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from megatinybert.config.general import DataConfig
+from megatinybert.config.data import DataConfig
 from megatinybert.corpus.blocks import BLOCK_BYTES, Block, ReadSettings, read_blocks
 from megatinybert.corpus.documents import LeftOut, split_documents
 from megatinybert.corpus.run_text import NAMES, read_settings, sources_of

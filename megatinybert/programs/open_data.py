@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from megatinybert.config.general import DataConfig, GeneralConfig
+from megatinybert.config.data import DataConfig
+from megatinybert.config.general import GeneralConfig
 from megatinybert.corpus.cache import shard_text
 from megatinybert.corpus.shards import open_corpus
 from megatinybert.programs.open_models import Models

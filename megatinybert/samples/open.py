@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from megatinybert.config.general import DataConfig
+from megatinybert.config.data import DataConfig
 from megatinybert.corpus.manifest import MANIFEST, read_manifest
 from megatinybert.corpus.shards import Corpus, idx_path, open_corpus
 from megatinybert.corpus.text_files import TextFile, files_of_shards

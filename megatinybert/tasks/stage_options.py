@@ -32,7 +32,7 @@ _MEASUREMENTS = 10  # in a stage
 
 @dataclass(frozen=True)
 class StageTraining:
-    """A `schema.TrainingConfig`. section: of the stage's own options."""
+    """A `training.TrainingConfig`. section: of the stage's own options."""
 
     section: str
     student: StudentConfig

@@ -13,7 +13,7 @@ from transformers import BertConfig, BertModel, PreTrainedConfig, PreTrainedMode
 
 from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.config.general import GeneralConfig, SettledConfig
-from megatinybert.config.schema import TrainingConfig
+from megatinybert.config.training import TrainingConfig
 from megatinybert.corpus.manifest import is_mostly_unknown, read_manifest, share_of_unknown
 from megatinybert.corpus.tokenizer import SpecialIds
 from megatinybert.models.apex import apex_state

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from megatinybert.config.deepspeed import DeepSpeedSettings
-from megatinybert.config.schema import TrainingConfig
+from megatinybert.config.training import TrainingConfig
 from megatinybert.models.apex import apex_state
 from megatinybert.models.compiled import compiler_problem
 from megatinybert.training.optimizers import is_offloaded

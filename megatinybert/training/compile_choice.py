@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from megatinybert.config.deepspeed import DeepSpeedSettings
-from megatinybert.config.schema import TrainingConfig
+from megatinybert.config.training import TrainingConfig
 from megatinybert.models.compiled import compiler_problem, keeping_random_state, remove_unfinished_builds
 from megatinybert.models.load import Teacher
 from megatinybert.runtime.dist import World

@@ -13,7 +13,7 @@ from typing import Any
 from huggingface_hub import ModelCard, ModelCardData
 from transformers.utils import cached_file
 
-from megatinybert.config.general import DataConfig
+from megatinybert.config.data import DataConfig
 from megatinybert.config.schema import MADE_WEIGHTS
 from megatinybert.corpus.run_text import corpora_of
 from megatinybert.runtime.counts import some_of

@@ -7,8 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from megatinybert.config.data import DataConfig
 from megatinybert.config.family import members_of
-from megatinybert.config.general import DataConfig, GeneralConfig
+from megatinybert.config.general import GeneralConfig
 from megatinybert.corpus.text_files import TextFile, files_of_shards, files_of_text, in_what_they_differ
 from megatinybert.runtime.counts import some_of
 from megatinybert.runtime.differences import refuse_differences

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from megatinybert.config.deepspeed import REPOSITORY, DeepSpeedSettings, load_ds_config
-from megatinybert.config.schema import TrainingConfig
+from megatinybert.config.training import TrainingConfig
 from megatinybert.runtime.dist import World
 from megatinybert.training.checkpoint import read_state
 from megatinybert.training.deepspeed_blocks import check_blocks

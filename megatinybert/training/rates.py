@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from megatinybert.config.schema import ScheduleConfig, TrainingConfig
+from megatinybert.config.schema import ScheduleConfig
+from megatinybert.config.training import TrainingConfig
 from megatinybert.training.schedule import learning_rate
 from megatinybert.training.stage import Facts
 

@@ -15,7 +15,8 @@ import torch
 
 from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.config.load import resolve_batch
-from megatinybert.config.schema import Quantize, TrainingConfig
+from megatinybert.config.schema import Quantize
+from megatinybert.config.training import TrainingConfig
 from megatinybert.models.quantize import check_quantized
 from megatinybert.runtime.counts import counted
 from megatinybert.runtime.dist import World

@@ -13,7 +13,8 @@ from transformers import PreTrainedConfig
 from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.config.missing import RESUME, missing_checkpoint, never_again
 from megatinybert.config.removed import REMOVED
-from megatinybert.config.schema import OpenRunConfig, TrainingConfig
+from megatinybert.config.schema import OpenRunConfig
+from megatinybert.config.training import TrainingConfig
 from megatinybert.models.load import Digest, Teacher
 from megatinybert.runtime.differences import refuse_differences
 from megatinybert.runtime.dist import World

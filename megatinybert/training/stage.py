@@ -10,7 +10,8 @@ from typing import Any, Protocol
 
 from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.config.family import OWN
-from megatinybert.config.schema import ProgramConfig, TrainingConfig
+from megatinybert.config.schema import ProgramConfig
+from megatinybert.config.training import TrainingConfig
 from megatinybert.models.load import Teacher, count_of
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Finding, Findings, of_each

@@ -55,5 +55,5 @@ def test_each_of_several_students_takes_its_own() -> None:
 def test_an_option_without_effect_is_told_beside_the_default_that_is_taken() -> None:
     load_config([*REQUIRED, "--optimizer.muon_factor", "2"])
     for given in (["--student.init", "random"], ["--deepspeed", "zero1"]):
-        with pytest.raises(ConfigError, match=r"muon_factor 2 .* has no effect beside --optimizer.name adamw \(the def"):
+        with pytest.raises(ConfigError, match=r"muon_factor 2 .* beside --optimizer.name adamw \(the default\)"):
             load_config([*REQUIRED, "--optimizer.muon_factor", "2", *given])

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from megatinybert.config.general import DataConfig, ObjectiveConfig
+from megatinybert.config.data import DataConfig
+from megatinybert.config.general import ObjectiveConfig
 from megatinybert.config.load import ConfigError, GeneralConfig, dump_yaml, load_config, load_options, resolve_batch
 from megatinybert.config.nearest import nearest
 from megatinybert.config.schema import shipped_students, split_batch

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from megatinybert.config.data import DataConfig
 from megatinybert.config.flat import OptionNames
-from megatinybert.config.general import DataConfig
 from megatinybert.config.load import load_config
 from megatinybert.corpus.conversion import advice, in_place, not_utf8
 from megatinybert.corpus.wrong_text import wrong_text

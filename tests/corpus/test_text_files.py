@@ -11,7 +11,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from megatinybert.config.general import DataConfig
+from megatinybert.config.data import DataConfig
 from megatinybert.config.shards import BuildOptions
 from megatinybert.corpus import cache
 from megatinybert.corpus.cache import shard_text

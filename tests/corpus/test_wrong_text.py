@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from megatinybert.config.general import DataConfig
+from megatinybert.config.data import DataConfig
 from megatinybert.config.schema import ConfigError
 from megatinybert.corpus.blocks import read_blocks
 from megatinybert.corpus.documents import split_documents

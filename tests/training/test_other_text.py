@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from megatinybert.config.general import DataConfig
+from megatinybert.config.data import DataConfig
 from megatinybert.config.schema import ConfigError
 from megatinybert.corpus import text_files
 from megatinybert.corpus.blocks import BLOCK_BYTES, read_blocks
