@@ -8,13 +8,15 @@ from pathlib import Path
 
 from megatinybert.config.missing import missing_data_dir
 from megatinybert.config.rows import compact
+from megatinybert.config.schema import ConfigError
 from megatinybert.runtime.counts import some_of
 from megatinybert.runtime.findings import Findings
-from megatinybert.tasks.columns import no_text, usual_columns
+from megatinybert.tasks.columns import usual_columns
 from megatinybert.tasks.formats import SUFFIXES, columns_of
 from megatinybert.tasks.layout import Layout
 from megatinybert.tasks.separators import parted_by_another
 from megatinybert.tasks.table import Task, find_task
+from megatinybert.tasks.wrong_columns import no_text
 
 _SHOWN_NAMES = 10
 _CUSTOM_NAMES = {"train": ("train",), "dev": ("eval", "dev"), "test": ("test",)}
@@ -83,8 +85,8 @@ def _custom_files(task: Task, folder: Path, option: str) -> TaskFiles:
     try:
         task = _with_columns(task, train, dev)
     except ValueError as error:
-        more = [text for text in _unreadable(task, others) if text not in str(error)]
-        raise ValueError("\n".join([str(error), *more])) from error
+        told = getattr(error, "problems", [str(error)])
+        raise ConfigError.of(list(dict.fromkeys([*told, *_unreadable(task, others)]))) from error
     return TaskFiles(task, train, {"dev": dev}, {"test": test} if test else {})
 
 
@@ -137,9 +139,9 @@ def _unreadable(task: Task, paths: Sequence[Path]) -> list[str]:
     return findings.texts("fail")
 
 
-def _textless(paths: Sequence[Path], layout: Layout) -> ValueError:
+def _textless(paths: Sequence[Path], layout: Layout) -> ConfigError:
     """That these files, or some of them, have no column that is known as a text."""
-    return ValueError("\n".join(filter(None, (_without_text(path, layout) for path in paths))))
+    return ConfigError.of([text for path in paths if (text := _without_text(path, layout))])
 
 
 def _without_text(path: Path, layout: Layout) -> str:
@@ -152,7 +154,7 @@ def _without_text(path: Path, layout: Layout) -> str:
             return ""
     except ValueError as error:
         return str(error)
-    return str(no_text(names, layout, str(path)))
+    return no_text(names, layout, str(path))
 
 
 def _of_several_parts(folder: Path) -> str:

@@ -88,7 +88,7 @@ def test_files_of_one_task_may_name_their_columns_differently(tmp_path: Path) ->
         (
             "编号,内容,标签",
             {},
-            "question1, question2, text1, text2), or of a label (label, score, gold_label): name it "
+            "question1, question2, text1, text2), or of a label (label, score, gold_label): name the text "
             "by --task.text_a_column, in pairs the second one by "
             "--task.text_b_column, and the label by --task.label_column. If the",
         ),
@@ -123,10 +123,10 @@ def test_files_of_one_task_may_name_their_columns_differently(tmp_path: Path) ->
         (
             "评论\uff0c类别",
             {"text_a": "评论", "label": "类别"},
-            "it has 评论\uff0c类别. Is '\uff0c' (a full-width comma) to part columns? They are parted by ',' in",
+            "train.csv: its columns seem to be separated by '\uff0c' (a full-width comma), but those of a .csv have",
         ),
-        ("评论\uff0c类别", {}, "Is '\uff0c' (a full-width comma) to part columns?"),
-        ("text;label", {}, ": is ';' to part columns?"),
+        ("评论\uff0c类别", {}, "dev.csv: its columns seem to be separated by '\uff0c' (a full-width comma), but"),
+        ("text;label", {}, ": its columns seem to be separated by ';', but those"),
         (
             "a,x",
             {"text_a": "text", "label": "label", "columns": ("text", "labels")},

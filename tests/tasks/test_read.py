@@ -199,7 +199,7 @@ BAD_ROWS = {
     "too many fields": ("fine\t1\na\tb\t1\n", "3 fields, but the file has 2 columns"),
     "a tab between quotation marks": (
         'fine\t1\n"a film,\tdull"\t0\n',
-        "2 columns (quotation marks are plain characters in such a file: if they are to enclose its fields, save it as",
+        "2 columns (quotation marks are ordinary characters in such a file; if they are meant to enclose its fields",
     ),
     "too few fields": ("fine\t1\nalone\n", "1 field, but the file has 2 columns"),
     "a space for a tab": (

@@ -43,7 +43,9 @@ def test_every_file_in_another_encoding_is_told_at_once(tmp_path: Path, name: st
     rows = "文本\t类别\n很好看\tx\n不好看\ty\n"
     rows = rows.replace("\t", ",") if name.endswith("csv") else rows
     paths = [write(tmp_path, name.format(split), rows, encoding) for split in ("train", "eval", "test", "new")]
-    told = "\n".join(wrong(tmp_path, answers=True, answered=paths[3]))
+    problems = wrong(tmp_path, answers=True, answered=paths[3])
+    told = "\n".join(problems)
+    assert len(problems) == len(paths)
     for path in paths:
         assert f"{path}:1: " in told and f"-t utf-8 {path} > " in told
 
