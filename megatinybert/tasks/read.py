@@ -14,6 +14,7 @@ from megatinybert.config.nearest import closest
 from megatinybert.runtime.counts import counted, some_of
 from megatinybert.tasks.files import TaskFiles, find_files
 from megatinybert.tasks.formats import WITHOUT_LABEL, read_records
+from megatinybert.tasks.headers import check_headers
 from megatinybert.tasks.layout import NO_LABEL, Layout
 from megatinybert.tasks.skipped import Skipped, no_rows, refusal, reporter
 from megatinybert.tasks.table import Task, find_task
@@ -43,8 +44,8 @@ def open_task(
     is called "score", or where all labels of the training file are numbers and one of them is not whole. layout: how
     the files are read; it becomes the task's, and says what these options are called.
 
-    Raises ValueError where a file or a column is missing or ambiguous, or where the labels do not make a task. Rows
-    that cannot be parsed are left to `read_rows`.
+    Raises ValueError where a file or a column is missing or ambiguous, where a header would be read as a row, or where
+    the labels do not make a task. Rows that cannot be parsed are left to `read_rows`.
     """
     layout = layout or Layout()
     task = find_task(name, layout.names["task"])
@@ -52,6 +53,7 @@ def open_task(
         options = f"{layout.names['labels']} and {layout.names['kind']}"
         raise ValueError(f"{options} are for a custom task: {task.name} has its own")
     files = find_files(name, data_dir, layout)
+    check_headers(files)
     return _with_classes(files, labels, kind) if task.name == "custom" else files
 
 

@@ -10,6 +10,7 @@ from megatinybert.config.task import TaskDataConfig
 from megatinybert.runtime.findings import Findings
 from megatinybert.tasks.files import find_files
 from megatinybert.tasks.formats import columns_of, read_records
+from megatinybert.tasks.headers import check_header
 from megatinybert.tasks.layout import layout_of
 from megatinybert.tasks.read import open_task, read_rows
 from megatinybert.tasks.skipped import Skipped, no_rows, reporter
@@ -52,6 +53,7 @@ def _begin(task: Task, path: Path, with_labels: bool) -> None:
     skipped = Skipped()
     if next(read_records(task, path, with_labels, reporter(path, skipped)), None) is None:
         raise no_rows(path, skipped)
+    check_header(task, path, with_labels)
 
 
 def _read_whole(given: TaskDataConfig, answered: Sequence[Path] | None, findings: Findings) -> None:

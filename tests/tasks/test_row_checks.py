@@ -32,7 +32,7 @@ def test_classes_are_told_with_their_counts(tmp_path: Path) -> None:
     assert checks.warnings == checks.on_scores == []
 
 
-@pytest.mark.parametrize("header", [("text", "label"), ("comment", "class"), ("文本", "标签"), ("review", "stars")])
+@pytest.mark.parametrize("header", [("words", "label"), ("a text", "class"), ("正文", "标签"), ("review", "stars")])
 def test_a_header_that_became_a_class_is_told(tmp_path: Path, header: tuple[str, str]) -> None:
     checks = check(tmp_path, [header, *ROWS], other(ROWS))
     first, rare = checks.warnings
