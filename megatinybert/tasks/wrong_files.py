@@ -16,7 +16,7 @@ from megatinybert.tasks.read import open_task, read_rows
 from megatinybert.tasks.skipped import Skipped, no_rows, reporter
 from megatinybert.tasks.table import Task
 
-_READ_WHOLE = 8 * 2**20  # bytes of a task's files: two seconds. Those of more are read whole once the run has begun
+READ_WHOLE = 8 * 2**20  # bytes of a task's files: two seconds. Those of more are read whole once the run has begun
 
 
 def wrong_files(given: TaskDataConfig, answers: bool, answered: Path | None = None) -> list[str]:
@@ -39,9 +39,14 @@ def wrong_files(given: TaskDataConfig, answers: bool, answered: Path | None = No
     unlabelled = ([answered] if answered else list(files.test.values())) if answers else []
     for path in (*labelled, *unlabelled):
         findings.attempt("task", _begin, files.task, path, path in labelled)
-    if not findings.failed and sum(path.stat().st_size for path in (*labelled, *unlabelled)) <= _READ_WHOLE:
+    if not findings.failed and size_of([*labelled, *unlabelled]) <= READ_WHOLE:
         _read_whole(given, unlabelled if answers else None, findings)
     return findings.texts("fail")
+
+
+def size_of(paths: Sequence[Path]) -> int:
+    """Bytes of files together."""
+    return sum(path.stat().st_size for path in paths)
 
 
 def nothing_to_answer(given: TaskDataConfig) -> str:

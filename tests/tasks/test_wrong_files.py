@@ -109,5 +109,5 @@ def test_rows_that_train_are_not_asked_for_where_others_are_answered(tmp_path: P
 def test_large_files_are_only_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("train", "eval"):
         write(tmp_path, f"{name}.tsv", "text\tlabel\nfine\t1\ndull\t0\nlost\t\n")
-    monkeypatch.setattr("megatinybert.tasks.wrong_files._READ_WHOLE", 50)
+    monkeypatch.setattr("megatinybert.tasks.wrong_files.READ_WHOLE", 50)
     assert wrong(tmp_path) == []
