@@ -275,7 +275,12 @@ def test_mnli_selects_on_matched_rows_and_reports_both(
     alone: dict[str, object] = {"augment.copies": 0, "one.max_steps": None, "one.epochs": 0, "task.force": True}
     given = options(task_inputs, "MNLI", output, **QUICK | alone | {"task.name": "mnli"})
     run("all", given, world)
-    assert "--augment.candidates: no effect without --augment.copies" in capfd.readouterr().err
+    warned = capfd.readouterr().err
+    assert (
+        "\nwarning: --augment.candidates, --mlm.max_steps" in warned
+        and ": no effect without --augment.copies" in warned
+    )
+    assert ": no effect without stage one (--one.epochs 0)" in warned
     splits = ["dev_matched", "dev_mismatched"]
     for name, stage in {"teacher": "teacher", "student": "two"}.items():
         said = results(output)[name]
