@@ -176,7 +176,7 @@ def _eval(inputs: TaskInputs, plan: Plan, world: World) -> None:
 
 def _predict(inputs: TaskInputs, _: Plan, world: World) -> None:
     with interrupted_as(
-        "stopped; of a file that is not answered whole nothing is written: the same command starts anew"
+        "stopped; nothing is written of a file until all of it is answered: the same command starts anew"
     ):
         world.first(lambda: predict(inputs, _student(inputs), world.device))
 
@@ -280,9 +280,9 @@ def _check_teacher(inputs: TaskInputs, world: World) -> None:
         return
     why = f"the teacher {name} is {baseline.unbeaten(value, split)}"
     if value is not None and value > baseline.constant:
-        inputs.say_once(f"warning: {why}: what its student keeps of that says nothing", world)
+        inputs.say_once(f"warning: {why}: what its student keeps of it means nothing", world)
     else:
-        _refuse(f"{why}: a student learns nothing of it. {_better_teacher(inputs)}", inputs, world)
+        _refuse(f"{why}: a student can learn nothing from it. {_better_teacher(inputs)}", inputs, world)
 
 
 def _better_teacher(inputs: TaskInputs) -> str:

@@ -50,7 +50,8 @@ def usual_columns(names: Sequence[str], with_labels: bool, layout: Layout, file:
     if with_labels and len(labels) > 1:
         option = layout.names["label_column"]
         raise ValueError(
-            f"{file}: {' and '.join(labels)} may be the label: say which one it is, as by {option} {labels[0]}"
+            f"{file}: {' and '.join(labels)} could be the label: say which one is, for example with {option} "
+            f"{labels[0]}"
         )
     return Columns(texts[:1], texts[1:], labels or LABELS)
 
@@ -89,8 +90,8 @@ def _usual_texts(names: Sequence[str], layout: Layout, file: str) -> tuple[str, 
         return pair
     option = layout.names
     raise ValueError(
-        f"{file}: {' and '.join(there)} may be texts: say which one is, by {option['text_a_column']} NAME, and for "
-        f"pairs also by {option['text_b_column']} NAME"
+        f"{file}: {' and '.join(there)} could be texts: say which one is with {option['text_a_column']} NAME, and for "
+        f"pairs also with {option['text_b_column']} NAME"
     )
 
 

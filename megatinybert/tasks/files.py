@@ -94,7 +94,7 @@ def _custom_file(folder: Path, split: str, option: str) -> Path | None:
     found = _of_split(folder, split)
     if len(found) > 1:
         names = " and ".join(path.name for path in found)
-        raise ValueError(f"{option} {folder}: {names} are there: keep the one that is meant, rename the others")
+        raise ValueError(f"{option} {folder}: found {names}: keep the one that is meant and rename the others")
     return found[0] if found else None
 
 
@@ -120,7 +120,7 @@ def _with_columns(task: Task, train: Path, dev: Path) -> Task:
     if train.suffix == ".txt" and not task.layout.columns:
         if task.layout.text_a or task.layout.label:
             raise ValueError(
-                f"{train}: its columns have no names: give them all, in order, by {task.layout.names['columns']}"
+                f"{train}: its columns have no names: name all of them, in order, with {task.layout.names['columns']}"
             )
         return replace(task, pair="text_b" in names)
     if not names:  # nothing in it can be read, which is told by who reads its labels
@@ -170,15 +170,15 @@ def _of_other_names(folder: Path, lacking: Sequence[str]) -> str:
     if len(files) < len(lacking):
         return ""
     names = " and ".join(name + files[0].suffix for name in lacking)
-    return f". Rename {'the file that is' if len(lacking) == 1 else 'the files that are'} meant to {names}"
+    return f". Rename the right {'file' if len(lacking) == 1 else 'files'} to {names}"
 
 
 def _of_other_formats(task: Task, folder: Path) -> str:
     """A hint where the rows are in files that a custom task may have, and GLUE's have not."""
     both = [_of_split(folder, split) for split in ("train", "dev")]
-    return f". {task.layout.names['task']} custom reads files of these names" if all(both) else ""
+    return f". {task.layout.names['task']} custom reads files with these names" if all(both) else ""
 
 
 def _there(folder: Path) -> str:
     names = sorted(path.name for path in folder.iterdir())
-    return f"; there are {some_of(names, _SHOWN_NAMES)}" if names else "; the folder is empty"
+    return f"; the folder has {some_of(names, _SHOWN_NAMES)}" if names else "; the folder is empty"

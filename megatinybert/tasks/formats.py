@@ -139,7 +139,7 @@ def _csv_rows(path: Path, layout: Layout) -> Iterator[tuple[int, list[str]]]:
             raise ValueError(f"{path}: {another}") from error
         raise ValueError(
             f"{path}:{line}: the record that begins here is not CSV ({error}){after_quote(last)}. A field that holds a "
-            "comma, a quotation mark or a line end stands between quotation marks, and a quotation mark in it is "
+            "comma, a quotation mark or a line end has to be enclosed in quotation marks, and a quotation mark in it "
             'written twice ("")'
         ) from error
 
@@ -179,11 +179,11 @@ def _of_table(
         raise ValueError(f"{path}: {another or wrong_table(task, path, listed, with_labels)}")
     double = sorted({name for name in names if name and names.count(name) > 1})
     if double:
-        raise ValueError(f"{path}: its header has the column {double[0]} twice: leave one out or rename it")
+        raise ValueError(f"{path}: its header has the column {double[0]} twice: remove or rename one")
     if not task.pair and not task.layout.text_a and first_of(OWN_COLUMNS.text_b, names) is not None:
         raise ValueError(
             f"{path}: its header ({', '.join(first[1])}) has a second text, but the rows of {task.name} are single "
-            "texts: leave the column out, or give the training file one"
+            "texts: remove the column, or add one to the training file"
         )
     # A column without a name, such as a table's index, is called by its place.
     others = {} if with_labels else {name or f"column_{i + 1}": i for i, name in enumerate(shown) if i not in place}
@@ -222,7 +222,7 @@ def _of_plain(task: Task, path: Path, with_labels: bool, bad: Bad) -> Iterator[R
     wanted = " and ".join([*Record._fields[1 : texts + 1], *(["label"] if with_labels else [])])
     for line, fields in _without_blank_end(tab_rows(path, task.layout), bad):
         if len(fields) not in allowed:
-            why = f"{counted(len(fields), 'field')} parted by tabs, not {wanted}"
+            why = f"{counted(len(fields), 'field')} separated by tabs, not {wanted}"
             labelled = with_labels and len(fields) <= texts
             bad(line, why + (unparted(task, path, fields[-1]) if labelled else ""), "\t".join(fields))
             continue

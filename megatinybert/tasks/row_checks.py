@@ -56,7 +56,7 @@ def check_rows(files: TaskFiles, skip_bad: bool) -> RowChecks:
             f"{same:,} of the {dev.rows:,} rows of {path.name} ({same / dev.rows:.1%}) are also in {files.train.name}"
         )
         if same > _TELLING_SHARE * dev.rows:
-            on_scores.append(f"{text}, so scores on {split} show in part what was memorized.")
+            on_scores.append(f"{text}, so scores on {split} partly measure what was memorized.")
         elif same:
             facts.append(f"{split}: {text}")
     shared = all(dev.first == train.first for dev in tallies)
@@ -84,14 +84,14 @@ def check_unlabelled(task: Task, path: Path) -> list[str]:
     if more:
         where = "second text" if task.pair else "text"
         found.append(
-            f"{path}: of {counted(lines, 'line')}, {more:,} with a field after the {where}: it is taken for a label "
-            "and not read. If it is text, put a space in place of the tab"
+            f"{path}: {more:,} of {counted(lines, 'line')} {'has' if more == 1 else 'have'} a field after the {where}, "
+            "which is taken for a label and not read. If it is text, replace the tab with a space"
         )
     if first and looks_like_header(task, first[0], first[texts] if len(first) > texts else ""):
         shown = "\t".join(first)
         found.append(
             f"{path}: its first line, {shown!r}, looks like a header, but every line of a .txt is a row, so it is "
-            "answered as one: remove that line, or name the file .tsv"
+            "answered like one: remove that line, or name the file .tsv"
         )
     return found
 
@@ -108,8 +108,8 @@ def _answered_header(task: Task, path: Path) -> list[str]:
     if not named and not looks_like_header(task, first.text_a, ""):
         return []
     return [
-        f"{path}: its first line, with {first.text_a!r} for a text, looks like a header, but {option} is of files "
-        "without one, so it is answered as a row: remove that line"
+        f"{path}: its first line, with {first.text_a!r} for a text, looks like a header, but {option} is for "
+        "files without one, so it is answered like a row: remove that line"
     ]
 
 
@@ -165,7 +165,10 @@ class _Tally:
             )
         else:
             what = f"with {row.text_a!r} for a text"
-            why, remedy = f"{layout.names['columns']} is of files without one", self._read_by_header(row, label, shared)
+            why, remedy = (
+                f"{layout.names['columns']} is for files without one",
+                self._read_by_header(row, label, shared),
+            )
         return [
             f"{self._path}: its first line, {what}, looks like a header, but {why}, so {label!r} became a class: "
             f"remove that line{remedy}"
@@ -199,8 +202,8 @@ def _on_classes(path: Path, counts: Mapping[str, int], drop: str | None) -> list
     """drop: the option that leaves classes out, as the command line has it, where it can."""
     groups = alike(list(counts))
     found = [
-        f"{path}: the classes {' and '.join(map(repr, group))} differ only in how they are written: rename them in the "
-        "file, if they mean the same"
+        f"{path}: the classes {' and '.join(map(repr, group))} differ only in how they are written: give them one name "
+        "in the file if they mean the same"
         for group in groups
     ]
     rare = {name: rows for name, rows in counts.items() if rows < RARE}

@@ -22,7 +22,7 @@ def wrong_table(task: Task, path: Path, names: Sequence[str], with_labels: bool)
     if parted and parted.sure:
         return parted.text
     lower = [name.strip().lower() for name in names]
-    headless = f". If its first line is no header, name its columns in order by {option}"
+    headless = f". If its first line is no header, name its columns in order with {option}"
     headless = "" if layout.columns or parted else headless
     wrong, near = _misnamed(layout, lower, with_labels), _misspelt_of(task, lower, with_labels)
     if wrong:
@@ -63,11 +63,11 @@ def no_text(names: Sequence[str], layout: Layout, file: str) -> str:
         return f"{file}: its columns are {listed}. {near.text}"
     label, too = "", ""
     if not layout.label and first_of(LABELS, names) is None:
-        label, too = f", or of a label ({', '.join(LABELS)})", f", and the label by {option['label_column']}"
-    headless = f". If the first line is no header, name all columns in order by {option['columns']}"
+        label, too = f", or for a label ({', '.join(LABELS)})", f", and the label with {option['label_column']}"
+    headless = f". If the first line is no header, name all columns in order with {option['columns']}"
     told = (
-        f"none of its columns ({listed}) has a usual name of a text ({', '.join(TEXTS)}){label}: name the text by "
-        f"{option['text_a_column']}, in pairs the second one by {option['text_b_column']}{too}"
+        f"none of its columns ({listed}) has a usual name for a text ({', '.join(TEXTS)}){label}: name the text with "
+        f"{option['text_a_column']}, in pairs the second one with {option['text_b_column']}{too}"
     )
     told += f". It has {wrong}" if wrong else ""
     told += f". {near.text}" if near.text else headless if of_table and not parted else ""
@@ -103,10 +103,10 @@ def _needed(task: Task, with_labels: bool) -> str:
         else:
             told = f"{listed([texts], own.label)}, or {listed([*known, *others], LABELS)}"
     which = "a custom task" if task.name == "custom" else task.name
-    hint = "options name those of all files: rename this one's"
+    hint = "rename those of this file, as options name those of all files"
     if with_labels:
         fields = ("text_a_column", *(["text_b_column"] if task.pair else []), "label_column")
-        hint = f"others: {', '.join(task.layout.names[field] for field in fields)}"
+        hint = f"name others with {', '.join(task.layout.names[field] for field in fields)}"
     return f"{which} needs {told} ({hint})"
 
 

@@ -386,7 +386,7 @@ def test_predictions_of_the_test_file_and_of_any_file(
     two = tmp_path / "two.txt"
     two.write_text("bamo\tdull\n")
     run("predict", [*given, "--predict.input", str(two)], world)
-    assert f"warning: {two}: of 1 line, 1 with a field after the text" in capsys.readouterr().err
+    assert f"warning: {two}: 1 of 1 line has a field after the text" in capsys.readouterr().err
     assert (output / "predictions" / "two.txt.tsv").is_file()
     two.with_suffix(".csv").write_text("ID,text\n7,bamo\n8\n9,dull\n")
     for replaced in (False, True):
