@@ -101,6 +101,11 @@ def test_other_rows_are_told_early_with_other_options(more_rows: Path, done_task
     check_stages_early(read(more_rows, "singles", done_task, **{"teacher.model": "organisation/model"}), STAGES)
 
 
+def test_large_files_are_left_to_the_run(more_rows: Path, done_task: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("megatinybert.tasks.rows_now.READ_WHOLE", 50)
+    check_stages_early(read(more_rows, "singles", done_task), STAGES)
+
+
 def test_rows_are_compared_without_torch(more_rows: Path, done_task: Path) -> None:
     program = (
         "import sys\n"
