@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from megatinybert.config.family import members_of
 from megatinybert.config.general import GeneralConfig
 from megatinybert.config.hub import settle_hub
 from megatinybert.config.load import load_config
-from megatinybert.config.missing import missing_text
+from megatinybert.config.missing import missing_shards, missing_text
 from megatinybert.config.named_paths import hub_names, missing_of_general, names_in
 from megatinybert.config.schema import ConfigError
 from megatinybert.models.shapes import misfit
@@ -40,9 +40,11 @@ def read_arguments(argv: list[str], look: bool = False) -> GeneralConfig:
 
 
 def _wrong_paths(given: Mapping[str, Any]) -> list[str]:
-    """What is wrong with the paths that options name, and with the text's files."""
+    """What is wrong with the paths that options name, and with the files of the text or the shards."""
     problems = missing_of_general(given)
     texts = names_in(given, "data.text")
+    if not texts:
+        problems += _wrong_shards(path for path in names_in(given, "data.shards") if not missing_shards(Path(path)))
     if "data.shards" in given or not texts or any(missing_text("--data.text", name) for name in texts):
         return problems
     values = {name.removeprefix("data."): value for name, value in given.items() if name.startswith("data.")}
@@ -55,6 +57,16 @@ def _wrong_paths(given: Mapping[str, Any]) -> list[str]:
     from megatinybert.corpus.wrong_text import wrong_text  # and with it numpy, which --help need not wait for
 
     return problems + wrong_text(data)
+
+
+def _wrong_shards(paths: Iterable[str]) -> list[str]:
+    """What a run refuses in shards that are there."""
+    from megatinybert.corpus.shards import open_corpus  # and with it numpy
+
+    findings = Findings()
+    for path in paths:
+        findings.attempt("shards", open_corpus, path)
+    return findings.texts("fail")
 
 
 def _check_fits(config: GeneralConfig) -> None:

@@ -18,6 +18,7 @@ from megatinybert.config.schema import ConfigError
 from megatinybert.config.task import ACTIONS, READING, TASK, TaskConfig, TaskDataConfig
 from megatinybert.models.shapes import misfit
 from megatinybert.programs.start import run_program
+from megatinybert.runtime.findings import Findings
 from megatinybert.tasks.stage_options import has_stage_one
 from megatinybert.tasks.wrong_files import wrong_files
 from megatinybert.training.lock import check_unlocked
@@ -44,15 +45,28 @@ def read_arguments(argv: list[str], look: bool = False) -> tuple[str, TaskConfig
         hint = f"did you mean {meant}?" if meant else f"the first argument is one of {', '.join(ACTIONS)}"
         raise ConfigError(f"{action}: no such action; {hint}")
     config = load_options(options, TASK, functools.partial(_wrong_paths, action) if look else None)
-    if look and action in ("one", "all") and has_stage_one(config):
-        problems = misfit(config.objective, config.student.config or config.student.init, config.teacher.model)
-        if problems:
-            raise ConfigError.of(problems)
-    if look and action not in READING:
-        check_unlocked(Path(config.run.output_dir))
     if look:
+        _check_fits(action, config)
         settle_hub(hub_names(config))
     return action, config
+
+
+def _check_fits(action: str, config: TaskConfig) -> None:
+    """Raise ConfigError where models do not fit each other, another run is in the output folder, or stages there were
+    trained otherwise.
+    """
+    findings, problems = Findings(), list[str]()
+    if action in ("one", "all") and has_stage_one(config):
+        problems = misfit(config.objective, config.student.config or config.student.init, config.teacher.model)
+    if action not in READING:
+        findings.attempt("run", check_unlocked, Path(config.run.output_dir))
+    if action not in READING and not findings.failed and Path(config.run.output_dir).is_dir():
+        from megatinybert.tasks.made_otherwise import check_stages_early  # and with it what reads rows
+
+        findings.attempt("task", check_stages_early, config, ACTIONS if action == "all" else (action,))
+    problems += findings.texts("fail")
+    if problems:
+        raise ConfigError.of(problems)
 
 
 def _wrong_paths(action: str, given: Mapping[str, Any]) -> list[str]:

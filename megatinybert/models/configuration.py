@@ -13,7 +13,7 @@ from megatinybert.config.hub import advice, first_line, reason_of
 from megatinybert.config.missing import missing_model
 from megatinybert.config.nearest import nearest
 from megatinybert.config.schema import MADE_WEIGHTS, STUDENTS_FOLDER, ConfigError
-from megatinybert.models.shapes import shape_mistakes
+from megatinybert.models.shapes import other_family, shape_mistakes
 
 _BERT_KEYS = {"vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "type_vocab_size"}
 _KERNELS = {"_attn_implementation", "_attn_implementation_internal", "attn_implementation", "_experts_implementation"}
@@ -35,7 +35,7 @@ def read_bert_config(name: str, role: str) -> BertConfig:
         ) from error
     if config.model_type != "bert" or config.is_decoder:
         kind = f"{config.model_type}{' decoder' if getattr(config, 'is_decoder', False) else ''}"
-        raise ValueError(f"{role} {name} is a {kind} model; only BERT encoders (model_type bert) can be used")
+        raise ValueError(other_family(f"{role} {name}", kind))
     position = getattr(config, "position_embedding_type", "absolute")
     if position not in (None, "absolute"):
         raise ValueError(f"{role} {name} uses {position} positions; only absolute ones can be used")
@@ -55,7 +55,7 @@ def student_config(name: str, teacher: BertConfig, hidden_dropout: float, attent
             setattr(config, key, value)
     else:
         config = copy.deepcopy(read_bert_config(name, "--student.config"))
-        if problems := shape_mistakes(name, read_settings(name), teacher.vocab_size):
+        if problems := shape_mistakes(name, read_settings(name), teacher.to_dict()):
             raise ConfigError.of(problems)
     config.hidden_dropout_prob, config.attention_probs_dropout_prob = hidden_dropout, attention_dropout
     config.architectures = ["BertModel"]

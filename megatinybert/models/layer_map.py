@@ -17,6 +17,8 @@ class Depth(Protocol):
     num_attention_heads: int
 
     @property
+    def hidden_size(self) -> int | None: ...
+    @property
     def vocab_size(self) -> int | None: ...
 
 
@@ -28,16 +30,24 @@ def fitting_layers(config: TransferConfig, student: Depth, teacher: Depth) -> li
     except ValueError as error:
         problems.append(str(error))
     if config.attention_weight and student.num_attention_heads != teacher.num_attention_heads:
-        tokens = f" and vocab_size {teacher.vocab_size}" if teacher.vocab_size else ""
+        heads, width, tokens = teacher.num_attention_heads, student.hidden_size, teacher.vocab_size
+        said = [f"num_attention_heads {heads}"]
+        said += [f"hidden_size {widths_for(heads, width)}"] if width and width % heads else []
+        said += [f"vocab_size {tokens}"] if tokens else []
         problems.append(
             f"attention scores are compared head by head, but the student has {student.num_attention_heads} heads "
-            f"and the teacher {teacher.num_attention_heads}: give --student.config a folder whose config.json says "
-            f"num_attention_heads {teacher.num_attention_heads}{tokens} (docs/own-student.md has an example), or set "
-            "--objective.attention_weight 0"
+            f"and the teacher {heads}: give --student.config a folder whose config.json says {' and '.join(said)} "
+            "(docs/own-student.md has an example), or set --objective.attention_weight 0"
         )
     if problems:
         raise ConfigError.of(problems)
     return layer_map
+
+
+def widths_for(heads: int, width: int) -> str:
+    """The multiples of `heads` next to a width that is none, such as "312 or 324"."""
+    below = width - width % heads
+    return f"{below} or {below + heads}" if below else str(heads)
 
 
 def resolve_layer_map(layer_map: str | Sequence[int], student_layers: int, teacher_layers: int) -> list[int]:

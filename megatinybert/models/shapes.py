@@ -12,7 +12,7 @@ from typing import Any, TypeGuard
 from megatinybert.config.nearest import closest
 from megatinybert.config.schema import STUDENTS_FOLDER, ConfigError
 from megatinybert.config.transfer import TransferConfig
-from megatinybert.models.layer_map import fitting_layers
+from megatinybert.models.layer_map import fitting_layers, widths_for
 
 # Of a BERT whose configuration does not say them.
 _DEFAULTS = {
@@ -27,6 +27,16 @@ _OTHER_KEYS = {
     *("emb_size", "num_labels", "layer_norm_type", "vocab_type"),
 }
 _DECIDING = (*_DEFAULTS, "hidden_act", "layer_norm_eps")
+# What GPT-2, DistilBERT, T5, XLNet and BART call these.
+_OF_OTHER_FAMILIES = {
+    **dict.fromkeys(("n_layer", "n_layers", "num_layers", "encoder_layers"), "num_hidden_layers"),
+    **dict.fromkeys(("n_head", "n_heads", "num_heads", "encoder_attention_heads"), "num_attention_heads"),
+    **dict.fromkeys(("n_embd", "dim", "d_model"), "hidden_size"),
+    **dict.fromkeys(("n_inner", "hidden_dim", "d_ff", "d_inner", "encoder_ffn_dim"), "intermediate_size"),
+    **dict.fromkeys(("n_positions", "n_ctx"), "max_position_embeddings"),
+    **dict.fromkeys(("activation_function", "activation", "ff_activation", "feed_forward_proj"), "hidden_act"),
+    "layer_norm_epsilon": "layer_norm_eps",
+}
 
 
 @dataclass
@@ -35,6 +45,7 @@ class Shape:
 
     num_hidden_layers: int
     num_attention_heads: int
+    hidden_size: int | None
     vocab_size: int | None
 
 
@@ -47,7 +58,11 @@ def misfit(config: TransferConfig, student: str, teacher: str) -> list[str]:
     """
     shipped = _content(STUDENTS_FOLDER / f"{student}.json")
     small, large = shipped or _of_folder(student), _of_folder(teacher)
-    problems = [] if shipped else shape_mistakes(student, small, _with_defaults(large).get("vocab_size"))
+    named = {f"--student.config {student}": small, f"--teacher.model {teacher}": large}
+    others = [other_family(name, str(kind)) for name, each in named.items() if (kind := _family(each)) != "bert"]
+    if others:
+        return others  # whose keys have other names and meanings
+    problems = [] if shipped else shape_mistakes(student, small, _with_defaults(large))
     ours, theirs = _shape(small), _shape(large)
     if ours and theirs:
         try:
@@ -57,9 +72,15 @@ def misfit(config: TransferConfig, student: str, teacher: str) -> list[str]:
     return problems
 
 
-def shape_mistakes(name: str, content: Mapping[str, Any], teacher_vocabulary: Any) -> list[str]:
+def other_family(model: str, kind: str) -> str:
+    """The refusal of a model that is no BERT. model: the option that names it, and its name."""
+    article = "an" if kind[:1] in "aeio" else "a"
+    return f"{model} is {article} {kind} model; only BERT encoders (model_type bert) can be used"
+
+
+def shape_mistakes(name: str, content: Mapping[str, Any], teacher: Mapping[str, Any]) -> list[str]:
     """What is wrong within a student's configuration, a line each. name: of --student.config. content: by key, as it is
-    written. teacher_vocabulary: its number of tokens, where that is known.
+    written. teacher: the same of the teacher, as far as it is known.
     """
     problems = [
         f"--student.config {name}: no key is called {key}; did you mean {meant}?"
@@ -71,26 +92,47 @@ def shape_mistakes(name: str, content: Mapping[str, Any], teacher_vocabulary: An
             problems.append(f"--student.config {name}: {key} must be a whole number above 0, not {content[key]!r}")
     width, heads = (content.get(key) for key in ("hidden_size", "num_attention_heads"))
     if _is_count(width) and _is_count(heads) and width % heads:
-        fits = [count for count in range(1, width + 1) if width % count == 0]
-        near = sorted(sorted(fits, key=lambda count: abs(count - heads))[:2])
         problems.append(
-            f"--student.config {name}: hidden_size {width} is no multiple of num_attention_heads {heads}: take "
-            f"{' or '.join(map(str, near))} heads, or a width of {width - width % heads or heads}"
+            f"--student.config {name}: hidden_size {width} is no multiple of num_attention_heads {heads}: "
+            f"{_heads_that_fit(width, heads, teacher.get('num_attention_heads'))}"
         )
-    own = content.get("vocab_size")
-    if _is_count(own) and _is_count(teacher_vocabulary) and own != teacher_vocabulary:
+    own, theirs = content.get("vocab_size"), teacher.get("vocab_size")
+    if _is_count(own) and _is_count(theirs) and own != theirs:
         problems.append(
-            f"--student.config {name} has a vocabulary of {own:,}, the teacher {teacher_vocabulary:,}: both read the "
-            "same tokens, so set vocab_size to the teacher's"
+            f"--student.config {name} has a vocabulary of {own:,}, the teacher {theirs:,}: both read the same tokens, "
+            "so set vocab_size to the teacher's"
         )
     return problems
 
 
+def _heads_that_fit(width: int, heads: int, of_teacher: Any) -> str:
+    """What to do about a width that so many heads do not divide. of_teacher: its number of heads, where it is known:
+    attention is compared head by head.
+    """
+    if _is_count(of_teacher) and width % of_teacher == 0:
+        return f"take {of_teacher} heads, as the teacher has"
+    fits = [count for count in range(1, width + 1) if width % count == 0]
+    near = " or ".join(map(str, sorted(sorted(fits, key=lambda count: abs(count - heads))[:2])))
+    if not _is_count(of_teacher):
+        return f"take {near} heads, or a hidden_size of {widths_for(heads, width)}"
+    return (
+        f"take the teacher's {of_teacher} heads and a hidden_size of {widths_for(of_teacher, width)}, or, with "
+        f"--objective.attention_weight 0, {near} heads"
+    )
+
+
 def _misspelt(content: Mapping[str, Any]) -> dict[str, str]:
     """Keys that are none, each with the one that was probably meant: one that is lacking."""
-    others = [key for key in content if key not in (*_DECIDING, *_OTHER_KEYS)]
-    meant = {key: closest(_DECIDING, functools.partial(_pair, key)) for key in others}
-    return {key: name for key, name in meant.items() if name and name not in content}
+    meant: dict[str, str] = {}
+    for key in content:
+        known = _OF_OTHER_FAMILIES.get(key)
+        if known and known not in {*content, *meant.values()}:
+            meant[key] = known
+        elif key not in (*_DECIDING, *_OTHER_KEYS):
+            likely = closest(_DECIDING, functools.partial(_pair, key))
+            if likely and likely not in content:
+                meant[key] = likely
+    return meant
 
 
 def _with_defaults(content: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -113,13 +155,15 @@ def _content(path: Path) -> Mapping[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
+def _family(content: Mapping[str, Any]) -> Any:
+    return content.get("model_type") or "bert"  # TinyBERT's authors write none
+
+
 def _shape(content: Mapping[str, Any]) -> Shape | None:
     content = _with_defaults(content)
     layers, heads = content.get("num_hidden_layers"), content.get("num_attention_heads")
-    tokens = content.get("vocab_size")
-    if not (_is_count(layers) and _is_count(heads)):
-        return None
-    return Shape(layers, heads, tokens if _is_count(tokens) else None)
+    width, tokens = (value if _is_count(value) else None for value in map(content.get, ("hidden_size", "vocab_size")))
+    return Shape(layers, heads, width, tokens) if _is_count(layers) and _is_count(heads) else None
 
 
 def _pair(key: str, other: str) -> tuple[str, str]:

@@ -34,8 +34,9 @@ from megatinybert.training.ready import (
     get_ready,
     local_ranks,
 )
-from megatinybert.training.resume import check_options, shape_facts
+from megatinybert.training.resume import shape_facts
 from megatinybert.training.run import run_family
+from megatinybert.training.same_run import check_options
 from megatinybert.training.size import Size, check_size, check_steps_done, draft, settle
 from megatinybert.training.stage import Facts, Family
 from megatinybert.training.which_checkpoint import find_checkpoint

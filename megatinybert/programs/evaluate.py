@@ -62,7 +62,7 @@ def evaluate(
     path, picture = output / "results.json", output / "confusion.png"
     results = known_results(path, facts) if picture.is_file() else None
     if results:
-        text = f"models, rows and options are those that {path} is of: to measure them again, remove that file"
+        text = f"models, rows and options are those of {path}: to measure them again, remove that file"
         print(text, file=sys.stderr)
     else:
         found, image = _measure(inputs, models, device)

@@ -12,7 +12,7 @@ import numpy as np
 from transformers import BertModel
 
 from megatinybert.config.missing import missing_student
-from megatinybert.config.task import READING, AugmentConfig, PredictConfig, TaskConfig
+from megatinybert.config.task import READING, PredictConfig, TaskConfig
 from megatinybert.corpus.vocabulary import FAR_TOO_MANY_UNKNOWN
 from megatinybert.models.initialize import SHAPE
 from megatinybert.models.load import Digest, load_encoder, teacher_dtype
@@ -30,6 +30,7 @@ from megatinybert.tasks.baseline import SCORE, Baseline, constant_scores
 from megatinybert.tasks.card import card_of, write_card
 from megatinybert.tasks.classifiers import as_teacher, load_fine_tuned
 from megatinybert.tasks.forecast import uncounted_in_stages, with_forecast, work_of_stages
+from megatinybert.tasks.idle_options import idle_options
 from megatinybert.tasks.inputs import TaskInputs, open_inputs
 from megatinybert.tasks.logits import logits_of
 from megatinybert.tasks.made_classes import check_classes
@@ -71,6 +72,8 @@ def run_task(asked: tuple[str, TaskConfig], world: World) -> None:
         world.say("\n".join([*checks.facts, *(f"warning: {warning}" for warning in checks.warnings)]))
     stages = world.together(lambda: [stage for each in actions for stage in stages_of(each, inputs)])
     plan = Plan(stages, checks.on_scores if checks else ())
+    for line in idle_options(config, action, stages, inputs.task.labels is None):
+        world.say(f"warning: {line}")
     with contextlib.nullcontext() if action in READING else run_lock(inputs.output, world):
         if action != "predict":
             _check_vocabulary(inputs, world, refuses=action not in READING)
@@ -112,13 +115,9 @@ def _teacher(inputs: TaskInputs, plan: Plan, world: World) -> None:
 
 
 def _augment(inputs: TaskInputs, plan: Plan, world: World) -> None:
-    config = inputs.config
-    wanted, name = config.augment, config.augment.model or config.teacher.model
+    name = inputs.config.augment.model or inputs.config.teacher.model
     if "augment" not in plan.stages:
         world.say("augment: left out (--augment.copies 0; 2, or published, makes copies)")
-        idle = [key for key, value in AugmentConfig() if key != "copies" and getattr(wanted, key) != value]
-        if idle:
-            world.say(f"warning: {', '.join(f'--augment.{key}' for key in idle)}: no effect without --augment.copies")
         return
     if "mlm" in plan.stages:
         plan.begin("mlm", world)
@@ -177,7 +176,7 @@ def _eval(inputs: TaskInputs, plan: Plan, world: World) -> None:
 
 def _predict(inputs: TaskInputs, _: Plan, world: World) -> None:
     with interrupted_as(
-        "stopped; of a file that is not answered whole nothing is written: the same command starts anew"
+        "stopped; nothing is written of a file until all of it is answered: the same command starts anew"
     ):
         world.first(lambda: predict(inputs, _student(inputs), world.device))
 
@@ -281,9 +280,9 @@ def _check_teacher(inputs: TaskInputs, world: World) -> None:
         return
     why = f"the teacher {name} is {baseline.unbeaten(value, split)}"
     if value is not None and value > baseline.constant:
-        inputs.say_once(f"warning: {why}: what its student keeps of that says nothing", world)
+        inputs.say_once(f"warning: {why}: what its student keeps of it means nothing", world)
     else:
-        _refuse(f"{why}: a student learns nothing of it. {_better_teacher(inputs)}", inputs, world)
+        _refuse(f"{why}: a student can learn nothing from it. {_better_teacher(inputs)}", inputs, world)
 
 
 def _better_teacher(inputs: TaskInputs) -> str:

@@ -57,7 +57,7 @@ def training_file(inputs: TaskInputs, world: World) -> Path:
     def check() -> None:
         if not inputs.augmented.is_file():
             raise ValueError(
-                f"{inputs.augmented} is not there yet: run augment first, or train without it by --augment.copies 0"
+                f"{inputs.augmented} is not there yet: run augment first, or train without it with --augment.copies 0"
             )
         check_made_by(options)
 

@@ -8,13 +8,15 @@ from pathlib import Path
 
 from megatinybert.config.missing import missing_data_dir
 from megatinybert.config.rows import compact
+from megatinybert.config.schema import ConfigError
 from megatinybert.runtime.counts import some_of
 from megatinybert.runtime.findings import Findings
-from megatinybert.tasks.columns import no_text, usual_columns
+from megatinybert.tasks.columns import usual_columns
 from megatinybert.tasks.formats import SUFFIXES, columns_of
 from megatinybert.tasks.layout import Layout
 from megatinybert.tasks.separators import parted_by_another
 from megatinybert.tasks.table import Task, find_task
+from megatinybert.tasks.wrong_columns import no_text
 
 _SHOWN_NAMES = 10
 _CUSTOM_NAMES = {"train": ("train",), "dev": ("eval", "dev"), "test": ("test",)}
@@ -83,8 +85,8 @@ def _custom_files(task: Task, folder: Path, option: str) -> TaskFiles:
     try:
         task = _with_columns(task, train, dev)
     except ValueError as error:
-        more = [text for text in _unreadable(task, others) if text not in str(error)]
-        raise ValueError("\n".join([str(error), *more])) from error
+        told = getattr(error, "problems", [str(error)])
+        raise ConfigError.of(list(dict.fromkeys([*told, *_unreadable(task, others)]))) from error
     return TaskFiles(task, train, {"dev": dev}, {"test": test} if test else {})
 
 
@@ -92,7 +94,7 @@ def _custom_file(folder: Path, split: str, option: str) -> Path | None:
     found = _of_split(folder, split)
     if len(found) > 1:
         names = " and ".join(path.name for path in found)
-        raise ValueError(f"{option} {folder}: {names} are there: keep the one that is meant, rename the others")
+        raise ValueError(f"{option} {folder}: found {names}: keep the one that is meant and rename the others")
     return found[0] if found else None
 
 
@@ -118,7 +120,7 @@ def _with_columns(task: Task, train: Path, dev: Path) -> Task:
     if train.suffix == ".txt" and not task.layout.columns:
         if task.layout.text_a or task.layout.label:
             raise ValueError(
-                f"{train}: its columns have no names: give them all, in order, by {task.layout.names['columns']}"
+                f"{train}: its columns have no names: name all of them, in order, with {task.layout.names['columns']}"
             )
         return replace(task, pair="text_b" in names)
     if not names:  # nothing in it can be read, which is told by who reads its labels
@@ -137,9 +139,9 @@ def _unreadable(task: Task, paths: Sequence[Path]) -> list[str]:
     return findings.texts("fail")
 
 
-def _textless(paths: Sequence[Path], layout: Layout) -> ValueError:
+def _textless(paths: Sequence[Path], layout: Layout) -> ConfigError:
     """That these files, or some of them, have no column that is known as a text."""
-    return ValueError("\n".join(filter(None, (_without_text(path, layout) for path in paths))))
+    return ConfigError.of([text for path in paths if (text := _without_text(path, layout))])
 
 
 def _without_text(path: Path, layout: Layout) -> str:
@@ -152,7 +154,7 @@ def _without_text(path: Path, layout: Layout) -> str:
             return ""
     except ValueError as error:
         return str(error)
-    return str(no_text(names, layout, str(path)))
+    return no_text(names, layout, str(path))
 
 
 def _of_several_parts(folder: Path) -> str:
@@ -168,15 +170,15 @@ def _of_other_names(folder: Path, lacking: Sequence[str]) -> str:
     if len(files) < len(lacking):
         return ""
     names = " and ".join(name + files[0].suffix for name in lacking)
-    return f". Rename {'the file that is' if len(lacking) == 1 else 'the files that are'} meant to {names}"
+    return f". Rename the right {'file' if len(lacking) == 1 else 'files'} to {names}"
 
 
 def _of_other_formats(task: Task, folder: Path) -> str:
     """A hint where the rows are in files that a custom task may have, and GLUE's have not."""
     both = [_of_split(folder, split) for split in ("train", "dev")]
-    return f". {task.layout.names['task']} custom reads files of these names" if all(both) else ""
+    return f". {task.layout.names['task']} custom reads files with these names" if all(both) else ""
 
 
 def _there(folder: Path) -> str:
     names = sorted(path.name for path in folder.iterdir())
-    return f"; there are {some_of(names, _SHOWN_NAMES)}" if names else "; the folder is empty"
+    return f"; the folder has {some_of(names, _SHOWN_NAMES)}" if names else "; the folder is empty"

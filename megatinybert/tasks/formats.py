@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from megatinybert.runtime.counts import counted
-from megatinybert.tasks.columns import Place, find_place, first_of, misnamed, misspelt_of, needed
+from megatinybert.tasks.columns import Place, find_place, first_of
 from megatinybert.tasks.layout import NO_LABEL, Layout
 from megatinybert.tasks.lines import lines_of
 from megatinybert.tasks.miscounted import miscounted, other_forms
 from megatinybert.tasks.objects import parsed, refuse_other_json, text_of
-from megatinybert.tasks.parting import after_quote, parted_otherwise, unparted
+from megatinybert.tasks.parting import after_quote, unparted
 from megatinybert.tasks.separators import parted_by_another
 from megatinybert.tasks.table import OWN_COLUMNS, Task
+from megatinybert.tasks.wrong_columns import no_label, wrong_object, wrong_table
 
 SUFFIXES = (".txt", ".tsv", ".csv", ".jsonl", ".json")
 OF_OBJECTS = (".jsonl", ".json")
@@ -138,7 +139,7 @@ def _csv_rows(path: Path, layout: Layout) -> Iterator[tuple[int, list[str]]]:
             raise ValueError(f"{path}: {another}") from error
         raise ValueError(
             f"{path}:{line}: the record that begins here is not CSV ({error}){after_quote(last)}. A field that holds a "
-            "comma, a quotation mark or a line end stands between quotation marks, and a quotation mark in it is "
+            "comma, a quotation mark or a line end has to be enclosed in quotation marks, and a quotation mark in it "
             'written twice ("")'
         ) from error
 
@@ -175,14 +176,14 @@ def _of_table(
     if place is None:
         another = "" if task.layout.columns else parted_by_another(path, task.layout)
         listed = names if task.layout.columns else first[1]
-        raise ValueError(f"{path}: {another or _unlike(task, path, listed, with_labels)}")
+        raise ValueError(f"{path}: {another or wrong_table(task, path, listed, with_labels)}")
     double = sorted({name for name in names if name and names.count(name) > 1})
     if double:
-        raise ValueError(f"{path}: its header has the column {double[0]} twice: leave one out or rename it")
+        raise ValueError(f"{path}: its header has the column {double[0]} twice: remove or rename one")
     if not task.pair and not task.layout.text_a and first_of(OWN_COLUMNS.text_b, names) is not None:
         raise ValueError(
             f"{path}: its header ({', '.join(first[1])}) has a second text, but the rows of {task.name} are single "
-            "texts: leave the column out, or give the training file one"
+            "texts: remove the column, or add one to the training file"
         )
     # A column without a name, such as a table's index, is called by its place.
     others = {} if with_labels else {name or f"column_{i + 1}": i for i, name in enumerate(shown) if i not in place}
@@ -215,29 +216,13 @@ def _given_names(task: Task, count: int, with_labels: bool, path: Path) -> list[
     return names
 
 
-def _unlike(task: Task, path: Path, names: list[str], with_labels: bool) -> str:
-    """What is wrong with a table of these columns. names: as its header has them, or as the option says."""
-    option = task.layout.names["columns"]
-    listed = ", ".join(name.strip() or '""' for name in names)
-    where = f"{option} {' '.join(names)} has" if task.layout.columns else "its header has"
-    headless = f". If its first line is no header, name its columns in order by {option}"
-    headless = "" if task.layout.columns else parted_otherwise(names, path.name) or headless
-    lower = [name.strip().lower() for name in names]
-    wrong = misnamed(task.layout, lower, with_labels)
-    if wrong:
-        return f"{where} {wrong}{'' if task.layout.columns else f'; it has {listed}'}{headless}"
-    return (
-        f"{where} the columns {listed}; {needed(task, with_labels)}{misspelt_of(task, lower, with_labels) or headless}"
-    )
-
-
 def _of_plain(task: Task, path: Path, with_labels: bool, bad: Bad) -> Iterator[Record]:
     texts = 2 if task.pair else 1
     allowed = {texts + 1} if with_labels else {texts, texts + 1}
     wanted = " and ".join([*Record._fields[1 : texts + 1], *(["label"] if with_labels else [])])
     for line, fields in _without_blank_end(tab_rows(path, task.layout), bad):
         if len(fields) not in allowed:
-            why = f"{counted(len(fields), 'field')} parted by tabs, not {wanted}"
+            why = f"{counted(len(fields), 'field')} separated by tabs, not {wanted}"
             labelled = with_labels and len(fields) <= texts
             bad(line, why + (unparted(task, path, fields[-1]) if labelled else ""), "\t".join(fields))
             continue
@@ -265,8 +250,7 @@ def _of_objects(task: Task, path: Path, with_labels: bool, bad: Bad) -> Iterator
             if unlabelled and NO_LABEL in task.layout.drop_labels:
                 place, lacking = unlabelled, lacking or names
         if place is None:
-            why = misnamed(task.layout, names, with_labels, "key")
-            why = why or needed(task, with_labels) + misspelt_of(task, names, with_labels)
+            why = wrong_object(task, names, with_labels)
             bad(line, f"{WITHOUT_LABEL}: {why}" if unlabelled else why, text)
             continue
         second = first_of(OWN_COLUMNS.text_b, names) if not (task.pair or task.layout.text_a) else None
@@ -288,5 +272,4 @@ def _of_objects(task: Task, path: Path, with_labels: bool, bad: Bad) -> Iterator
         text_b = texts[1] if task.pair else None
         yield Record(line, texts[0] or "", text_b, name.strip() if with_labels else None, others, named)
     if lacking and not labelled:
-        why = misnamed(task.layout, lacking, True, "key") or needed(task, True)
-        raise ValueError(f"{path}: no row has a label: {why}")
+        raise ValueError(f"{path}: no row has a label: {no_label(task, lacking)}")

@@ -29,12 +29,10 @@ from megatinybert.tasks.layout import Layout, layout_of
 from megatinybert.tasks.read import open_task, read_rows
 from megatinybert.tasks.rows import EncodedRows, count_unknown, encode_rows
 from megatinybert.tasks.skipped import Skipped
-from megatinybert.tasks.stage_options import SECTIONS, TAUGHT, stage_folder, training_of
+from megatinybert.tasks.stage_options import SECTIONS, TAUGHT, length_of_rows, stage_folder, training_of
 from megatinybert.tasks.table import Task
 from megatinybert.training.checks import check_positions, check_tokenizer
 from megatinybert.training.ready import check_machine, check_settings
-
-SINGLE_LENGTH, PAIR_LENGTH = 64, 128  # of the published runs
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ class TaskInputs:
 
     @property
     def max_length(self) -> int:
-        return self.config.task.max_length or (PAIR_LENGTH if self.task.pair else SINGLE_LENGTH)
+        return length_of_rows(self.config, self.task.pair)
 
     @property
     def segments(self) -> bool:

@@ -52,7 +52,7 @@ def answered(
         batches = sum(len(kept[name].files[n]) for name, numbers in missing.items() for n in numbers)
         seconds = batches / world.size * _seconds_of_a_batch(next(iter(kept.values())), world)
         stored = sum(each.bytes for each in kept.values())
-        again = "" if lacking == count else f", of which {count - lacking:,} are there"
+        again = "" if lacking == count else f", of which {count - lacking:,} are there already,"
         world.say(
             f"teacher: its answers to {counted(count, 'row')} ({size(stored)}){again} are computed once, for "
             f"{passes:.3g} passes over them, and kept in {folder}: about {duration(float(f'{seconds:.1g}'))}"

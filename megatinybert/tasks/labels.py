@@ -43,8 +43,8 @@ def label_order(
             f"{', '.join(task_labels)}: {remedy}, for example {example}"
         )
     raise ValueError(
-        f"{source}: the outputs are called {names}, but the classes of the task {' '.join(task_labels)}: if the model "
-        f"is of this task, {remedy}, for example {example}"
+        f"{source}: the outputs are called {names}, but the classes of the task are {' '.join(task_labels)}: if the "
+        f"model is for this task, {remedy}, for example {example}"
     )
 
 

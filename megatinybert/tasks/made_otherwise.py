@@ -1,15 +1,24 @@
-"""Whether stages that are done or begun were trained by other options, seen before anything is opened."""
+"""Whether stages that are done or begun were trained otherwise: by other options, which is seen before anything is
+opened, or on other rows, which is seen before torch is imported.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable, Container, Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+from safetensors import SafetensorError, safe_open
+
+from megatinybert.config.schema import RunConfig
 from megatinybert.config.task import TaskConfig
-from megatinybert.models.published import has_classifier
 from megatinybert.tasks.model_folder import ModelFolder
+from megatinybert.tasks.rows_now import RowsNow, rows_now
 from megatinybert.tasks.stage_options import SECTIONS, facts_of_options, has_stage_one, stage_folder, training_of
-from megatinybert.training.resume import check_options
+from megatinybert.training.checkpoint import read_state
+from megatinybert.training.same_run import check_options
+from megatinybert.training.which_checkpoint import find_checkpoint
 
 # The model folder that each stage leaves.
 _PRODUCTS = {"teacher": "teacher", "one": "student-one", "two": "student"}
@@ -20,20 +29,55 @@ def check_options_of_stages(config: TaskConfig, actions: Container[str]) -> None
 
     Each stage compares all that decides its result once that is opened.
     """
+    from megatinybert.models.published import has_classifier
+
+    _check_stages(config, actions, lambda: has_classifier(config.teacher.model), lambda: None)
+
+
+def check_stages_early(config: TaskConfig, actions: Container[str]) -> None:
+    """The same, and of other rows, as far as it is seen without torch: where the tokenizer is in a folder and the files
+    have 8 MiB together at most. Where no file says at once whether the teacher is fine-tuned, its stage is left to the
+    run.
+    """
+    _check_stages(config, actions, lambda: _has_classifier(config.teacher.model) is not False, lambda: rows_now(config))
+
+
+def _check_stages(
+    config: TaskConfig,
+    actions: Container[str],
+    has_classifier: Callable[[], bool],
+    rows: Callable[[], RowsNow | None],
+) -> None:
+    """has_classifier: whether the stage that trains the teacher is left out. rows: called where there is a record to
+    compare them with.
+    """
     output = Path(config.run.output_dir)
+    now: list[RowsNow | None] = []
     for name, product in _PRODUCTS.items():
         folder = stage_folder(output, name)
         model = ModelFolder(output / product, folder, config.teacher.tokenizer or config.teacher.model)
-        if name not in actions or not (model.is_there or folder.is_dir()) or _is_left_out(name, config):
+        run = training_of(config, SECTIONS[name], folder, max_steps=1).run
+        recorded = {} if name not in actions else model.recorded if model.is_there else _of_checkpoint(run)
+        if not recorded or (has_classifier() if name == "teacher" else name == "one" and not has_stage_one(config)):
             continue
-        facts = facts_of_options(config, name)
+        now = now or [rows()]
+        facts = {**facts_of_options(config, name), **(now[0].others(name, recorded) if now[0] else {})}
         if model.is_there:
             model.check_options(facts)
         else:
-            check_options(training_of(config, SECTIONS[name], folder, max_steps=1).run, facts, SECTIONS[name])
+            check_options(run, facts, SECTIONS[name])
 
 
-def _is_left_out(name: str, config: TaskConfig) -> bool:
-    if name == "teacher":
-        return has_classifier(config.teacher.model)
-    return name == "one" and not has_stage_one(config)
+def _of_checkpoint(run: RunConfig) -> Mapping[str, Any]:
+    """What the checkpoint that a stage would continue from has recorded; {} where there is none."""
+    found, _ = find_checkpoint(run, checksums=False)
+    return read_state(found)[1] if found else {}
+
+
+def _has_classifier(teacher: str) -> bool | None:
+    """Whether a model is fine-tuned; None where a look at a file of its folder does not say so."""
+    weights = Path(teacher) / "model.safetensors"
+    if weights.is_file():
+        with suppress(OSError, SafetensorError), safe_open(weights, "numpy") as file:
+            return "classifier.weight" in file.keys()  # noqa: SIM118
+    return None

@@ -34,6 +34,6 @@ def other_forms(task: Task, path: Path, texts: Sequence[str], with_labels: bool)
     if with_labels or not task.layout.columns:
         return ""
     return (
-        f". A file to be answered has these columns, or these without the label, or a first line that names its own, "
-        f"among them {' and '.join(texts)}"
+        f". A file to predict needs these columns, with or without the label, or a header of its own with "
+        f"{' and '.join(texts)}"
     )

@@ -7,18 +7,19 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from megatinybert.runtime.differences import refuse_differences
-from megatinybert.runtime.dist import World
 from megatinybert.runtime.files import publish_folder
-from megatinybert.runtime.trainees import Trainees
 from megatinybert.tasks.stage_options import SECTIONS
 from megatinybert.training.checkpoint import Best
-from megatinybert.training.export import export_student
 from megatinybert.training.placement import PLACEMENT
-from megatinybert.training.resume import deciding_options, known_to
-from megatinybert.training.stage import Facts
+from megatinybert.training.same_run import deciding_options, known_to
+
+if TYPE_CHECKING:  # else torch would be imported before a record can be read
+    from megatinybert.runtime.dist import World
+    from megatinybert.runtime.trainees import Trainees
+    from megatinybert.training.stage import Facts
 
 _MADE_OF = "stage.json"
 
@@ -39,16 +40,22 @@ class ModelFolder:
         """Whether the stage has left it, as it is now or otherwise."""
         return (self.path / _MADE_OF).is_file()
 
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """What it was made of, where it is there."""
+        found: dict[str, Any] = json.loads((self.path / _MADE_OF).read_text(encoding="utf-8"))
+        return found
+
     def is_made(self, facts: Facts) -> bool:
         if not self.is_there:
             return False
-        before = json.loads((self.path / _MADE_OF).read_text(encoding="utf-8"))
+        before = self.recorded
         self.refuse_others(_made_of(before), _made_of(known_to(before, facts)))
         return True
 
     def check_options(self, facts: Facts) -> None:
         """Raise ValueError where the stage left it by other options. facts: those that these alone decide."""
-        before = json.loads((self.path / _MADE_OF).read_text(encoding="utf-8"))
+        before = self.recorded
         self.refuse_others(_made_of(before), _made_of({**before, **known_to(before, facts)}))
 
     def refuse_others(self, before: Facts, now: Facts) -> None:
@@ -66,6 +73,8 @@ class ModelFolder:
         if best:
             world.first(lambda: _publish_copy(best.folder, self.path, mark))
         else:
+            from megatinybert.training.export import export_student
+
             export_student(trainees.only, self.path, self.tokenizer, world, mark)
 
 

@@ -25,14 +25,14 @@ def refuse_other_json(path: Path, line: int, text: str, row: Any, layout: Layout
         source = "sys.stdin.buffer" if codec == "utf-8" else "sys.stdin"  # json passes over a mark of bytes alone
         program = f"[print(json.dumps(row, ensure_ascii=False)) for row in json.load({source})]"
         raise ValueError(
-            f"{path}: an array, and one object a line is needed. Put it into lines: PYTHONIOENCODING={codec} "
+            f"{path}: a JSON array, but one object per line is needed. Convert it: PYTHONIOENCODING={codec} "
             f'python -c "import json, sys; {program}" < {old} > {lines} && mv {old} {kept}'
         )
     target = row.get("target") if isinstance(row, dict) else None
     if isinstance(target, dict) and "span1_text" in target:
         raise ValueError(
-            f"{path}:{line}: rows of CLUE's WSC, whose label is about two words of the text (target): rows are one "
-            "text or two here. Write both words into a second text, such as a key text_b"
+            f"{path}:{line}: rows of CLUE's WSC, whose label is about two words of the text (target), but a row is "
+            "one text or two here. Write both words into a second text, under a key such as text_b"
         )
 
 

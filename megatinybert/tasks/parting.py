@@ -1,26 +1,57 @@
-"""Hints for messages, where a table's columns are not parted by what parts them in such a file."""
+"""What messages say where a table's columns are not parted by what parts them in such a file."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+from megatinybert.tasks.misspelt import plain
 from megatinybert.tasks.table import Task
 
-QUOTED = "Quotation marks are plain characters in such a file: if they are to enclose its fields, save it as .csv"
+QUOTED = (
+    "Quotation marks are ordinary characters in such a file; if they are meant to enclose its fields, save it as .csv"
+)
 _FULL_WIDTH, _FULL_SPACE = "\uff0c", "\u3000"  # the comma and the space of Chinese
-_CALLED = {_FULL_WIDTH: "a full-width comma", _FULL_SPACE: "a full-width space"}
+# What may stand where a comma or a tab belongs, and means nothing else in a header.
+_CALLED = {
+    _FULL_WIDTH: "a full-width comma",
+    "\uff1b": "a full-width semicolon",
+    "\u3001": "an enumeration comma",
+    _FULL_SPACE: "a full-width space",
+    "\u2003": "an em space",
+    "\u00a0": "a no-break space",
+    "\\t": "a backslash and a t",
+}
 
 
-def parted_otherwise(names: Sequence[str], file: str) -> str:
-    """A hint where a header's columns are parted by what parts none, for a message. names: of its columns."""
-    right, marks = ("','", ";\t") if file.endswith(".csv") else ("tabs", ",; ")
-    if not file.endswith(".csv") and any(is_quoted(name) for name in names):
-        return f". {QUOTED}"
-    found = next((mark for mark in (*_CALLED, *marks) if mark in names[0]), "") if len(names) == 1 else ""
+class Parting(NamedTuple):
+    """What to say of a header whose columns are parted by what parts none. sure: whether that alone is its fault."""
+
+    text: str
+    sure: bool
+
+
+def parted_otherwise(names: Sequence[str], file: str, usual: Collection[str]) -> Parting | None:
+    """names: of its columns, as they are read; usual: those of columns that are needed, in lower case."""
+    of_table = file.endswith(".csv")
+    if not of_table and any(is_quoted(name) for name in names):
+        return Parting(f"the names in its header stand between quotation marks. {QUOTED}", True)
+    marks = (*_CALLED, *(";\t|" if of_table else ",;| "))
+    found = next((mark for mark in marks if mark in names[0]), "") if len(names) == 1 else ""
     found = found or (_FULL_WIDTH if any(_FULL_WIDTH in name for name in names) else "")
-    what = f" ({_CALLED[found]})" if found in _CALLED else ""
-    return f". Is {found!r}{what} to part columns? They are parted by {right} in such a file" if found else ""
+    if not found:
+        return None
+    called = f"{found!r} ({_CALLED[found]})" if found in _CALLED else repr(found)
+    text = f"its columns seem to be separated by {called}, but {needed_between(file)}"
+    pieces = {plain(piece) for name in names for piece in name.split(found)}
+    return Parting(text, (found in _CALLED and len(names) == 1) or not pieces.isdisjoint(usual))
+
+
+def needed_between(file: str) -> str:
+    """What parts the columns of a file of this name."""
+    suffix = Path(file).suffix.lower()
+    return f"those of a {suffix} have to be separated by " + ("','" if suffix == ".csv" else "tabs")
 
 
 def is_quoted(field: str) -> bool:

@@ -64,8 +64,8 @@ def check_table(task: Task, records: Iterable[Record], file: Path) -> TableColum
         values = [*own, *record.others, *map(_cell, record.others.values())]
         if any(mark in value for value in values for mark in "\t\r\n"):
             raise ValueError(
-                f"{file}: row {number:,} holds a tab or a line end, which a .tsv of predictions cannot: name a .jsonl "
-                "with --predict.output"
+                f"{file}: row {number:,} holds a tab or a line end, which a .tsv of predictions cannot hold: name a "
+                ".jsonl with --predict.output"
             )
     # Objects can call their texts differently, and a column has one name.
     return TableColumns(texts.pop() if len(texts) == 1 else _unnamed(task), list(others))

@@ -14,6 +14,7 @@ from megatinybert.config.nearest import closest
 from megatinybert.runtime.counts import counted, some_of
 from megatinybert.tasks.files import TaskFiles, find_files
 from megatinybert.tasks.formats import WITHOUT_LABEL, read_records
+from megatinybert.tasks.headers import check_headers
 from megatinybert.tasks.layout import NO_LABEL, Layout
 from megatinybert.tasks.skipped import Skipped, no_rows, refusal, reporter
 from megatinybert.tasks.table import Task, find_task
@@ -43,15 +44,16 @@ def open_task(
     is called "score", or where all labels of the training file are numbers and one of them is not whole. layout: how
     the files are read; it becomes the task's, and says what these options are called.
 
-    Raises ValueError where a file or a column is missing or ambiguous, or where the labels do not make a task. Rows
-    that cannot be parsed are left to `read_rows`.
+    Raises ValueError where a file or a column is missing or ambiguous, where a header would be read as a row, or where
+    the labels do not make a task. Rows that cannot be parsed are left to `read_rows`.
     """
     layout = layout or Layout()
     task = find_task(name, layout.names["task"])
     if task.name != "custom" and (labels is not None or kind != "auto"):
         options = f"{layout.names['labels']} and {layout.names['kind']}"
-        raise ValueError(f"{options} are for a custom task: {task.name} has its own")
+        raise ValueError(f"{options} are for custom tasks only: {task.name} has its own")
     files = find_files(name, data_dir, layout)
+    check_headers(files)
     return _with_classes(files, labels, kind) if task.name == "custom" else files
 
 
@@ -139,7 +141,7 @@ def _are_scores(seen: dict[str, int], path: Path, option: str) -> bool:
     if broken is not None and word is not None:
         raise ValueError(
             f"{path}: labels such as {broken} (line {seen[broken]}) look like scores, but {word!r} (line {seen[word]}) "
-            f"is no number: give {option} classification or {option} regression"
+            f"is not a number: choose {option} classification or {option} regression"
         )
     return broken is not None
 
@@ -147,10 +149,11 @@ def _are_scores(seen: dict[str, int], path: Path, option: str) -> bool:
 def _class_names(seen: dict[str, int], labels: Sequence[str] | None, path: Path, option: str) -> tuple[str, ...]:
     if labels is not None:
         if len(set(labels)) != len(labels) or len(labels) < 2:
-            raise ValueError(f"{option} {' '.join(labels)}: two or more names that differ are needed")
+            raise ValueError(f"{option} {' '.join(labels)}: needs two or more different names")
         if not set(labels) & set(seen):
             raise ValueError(
-                f"{option} {' '.join(labels)}: no row of {path} has one; it has {some_of(list(seen), _SHOWN_LABELS)}"
+                f"{option} {' '.join(labels)}: no row of {path} has any of them; its labels are "
+                f"{some_of(list(seen), _SHOWN_LABELS)}"
             )
         return tuple(labels)
     if len(seen) == 1:
@@ -168,8 +171,8 @@ def _check_dev_labels(task: Task, dev: Path, train: Path, option: str) -> None:
         drop = shlex.join([task.layout.names["drop_labels"], *task.layout.drop_labels, *unknown[:_SHOWN_LABELS]])
         raise ValueError(
             f"{dev}:{seen[unknown[0]]}: the label {unknown[0]!r} is not in {train.name}, which has "
-            f"{some_of(task.labels, _SHOWN_LABELS)}{_meant(unknown[0], task.labels)}: correct it, name all classes by "
-            f"{option}, or leave out the rows of such labels ({counted(len(unknown), 'label')}) by {drop}"
+            f"{some_of(task.labels, _SHOWN_LABELS)}{_meant(unknown[0], task.labels)}: correct it, name all classes "
+            f"with {option}, or leave out the rows with such labels ({counted(len(unknown), 'label')}): {drop}"
         )
 
 

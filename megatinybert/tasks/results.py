@@ -58,7 +58,7 @@ def merge_results(
     """
     old = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"task": task}
     if old["task"] != task:
-        raise ValueError(f"{path} has results of {old['task']}, not of {task}: give this run another run.output_dir")
+        raise ValueError(f"{path} has results of {old['task']}, not of {task}: give this run another --run.output_dir")
     parts: dict[str, Any] = {name: old[name] for name in (TEACHER, STUDENT) if name in old}
     parts |= {name: _plain(result) for name, result in models.items()}
     merged: dict[str, Any] = {"task": task} | {name: parts[name] for name in (TEACHER, STUDENT) if name in parts}

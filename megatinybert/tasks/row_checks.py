@@ -11,31 +11,17 @@ from pathlib import Path
 
 from megatinybert.runtime.counts import counted
 from megatinybert.tasks.files import TaskFiles
-from megatinybert.tasks.formats import OF_OBJECTS, is_plain, read_records, tab_rows
+from megatinybert.tasks.formats import is_plain, read_records, tab_rows
+from megatinybert.tasks.headers import looks_like_header, named_by_option, options_of_header
 from megatinybert.tasks.parting import QUOTED, is_quoted
 from megatinybert.tasks.read import Row, read_rows
 from megatinybert.tasks.skipped import Skipped
-from megatinybert.tasks.table import OWN_COLUMNS, Task
+from megatinybert.tasks.table import Task
 
 RARE = 5  # rows, below which a class is rare
 _TELLING_SHARE = 0.05  # of development rows that are also in the training file: above it, a score says too much
 _SHOWN_CLASSES = 12
 _SHOWN_CHARACTERS = 60
-
-_LABEL_NAMES = {*OWN_COLUMNS.label, "labels", "class", "category", "target", "gold_label", "sentiment", "标签", "类别"}
-_TEXT_NAMES = {
-    *OWN_COLUMNS.text_a,
-    "review",
-    "content",
-    "question",
-    "query",
-    "premise",
-    "title",
-    "comment",
-    "文本",
-    "内容",
-    "句子",
-}
 
 
 @dataclass(frozen=True)
@@ -70,7 +56,7 @@ def check_rows(files: TaskFiles, skip_bad: bool) -> RowChecks:
             f"{same:,} of the {dev.rows:,} rows of {path.name} ({same / dev.rows:.1%}) are also in {files.train.name}"
         )
         if same > _TELLING_SHARE * dev.rows:
-            on_scores.append(f"{text}, so scores on {split} show in part what was memorized.")
+            on_scores.append(f"{text}, so scores on {split} partly measure what was memorized.")
         elif same:
             facts.append(f"{split}: {text}")
     shared = all(dev.first == train.first for dev in tallies)
@@ -98,14 +84,14 @@ def check_unlabelled(task: Task, path: Path) -> list[str]:
     if more:
         where = "second text" if task.pair else "text"
         found.append(
-            f"{path}: of {counted(lines, 'line')}, {more:,} with a field after the {where}: it is taken for a label "
-            "and not read. If it is text, put a space in place of the tab"
+            f"{path}: {more:,} of {counted(lines, 'line')} {'has' if more == 1 else 'have'} a field after the {where}, "
+            "which is taken for a label and not read. If it is text, replace the tab with a space"
         )
-    if first and _looks_like_header(task, first[0], first[texts] if len(first) > texts else ""):
+    if first and looks_like_header(task, first[0], first[texts] if len(first) > texts else ""):
         shown = "\t".join(first)
         found.append(
             f"{path}: its first line, {shown!r}, looks like a header, but every line of a .txt is a row, so it is "
-            "answered as one: remove that line, or name the file .tsv"
+            "answered like one: remove that line, or name the file .tsv"
         )
     return found
 
@@ -115,15 +101,15 @@ def _answered_header(task: Task, path: Path) -> list[str]:
     option = task.layout.names["columns"]
     first = next(read_records(task, path, False, lambda *_: None), None)
     # A file with a header that is read as one has its first row below it.
-    if not task.layout.columns or first is None or first.line > 1 or path.suffix.lower() in OF_OBJECTS:
+    if first is None or first.line > 1 or not named_by_option(task, path):
         return []
     others = {name.casefold(): str(value).strip().casefold() for name, value in first.others.items()}
-    named = any(name == value or _looks_like_header(task, first.text_a, value) for name, value in others.items())
-    if not named and not _looks_like_header(task, first.text_a, ""):
+    named = any(name == value or looks_like_header(task, first.text_a, value) for name, value in others.items())
+    if not named and not looks_like_header(task, first.text_a, ""):
         return []
     return [
-        f"{path}: its first line, with {first.text_a!r} for a text, looks like a header, but {option} is of files "
-        "without one, so it is answered as a row: remove that line"
+        f"{path}: its first line, with {first.text_a!r} for a text, looks like a header, but {option} is for "
+        "files without one, so it is answered like a row: remove that line"
     ]
 
 
@@ -164,19 +150,25 @@ class _Tally:
         """
         row, layout = self.first, self._task.layout
         plain = is_plain(self._task, self._path)
-        by_option = layout.columns and self._path.suffix.lower() not in OF_OBJECTS
-        if row is None or self._task.labels is None or not (plain or by_option):
+        if row is None or self._task.labels is None or not (plain or named_by_option(self._task, self._path)):
             return []
         label = self._name(row)
-        header = _looks_like_header(self._task, row.text_a, label) or (shared and self.rows >= RARE)
+        header = looks_like_header(self._task, row.text_a, label) or (shared and self.rows >= RARE)
         if not header or self.counts[label] > 1:
             return []
         if plain:
             shown = "\t".join(part for part in (row.text_a, row.text_b, label) if part is not None)
-            what, why, remedy = repr(shown), "every line of a .txt is a row", ", or name the file .tsv"
+            what, why, remedy = (
+                repr(shown),
+                "every line of a .txt is a row",
+                f", or rename the file to {self._path.with_suffix('.tsv').name}",
+            )
         else:
             what = f"with {row.text_a!r} for a text"
-            why, remedy = f"{layout.names['columns']} is of files without one", self._read_by_header(row, label, shared)
+            why, remedy = (
+                f"{layout.names['columns']} is for files without one",
+                self._read_by_header(row, label, shared),
+            )
         return [
             f"{self._path}: its first line, {what}, looks like a header, but {why}, so {label!r} became a class: "
             f"remove that line{remedy}"
@@ -186,10 +178,8 @@ class _Tally:
         """The options by which a table of these names is read with its header, where every file has it."""
         if not shared or self._path.suffix.lower() == ".txt":
             return ""
-        given = {"columns": "null", "text_a_column": row.text_a, "text_b_column": row.text_b, "label_column": label}
-        names = self._task.layout.names
-        options = [part for field, name in given.items() if name for part in (names[field], name.strip())]
-        return f" in every file, or keep it and use {shlex.join(options)}"
+        options = options_of_header(self._task, row.text_a, row.text_b, label)
+        return f" in every file, or keep it and use {options}"
 
     def _name(self, row: Row) -> str:
         assert row.label is not None
@@ -208,20 +198,12 @@ def alike(names: Sequence[str]) -> list[list[str]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _looks_like_header(task: Task, text_a: str, label: str) -> bool:
-    """Whether text or label is called as such columns usually are, or as those of the task's other files."""
-    own, layout = task.columns, task.layout
-    texts = _TEXT_NAMES | {name.casefold() for name in (*own.text_a, layout.text_a or "")}
-    labels = _LABEL_NAMES | {name.casefold() for name in (*own.label, layout.label or "")}
-    return text_a.strip().casefold() in texts or label.strip().casefold() in labels - {""}
-
-
 def _on_classes(path: Path, counts: Mapping[str, int], drop: str | None) -> list[str]:
     """drop: the option that leaves classes out, as the command line has it, where it can."""
     groups = alike(list(counts))
     found = [
-        f"{path}: the classes {' and '.join(map(repr, group))} differ only in how they are written: rename them in the "
-        "file, if they mean the same"
+        f"{path}: the classes {' and '.join(map(repr, group))} differ only in how they are written: give them one name "
+        "in the file if they mean the same"
         for group in groups
     ]
     rare = {name: rows for name, rows in counts.items() if rows < RARE}

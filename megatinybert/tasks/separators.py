@@ -1,4 +1,4 @@
-"""A .csv whose columns are parted by semicolons or tabs, as some spreadsheets write it: the command that mends it."""
+"""A .csv whose columns are separated by semicolons, tabs or bars: the command that mends it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from megatinybert.corpus.charset import MARK_BYTES, recognise
 from megatinybert.corpus.conversion import family_of
 from megatinybert.tasks.layout import Layout
 from megatinybert.tasks.lines import lines_of
+from megatinybert.tasks.parting import needed_between
 
-_MARKS = {";": "';'", "\t": "a tab"}
+_MARKS = {";": "';'", "\t": "tabs", "|": "'|'"}
 
 
 def parted_by_another(path: Path, layout: Layout) -> str:
@@ -29,9 +30,9 @@ def parted_by_another(path: Path, layout: Layout) -> str:
     copy, kept = _free(path, "commas"), _free(path, "original")
     here, there, aside = (shlex.quote(str(each)) for each in (path, copy, kept))
     return (
-        f"is {_MARKS[mark]} to part columns? They are parted by ',' in a .csv. Convert it, with the original kept as "
-        f'{kept.name}: python -c "{_program(path, mark, layout)}" < {here} > {there} && mv {here} {aside} && '
-        f"mv {there} {here}"
+        f"its columns seem to be separated by {_MARKS[mark]}, but {needed_between(path.name)}. Convert it, with the "
+        f'original kept as {kept.name}: python -c "{_program(path, mark, layout)}" < {here} > {there} && '
+        f"mv {here} {aside} && mv {there} {here}"
     )
 
 

@@ -47,8 +47,8 @@ def refusal(found: Skipped, path: Path, names: OptionNames) -> ValueError:
     remedy = "Correct the row" if found.count == 1 else "Correct the rows"
     if found.unlabelled:
         of_them = "" if found.unlabelled == found.count else f", {found.unlabelled:,} of them"
-        count += f"{of_them} because there is no label"
-        remedy += f", leave out rows without a label by {names['drop_labels']} {NO_LABEL}"
+        count += f"{of_them} because {'it has' if found.unlabelled == 1 else 'they have'} no label"
+        remedy += f", leave out rows without a label with {names['drop_labels']} {NO_LABEL}"
     remedy += f", or have such rows left out and counted: {names['skip_bad_rows']} true"
     first = "" if found.count == len(found.messages) else f", of which these are the first {len(found.messages)}"
     return ValueError("\n".join([*found.messages, f"{count}{first}. {remedy}"]))
@@ -58,4 +58,4 @@ def no_rows(path: Path, skipped: Skipped) -> ValueError:
     """That a file has no row that can be used."""
     if skipped.count:
         return ValueError(f"{path}: none of its rows can be parsed. The first: {skipped.messages[0]}")
-    return ValueError(f"{path}: no rows in it")
+    return ValueError(f"{path}: it has no rows")

@@ -27,6 +27,7 @@ from megatinybert.config.task import (
 # The section of each stage's options.
 SECTIONS = {"teacher": "finetune", "mlm": "mlm", "one": "one", "two": "two"}
 TAUGHT = ("one", "two")  # the sections of those that have a teacher
+SINGLE_LENGTH, PAIR_LENGTH = 64, 128  # tokens of a row, in the published runs
 _MEASUREMENTS = 10  # in a stage
 
 
@@ -55,6 +56,11 @@ def steps_of(stage: StageConfig, rows: int, tokens: int) -> int:
         fewest = 1.0 if isinstance(stage, FinetuneConfig) else 0.0  # a poor teacher spoils all that follows
         epochs = min(max(TOKENS_BY_DEFAULT / tokens, fewest), MOST_EPOCHS)
     return math.ceil(epochs * rows / stage.global_batch)
+
+
+def length_of_rows(config: TaskConfig, pair: bool) -> int:
+    """Tokens of a row, special ones included, at most. pair: whether it has two texts."""
+    return config.task.max_length or (PAIR_LENGTH if pair else SINGLE_LENGTH)
 
 
 def has_stage_one(config: TaskConfig) -> bool:

@@ -175,9 +175,12 @@ def first_student(inputs: TaskInputs, teacher_folder: str) -> tuple[BertModel, T
     """The student before the first stage, and the objective of stage one."""
     config = inputs.config
     shape = read_bert_config(teacher_folder, "teacher")
+    learnt = config.objective
+    if not has_stage_one(config):  # which alone compares the heads of the two
+        learnt = learnt.model_copy(update={"attention_weight": 0.0})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.run.seed)
-        objective = TinyBert(config.objective, inputs.student, shape)
+        objective = TinyBert(learnt, inputs.student, shape)
         student = build_student(inputs.student)
     lesson = Lesson(config.objective, teacher_folder, shape, inputs.max_length)
     give_first_weights(student, objective, config.student.init, lesson)

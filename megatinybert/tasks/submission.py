@@ -25,7 +25,7 @@ def write_submission(task: Task, split: str, predictions: np.ndarray, folder: Pa
         broken = np.flatnonzero(~np.isfinite(predictions))
         if len(broken):
             raise ValueError(
-                f"{task.name}, {split}: the score of row {broken[0]} is {predictions[broken[0]]}, no number"
+                f"{task.name}, {split}: the score of row {broken[0]} is {predictions[broken[0]]}, which is no number"
             )
         assert task.scale is not None
         written = [f"{score:.3f}" for score in np.clip(predictions, *task.scale)]

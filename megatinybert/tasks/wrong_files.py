@@ -10,12 +10,13 @@ from megatinybert.config.task import TaskDataConfig
 from megatinybert.runtime.findings import Findings
 from megatinybert.tasks.files import find_files
 from megatinybert.tasks.formats import columns_of, read_records
+from megatinybert.tasks.headers import check_header
 from megatinybert.tasks.layout import layout_of
 from megatinybert.tasks.read import open_task, read_rows
 from megatinybert.tasks.skipped import Skipped, no_rows, reporter
 from megatinybert.tasks.table import Task
 
-_READ_WHOLE = 8 * 2**20  # bytes of a task's files: two seconds. Those of more are read whole once the run has begun
+READ_WHOLE = 8 * 2**20  # bytes of a task's files: two seconds. Those of more are read whole once the run has begun
 
 
 def wrong_files(given: TaskDataConfig, answers: bool, answered: Path | None = None) -> list[str]:
@@ -38,9 +39,14 @@ def wrong_files(given: TaskDataConfig, answers: bool, answered: Path | None = No
     unlabelled = ([answered] if answered else list(files.test.values())) if answers else []
     for path in (*labelled, *unlabelled):
         findings.attempt("task", _begin, files.task, path, path in labelled)
-    if not findings.failed and sum(path.stat().st_size for path in (*labelled, *unlabelled)) <= _READ_WHOLE:
+    if not findings.failed and size_of([*labelled, *unlabelled]) <= READ_WHOLE:
         _read_whole(given, unlabelled if answers else None, findings)
     return findings.texts("fail")
+
+
+def size_of(paths: Sequence[Path]) -> int:
+    """Bytes of files together."""
+    return sum(path.stat().st_size for path in paths)
 
 
 def nothing_to_answer(given: TaskDataConfig) -> str:
@@ -52,6 +58,7 @@ def _begin(task: Task, path: Path, with_labels: bool) -> None:
     skipped = Skipped()
     if next(read_records(task, path, with_labels, reporter(path, skipped)), None) is None:
         raise no_rows(path, skipped)
+    check_header(task, path, with_labels)
 
 
 def _read_whole(given: TaskDataConfig, answered: Sequence[Path] | None, findings: Findings) -> None:

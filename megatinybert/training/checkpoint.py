@@ -46,7 +46,7 @@ def save(
 ) -> None:
     """Publish the state of `trainees` after `step` steps, and remove earlier ones (`prune`). Every rank calls it.
 
-    facts: what a run that continues from here must have in common (`resume.check_facts`). Raises NotSaved.
+    facts: what a run that continues from here must have in common (`same_run.check_facts`). Raises NotSaved.
     """
     temporary = unpublished(folder, step)
     hand_over(temporary, trainees, world)

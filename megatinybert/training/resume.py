@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,12 @@ from megatinybert.config.removed import REMOVED
 from megatinybert.config.schema import OpenRunConfig
 from megatinybert.config.training import TrainingConfig
 from megatinybert.models.load import Digest, Teacher
-from megatinybert.runtime.differences import refuse_differences
 from megatinybert.runtime.dist import World
 from megatinybert.training import checkpoint
 from megatinybert.training.choices import settled
-from megatinybert.training.other_text import FILES, NAMED, REMEDY, told_by_files, with_other_text
 from megatinybert.training.placement import PLACEMENT, Placement, placement_of
 from megatinybert.training.rates import RATES
+from megatinybert.training.same_run import check_facts, deciding_options, known_to
 from megatinybert.training.stage import Facts
 from megatinybert.training.trainee import Trainee
 from megatinybert.training.which_checkpoint import checkpoints_of, find_checkpoint, newest_of
@@ -63,36 +61,6 @@ _SKIPPED = "skipped batches"  # a fact of checkpoints alone: the steps whose bat
 def with_skipped(facts: Facts, steps: list[int]) -> Facts:
     """What a checkpoint records of a run that has left out the batches of these steps."""
     return {**facts, _SKIPPED: list(steps)} if steps else facts
-
-
-# Facts that older checkpoints do not have. What is continued has its first weights behind it.
-_SINCE = (
-    *("student.init", "student.solve_tokens"),
-    *("corpus checksum", "teacher checksum", "frozen weights checksum", "first weights checksum", NAMED, FILES),
-)
-
-
-# The options that decide facts which are not called as these are. section: of the options of a training stage.
-_OPTIONS = {
-    **dict.fromkeys(("corpus", "corpus checksum"), "--data.text, --data.shards or --data.mixture"),
-    **dict.fromkeys(("teacher", "teacher checksum"), "--teacher.model"),
-    "student layers, width, heads, intermediate": "--student.config",
-    "rows": "--task.data_dir, --task.max_length and --augment",
-    "development rows": "--task.data_dir and --task.max_length",
-    "student dropout": "--student.hidden_dropout and --student.attention_dropout",
-    "steps": "--{section}.max_steps or --{section}.epochs",
-    "steps between measurements": "--run.held_out_interval",
-}
-
-
-def deciding_options(section: str) -> dict[str, str]:
-    """By fact, for refusals."""
-    return {fact: options.format(section=section) for fact, options in _OPTIONS.items()}
-
-
-def known_to(recorded: Facts, facts: Facts) -> dict[str, Any]:
-    """Those of `facts` that the version which recorded others knew."""
-    return {name: value for name, value in facts.items() if name in recorded or name not in _SINCE}
 
 
 @dataclass(frozen=True)
@@ -156,39 +124,6 @@ def starting_point(config: TrainingConfig, facts: Facts, world: World) -> Start:
     now = {**known_to(recorded, facts), **choices, **fixed}
     check_facts(found, recorded, now, free, deciding_options(config.section))
     return start
-
-
-def check_facts(
-    path: Path,
-    recorded: Facts,
-    facts: Facts,
-    free: Collection[str] = (),
-    options: Mapping[str, str] | None = None,
-) -> None:
-    """Raise ValueError listing where this run differs from the one that wrote the checkpoint `path`.
-
-    recorded: that one's facts. free: names of facts that may differ. options: as of `refuse_differences`.
-    """
-    there, here = ({name: fact for name, fact in each.items() if name not in free} for each in (recorded, facts))
-    other_text = there.get("corpus checksum") != here.get("corpus checksum")
-    for_people = dict.fromkeys((NAMED, FILES))
-    if {**there, **for_people} != {**here, **for_people}:
-        told = told_by_files(there, here, other_text)
-        remedy = with_other_text(path) if other_text else REMEDY
-        refuse_differences(f"{path} was written by another kind of run", *told, remedy, options=options)
-
-
-def check_options(run: OpenRunConfig, facts: Facts, section: str = "run") -> None:
-    """Raise ValueError where the checkpoint that a run would continue from was written by other options.
-
-    facts: those that options alone decide, so that nothing has to be opened for it; `starting_point` compares the rest.
-    section: of a training stage's own options.
-    """
-    found = find_checkpoint(run, checksums=False)[0] if run.resume != "never" else None
-    if found:
-        _, recorded = checkpoint.read_state(found)
-        now = json.loads(json.dumps(known_to(recorded, facts)))
-        check_facts(found, recorded, {**recorded, **now}, options=deciding_options(section))
 
 
 def take_over(start: Start, run: OpenRunConfig) -> str | None:

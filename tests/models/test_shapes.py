@@ -11,15 +11,16 @@ from transformers import BertConfig, PreTrainedConfig
 from megatinybert.config.schema import ConfigError
 from megatinybert.config.transfer import TransferConfig
 from megatinybert.general import read_arguments
-from megatinybert.models.configuration import student_config
+from megatinybert.models.configuration import read_bert_config, student_config
 from megatinybert.models.shapes import _DECIDING, _DEFAULTS, _OTHER_KEYS, misfit
 from megatinybert.runtime.findings import Findings
 from megatinybert.task import read_arguments as read_task_arguments
 
 
-def model(folder: Path, layers: int, heads: int) -> str:
+def model(folder: Path, layers: int, heads: int, **more: object) -> str:
     folder.mkdir()
-    (folder / "config.json").write_text(json.dumps({"num_hidden_layers": layers, "num_attention_heads": heads}))
+    shape = {"num_hidden_layers": layers, "num_attention_heads": heads, **more}
+    (folder / "config.json").write_text(json.dumps(shape))
     return str(folder)
 
 
@@ -52,7 +53,7 @@ def test_all_that_is_wrong_with_a_students_file_is_told_at_once(tmp_path: Path) 
     assert lines[:4] == [
         f"{own}: no key is called intermediate_sise; did you mean intermediate_size?",
         f"{own}: type_vocab_size must be a whole number above 0, not '2'",
-        f"{own}: hidden_size 312 is no multiple of num_attention_heads 7: take 6 or 8 heads, or a width of 308",
+        f"{own}: hidden_size 312 is no multiple of num_attention_heads 7: take 12 heads, as the teacher has",
         f"{own} has a vocabulary of 99, the teacher 100: both read the same tokens, so set vocab_size to the teacher's",
     ]
     assert ["3 layers and the teacher 2" in lines[4], "7 heads and the teacher 12" in lines[5]] == [True, True]
@@ -60,7 +61,62 @@ def test_all_that_is_wrong_with_a_students_file_is_told_at_once(tmp_path: Path) 
     needed = "num_attention_heads 12 and vocab_size 100 (docs/own-student.md has an example), or set --objective"
     assert needed in lines[5]
     # Of a teacher that is on the hub nothing is known.
-    assert misfit(TransferConfig(), str(path), "organisation/on-the-hub") == lines[:3]
+    told = misfit(TransferConfig(), str(path), "organisation/on-the-hub")
+    assert told[:2] == lines[:2] and told[2].endswith(" 7: take 6 or 8 heads, or a hidden_size of 308 or 315")
+    assert len(told) == 3
+
+
+@pytest.mark.parametrize(
+    ("width", "heads", "advice"),
+    [
+        (312, 10, ["take 12 heads, as the teacher has", "says num_attention_heads 12 and vocab_size 100 ("]),
+        (
+            *(320, 12),
+            ["take the teacher's 12 heads and a hidden_size of 312 or 324, or, with --objective.attention_weight 0, 8"],
+        ),
+        (64, 8, ["says num_attention_heads 12 and hidden_size 60 or 72 and vocab_size 100 ("]),
+        (8, 4, ["says num_attention_heads 12 and hidden_size 12 and vocab_size 100 ("]),
+    ],
+)
+def test_the_advice_about_heads_keeps_to_all_that_they_have_to_fit(
+    tmp_path: Path, width: int, heads: int, advice: list[str]
+) -> None:
+    teacher = model(tmp_path / "teacher", 6, 12, vocab_size=100)
+    path = tmp_path / "student.json"
+    shape = {"num_hidden_layers": 3, "hidden_size": width, "num_attention_heads": heads, "vocab_size": 100}
+    path.write_text(json.dumps(shape))
+    lines = misfit(TransferConfig(), str(path), teacher)
+    assert len(lines) == len(advice)
+    assert all(each in line for each, line in zip(advice, lines, strict=True)), lines
+
+
+def test_keys_of_other_families_are_told_by_those_of_bert(tmp_path: Path) -> None:
+    teacher, path = model(tmp_path / "teacher", 6, 12), tmp_path / "student.json"
+    wanted = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size")
+    for names in (
+        *(("n_layer", "n_embd", "n_head", "n_inner"), ("n_layers", "dim", "n_heads", "hidden_dim")),
+        *(("num_layers", "d_model", "num_heads", "d_ff"), ("encoder_layers", "d_model", "num_heads", "d_inner")),
+    ):
+        path.write_text(json.dumps(dict(zip(names, (8, 312, 12, 600), strict=True))))
+        told = misfit(TransferConfig(), str(path), teacher)
+        said = [f"no key is called {key}; did you mean {meant}?" for key, meant in zip(names, wanted, strict=True)]
+        assert [line.partition(": ")[2] for line in told[:4]] == said
+        assert "8 layers and the teacher 6" in told[4]
+    # Beside the one that is meant, a key of another family decides nothing.
+    path.write_text(json.dumps({"num_hidden_layers": 3, "num_attention_heads": 12, "hidden_size": 312, "dim": 7}))
+    assert misfit(TransferConfig(), str(path), teacher) == []
+
+
+def test_models_of_other_families_are_told_by_their_family(tmp_path: Path) -> None:
+    teacher, path = model(tmp_path / "teacher", 6, 12, model_type="albert"), tmp_path / "student.json"
+    path.write_text(json.dumps({"model_type": "gpt2", "n_layer": 3}))
+    with pytest.raises(ValueError) as caught:  # the run says the same
+        read_bert_config(teacher, "--teacher.model")
+    assert misfit(TransferConfig(), str(path), teacher) == [
+        f"--student.config {path} is a gpt2 model; only BERT encoders (model_type bert) can be used",
+        f"--teacher.model {teacher} is an albert model; only BERT encoders (model_type bert) can be used",
+    ]
+    assert str(caught.value).startswith(f"--teacher.model {teacher} is an albert model;")
 
 
 def test_the_run_tells_them_together_too(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_an_interrupted_prediction_leaves_no_file(
     assert exit_codes([process]) == [STOPPED]
     said = log.read_text()
     assert said.endswith(
-        "\nstopped; of a file that is not answered whole nothing is written: the same command starts anew\n"
+        "\nstopped; nothing is written of a file until all of it is answered: the same command starts anew\n"
     )
     assert "Traceback" not in said and not list(answers.parent.glob("*"))
 

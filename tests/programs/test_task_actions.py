@@ -275,7 +275,12 @@ def test_mnli_selects_on_matched_rows_and_reports_both(
     alone: dict[str, object] = {"augment.copies": 0, "one.max_steps": None, "one.epochs": 0, "task.force": True}
     given = options(task_inputs, "MNLI", output, **QUICK | alone | {"task.name": "mnli"})
     run("all", given, world)
-    assert "--augment.candidates: no effect without --augment.copies" in capfd.readouterr().err
+    warned = capfd.readouterr().err
+    assert (
+        "\nwarning: --augment.candidates, --mlm.max_steps" in warned
+        and ": no effect without --augment.copies" in warned
+    )
+    assert ": no effect without stage one (--one.epochs 0)" in warned
     splits = ["dev_matched", "dev_mismatched"]
     for name, stage in {"teacher": "teacher", "student": "two"}.items():
         said = results(output)[name]
@@ -381,7 +386,7 @@ def test_predictions_of_the_test_file_and_of_any_file(
     two = tmp_path / "two.txt"
     two.write_text("bamo\tdull\n")
     run("predict", [*given, "--predict.input", str(two)], world)
-    assert f"warning: {two}: of 1 line, 1 with a field after the text" in capsys.readouterr().err
+    assert f"warning: {two}: 1 of 1 line has a field after the text" in capsys.readouterr().err
     assert (output / "predictions" / "two.txt.tsv").is_file()
     two.with_suffix(".csv").write_text("ID,text\n7,bamo\n8\n9,dull\n")
     for replaced in (False, True):

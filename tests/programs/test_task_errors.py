@@ -293,6 +293,8 @@ def test_heads_that_differ_are_told_at_the_start_of_what_compares_them(
     quick = ["--finetune.max_steps", "2", "--task.force", "true"]
     run("teacher", [*own, *quick], world)
     assert "head by head" not in refusal("all", [*left_out, "--task.max_length", "99"], world)
+    run("two", [*left_out, *quick, "--augment.copies", "0", "--two.max_steps", "2"], world)
+    assert (tmp_path / "run" / "student").is_dir()
 
 
 def test_all_that_is_wrong_is_told_at_once(task_inputs: Path, world: World, tmp_path: Path) -> None:

@@ -21,8 +21,7 @@ from megatinybert.models.layer_map import resolve_layer_map
 from megatinybert.programs.distil import distil
 from megatinybert.runtime.dist import World
 from megatinybert.tasks.augment.run import PUBLISHED_COPIES
-from megatinybert.tasks.inputs import PAIR_LENGTH, SINGLE_LENGTH
-from megatinybert.tasks.stage_options import SECTIONS, steps_of, training_of
+from megatinybert.tasks.stage_options import PAIR_LENGTH, SECTIONS, SINGLE_LENGTH, steps_of, training_of
 from megatinybert.training.precision import settle_settings
 from tests.helpers.toys import REPOSITORY, metrics, write_dataset, write_student_shape, write_teacher
 

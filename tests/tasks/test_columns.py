@@ -41,11 +41,17 @@ def test_usual_names(names: str, expected: tuple[str, ...] | None) -> None:
 @pytest.mark.parametrize(
     ("names", "several"),
     [
-        ("title content label", "title and content may be texts"),
-        ("query title content label", "query and title and content may be texts"),
-        ("text sentence label", "text and sentence may be texts"),
-        ("text sentence1 sentence2 label", "may be texts: say which one is, by --task.text_a_column NAME, and for pa"),
-        ("text label score", "label and score may be the label: say which one it is, as by --task.label_column label"),
+        ("title content label", "title and content could be texts"),
+        ("query title content label", "query and title and content could be texts"),
+        ("text sentence label", "text and sentence could be texts"),
+        (
+            "text sentence1 sentence2 label",
+            "could be texts: say which one is with --task.text_a_column NAME, and for pairs",
+        ),
+        (
+            "text label score",
+            "label and score could be the label: say which one is, for example with --task.label_column l",
+        ),
     ],
 )
 def test_several_that_would_do_are_refused_with_the_option(names: str, several: str) -> None:
@@ -88,9 +94,9 @@ def test_files_of_one_task_may_name_their_columns_differently(tmp_path: Path) ->
         (
             "编号,内容,标签",
             {},
-            "question1, question2, text1, text2), or of a label (label, score, gold_label): name it "
-            "by --task.text_a_column, in pairs the second one by "
-            "--task.text_b_column, and the label by --task.label_column. If the",
+            "question1, question2, text1, text2), or for a label (label, score, gold_label): name the text "
+            "with --task.text_a_column, in pairs the second one with "
+            "--task.text_b_column, and the label with --task.label_column. If the",
         ),
         (
             "编号,内容,标签",
@@ -117,16 +123,16 @@ def test_files_of_one_task_may_name_their_columns_differently(tmp_path: Path) ->
         (
             "编号,内容,标签",
             {"text_a": "内容"},
-            "its header has the columns 编号, 内容, 标签; a custom task needs 内容, and label/score/gold_label (others"
-            ": --task.text_a_column, --task.label_column). If",
+            "its header has the columns 编号, 内容, 标签; a custom task needs 内容, and label/score/gold_label (name "
+            "others with --task.text_a_column, --task.label_column). If",
         ),
         (
             "评论\uff0c类别",
             {"text_a": "评论", "label": "类别"},
-            "it has 评论\uff0c类别. Is '\uff0c' (a full-width comma) to part columns? They are parted by ',' in",
+            "train.csv: its columns seem to be separated by '\uff0c' (a full-width comma), but those of a .csv have",
         ),
-        ("评论\uff0c类别", {}, "Is '\uff0c' (a full-width comma) to part columns?"),
-        ("text;label", {}, ": is ';' to part columns?"),
+        ("评论\uff0c类别", {}, "dev.csv: its columns seem to be separated by '\uff0c' (a full-width comma), but"),
+        ("text;label", {}, ": its columns seem to be separated by ';', but those"),
         (
             "a,x",
             {"text_a": "text", "label": "label", "columns": ("text", "labels")},
@@ -144,7 +150,7 @@ def test_all_missing_columns_are_told_at_once(tmp_path: Path, header: str, optio
 
 def listed(message: str) -> list[list[list[str]]]:
     """The alternatives, each with the names of its texts."""
-    told = message.partition("a custom task needs ")[2].partition(" (options")[0]
+    told = message.partition("a custom task needs ")[2].partition(" (rename")[0]
     return [[names.split("/") for names in each.split(" with ")] for each in told.split(" or ")]
 
 

@@ -45,7 +45,7 @@ def test_keys_of_a_json_file_and_any_order_of_the_mapping() -> None:
     ("outputs", "reason"),
     [
         (("LABEL_0", "LABEL_1"), "does not say which of them means which of negative, positive"),
-        (("0", "1"), "called 0 1, but the classes of the task negative positive"),
+        (("0", "1"), "called 0 1, but the classes of the task are negative positive"),
         (("negative", "neutral"), "called negative neutral, but the classes"),
         (("negative", "negative"), "called negative negative, but the classes"),
         (("LABEL_0", "LABEL_1", "LABEL_2"), "a model of 3 classes"),

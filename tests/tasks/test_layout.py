@@ -51,7 +51,7 @@ def test_a_row_without_a_label_is_told_with_the_count_and_makes_no_class(tmp_pat
     assert files.task.labels == ("contradiction", "neutral")
     message = refusal(lambda: texts(files, files.train))
     assert message.startswith(f"{tmp_path / 'train.json'}:2: no label")
-    assert "3 rows of train.json cannot be used because there is no label" in message
+    assert "3 rows of train.json cannot be used because they have no label" in message
     assert "--task.skip_bad_rows true" in message and "--task.drop_labels -" in message
     assert f"{tmp_path / 'dev.json'}:2: no label" in refusal(lambda: texts(files, files.dev["dev"]))
     skipped, dropped = Skipped(), Counter[str]()
@@ -119,8 +119,8 @@ def test_json_that_is_no_row_a_line_is_named_for_what_it_is(tmp_path: Path) -> N
     assert "train.json:1: rows of CLUE's WSC" in refusal(lambda: opened(tmp_path))
     objects(tmp_path / "train.json", *({"text": "a", "label": label} for label in (0, 1)))
     message = refusal(lambda: opened(tmp_path))
-    assert f"{tmp_path / 'dev.json'}: an array, and one object a line is needed" in message
-    command = message.partition("Put it into lines: ")[2].replace("python ", f"{sys.executable} ")
+    assert f"{tmp_path / 'dev.json'}: a JSON array, but one object per line is needed" in message
+    command = message.partition("Convert it: ")[2].replace("python ", f"{sys.executable} ")
     subprocess.run(command, shell=True, check=True, env={**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0"})  # as pasted
     files = opened(tmp_path)
     assert texts(files, files.dev["dev"]) == [Row("好", None, 1)]
@@ -143,7 +143,7 @@ def test_files_without_a_header(tmp_path: Path, suffix: str, mark: str) -> None:
     assert texts(files, files.dev["dev"]) == [Row("nice", None, 1)], "a header is seen where there is one"
     assert texts(files, files.test["test"], with_labels=False) == [Row("so so", None, None)]
     if suffix != ".txt":
-        assert "name all columns in order by --task.columns" in refusal(lambda: opened(tmp_path))
+        assert "name all columns in order with --task.columns" in refusal(lambda: opened(tmp_path))
     write("train", ("good", "fine"), ("bad", "dull"))
     assert "train" in refusal(lambda: opened(tmp_path, columns=("id", "label", "text")))
     assert "2 fields, but --task.columns names 3 (id, label, text)" in refusal(
@@ -154,7 +154,7 @@ def test_files_without_a_header(tmp_path: Path, suffix: str, mark: str) -> None:
 def test_columns_of_plain_text_have_no_names(tmp_path: Path) -> None:
     for name in ("train", "dev"):
         (tmp_path / f"{name}.txt").write_text("a\tx\nb\ty\n")
-    assert "give them all, in order, by --task.columns" in refusal(lambda: opened(tmp_path, text_a="body"))
+    assert "name all of them, in order, with --task.columns" in refusal(lambda: opened(tmp_path, text_a="body"))
 
 
 @pytest.mark.parametrize("encoding", ["gb18030", "utf-16", "utf-16-le", "big5"])

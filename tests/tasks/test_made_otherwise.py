@@ -1,7 +1,10 @@
-"""Stages that were begun by other options are refused by a look at their checkpoints, with nothing opened."""
+"""Stages that were begun by other options, or on other rows, are refused by a look at their records."""
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,9 +14,12 @@ from megatinybert.config.load import load_options
 from megatinybert.config.task import TASK, TaskConfig
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.trainees import Trainees
-from megatinybert.tasks.made_otherwise import check_options_of_stages
+from megatinybert.task import read_arguments
+from megatinybert.tasks.made_otherwise import check_options_of_stages, check_stages_early
 from megatinybert.tasks.stage_options import facts_of_options, stage_folder
 from megatinybert.training.checkpoint import save
+from tests.helpers.task_toys import options
+from tests.helpers.toys import REPOSITORY, environment
 
 BEGUN = {"two.max_steps": "30", "two.temperature": "1.0", "schedule.warmup_fraction": "0.1"}
 
@@ -52,3 +58,64 @@ def test_the_same_options_and_those_that_decide_nothing_are_accepted(begun: Path
     check_options_of_stages(configuration(begun), ("one", "two"))
     check_options_of_stages(configuration(begun, **{"two.micro_batch": "1", "one.max_steps": "7"}), ("one", "two"))
     check_options_of_stages(configuration(tmp_path / "new", **{"two.temperature": "2.0"}), ("one", "two"))
+
+
+STAGES = ("teacher", "one", "two")
+
+
+def read(inputs: Path, name: str, output: Path, **changes: str) -> TaskConfig:
+    return read_arguments(["all", *options(inputs, name, output, **changes)])[1]
+
+
+@pytest.mark.parametrize("changes", [{}, {"task.max_length": "64"}, {"two.micro_batch": "1"}])
+def test_the_rows_of_a_done_task_are_the_same(task_inputs: Path, done_task: Path, changes: dict[str, str]) -> None:
+    for stage in STAGES:
+        check_stages_early(read(task_inputs, "singles", done_task, **changes), (stage,))
+
+
+@pytest.fixture
+def more_rows(task_inputs: Path, tmp_path: Path) -> Path:
+    """The inputs with one row more to train on."""
+    inputs = shutil.copytree(task_inputs, tmp_path / "inputs")
+    with (inputs / "singles" / "train.txt").open("a") as file:
+        file.write("bamo\tbad\n")
+    return inputs
+
+
+def test_other_rows_are_told_early_with_other_options(more_rows: Path, done_task: Path) -> None:
+    config = read(more_rows, "singles", done_task, **{"finetune.learning_rate": "0.5"})
+    with pytest.raises(ValueError) as caught:
+        check_stages_early(config, STAGES)
+    first, rate, rows, *_ = str(caught.value).splitlines()
+    assert first == f"{done_task / 'teacher'} was made otherwise:"
+    assert rate.startswith("  --finetune.learning_rate: 0.003 there, 0.5 now") and rows.startswith("  rows (by --task")
+    assert rows.endswith(f" rows of {more_rows / 'singles' / 'train.txt'}) now")
+    assert not any("development rows" in line for line in str(caught.value).splitlines())
+    (dev,) = (more_rows / "singles").glob("eval.*")
+    dev.write_text(dev.read_text() + "bamo\tbad\n")
+    with pytest.raises(ValueError, match=r"student was made otherwise:\n  development rows .* now\nset these back"):
+        check_stages_early(read(more_rows, "singles", done_task), ("two",))  # which trains on augmented rows
+    # A fine-tuned teacher is not trained, and of one on the hub nothing is known.
+    tuned = {"teacher.model": str(done_task / "teacher")}
+    check_stages_early(read(more_rows, "singles", done_task, **tuned), ("teacher",))
+    check_stages_early(read(more_rows, "singles", done_task, **{"teacher.model": "organisation/model"}), STAGES)
+
+
+def test_large_files_are_left_to_the_run(more_rows: Path, done_task: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("megatinybert.tasks.rows_now.READ_WHOLE", 50)
+    check_stages_early(read(more_rows, "singles", done_task), STAGES)
+
+
+def test_rows_are_compared_without_torch(more_rows: Path, done_task: Path) -> None:
+    program = (
+        "import sys\n"
+        "from megatinybert.task import main\n"
+        "try:\n"
+        "    main()\n"
+        "finally:\n"
+        "    assert 'torch' not in sys.modules and 'transformers' not in sys.modules\n"
+    )
+    command = [sys.executable, "-c", program, "all", *options(more_rows, "singles", done_task)]
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "AssertionError" not in done.stderr and "loading PyTorch" not in done.stderr
+    assert f"error: {done_task / 'teacher'} was made otherwise:\n  rows (by" in done.stderr

@@ -29,8 +29,8 @@ def test_a_file_to_answer_of_other_columns_than_the_option_names(
     path = tmp_path / name
     path.write_text(f"{first}\nanother\n")
     (told,) = wrong_files(TaskDataConfig(name="custom", data_dir=str(tmp_path), columns=list(COLUMNS)), True, path)
-    assert f"{path}:1: 1 field, but --task.columns names 3 (id, text, label). A file to be answered has" in told
-    assert told.count("A file to be answered") == 1 and "the file has" not in told
+    assert f"{path}:1: 1 field, but --task.columns names 3 (id, text, label). A file to predict needs" in told
+    assert told.count("A file to predict") == 1 and "the file has" not in told
 
 
 @pytest.mark.parametrize(

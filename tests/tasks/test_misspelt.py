@@ -14,32 +14,47 @@ from tests.tasks.test_wrong_files import wrong
 USUAL = {"text_a_column": ("text", "sentence"), "label_column": ("label", "score")}
 
 
+def full_width(word: str) -> str:
+    """In letters as wide as Chinese characters."""
+    return "".join(chr(ord(letter) + 0xFEE0) for letter in word)
+
+
 @pytest.mark.parametrize(
     ("names", "found"),
     [
-        ("id text lable", ["Is 'lable' meant to be 'label'? Rename it in this file, or, if every file calls it so, use "
-                           "--task.label_column lable"]),
+        ("id text lable", ["Is 'lable' meant to be 'label'? Rename it in this file or, if it is called so in every "
+                           "file, use --task.label_column lable"]),
         ("txt lable", ["Is 'txt' meant to be 'text'?", "Is 'lable' meant to be 'label'?"]),
         ("id category text", []),
         ("text label texts", []),
     ],
 )  # fmt: skip
 def test_the_nearest_usual_name_is_asked_for(names: str, found: list[str]) -> None:
-    hint = misspelt(names.split(), USUAL, Layout())
+    hint, whole = misspelt(names.split(), USUAL, Layout())
     assert hint.count(" meant to be ") == len(found) and all(each in hint for each in found)
+    assert whole == bool(found)
+
+
+def test_full_width_characters_are_the_cause() -> None:
+    wide = [full_width("text"), "id", full_width("label")]
+    hint, whole = misspelt(wide, USUAL, Layout())
+    assert whole and hint.count(" in full-width characters. ") == 2
+    assert f"{wide[0]!r} is 'text' in" in hint and f"{wide[2]!r} is 'label' in" in hint
+    assert misspelt([wide[0], "stars"], USUAL, Layout()).whole is False
 
 
 @pytest.mark.parametrize("header", ["id\ttext\tlable", "id\ttxt\tlabel", "id\ttxt\tlable"])
 def test_both_files_are_asked_of_at_once(tmp_path: Path, header: str) -> None:
     for name in ("train", "eval"):
         (tmp_path / f"{name}.tsv").write_text(f"{header}\n1\ta\tx\n2\tb\ty\n")
-    told = "\n".join(wrong(tmp_path))
-    for name in ("train", "eval"):
-        (line,) = [line for line in told.splitlines() if f"{name}.tsv: " in line]
+    told = wrong(tmp_path)
+    assert len(told) == 2
+    for name, line in zip(("train", "eval"), told, strict=True):
+        assert line.startswith(f"{tmp_path / name}.tsv: ")
         assert ("'lable' meant to be 'label'" in line) == ("lable" in header)
         assert ("'txt' meant to be 'text'" in line) == ("txt" in header)
     (tmp_path / "eval.tsv").write_text("id\ttext\tlabel\n1\ta\tx\n")
-    assert len("\n".join(wrong(tmp_path)).splitlines()) == 1
+    assert len(wrong(tmp_path)) == 1
 
 
 def test_keys_and_names_of_the_option_are_asked_of_too(tmp_path: Path) -> None:

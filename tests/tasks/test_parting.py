@@ -8,7 +8,11 @@ from typing import Any
 import pytest
 
 from megatinybert.tasks.layout import Layout
+from megatinybert.tasks.parting import parted_otherwise
 from megatinybert.tasks.read import open_task, read_rows
+from megatinybert.tasks.table import TASKS
+from megatinybert.tasks.wrong_columns import no_text, wrong_table
+from tests.tasks.test_misspelt import full_width
 
 COMMA, SPACE = "\uff0c", "\u3000"
 
@@ -43,7 +47,9 @@ def test_a_csv_that_is_wrong_otherwise_has_no_such_hint(tmp_path: Path) -> None:
 def test_the_space_of_chinese_in_place_of_a_tab(tmp_path: Path, suffix: str, rows: str) -> None:
     header = f"text{SPACE}label\n"
     told = refusal(tmp_path, suffix, header + rows)
-    hint = {".tsv": r"Is '\u3000' (a full-width space) to part columns? They are parted by tabs in such a file"}
+    hint = {
+        ".tsv": r"train.tsv: its columns seem to be separated by '\u3000' (a full-width space), but those of a .tsv"
+    }
     where = "(is there a full-width space where a tab belongs?)"
     assert hint.get(suffix, where) in told
     told = refusal(tmp_path, suffix, header + rows, Layout(columns=("text", "label")))
@@ -65,3 +71,28 @@ def test_a_header_parted_so_is_asked_about_where_columns_are_named(tmp_path: Pat
     header: dict[str, Any] = {".csv": f"text{COMMA}label", ".tsv": "text label"}
     layout = Layout(columns=("text", "label"))
     assert "is there" in refusal(tmp_path, suffix, f"{header[suffix]}\na{mark}x\nb{mark}y\n", layout)
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "alone"),
+    [
+        ("a.csv", f"内容{COMMA}类别", True),
+        ("a.csv", "text|label", True),
+        ("a.csv", "body; more", False),
+        ("a.tsv", "text label", True),
+        ("a.tsv", "body of it", False),
+        ("a.tsv", r"text\tlabel", True),
+        ("a.tsv", f"{full_width('text')}{SPACE}{full_width('label')}", True),
+        ("a.tsv", "text\u00a0label", True),
+        ("a.tsv", '"text"', True),
+    ],
+)
+def test_the_cause_is_told_before_its_consequences(tmp_path: Path, name: str, header: str, alone: bool) -> None:
+    found = parted_otherwise([header], name, ("text", "label"))
+    assert found and found.sure == alone
+    told = wrong_table(TASKS["sst-2"], tmp_path / name, [header], True)
+    assert told.startswith(found.text) and (told == found.text) == alone
+    assert ("If they are not, its header has the columns" in told) != alone
+    told = no_text([header], Layout(), f"/data/{name}")
+    assert told.startswith(f"/data/{name}: {found.text}")
+    assert ("If they are not, none of its columns" in told) != alone

@@ -157,10 +157,10 @@ def test_a_missing_file_is_named_with_what_is_there(tmp_path: Path, write: Calla
     write("train.tsv", *GLUE["mnli"][:2])
     write("dev_matched.tsv", *GLUE["mnli"][:2])
     message = refusal(lambda: open_task("mnli", str(tmp_path)))
-    assert "no dev_mismatched.tsv, which mnli needs; there are dev_matched.tsv, train.tsv" in message
+    assert "no dev_mismatched.tsv, which mnli needs; the folder has dev_matched.tsv, train.tsv" in message
     (tmp_path / "CoLA").mkdir()
     assert f"did you mean --task.data_dir {tmp_path / 'CoLA'}?" in refusal(lambda: open_task("cola", str(tmp_path)))
-    assert "are for a custom task" in refusal(lambda: open_task("mnli", str(tmp_path), labels=["a", "b"]))
+    assert "are for custom tasks only" in refusal(lambda: open_task("mnli", str(tmp_path), labels=["a", "b"]))
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
@@ -199,7 +199,7 @@ BAD_ROWS = {
     "too many fields": ("fine\t1\na\tb\t1\n", "3 fields, but the file has 2 columns"),
     "a tab between quotation marks": (
         'fine\t1\n"a film,\tdull"\t0\n',
-        "2 columns (quotation marks are plain characters in such a file: if they are to enclose its fields, save it as",
+        "2 columns (quotation marks are ordinary characters in such a file; if they are meant to enclose its fields",
     ),
     "too few fields": ("fine\t1\nalone\n", "1 field, but the file has 2 columns"),
     "a space for a tab": (
@@ -251,8 +251,8 @@ def test_empty_lines_at_the_end_are_no_rows(write: Callable[..., Path]) -> None:
 @pytest.mark.parametrize(
     ("lines", "reason"),
     [
-        ([], "no rows in it"),
-        (["sentence\tlabel"], "no rows in it"),
+        ([], "it has no rows"),
+        (["sentence\tlabel"], "it has no rows"),
         (["sentence\tlabel\tlabel", "a\t1\t1"], "has the column label twice"),
         (["phrase\tlabel", "a\t1"], "has the columns phrase, label; sst-2 needs sentence/text_a/text/"),
         (["sentence", "a"], "has the columns sentence; sst-2 needs"),
@@ -313,7 +313,7 @@ def test_plain_text_of_single_texts_and_of_pairs(tmp_path: Path, write: Callable
     files = custom(tmp_path)
     assert files.task.pair and files.task.labels == ("no", "yes")
     message = refusal(lambda: list(read_rows(files.task, files.dev["dev"])))
-    assert message.startswith(f"{tmp_path / 'eval.txt'}:2: 2 fields parted by tabs, not text_a and text_b and label")
+    assert message.startswith(f"{tmp_path / 'eval.txt'}:2: 2 fields separated by tabs, not text_a and text_b and label")
     assert list(read_rows(files.task, files.test["test"], with_labels=False)) == [Row("a", "b", None)]
 
 
@@ -391,7 +391,7 @@ def test_given_labels_and_kinds(tmp_path: Path, write: Callable[..., Path]) -> N
     files = custom(tmp_path, labels=["y", "x"])
     skipped = Skipped()
     assert [row.label for row in read_rows(files.task, files.train, skipped)] == [1, 0] and skipped.count == 1
-    assert "two or more names that differ" in refusal(lambda: custom(tmp_path, labels=["x", "x"]))
+    assert "needs two or more different names" in refusal(lambda: custom(tmp_path, labels=["x", "x"]))
     assert "no row of " in refusal(lambda: custom(tmp_path, labels=["X", "Y"]))
     assert "--task.kind is regression" in refusal(lambda: custom(tmp_path, labels=["x", "y"], kind="regression"))
 
@@ -430,7 +430,7 @@ def test_the_label_that_was_meant_is_told_where_one_is_nearest(tmp_path: Path, w
         write("eval.txt", f"a\t{label}")
         message = refusal(lambda: custom(tmp_path))
         assert message.endswith(
-            f", or leave out the rows of such labels (1 label) by --task.drop_labels {shlex.quote(label)}"
+            f", or leave out the rows with such labels (1 label): --task.drop_labels {shlex.quote(label)}"
         )
         assert (f" (did you mean {meant}?): correct it" in message) == bool(meant)
         assert ("did you mean" in message) == bool(meant)
@@ -459,18 +459,18 @@ def test_files_of_other_names_are_to_be_renamed(tmp_path: Path, write: Callable[
     write("训练.tsv", "text\tlabel", "a\tx")
     assert "Rename" not in refusal(lambda: custom(tmp_path))  # one file is no two
     write("测试.tsv", "text\tlabel", "a\tx")
-    assert refusal(lambda: custom(tmp_path)).endswith(". Rename the files that are meant to train.tsv and eval.tsv")
+    assert refusal(lambda: custom(tmp_path)).endswith(". Rename the right files to train.tsv and eval.tsv")
     write("train.tsv", "text\tlabel", "a\tx")
-    assert refusal(lambda: custom(tmp_path)).endswith(". Rename the file that is meant to eval.tsv")
+    assert refusal(lambda: custom(tmp_path)).endswith(". Rename the right file to eval.tsv")
 
 
 def test_custom_files_are_there_once(tmp_path: Path, write: Callable[..., Path]) -> None:
     write("train.txt", "a\tx", "b\ty")
-    needed = "no eval file, which a custom task needs (as .txt, .tsv, .csv, .jsonl, .json); there are train.txt"
+    needed = "no eval file, which a custom task needs (as .txt, .tsv, .csv, .jsonl, .json); the folder has train.txt"
     assert needed in refusal(lambda: custom(tmp_path))
     write("eval.txt", "a\tx")
     write("dev.csv", "text,label", "a,x")
-    assert "eval.txt and dev.csv are there" in refusal(lambda: custom(tmp_path))
+    assert "found eval.txt and dev.csv: keep" in refusal(lambda: custom(tmp_path))
     (tmp_path / "eval.txt").unlink()
     assert custom(tmp_path).dev["dev"].name == "dev.csv", "files may be of several formats"
 

@@ -32,7 +32,7 @@ def test_classes_are_told_with_their_counts(tmp_path: Path) -> None:
     assert checks.warnings == checks.on_scores == []
 
 
-@pytest.mark.parametrize("header", [("text", "label"), ("comment", "class"), ("文本", "标签"), ("review", "stars")])
+@pytest.mark.parametrize("header", [("words", "label"), ("a text", "class"), ("正文", "标签"), ("review", "stars")])
 def test_a_header_that_became_a_class_is_told(tmp_path: Path, header: tuple[str, str]) -> None:
     checks = check(tmp_path, [header, *ROWS], other(ROWS))
     first, rare = checks.warnings
@@ -120,15 +120,15 @@ def test_scores_have_no_classes(tmp_path: Path) -> None:
     ("task", "content", "told"),
     [
         ("sst-2", "a film\nanother\n\n", []),
-        ("sst-2", "a film\tgood\nanother\n", ["of 2 lines, 1 with a field after the text: it is taken for a label"]),
+        ("sst-2", "a film\tgood\nanother\n", ["1 of 2 lines has a field after the text, which is taken for a"]),
         ("sst-2", "内容\na film\n", ["its first line, '内容', looks like a header, but every line of a .txt is a row"]),
         (
             "sst-2",
             "comment\tlabel\na\tb\n",
-            ["of 2 lines, 2 with a field", r"its first line, 'comment\tlabel', looks"],
+            ["2 of 2 lines have a field", r"its first line, 'comment\tlabel', looks"],
         ),
         ("qnli", "a\tb\nc\td\n", []),
-        ("qnli", "a\tb\nc\td\tentailment\n", ["of 2 lines, 1 with a field after the second text"]),
+        ("qnli", "a\tb\nc\td\tentailment\n", ["1 of 2 lines has a field after the second text"]),
     ],
 )
 def test_what_is_not_read_of_a_file_to_answer_is_told(tmp_path: Path, task: str, content: str, told: list[str]) -> None:

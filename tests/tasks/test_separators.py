@@ -15,7 +15,7 @@ from tests.tasks.test_wrong_files import wrong
 ROWS = (("text", "label"), ("fine, really", "good"), ("dull", "bad"))
 
 
-@pytest.mark.parametrize("mark", [";", "\t"])
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030", "utf-16"])
 @pytest.mark.parametrize("quote", ["", '"'])
 def test_the_command_converts_both_files_and_keeps_the_originals(
@@ -28,10 +28,10 @@ def test_the_command_converts_both_files_and_keeps_the_originals(
         lines = (mark.join(f"{quote}{field}{quote}" for field in row) for row in ROWS)
         (folder / f"{name}.csv").write_text("".join(f"{line}\n" for line in lines), encoding=encoding)
     before = (folder / "train.csv").read_bytes()
-    told = [line for text in wrong(folder, encoding=said) for line in text.splitlines()]
+    told = wrong(folder, encoding=said)
     assert len(told) == 2
     for line in told:
-        assert line.count("to part columns?") == 1 and "_column" not in line
+        assert line.count("seem to be separated by") == 1 and "_column" not in line
         command = line.partition("the original kept as ")[2].partition(": ")[2]
         subprocess.run(command.replace("python ", f"{sys.executable} ", 1), shell=True, check=True)
     assert wrong(folder, encoding=said) == []
@@ -44,13 +44,13 @@ def test_the_command_converts_both_files_and_keeps_the_originals(
 def test_options_that_cannot_help_are_not_named(tmp_path: Path) -> None:
     for name in ("train", "eval"):
         (tmp_path / f"{name}.csv").write_text("Message;Category\na;x\nb;y\n")
-    told = wrong(tmp_path, text_a_column="Message", label_column="Category")[0].splitlines()
-    assert len(told) == 2 and all(".csv: is ';' to part columns?" in each for each in told)
+    told = wrong(tmp_path, text_a_column="Message", label_column="Category")
+    assert len(told) == 2 and all(".csv: its columns seem to be separated by ';', but" in each for each in told)
     told = wrong(tmp_path, columns=["text", "label"])
-    assert len(told) == 2 and all("Is ';' to part columns?" in each for each in told)
+    assert len(told) == 2 and all(". Its columns seem to be separated by ';', but" in each for each in told)
 
 
 def test_commas_are_not_asked_about(tmp_path: Path) -> None:
     for name in ("train", "eval"):
         (tmp_path / f"{name}.csv").write_text("body; more,stars\na,x\n")
-    assert not any("to part columns" in each for each in wrong(tmp_path))
+    assert not any("separated by" in each for each in wrong(tmp_path))

@@ -33,7 +33,7 @@ def test_what_is_wrong_with_each_file_is_told(tmp_path: Path) -> None:
     assert problems[1].startswith(str(dev)) and "--task.encoding gb18030" in problems[1]
     write(tmp_path, "train.tsv", "text\tlabel\nfine\t1\n")
     dev = write(tmp_path, "eval.tsv", "text\tlabel\n")
-    assert wrong(tmp_path) == [f"{dev}: no rows in it"]
+    assert wrong(tmp_path) == [f"{dev}: it has no rows"]
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "gb18030"])
@@ -43,7 +43,9 @@ def test_every_file_in_another_encoding_is_told_at_once(tmp_path: Path, name: st
     rows = "文本\t类别\n很好看\tx\n不好看\ty\n"
     rows = rows.replace("\t", ",") if name.endswith("csv") else rows
     paths = [write(tmp_path, name.format(split), rows, encoding) for split in ("train", "eval", "test", "new")]
-    told = "\n".join(wrong(tmp_path, answers=True, answered=paths[3]))
+    problems = wrong(tmp_path, answers=True, answered=paths[3])
+    told = "\n".join(problems)
+    assert len(problems) == len(paths)
     for path in paths:
         assert f"{path}:1: " in told and f"-t utf-8 {path} > " in told
 
@@ -52,12 +54,12 @@ def test_a_file_of_another_name_is_told(tmp_path: Path) -> None:
     write(tmp_path, "train.tsv", "sentence\tlabel\nfine\t1\n")
     write(tmp_path, "eval.tsv", "sentence\tlabel\nfine\t1\n")
     (problem,) = wrong(tmp_path, "sst-2")
-    assert "no dev.tsv, which sst-2 needs; there are eval.tsv, train.tsv" in problem
+    assert "no dev.tsv, which sst-2 needs; the folder has eval.tsv, train.tsv" in problem
     with pytest.raises(ValueError, match=r"no dev\.tsv"):
         open_task("sst-2", str(tmp_path))
-    assert problem.endswith("; there are eval.tsv, train.tsv. --task.name custom reads files of these names")
+    assert problem.endswith("; the folder has eval.tsv, train.tsv. --task.name custom reads files with these names")
     (tmp_path / "eval.tsv").rename(tmp_path / "validation.tsv")
-    assert wrong(tmp_path, "sst-2")[0].endswith("; there are train.tsv, validation.tsv")
+    assert wrong(tmp_path, "sst-2")[0].endswith("; the folder has train.tsv, validation.tsv")
 
 
 def test_files_without_labels_are_looked_at_where_they_are_answered(tmp_path: Path) -> None:
@@ -70,8 +72,8 @@ def test_files_without_labels_are_looked_at_where_they_are_answered(tmp_path: Pa
         list(read_rows(open_task("custom", str(tmp_path)).task, test, with_labels=False))
     assert problem == str(caught.value) and problem.startswith(str(test))
     assert problem.endswith(
-        "(options name those of all files: rename this one's). If its first line is no header, name its "
-        "columns in order by --task.columns"
+        "(rename those of this file, as options name those of all files). If its first line is no header, name its "
+        "columns in order with --task.columns"
     )
     assert wrong(tmp_path, answers=True, answered=write(tmp_path, "new.txt", "fine\n")) == []
 
@@ -107,5 +109,5 @@ def test_rows_that_train_are_not_asked_for_where_others_are_answered(tmp_path: P
 def test_large_files_are_only_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("train", "eval"):
         write(tmp_path, f"{name}.tsv", "text\tlabel\nfine\t1\ndull\t0\nlost\t\n")
-    monkeypatch.setattr("megatinybert.tasks.wrong_files._READ_WHOLE", 50)
+    monkeypatch.setattr("megatinybert.tasks.wrong_files.READ_WHOLE", 50)
     assert wrong(tmp_path) == []

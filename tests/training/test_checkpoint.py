@@ -17,7 +17,7 @@ from megatinybert.runtime.dist import World
 from megatinybert.training import checkpoint
 from megatinybert.training.checkpoint import Best
 from megatinybert.training.checkpoint_files import CheckpointFiles
-from megatinybert.training.resume import check_facts
+from megatinybert.training.same_run import check_facts
 from tests.scripts.golden import STEPS
 
 

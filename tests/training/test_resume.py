@@ -30,7 +30,8 @@ from megatinybert.training.checkpoint_files import CheckpointFiles
 from megatinybert.training.finite import NonFiniteLoss
 from megatinybert.training.other_text import NAMED
 from megatinybert.training.placement import PLACEMENT, Placement
-from megatinybert.training.resume import Start, check_facts, starting_point, take_over
+from megatinybert.training.resume import Start, starting_point, take_over
+from megatinybert.training.same_run import check_facts
 from megatinybert.training.step import StepResult, train_step
 from megatinybert.training.stop import Stopped
 from megatinybert.training.which_checkpoint import find_checkpoint, newest_of

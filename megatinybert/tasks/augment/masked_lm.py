@@ -123,8 +123,8 @@ def load_masked_lm(name: str, option: str, dtype: torch.dtype, device: torch.dev
     read_bert_config(name, option)
     if not has_mlm_head(name):
         raise ValueError(
-            f"{option} {name} has no masked-LM head, so it proposes no words: give one that has, or train a head on "
-            "this encoder first: launch/general.sh with --objective.name mlm"
+            f"{option} {name} has no masked-LM head, so it can propose no words: name one that has, or train a head "
+            "on this encoder first: launch/general.sh with --objective.name mlm"
         )
     model: BertForMaskedLM = load_model(BertForMaskedLM, name, f"{option} {name}")
     return model.eval().requires_grad_(False).to(device, dtype)

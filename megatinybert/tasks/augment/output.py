@@ -106,8 +106,8 @@ class Output:
         if not self._meta_path.is_file():
             if self.path.exists() and not self.parts.is_dir():
                 raise ValueError(
-                    f"{self.path} is there already, and not from here (no {self._meta_path.name} beside it): choose "
-                    f"another {self._names['output']}"
+                    f"{self.path} is there already and was not made here (there is no {self._meta_path.name} beside "
+                    f"it): choose another {self._names['output']}"
                 )
             return None
         meta = read_record(Meta, self._meta_path)
@@ -117,7 +117,7 @@ class Output:
         if not self.path.is_file() or self.path.stat().st_size != meta.bytes:
             raise ValueError(
                 f"{self.path} is gone or changed since it was made ({meta.bytes:,} bytes then): delete it and "
-                f"{self._meta_path.name}, and it is made again"
+                f"{self._meta_path.name}, and it will be made again"
             )
         shutil.rmtree(self.parts, ignore_errors=True)
         return meta

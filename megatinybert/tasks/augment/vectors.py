@@ -160,10 +160,10 @@ def _width(lines: Sequence[bytes], file: str) -> tuple[int, bool]:
     Raises ValueError where they are no text, or sparse.
     """
     if any(b"\0" in line for line in lines):
-        raise ValueError(f"{file}: a binary file: save its vectors as text, a word and its numbers a line")
+        raise ValueError(f"{file}: a binary file: save its vectors as text, one word and its numbers per line")
     if any(len(_SPARSE.findall(line.rstrip())) > line.count(b" ") // 2 for line in lines):
         raise ValueError(
-            f"{file}: sparse vectors (dimension:value, as PPMI's are published), and dense ones are needed: take a "
+            f"{file}: sparse vectors (dimension:value, as PPMI's are published), but dense ones are needed: take a "
             "file of word2vec, fastText or GloVe, such as one trained by SGNS"
         )
     first = _fields(lines[0]) if lines else []

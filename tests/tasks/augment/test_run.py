@@ -176,11 +176,11 @@ def test_mistakes_are_told_before_the_work(tmp_path: Path, options: Options, mod
     refused("must end in .jsonl", output=tmp_path / "out.tsv")
     refused("task\n.*no such task. Did you mean sst-2?", task="sst-3")
     refused("^--data-dir .*none: no such folder", data_dir=str(tmp_path / "none"))
-    refused("^--labels and --kind are for a custom task", task="cola", kind="regression")
+    refused("^--labels and --kind are for custom tasks only", task="cola", kind="regression")
     refused("--candidates 5000: must be less than", candidates=5000)
     refused("--vectors .*: cannot be read", vectors=tmp_path / "none.txt")
     (tmp_path / "mine.jsonl").write_text("mine")
-    refused("mine.jsonl is there already, and not from here", output=tmp_path / "mine.jsonl")
+    refused("mine.jsonl is there already and was not made here", output=tmp_path / "mine.jsonl")
     unmasked = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS]
     write_masked_lm(tmp_path / "unmasked", unmasked)
     (tmp_path / "unmasked" / "tokenizer.json").write_text(_without_mask(model))

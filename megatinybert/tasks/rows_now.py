@@ -1,0 +1,71 @@
+"""The rows of a task's files as they are now, to be compared with those that its stages were trained on. No torch is
+imported here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from megatinybert.config.task import TaskConfig
+from megatinybert.corpus.tokenizer import load_tokenizer, special_ids
+from megatinybert.runtime.counts import counted
+from megatinybert.tasks.layout import layout_of
+from megatinybert.tasks.read import open_task, read_rows
+from megatinybert.tasks.rows import EncodedRows, encode_rows
+from megatinybert.tasks.skipped import Skipped
+from megatinybert.tasks.stage_options import length_of_rows
+from megatinybert.tasks.wrong_files import READ_WHOLE, size_of
+
+_OF_A_TOKENIZER = ("tokenizer.json", "vocab.txt")  # what is read without Transformers
+
+
+@dataclass(frozen=True)
+class RowsNow:
+    """train, dev: the rows of these files. augmented: whether the student trains on others, made of them."""
+
+    train: tuple[Path, EncodedRows]
+    dev: list[tuple[Path, EncodedRows]]
+    augmented: bool
+
+    def others(self, stage: str, recorded: Mapping[str, Any]) -> dict[str, Any]:
+        """Of the facts that a stage has recorded, those of rows that are others now: what to say of these."""
+        told: dict[str, Any] = {}
+        if "rows" in recorded and (stage == "teacher" or not self.augmented):
+            told["rows"] = _in_words(*self.train, recorded["rows"])
+        if "development rows" in recorded:
+            before = recorded["development rows"]
+            told["development rows"] = [
+                _in_words(*each, before[number] if number < len(before) else "") for number, each in enumerate(self.dev)
+            ]
+        return told
+
+
+def rows_now(config: TaskConfig) -> RowsNow | None:
+    """None where it takes long to look (files of more than 8 MiB, or a tokenizer that is in no folder), or where the
+    files cannot be read, which is told by who opens them.
+    """
+    tokenizer, wanted = Path(config.teacher.tokenizer or config.teacher.model), config.task
+    if not any((tokenizer / name).is_file() for name in _OF_A_TOKENIZER):
+        return None
+    with suppress(ValueError, OSError):
+        files = open_task(wanted.name, wanted.data_dir, wanted.labels, wanted.kind, layout_of(wanted))
+        paths = [files.train, *files.dev.values()]
+        if size_of(paths) > READ_WHOLE:
+            return None
+        reader, length = load_tokenizer(tokenizer), length_of_rows(config, files.task.pair)
+        special, is_scored = special_ids(reader), files.task.labels is None
+        read = [read_rows(files.task, path, Skipped() if wanted.skip_bad_rows else None) for path in paths]
+        encoded = [encode_rows(rows, reader, special, length, is_scored) for rows in read]
+        train, *dev = zip(paths, encoded, strict=True)
+        return RowsNow(train, dev, config.augment.copies != 0)
+    return None
+
+
+def _in_words(path: Path, rows: EncodedRows, recorded: str) -> str:
+    """The identity that is recorded where rows have it, with one segment or two; else theirs, with the file."""
+    same = recorded in {replace(rows, segments=segments).identity for segments in (True, False)}
+    return recorded if same else f"{rows.identity} ({counted(len(rows), 'row')} of {path})"

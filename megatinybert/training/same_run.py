@@ -1,0 +1,76 @@
+"""Whether a run is the one whose facts a checkpoint or a model has recorded. No torch is imported here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from megatinybert.config.schema import OpenRunConfig
+from megatinybert.runtime.differences import refuse_differences
+from megatinybert.training import checkpoint
+from megatinybert.training.other_text import FILES, NAMED, REMEDY, told_by_files, with_other_text
+from megatinybert.training.which_checkpoint import find_checkpoint
+
+# Facts that older checkpoints do not have. What is continued has its first weights behind it.
+_SINCE = (
+    *("student.init", "student.solve_tokens"),
+    *("corpus checksum", "teacher checksum", "frozen weights checksum", "first weights checksum", NAMED, FILES),
+)
+
+
+# The options that decide facts which are not called as these are. section: of the options of a training stage.
+_OPTIONS = {
+    **dict.fromkeys(("corpus", "corpus checksum"), "--data.text, --data.shards or --data.mixture"),
+    **dict.fromkeys(("teacher", "teacher checksum"), "--teacher.model"),
+    "student layers, width, heads, intermediate": "--student.config",
+    "rows": "--task.data_dir, --task.max_length and --augment",
+    "development rows": "--task.data_dir and --task.max_length",
+    "student dropout": "--student.hidden_dropout and --student.attention_dropout",
+    "steps": "--{section}.max_steps or --{section}.epochs",
+    "steps between measurements": "--run.held_out_interval",
+}
+
+
+def deciding_options(section: str) -> dict[str, str]:
+    """By fact, for refusals."""
+    return {fact: options.format(section=section) for fact, options in _OPTIONS.items()}
+
+
+def known_to(recorded: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of `facts` that the version which recorded others knew."""
+    return {name: value for name, value in facts.items() if name in recorded or name not in _SINCE}
+
+
+def check_facts(
+    path: Path,
+    recorded: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    free: Collection[str] = (),
+    options: Mapping[str, str] | None = None,
+) -> None:
+    """Raise ValueError listing where this run differs from the one that wrote the checkpoint `path`.
+
+    recorded: that one's facts. free: names of facts that may differ. options: as of `refuse_differences`.
+    """
+    there, here = ({name: fact for name, fact in each.items() if name not in free} for each in (recorded, facts))
+    other_text = there.get("corpus checksum") != here.get("corpus checksum")
+    for_people = dict.fromkeys((NAMED, FILES))
+    if {**there, **for_people} != {**here, **for_people}:
+        told = told_by_files(there, here, other_text)
+        remedy = with_other_text(path) if other_text else REMEDY
+        refuse_differences(f"{path} was written by another kind of run", *told, remedy, options=options)
+
+
+def check_options(run: OpenRunConfig, facts: Mapping[str, Any], section: str = "run") -> None:
+    """Raise ValueError where the checkpoint that a run would continue from was written by other options.
+
+    facts: those that options alone decide, so that nothing has to be opened for it; `starting_point` compares the rest.
+    section: of a training stage's own options.
+    """
+    found = find_checkpoint(run, checksums=False)[0] if run.resume != "never" else None
+    if found:
+        _, recorded = checkpoint.read_state(found)
+        now = json.loads(json.dumps(known_to(recorded, facts)))
+        check_facts(found, recorded, {**recorded, **now}, options=deciding_options(section))
