@@ -21,11 +21,11 @@ def in_place(paths: Sequence[Path], encoding: str, said: str) -> str:
     paths: all of one compression, or none. encoding: a codec, or a word in its place. What fails leaves the file as it
     is.
     """
-    suffix = paths[0].suffix.lower()
     if len(paths) > 1:
         return _all_in_place(paths, encoding, said)
     (path,) = paths
-    if suffix not in _UNPACKED:
+    suffix = packing_of(path)
+    if not suffix:
         return moved(path, iconv(encoding, said, path), said)
     plain = free(path.with_suffix(""), said, suffix)
     command = f"{_UNPACKED[suffix]} < {quoted(path)} | iconv -f {iconv_name(encoding)} -t {iconv_name(said)}"
@@ -36,8 +36,7 @@ def in_place(paths: Sequence[Path], encoding: str, said: str) -> str:
 
 def _all_in_place(paths: Sequence[Path], encoding: str, said: str) -> str:
     """Their copies have names of no kind of text, in case the command is interrupted."""
-    packing = paths[0].suffix.lower()
-    packing = packing if packing in _UNPACKED else ""
+    packing = packing_of(paths[0])
     names = chain([said], (f"{said}-{number}" for number in count(2)))
     end = next(name for name in names if not any(_is_there(path, f".{name}", packing) for path in paths))
     copy, convert = f'"$f.{end}"', f"iconv -f {iconv_name(encoding)} -t {iconv_name(said)}"
@@ -48,6 +47,12 @@ def _all_in_place(paths: Sequence[Path], encoding: str, said: str) -> str:
     else:
         steps = f'{convert} "$f" > {copy} && mv {copy} "$f"'
     return f"put copies in {said} into their places: for f in {' '.join(map(quoted, paths))}; do {steps}; done"
+
+
+def packing_of(path: Path) -> str:
+    """The suffix of a file's compression; "" of none."""
+    suffix = path.suffix.lower()
+    return suffix if suffix in _UNPACKED else ""
 
 
 def _is_there(path: Path, *ends: str) -> bool:

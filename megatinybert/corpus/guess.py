@@ -98,7 +98,8 @@ def _by_characters(texts: dict[str, str]) -> Guess:
     valid = sorted(texts, key=lambda name: -shares[name])
     if all(len(found) >= _ENOUGH_LETTERS for found in letters.values()):
         narrowest_first = sorted(texts, key=lambda name: _NARROWEST_FIRST.index(family[name]))
-        return Guess(valid, next((name for name in narrowest_first if shares[name] >= _MOSTLY_COMMON), None))
+        for likely in (name for name in narrowest_first if shares[name] >= _MOSTLY_COMMON):
+            return Guess([likely, *(name for name in valid if name != likely)], likely)
     return Guess(valid, None)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from megatinybert.config.flat import OptionNames
 from megatinybert.corpus.charset import Contradiction, iconv_name
-from megatinybert.corpus.conversion import in_place, lacking
+from megatinybert.corpus.conversion import in_place, lacking, packing_of
 from megatinybert.corpus.guess import ENCODING, guess, in_words
 from megatinybert.corpus.sources import DataError
 from megatinybert.runtime.counts import some_of
@@ -67,7 +67,7 @@ class WrongEncoding(DataError):
     def kind(self) -> tuple[object, ...]:
         """The same of files that are told together."""
         remedy = self.remedy
-        return remedy.valid, remedy.encoding, remedy.lost, bool(remedy.lacks), self.path.suffix.lower()
+        return remedy.valid, remedy.encoding, remedy.lost, bool(remedy.lacks), packing_of(self.path)
 
 
 def together(found: Sequence[WrongEncoding], are_all: bool = False) -> str:

@@ -1,4 +1,4 @@
-"""What is wrong with the files of a run's text, as far as that is told before anything heavy is loaded."""
+"""What is wrong with the files of a text, as far as that is told before anything heavy is loaded, or built of them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from megatinybert.config.general import DataConfig
+from megatinybert.config.shards import BuildOptions
 from megatinybert.corpus.blocks import BLOCK_BYTES, Block, ReadSettings, read_blocks
 from megatinybert.corpus.documents import LeftOut, split_documents
 from megatinybert.corpus.run_text import read_settings, sources_of
-from megatinybert.corpus.sources import Source, kind_of
+from megatinybert.corpus.sources import Source, find_sources, kind_of
 from megatinybert.corpus.streams import TextStream
 from megatinybert.corpus.wrong_encoding import WrongEncoding, together
 from megatinybert.runtime.counts import counted
@@ -29,6 +30,15 @@ def wrong_text(config: DataConfig) -> list[str]:
     findings = Findings()
     sources = findings.attempt("--data.text", sources_of, config) or []
     return [*findings.texts("fail"), *wrong_sources(sources, read_settings(config, BLOCK_BYTES))]
+
+
+def wrong_input(options: BuildOptions) -> list[str]:
+    """The same of the files of a build."""
+    try:
+        sources, _ = find_sources(options.input, options.output, options.names["input"])
+    except (ValueError, OSError):  # which the build tells, with what else is wrong in the command
+        return []
+    return wrong_sources(sources, ReadSettings.of_build(options, BLOCK_BYTES))
 
 
 def wrong_sources(sources: Sequence[Source], settings: ReadSettings) -> list[str]:
@@ -56,8 +66,11 @@ def wrong_sources(sources: Sequence[Source], settings: ReadSettings) -> list[str
             told.append(f"{settings.names['input']} {source.path}: {error}")
     of_encodings = [together(found, len(found) == len(sources)) for found in other_encodings.values()]
     told = [*of_encodings, *told]
-    more = [f"{settings.names['input']}: {counted(len(told) - _TOLD, 'more file')} like these"]
-    return [*told[:_TOLD], *(more if len(told) > _TOLD else [])]
+    option, more = settings.names["input"], told[_TOLD:]
+    told[_TOLD:] = [f"{option}: {counted(len(more), 'more file')} like these"] if more else []
+    if told and len(sources) > _FILES:
+        told.append(f"{option}: of {len(sources):,} files the first {_FILES} were looked at: others may be like these")
+    return told
 
 
 def _look(source: Source, settings: ReadSettings, parsed: int, limit: int) -> None:

@@ -1,4 +1,4 @@
-"""What is wrong with the text's files is told before anything heavy is loaded."""
+"""What is wrong with the files of a text is told before anything heavy is loaded, or built of them."""
 
 from __future__ import annotations
 
@@ -73,6 +73,32 @@ def test_files_in_one_other_encoding_are_told_at_once_with_one_remedy(wrong: Cal
     (problem,) = wrong({"b.txt": chinese, "c.txt": chinese})  # of a text that has no others
     assert ": use --data.encoding gb18030; to lose" in problem and "; or put copies in utf-8 into" in problem
     assert wrong({"b.txt": chinese, "c.txt": chinese}, encoding="gb18030") == []
+    record = json.dumps({"text": CHINESE}, ensure_ascii=False) + "\n"
+    (problem,) = wrong({"b.txt": chinese, "c.jsonl": record.encode("gb18030")})
+    assert "for f in b.txt c.jsonl; do" in problem
+
+
+def test_how_many_files_were_looked_at_is_told(wrong: Callable[..., list[str]]) -> None:
+    files = {f"{number:03}.txt": CHINESE.encode("gb18030") for number in range(130)}
+    problem, seen = wrong(files)
+    assert problem.startswith("000.txt, 001.txt, 002.txt, 003.txt, 004.txt and 123 more: ")
+    assert " 127.txt; do" in problem
+    assert seen == "--data.text: of 130 files the first 128 were looked at: others may be like these"
+
+
+def test_a_build_is_told_of_all_files_at_once_too(tmp_path: Path, tokenizer: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.txt").write_bytes(CHINESE.encode("gb18030"))
+    command = [sys.executable, "data_prep/build_shards.py", "--input", str(tmp_path), "--tokenizer", str(tokenizer)]
+    command += ["--output", str(tmp_path / "shards")]
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and not (tmp_path / "shards").exists()
+    assert done.stderr.startswith(f"error: {tmp_path}/a.txt, {tmp_path}/b.txt: not valid UTF-8"), done.stderr
+    assert ": use --encoding gb18030; to lose these characters, use --invalid-utf8 replace; or put" in done.stderr
+    again = subprocess.run(
+        [*command, "--encoding", "gb18030"], cwd=REPOSITORY, env=environment(), capture_output=True, text=True
+    )
+    assert again.returncode in (0, 1) and (tmp_path / "shards" / "manifest.json").is_file(), again.stderr
 
 
 @pytest.mark.parametrize("said", ["cp1252", "latin-1", "ascii", "big5"])
