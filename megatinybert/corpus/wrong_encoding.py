@@ -60,8 +60,11 @@ class WrongEncoding(DataError):
     """One such file. what: shows it. place: where, as a message says it after the path, or ""."""
 
     def __init__(self, path: Path, place: str, what: str, remedy: Remedy) -> None:
+        super().__init__(path, place, what, remedy)  # by which workers hand it over
         self.path, self.place, self.what, self.remedy = path, place, what, remedy
-        super().__init__(together([self]))
+
+    def __str__(self) -> str:
+        return together([self])
 
     @property
     def kind(self) -> tuple[object, ...]:

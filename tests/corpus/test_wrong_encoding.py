@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 from megatinybert.config.flat import OptionNames
+from megatinybert.corpus.sources import DataError
 from megatinybert.corpus.wrong_encoding import invalid, invalid_in_table
 
 NAMES = OptionNames()
@@ -47,6 +49,12 @@ def test_where_no_copy_can_hold_the_characters_the_others_are_converted() -> Non
     ways = "otherwise leave --encoding out and, since ascii has no '春', convert those that are ascii to utf-8: iconv "
     assert f"{ways}-f ascii -t utf-8 FILE > COPY. Of this one, put a copy in utf-8 into its place: iconv" in message
     assert "-t ascii" not in message
+
+
+def test_workers_hand_it_over() -> None:
+    error = invalid(Path("a.txt"), ", line 1", 0xB4, POEM.encode("gb18030"), "utf-8", NAMES)
+    other = pickle.loads(pickle.dumps(error))
+    assert (str(other), other.kind) == (str(error), error.kind) and isinstance(other, DataError)
 
 
 def test_a_table_has_no_option() -> None:
