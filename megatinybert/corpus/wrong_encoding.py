@@ -9,7 +9,7 @@ from pathlib import Path
 from megatinybert.config.flat import OptionNames
 from megatinybert.corpus.charset import Contradiction, iconv_name
 from megatinybert.corpus.conversion import in_place, lacking, packing_of
-from megatinybert.corpus.guess import ENCODING, guess, in_words
+from megatinybert.corpus.guess import guess, in_words
 from megatinybert.corpus.sources import DataError
 from megatinybert.runtime.counts import some_of
 
@@ -50,10 +50,11 @@ class Remedy:
         """What to do where only that can hold all of the text."""
         command = f"iconv -f {iconv_name(self.said)} -t utf-8 FILE > COPY"
         others = f"since {self.said} has no {self.lacks!r}, convert those that are {self.said} to utf-8: {command}"
+        leave = f"leave {self.option} out and, {others}"
         if self.encoding is None or self.encoding == "utf-8":
-            return f"leave {self.option} out and, {others}"
+            return leave
         these = "this one" if len(paths) == 1 else "these"
-        return f"leave {self.option} out and, {others}. Of {these}, {in_place(paths, self.encoding, 'utf-8')}"
+        return f"{leave}. Of {these}, {in_place(paths, self.encoding, 'utf-8')}"
 
 
 class WrongEncoding(DataError):
@@ -88,7 +89,7 @@ def invalid(path: Path, place: str, byte: int, sample: bytes, said: str, names: 
     """Of a file with a byte that is not valid in `said`. sample: whole lines, from that with the byte on."""
     found = guess(sample, said)
     known, encoding = in_words(found, sample)
-    text = sample.decode(encoding, "ignore") if encoding and encoding != ENCODING else ""
+    text = sample.decode(found.valid[0]) if found.valid else ""
     by_option, lost = f"use {names['encoding']} {encoding}", f"use {names['invalid_utf8']} replace"
     remedy = Remedy(tuple(found.valid), known, encoding, said, by_option, lost, lacking(text, said), names["encoding"])
     shown = "UTF-8" if said == "utf-8" else said

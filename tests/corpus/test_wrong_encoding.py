@@ -49,6 +49,8 @@ def test_where_no_copy_can_hold_the_characters_the_others_are_converted() -> Non
     ways = "otherwise leave --encoding out and, since ascii has no '春', convert those that are ascii to utf-8: iconv "
     assert f"{ways}-f ascii -t utf-8 FILE > COPY. Of this one, put a copy in utf-8 into its place: iconv" in message
     assert "-t ascii" not in message
+    few = told("檔案\n".encode("big5"), "ascii")
+    assert "since ascii has no '檔', convert" in few and "iconv -f ENCODING -t utf-8 a.txt" in few
 
 
 def test_workers_hand_it_over() -> None:
