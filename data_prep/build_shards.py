@@ -34,6 +34,12 @@ def main() -> int:
 
 
 def build(options: BuildOptions) -> int:
+    from megatinybert.corpus.wrong_text import wrong_input  # and with it numpy, which --help need not wait for
+    from megatinybert.runtime.findings import refusal
+
+    if wrong := wrong_input(options):
+        print(f"error: {refusal(wrong)}", file=sys.stderr)
+        return 1
     settle_hub([options.tokenizer])
     # Not before the options are read, since it takes seconds.
     from megatinybert.corpus.build import build_corpus

@@ -16,7 +16,9 @@ from typing import IO
 
 import numpy as np
 
+from megatinybert.config.codec import codec_name
 from megatinybert.config.flat import OptionNames
+from megatinybert.config.shards import BuildOptions
 from megatinybert.corpus.json_values import Readable, has_lines, split_values
 from megatinybert.corpus.sources import ARROW, PARQUET, Source, check_unchanged, kind_of
 from megatinybert.corpus.streams import TextStream
@@ -48,6 +50,18 @@ class ReadSettings:
     block_bytes: int
     names: OptionNames
     mark_invalid: bool = False
+
+    @classmethod
+    def of_build(cls, options: BuildOptions, block_bytes: int) -> ReadSettings:
+        return cls(
+            document=options.document,
+            text_key=options.text_key,
+            encoding=codec_name(options.encoding),
+            replace_invalid=options.invalid_utf8 == "replace",
+            block_bytes=block_bytes,
+            names=options.names,
+            mark_invalid=options.skip_bad_records > 0,
+        )
 
     @property
     def head_bytes(self) -> int:

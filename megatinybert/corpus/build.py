@@ -166,15 +166,7 @@ def _write(
     """Read, encode and write from `start` on: the progress at the end."""
     special = reader.special
     dtype = np.dtype("<u2" if special.vocab_size < _LARGEST_UINT16_VOCABULARY else "<i4")
-    reading = ReadSettings(
-        document=options.document,
-        text_key=options.text_key,
-        encoding=codec_name(options.encoding),
-        replace_invalid=options.invalid_utf8 == "replace",
-        block_bytes=block_bytes,
-        names=options.names,
-        mark_invalid=options.skip_bad_records > 0,
-    )
+    reading = ReadSettings.of_build(options, block_bytes)
     encoding = EncodeSettings(
         tokenizer_json=reader.tokenizer.to_str(),
         engine=engine.name,

@@ -16,6 +16,7 @@ from megatinybert.config.shards import BuildOptions
 from megatinybert.corpus.build import build_corpus, shaping
 from megatinybert.corpus.describe import build_summary
 from megatinybert.corpus.manifest import MANIFEST, PROGRESS
+from megatinybert.corpus.other_kinds import left_aside
 from megatinybert.corpus.run_text import NAMES, corpora_of
 from megatinybert.corpus.shards import open_corpus
 from megatinybert.corpus.sources import Source, check_unchanged, find_sources, kind_of
@@ -64,6 +65,8 @@ def _find_or_build(config: DataConfig, paths: list[str], tokenizer: str, fingerp
         names=NAMES,
     )
     sources, left_out = find_sources(paths, cache, NAMES["input"])
+    if left_out:
+        _say(f"data: {left_aside(left_out)}")
     folder = _folder(cache, _label(paths), _key(sources, options, fingerprint))
     busy = f"data: another run is building {folder}: waiting for it"
     with file_lock(folder.with_name(f"{folder.name}.lock"), busy, wait=True):
@@ -78,7 +81,7 @@ def _find_or_build(config: DataConfig, paths: list[str], tokenizer: str, fingerp
     # The run tells warnings, and that nothing is held out, of shards that were there too.
     shown = {name: value for name, value in report.manifest.options.items() if name != "validation_fraction"}
     quiet = report.manifest.model_copy(update={"warnings": [], "options": shown})
-    _say(build_summary(replace(report, manifest=quiet, left_out=left_out), NAMES))
+    _say(build_summary(replace(report, manifest=quiet, left_out=[]), NAMES))
     return folder
 
 

@@ -1,9 +1,8 @@
-"""Byte-order marks, suggested encodings, counted replacements."""
+"""Byte-order marks, encodings that decoding would not notice, counted replacements."""
 
 from __future__ import annotations
 
 import codecs
-import re
 from typing import NamedTuple
 
 from megatinybert.config.flat import OptionNames
@@ -17,11 +16,8 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 MARK_BYTES = 4  # of the longest one
-_SUGGESTED = ("utf-8", "gb18030", "big5", "shift_jis", "euc_jp", "euc_kr")
-_WESTERN = "cp1252"
-_ALONE = re.compile(rb"(?<![\x80-\xff])[\x80-\xff](?![\x80-\xff])")
-_MOSTLY = 0.8  # of the bytes beyond ASCII stand alone in a western text, and hardly any in East Asian ones
 ASCII = bytes(range(128))
+_LAST_PLANE = 3  # of characters in use, but for a few that have no shape
 CERTAIN_BYTES = 64  # so many bytes beyond ASCII are not valid UTF-8 by chance
 
 
@@ -80,20 +76,27 @@ def contradiction(head: bytes, encoding: str, names: OptionNames) -> Contradicti
         what = f"no byte-order mark says which {encoding} this is"
         return Contradiction(what, None, f"use {option} {encoding}-le or {option} {encoding}-be") if head else None
     if encoding == "utf-8":
-        if 4 * head.count(0) > len(head):
-            likely = "utf-16-be" if head[::2].count(0) > head[1::2].count(0) else "utf-16-le"
-            return Contradiction("every other byte is 0, as in UTF-16", likely, f"use {option} {likely}")
-    elif len(head.translate(None, ASCII)) >= CERTAIN_BYTES and _is_valid(head, "utf-8", final=False):
+        likely, what = _by_zeros(head) if b"\0" in head else ("", "")
+        if likely:
+            return Contradiction(what, likely, f"use {option} {likely}")
+    elif len(head.translate(None, ASCII)) >= CERTAIN_BYTES and _decoded(head, "utf-8") is not None:
         return Contradiction(f"not {encoding} but UTF-8", "utf-8", f"leave {option} out")
     return None
 
 
-def suggestions(sample: bytes, encoding: str) -> list[str]:
-    """Codecs that bytes may be in which are not valid in `encoding`, the likeliest first. sample: whole lines."""
-    valid = [name for name in _SUGGESTED if name != encoding and _is_valid(sample, name, final=True)]
-    if "utf-8" not in valid and encoding != _WESTERN and _is_western(sample):
-        return [_WESTERN]
-    return valid
+def _by_zeros(head: bytes) -> tuple[str, str]:
+    """(UTF-16 or UTF-32 of one byte order, by where bytes are 0; what shows it); ("", "") where it is neither."""
+    for codec, zeros, planes in (("utf-32-le", head[3::4], head[2::4]), ("utf-32-be", head[::4], head[1::4])):
+        if zeros and not zeros.strip(b"\0") and max(planes) <= _LAST_PLANE:
+            return codec, "every fourth byte is 0, as in UTF-32"
+    if 4 * head.count(0) > len(head):
+        likely = "utf-16-be" if head[::2].count(0) > head[1::2].count(0) else "utf-16-le"
+        return likely, "every other byte is 0, as in UTF-16"
+    if _decoded(head, "utf-8") is None:  # East Asian, say, of which hardly any bytes but those of line ends are 0
+        for codec in ("utf-16-le", "utf-16-be"):
+            if "\n" in (_decoded(head, codec) or ""):
+                return codec, "its line ends hold a byte 0, as in UTF-16"
+    return "", ""
 
 
 def iconv_name(encoding: str) -> str:
@@ -101,16 +104,9 @@ def iconv_name(encoding: str) -> str:
     return encoding.replace("_", "-").replace("-le", "le").replace("-be", "be")
 
 
-def _is_western(sample: bytes) -> bool:
-    """Whether it looks like a text of Western Europe: its accents stand among ASCII."""
-    beyond = len(sample.translate(None, ASCII))
-    return beyond > 0 and len(_ALONE.findall(sample)) >= _MOSTLY * beyond and _is_valid(sample, _WESTERN, final=True)
-
-
-def _is_valid(sample: bytes, encoding: str, final: bool) -> bool:
-    """final: the sample ends with a whole character."""
+def _decoded(head: bytes, encoding: str) -> str | None:
+    """The text of bytes that may end within a character; None where they are not valid."""
     try:
-        codecs.getincrementaldecoder(encoding)().decode(sample, final)
+        return codecs.getincrementaldecoder(encoding)().decode(head)
     except UnicodeError:
-        return False
-    return True
+        return None

@@ -11,8 +11,8 @@ from megatinybert.corpus.build_bar import speed
 from megatinybert.corpus.encode import TRAIN, VALIDATION
 from megatinybert.corpus.left_out import LEFT_OUT
 from megatinybert.corpus.manifest import Manifest, share_of_unknown
+from megatinybert.corpus.other_kinds import left_aside
 from megatinybert.corpus.shards import TokenShard
-from megatinybert.corpus.sources import KINDS
 from megatinybert.runtime.counts import counted
 
 
@@ -79,7 +79,7 @@ def build_summary(report: BuildReport, names: OptionNames) -> str:
         )
     lines += _remarks(manifest, names)
     if report.left_out:
-        lines.append(f"not read, since not {KINDS}: {len(report.left_out):,} ({_some(report.left_out)})")
+        lines.append(left_aside(report.left_out))
     return "\n".join(lines)
 
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from megatinybert.config.flat import OptionNames
 from megatinybert.corpus.blocks import Block
-from megatinybert.corpus.conversion import advice
 from megatinybert.corpus.sources import DataError
 from megatinybert.corpus.texts import BLANK, Texts, lines_of
+from megatinybert.corpus.wrong_encoding import invalid, invalid_in_table
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 # What a record is in each layout, where it is left out: of text only the line with invalid bytes.
@@ -144,22 +144,24 @@ class _Splitter:
         if at is None:
             return data
         if not self._replace_invalid:
-            self._leave_out(data.count(b"\n", 0, at) if number is None else number, self._invalid(data, at))
+            self._leave_out_invalid(data, at, data.count(b"\n", 0, at) if number is None else number)
             return None
         text = data.decode("utf-8", "replace")
         self.replaced += text.count("\ufffd") - data.count("\ufffd".encode())
         return text.encode()
 
-    def _invalid(self, data: bytes, at: int) -> str:
-        """What to say of bytes that are not valid."""
-        if self._block.encoding != "utf-8":  # decoded before, and the invalid bytes marked
-            return f"not valid {self._block.encoding}"
-        reason = f"not valid UTF-8 (byte 0x{data[at]:02x})"
-        if self._left_out is not None:
-            return reason
+    def _leave_out_invalid(self, data: bytes, at: int, number: int) -> None:
+        """Leave out record `number`, from 0, for the bytes of `data` at `at`, which are not valid."""
         lines = data[data.rfind(b"\n", 0, at) + 1 :]
-        path = None if self._unit == "row" else self._block.path
-        return f"{reason}. {advice(lines, 'utf-8', self._names, path)}"
+        if self._block.encoding != "utf-8":  # decoded before, and the invalid bytes marked
+            self._leave_out(number, f"not valid {self._block.encoding}")
+        elif self._left_out is not None:
+            self._leave_out(number, f"not valid UTF-8 (byte 0x{data[at]:02x})")
+        elif self._unit == "row":
+            self._leave_out(number, invalid_in_table(data[at], lines, self._names))
+        else:
+            place = f", {self._unit} {number + self._block.first_line:,}"
+            raise invalid(self._block.path, place, data[at], lines, "utf-8", self._names)
 
     def _object_text(self, data: bytes, number: int) -> bytes | None:
         """The text in a JSON object; None for a blank line, and for what has no text."""

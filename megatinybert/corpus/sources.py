@@ -9,11 +9,11 @@ from pathlib import Path
 
 from megatinybert.config.missing import missing_file
 from megatinybert.corpus.manifest import MANIFEST, PROGRESS
+from megatinybert.corpus.other_kinds import LINK, none_to_read, not_read
 
 PARQUET, ARROW = ".parquet", ".arrow"
 _TEXT_KINDS = (".txt", ".jsonl", ".json")
 _PACKINGS = (".gz", ".zst", ".bz2", ".xz")
-KINDS = ".txt, .jsonl, .json (each also .gz, .zst, .bz2 or .xz), .parquet or .arrow"
 # What Hugging Face's datasets writes beside the data of a saved data set.
 _DATASET_NOTES = {"dataset_info.json", "state.json", "dataset_dict.json"}
 
@@ -46,26 +46,28 @@ def find_sources(inputs: Sequence[str | Path], leave_out: Path, option: str) -> 
     sources: list[Source] = []
     left_out: list[str] = []
     problems: list[str] = []
+    of_other_kinds: list[Path] = []
     for given in map(Path, inputs):
         try:
             if given.is_dir():
                 found, others = _walk(given, leave_out)
                 left_out += others
-                if not found:
-                    shards = any(name.endswith(".idx") for name in others)
-                    hint = ", but token shards, which a run reads by --data.shards" if shards else ""
-                    problems.append(f"{option} {given}: no {KINDS} file in this folder{hint}")
                 sources += found
+                if not found:
+                    problems.append(f"{option} {given}: {none_to_read(others)}")
             elif missing := missing_file(option, given):
                 problems.append(missing)
-            elif not _supported(given) or not given.is_file():
-                hint = ": plain text has to be called .txt" if given.is_file() else ""
-                problems.append(f"{option} {given}: not a {KINDS} file{hint}")
+            elif not given.is_file():
+                problems.append(f"{option} {given}: neither a file nor a folder")
+            elif not _supported(given):
+                of_other_kinds.append(given)
             else:
                 sources.append(_source(given, given.name))
         except OSError as error:
             within = Path(error.filename or given)  # a folder below `given`, say
             problems.append(f"{option} {given if within == given else f'{given}: {within}'}: {error.strerror}")
+    if of_other_kinds:
+        problems.append(not_read(option, of_other_kinds))
     seen: set[Path] = set()
     for source in sources:
         resolved = source.path.resolve()
@@ -106,7 +108,7 @@ def _walk(folder: Path, leave_out: Path) -> tuple[list[Source], list[str]]:
             if path.resolve() == leave_out.resolve():
                 folders.remove(name)
             elif path.is_symlink():
-                left_out.append(f"{label / path.relative_to(folder)} (a link to a folder)")
+                left_out.append(f"{label / path.relative_to(folder)}{LINK}")
         for path in (Path(parent, name) for name in names):
             if _supported(path) and path.is_file() and not _beside_data(path):
                 paths.append(path)

@@ -17,8 +17,8 @@ import zstandard
 
 from megatinybert.config.flat import OptionNames
 from megatinybert.corpus.charset import MARK, REPLACE, contradiction, recognise, replacements
-from megatinybert.corpus.conversion import advice, contradicted
 from megatinybert.corpus.sources import DataError
+from megatinybert.corpus.wrong_encoding import contradicted, invalid
 
 _PIECE_BYTES = 1 << 20
 _ZSTD_BYTES = 1 << 16  # of compressed text: what zstd makes of it is held in memory at once
@@ -50,7 +50,7 @@ class TextStream:
         self.encoding, mark = recognise(head, encoding)
         problem = None if mark else contradiction(head, encoding, names)
         if problem:
-            raise DataError(contradicted(path, problem, encoding))
+            raise contradicted(path, problem, head, encoding, names)
         pieces = chain([head[mark:]], iter(partial(content.read, _PIECE_BYTES), b""))
         errors = REPLACE if replace_invalid else MARK if mark_invalid else "strict"
         self._decoder = _Decoder(path, self.encoding, errors, names)
@@ -155,10 +155,8 @@ class _Decoder:
         data = error.object
         first = data.rfind(b"\n", 0, error.start) + 1
         lines = data[first : data.rfind(b"\n", error.start) + 1] or data[first:]
-        return DataError(
-            f"{self._path}, line {self._lines + 1:,}: not valid {self._encoding} "
-            f"(byte 0x{data[error.start]:02x}). {advice(lines, self._encoding, self._names, self._path)}"
-        )
+        place = f", line {self._lines + 1:,}"
+        return invalid(self._path, place, data[error.start], lines, self._encoding, self._names)
 
 
 def _content(path: Path, file: IO[bytes]) -> Iterator[bytes]:

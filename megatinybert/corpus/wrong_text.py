@@ -1,15 +1,19 @@
-"""What is wrong with the files of a run's text, as far as that is told before anything heavy is loaded."""
+"""What is wrong with the files of a text, as far as that is told before anything heavy is loaded, or built of them."""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 
 from megatinybert.config.data import DataConfig
+from megatinybert.config.shards import BuildOptions
 from megatinybert.corpus.blocks import BLOCK_BYTES, Block, ReadSettings, read_blocks
 from megatinybert.corpus.documents import LeftOut, split_documents
-from megatinybert.corpus.run_text import NAMES, read_settings, sources_of
-from megatinybert.corpus.sources import Source, kind_of
+from megatinybert.corpus.run_text import read_settings, sources_of
+from megatinybert.corpus.sources import Source, find_sources, kind_of
 from megatinybert.corpus.streams import TextStream
+from megatinybert.corpus.wrong_encoding import WrongEncoding, together
 from megatinybert.runtime.counts import counted
 from megatinybert.runtime.findings import Findings
 
@@ -20,27 +24,53 @@ _OF_LINES = (".txt", ".jsonl")
 
 
 def wrong_text(config: DataConfig) -> list[str]:
-    """What a run refuses in the files of `config.text`, as it would say, of the first five such files. No torch is
+    """What a run refuses in the files of `config.text`, as it would say, as far as `wrong_sources` sees it. No torch is
     imported for it.
-
-    Files of 8 MiB together are read whole. Of larger ones each gives its beginning, an equal share of so much; JSON is
-    parsed, and tables are read, as far as a share of 1 MiB.
     """
     findings = Findings()
     sources = findings.attempt("--data.text", sources_of, config) or []
+    return [*findings.texts("fail"), *wrong_sources(sources, read_settings(config, BLOCK_BYTES))]
+
+
+def wrong_input(options: BuildOptions) -> list[str]:
+    """The same of the files of a build."""
+    try:
+        sources, _ = find_sources(options.input, options.output, options.names["input"])
+    except (ValueError, OSError):  # which the build tells, with what else is wrong in the command
+        return []
+    return wrong_sources(sources, ReadSettings.of_build(options, BLOCK_BYTES))
+
+
+def wrong_sources(sources: Sequence[Source], settings: ReadSettings) -> list[str]:
+    """What building shards refuses in files, of the first five of them; those in one other encoding are told as one.
+
+    Files of 8 MiB together are read whole. Of larger ones each of the first 128 gives its beginning, an equal share of
+    so much; JSON is parsed, and tables are read, as far as a share of 1 MiB.
+    """
     whole = sum(source.size for source in sources) <= READ_WHOLE
     looked_at = sources[:_FILES]
     share, parsed = (size // max(len(looked_at), 1) for size in (READ_WHOLE, _PARSED))
-    by_lines = read_settings(config, BLOCK_BYTES if whole else share)
+    by_lines = settings if whole else replace(settings, block_bytes=share)
+    told: list[str] = []
+    other_encodings: defaultdict[object, list[WrongEncoding]] = defaultdict(list)
     for source in looked_at:
-        if kind_of(source.path) in _OF_LINES:
-            findings.attempt(f"--data.text {source.path}", _look, source, by_lines, parsed, READ_WHOLE if whole else 0)
-        else:
-            otherwise = replace(by_lines, block_bytes=parsed)
-            findings.attempt(f"--data.text {source.path}", _look, source, otherwise, parsed, 0)
-    told = findings.texts("fail")
-    more = [f"--data.text: {counted(len(told) - _TOLD, 'more file')} like these"] if len(told) > _TOLD else []
-    return [*told[:_TOLD], *more]
+        of_lines = kind_of(source.path) in _OF_LINES
+        reading = by_lines if of_lines else replace(by_lines, block_bytes=parsed)
+        try:
+            _look(source, reading, parsed, READ_WHOLE if whole and of_lines else 0)
+        except WrongEncoding as error:
+            other_encodings[error.kind].append(error)
+        except ValueError as error:
+            told.append(str(error))
+        except OSError as error:
+            told.append(f"{settings.names['input']} {source.path}: {error}")
+    of_encodings = [together(found, len(found) == len(sources)) for found in other_encodings.values()]
+    told = [*of_encodings, *told]
+    option, more = settings.names["input"], told[_TOLD:]
+    told[_TOLD:] = [f"{option}: {counted(len(more), 'more file')} like these"] if more else []
+    if told and len(sources) > _FILES:
+        told.append(f"{option}: of {len(sources):,} files the first {_FILES} were looked at: others may be like these")
+    return told
 
 
 def _look(source: Source, settings: ReadSettings, parsed: int, limit: int) -> None:
@@ -62,11 +92,11 @@ def _look(source: Source, settings: ReadSettings, parsed: int, limit: int) -> No
 
 def _check(block: Block, settings: ReadSettings) -> None:
     left_out: list[LeftOut] | None = [] if settings.mark_invalid else None
-    split_documents(block, settings.text_key, settings.replace_invalid, NAMES, left_out)
+    split_documents(block, settings.text_key, settings.replace_invalid, settings.names, left_out)
 
 
 def _is_one_line(source: Source, settings: ReadSettings) -> bool:
     """Whether its first block may be all of it, however long that is."""
     with source.path.open("rb") as file:
-        errors = settings.replace_invalid, NAMES, settings.mark_invalid
+        errors = settings.replace_invalid, settings.names, settings.mark_invalid
         return b"\n" not in TextStream(source.path, file, settings.encoding, *errors).read(settings.block_bytes)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from megatinybert.config.codec import codec_name
 from megatinybert.corpus.charset import MARK, contradiction, recognise
-from megatinybert.corpus.conversion import family_of, free, iconv, invalid_line, moved, quoted
+from megatinybert.corpus.conversion import free, iconv, in_place, invalid_line, lacking, moved, quoted
+from megatinybert.corpus.guess import ENCODING
 from megatinybert.tasks.layout import Layout
 
 _HEAD_BYTES = 1 << 16
@@ -39,46 +40,48 @@ def lines_of(path: Path, layout: Layout) -> Iterator[tuple[int, str]]:
 def _encoding_of(path: Path, layout: Layout) -> str:
     """The codec of a file. Raises ValueError where its first bytes show that it is in another one than is said."""
     said = codec_name(layout.encoding)
-    with path.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
+    head = _head(path)
     encoding, mark = recognise(head, said)
-    if said == "utf-8" and encoding != said:
-        family = family_of(encoding)
-        raise ValueError(f"{path}:1: {family.upper()}, not UTF-8: {_remedy(path, family, layout)}")
     problem = None if mark else contradiction(head, encoding, layout.names)
     if problem:
-        remedy = problem.remedy
-        if problem.likely:
-            alone = _conversion_alone(path, problem.likely, layout)
-            remedy = alone or f"{remedy}, or {_conversion(path, problem.likely, layout)}"
+        likely = problem.likely
+        remedy = _remedy(path, likely, layout, problem.remedy) if likely else problem.remedy
         raise ValueError(f"{path}: {problem.what}: {remedy}")
     return encoding
 
 
 def _not_valid(path: Path, number: int, encoding: str, layout: Layout) -> ValueError:
-    what, valid = invalid_line(path, number, encoding)
-    return ValueError(f"{what}: {_remedy(path, valid[0], layout) if valid else _conversion(path, 'ENCODING', layout)}")
+    what, found = invalid_line(path, number, encoding)
+    return ValueError(f"{what}: {_remedy(path, found, layout) if found else _conversion(path, ENCODING, layout)}")
 
 
-def _remedy(path: Path, encoding: str, layout: Layout) -> str:
-    """What to do about a file in another encoding than is said."""
-    either = f"use {layout.names['encoding']} {encoding}, or {_conversion(path, encoding, layout)}"
-    return _conversion_alone(path, encoding, layout) or either
+def _remedy(path: Path, encoding: str, layout: Layout, by_option: str = "") -> str:
+    """What to do about a file in another encoding than is said. encoding: a codec or ENCODING."""
+    said, option = codec_name(layout.encoding), layout.names["encoding"]
+    by_option = by_option or f"use {option} {encoding}"
+    others = [other for other in layout.files if other != path and _is_read_otherwise(other, encoding, said)]
+    lacks = "" if encoding == ENCODING else lacking(_decoded(_head(path), encoding) or "", said)
+    if not others:  # the option holds for all
+        return by_option if lacks else f"{by_option}, or {_conversion(path, encoding, layout)}"
+    since = f"since {option} holds for {others[0]}, too, which is {said}"
+    if not lacks:
+        return f"{since}, {_conversion(path, encoding, layout)}"
+    also = "" if encoding == "utf-8" else f". And {_conversion(path, encoding, layout, 'utf-8')}"
+    return f"{since} and has no {lacks!r}, leave {option} out, and {in_place(others, said, 'utf-8')}{also}"
 
 
-def _conversion_alone(path: Path, encoding: str, layout: Layout) -> str | None:
-    """What to do where the option cannot name the encoding, since another file of the task would be read otherwise."""
-    said = codec_name(layout.encoding)
-    for other in layout.files:
-        if other == path:
-            continue
-        with other.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
-        text = None if recognise(head, said)[1] else _decoded(head, said)
-        if text is not None and text != _decoded(head, encoding):
-            since = f"since {layout.names['encoding']} holds for {other}, too, which is {said}"
-            return f"{since}, {_conversion(path, encoding, layout)}"
-    return None
+def _is_read_otherwise(path: Path, encoding: str, said: str) -> bool:
+    """Whether a file of the encoding that is said would be another text in `encoding`."""
+    head = _head(path)
+    text = None if recognise(head, said)[1] else _decoded(head, said)
+    if text is None or encoding == ENCODING:
+        return text is not None and not head.isascii()
+    return text != _decoded(head, encoding)
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_HEAD_BYTES)
 
 
 def _decoded(head: bytes, encoding: str) -> str | None:
@@ -90,9 +93,10 @@ def _decoded(head: bytes, encoding: str) -> str | None:
     return None if "\0" in text else text
 
 
-def _conversion(path: Path, encoding: str, layout: Layout) -> str:
-    said = codec_name(layout.encoding)
-    return _copied(path, iconv(encoding, said, path), said, layout)
+def _conversion(path: Path, encoding: str, layout: Layout, form: str = "") -> str:
+    """form: the encoding of the copy, "" for the one that is said."""
+    form = form or codec_name(layout.encoding)
+    return _copied(path, iconv(encoding, form, path), form, layout)
 
 
 def _copied(path: Path, command: str, form: str, layout: Layout) -> str:

@@ -87,6 +87,20 @@ def test_text_is_sharded_once_and_found_again_by_its_content(
     assert contents(folder) == built
 
 
+def test_what_is_left_aside_is_told_in_a_line_whenever_the_folder_is_named(
+    place: Path, shards: Callable[..., list[str]], capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("notes.md", "paper.pdf"):
+        Path("more", name).write_bytes(b"")
+    line = "data: left aside, since not .txt, .jsonl, .json (each also .gz, .zst, .bz2 or .xz), .parquet or .arrow: "
+    for _ in range(2):  # built, and there already
+        shards("--data.text", "more")
+        said = capfd.readouterr().err
+        assert said.startswith(f"{line}2 files (more/notes.md, more/paper.pdf)\n") and said.count("left aside") == 1
+    shards("--data.text", "data/a.txt")
+    assert "left aside" not in capfd.readouterr().err
+
+
 def test_text_is_found_again_however_its_files_are_named(place: Path, shards: Callable[..., list[str]]) -> None:
     (folder,) = shards("--data.text", "data/a.txt", "data/b.txt")
     shutil.copytree("data", "rust", ignore=shutil.ignore_patterns("cache"))

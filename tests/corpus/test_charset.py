@@ -1,4 +1,4 @@
-"""What an encoding is told by, what is said about a wrong one, and replacements that are counted."""
+"""What an encoding is told by that decoding would not notice, and replacements that are counted."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import codecs
 import pytest
 
 from megatinybert.config.flat import OptionNames
-from megatinybert.corpus.charset import REPLACE, contradiction, recognise, replacements, suggestions
+from megatinybert.corpus.charset import REPLACE, contradiction, recognise, replacements
 
 NAMES = OptionNames()
 POEM = "春眠不觉晓、处处闻啼鸟。夜来风雨声、花落知多少。\n白日依山尽、黄河入海流。欲穷千里目、更上一层楼。\n" * 2
@@ -43,13 +43,13 @@ def test_what_decoding_would_not_notice() -> None:
         assert said and said.likely == order and said.remedy == f"use --encoding {order}"
 
 
-@pytest.mark.parametrize("encoding", ["gb18030", "big5", "shift_jis", "euc_jp", "euc_kr"])
-def test_east_asian_text_is_not_taken_for_western(encoding: str) -> None:
-    text = {"euc_kr": "안녕하세요 세계\n", "shift_jis": "ありがとう、ソ能表。\n", "euc_jp": "ありがとう\n"}
-    sample = text.get(encoding, "功能許可蓋\n").encode(
-        encoding
-    )  # with second bytes that are ASCII in Big5 and Shift-JIS
-    assert encoding in suggestions(sample, "utf-8") and "cp1252" not in suggestions(sample, "utf-8")
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize("text", [POEM, "plain English\n" * 9, "\n很很很\n"], ids=["Chinese", "English", "short"])
+def test_wide_characters_without_a_mark_are_told_by_where_bytes_are_0(encoding: str, text: str) -> None:
+    for head in (text.encode(encoding), text.encode(encoding)[:-1]):  # cut within a character
+        said = contradiction(head, "utf-8", NAMES)
+        assert said and said.likely == encoding and said.remedy == f"use --encoding {encoding}"
+    assert contradiction((text + "a stray \0\n" * 2).encode(), "utf-8", NAMES) is None
 
 
 def test_replacements_are_counted_where_python_makes_them() -> None:

@@ -15,12 +15,10 @@ import pytest
 import zstandard
 
 from megatinybert.config.data import DataConfig
-from megatinybert.config.flat import OptionNames
 from megatinybert.config.load import load_config
-from megatinybert.corpus.conversion import advice, in_place, not_utf8
+from megatinybert.corpus.conversion import in_place, not_utf8
 from megatinybert.corpus.wrong_text import wrong_text
 
-NAMES = OptionNames()
 POEM = "春眠不觉晓、处处闻啼鸟。夜来风雨声、花落知多少。\n白日依山尽、黄河入海流。欲穷千里目、更上一层楼。\n" * 2
 PACKINGS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "": ("iconv", bytes),
@@ -29,25 +27,6 @@ PACKINGS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     ".xz": ("xz", lzma.compress),
     ".zst": ("zstd", zstandard.compress),
 }
-
-
-def test_advice_names_what_the_bytes_may_be() -> None:
-    """And that the option holds for all files: where one of several is in another encoding, it leads nowhere."""
-    file = Path("a.txt")
-    ways = (
-        "if all files are, use --encoding {0}; to lose these characters, use --invalid-utf8 replace; otherwise put a "
-        "copy in {1} into its place: iconv -f {0} -t {1} a.txt > a.{1}.txt && mv a.{1}.txt a.txt"
-    )
-    told = advice(POEM.encode("gb18030"), "utf-8", NAMES, file)
-    assert told == f"These bytes are valid gb18030: {ways.format('gb18030', 'utf-8')}"
-    chinese = "這是繁體中文的檔案、內容很長。\n".encode("big5")
-    assert f"valid gb18030 and big5: {ways.format('gb18030', 'utf-8')}" in advice(chinese, "utf-8", NAMES, file)
-    assert f"valid utf-8: {ways.format('utf-8', 'gb18030')}" in advice(POEM.encode(), "gb18030", NAMES, file)
-    french = "un café, «oui», ça va: où, à côté?\n".encode("cp1252")
-    assert advice(french, "utf-8", NAMES, file).startswith("These bytes are valid cp1252: if all files are, use --enc")
-    assert advice(b"\xff\xff \xff\n", "utf-8", NAMES, file) == "Convert the file, or use --invalid-utf8 replace"
-    told = advice(POEM.encode("gb18030"), "utf-8", NAMES, None)
-    assert told == "These bytes are valid gb18030: convert the table's texts, or use --invalid-utf8 replace"
 
 
 def config(pattern: Path) -> DataConfig:
@@ -74,6 +53,30 @@ def test_the_command_for_one_of_several_files_is_followed_by_the_same_run(tmp_pa
     assert sorted(path.name for path in folder.iterdir()) == sorted([*(p.name for p in names), "b.utf-8.txt.gz"])
 
 
+@pytest.mark.parametrize("packing", PACKINGS)
+def test_one_command_for_several_files_overwrites_nothing_else(tmp_path: Path, packing: str) -> None:
+    tool, pack = PACKINGS[packing]
+    if not shutil.which(tool):
+        pytest.skip(f"there is no {tool}")
+    folder = tmp_path / "it's my text"
+    folder.mkdir()
+    encodings = ("utf-8", *6 * ["gb18030"])
+    names = [folder / f"{number}.txt{packing}" for number in range(len(encodings))]
+    for path, encoding in zip(names, encodings, strict=True):
+        path.write_bytes(pack(POEM.encode(encoding)))
+    earlier = folder / f"{names[3].name}.utf-8{packing}"
+    earlier.write_bytes(b"of an earlier try")
+    (problem,) = wrong_text(config(folder))
+    assert problem.count(str(folder)) == 5  # paths that need no quotation: of the others the command tells
+    assert f"{names[5]} and 1 more: not valid UTF-8 (byte 0xb4), in line 1 of the first. These bytes are " in problem
+    command = re.search(r"for f in .*", problem)
+    assert command
+    subprocess.run(["sh", "-c", command[0]], check=True)
+    assert wrong_text(config(folder)) == []
+    assert earlier.read_bytes() == b"of an earlier try"
+    assert sorted(folder.iterdir()) == sorted([*names, earlier])
+
+
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
 def test_one_file_in_utf_16_without_a_mark_is_converted_in_its_byte_order(tmp_path: Path, encoding: str) -> None:
     (tmp_path / "a.txt").write_text("plain English\n", encoding="utf-8")
@@ -88,7 +91,7 @@ def test_one_file_in_utf_16_without_a_mark_is_converted_in_its_byte_order(tmp_pa
 def test_a_command_that_fails_leaves_the_file(tmp_path: Path) -> None:
     path = tmp_path / "a.txt.gz"
     path.write_bytes(gzip.compress(b"\xff\xff\n"))
-    command = in_place(path, "utf-8", "utf-8").partition("place: ")[2]
+    command = in_place([path], "utf-8", "utf-8").partition("place: ")[2]
     assert subprocess.run(["sh", "-c", command], capture_output=True).returncode != 0
     assert gzip.decompress(path.read_bytes()) == b"\xff\xff\n"
 

@@ -70,7 +70,7 @@ def test_every_bad_input_is_listed(tmp_path: Path) -> None:
     assert all(line.startswith("--input ") for line in text.splitlines())
     for part in ("gone.txt: no such file", "empty: no .txt", "a.pdf: not a .txt", "a.txt: named twice"):
         assert part in text
-    assert "file: plain text has to be called .txt" in text
+    assert "this folder, which is empty\n" in text
     assert text.count("token shards, which a run reads by --data.shards") == 1
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with the text's files is told before anything heavy is loaded."""
+"""What is wrong with the files of a text is told before anything heavy is loaded, or built of them."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from megatinybert.corpus.wrong_text import READ_WHOLE, wrong_text
 from megatinybert.general import read_arguments
 from tests.helpers.toys import REPOSITORY, environment, write_teacher
 
+CHINESE = "春眠不觉晓、处处闻啼鸟。夜来风雨声、花落知多少。\n"
+JAPANESE = "これは日本語の文章です。吾輩は猫である。名前はまだ無い。\n"
 FRENCH = "un café, «oui», ça va: où, à côté?\n".encode("cp1252")
 
 
@@ -52,12 +54,66 @@ def test_an_encoding_is_told_as_the_run_would(wrong: Callable[..., list[str]]) -
 def test_each_file_is_told_and_of_many_the_first(wrong: Callable[..., list[str]]) -> None:
     lines = b'{"text": "fine"}\n'
     problems = wrong({"a.jsonl": b'{"body": "fine"}\n', "b.jsonl": lines + b'{"text": "\xe9"}\n', "c.jsonl": lines})
-    assert ["no key 'text'" in problems[0], "b.jsonl, line 2: not valid UTF-8" in problems[1]] == [True, True]
-    assert len(problems) == 2 and "--data.text_key" in problems[0]
+    assert ["no key 'text'" in problems[1], "b.jsonl, line 2: not valid UTF-8" in problems[0]] == [True, True]
+    assert len(problems) == 2 and "--data.text_key" in problems[1]
     assert "value 1: no key 'text'" in wrong({"a.json": b'[{"body": "fine"}]'})[0]
-    problems = wrong({f"{number}.txt": FRENCH for number in range(7)})
-    assert [problem.split(",")[0] for problem in problems[:5]] == [f"{number}.txt" for number in range(5)]
+    problems = wrong({f"{number}.jsonl": b'{"body": "fine"}\n' for number in range(7)})
+    assert [problem.split(",")[0] for problem in problems[:5]] == [f"{number}.jsonl" for number in range(5)]
     assert problems[5:] == ["--data.text: 2 more files like these"]
+
+
+def test_files_in_one_other_encoding_are_told_at_once_with_one_remedy(wrong: Callable[..., list[str]]) -> None:
+    chinese, japanese = (CHINESE * 2).encode("gb18030"), (JAPANESE * 2).encode("shift_jis")
+    files = {"a.txt": CHINESE.encode(), "b.txt": chinese, "c.txt": b"plain\n" + chinese, "d.txt": japanese}
+    together, alone = wrong(files)
+    assert together.startswith("b.txt, c.txt: not valid UTF-8 (byte 0xb4), in line 1 of the first. These bytes are val")
+    assert "if all files are, use --data.encoding gb18030; to lose" in together
+    assert "otherwise put copies in utf-8 into their places: for f in b.txt c.txt; do iconv -f gb18030 " in together
+    assert alone.startswith("d.txt, line 1: ") and "iconv -f shift-jis -t utf-8 d.txt > " in alone
+    (problem,) = wrong({"b.txt": chinese, "c.txt": chinese})  # of a text that has no others
+    assert ": use --data.encoding gb18030; to lose" in problem and "; or put copies in utf-8 into" in problem
+    assert wrong({"b.txt": chinese, "c.txt": chinese}, encoding="gb18030") == []
+    record = json.dumps({"text": CHINESE}, ensure_ascii=False) + "\n"
+    (problem,) = wrong({"b.txt": chinese, "c.jsonl": record.encode("gb18030")})
+    assert "for f in b.txt c.jsonl; do" in problem
+
+
+def test_how_many_files_were_looked_at_is_told(wrong: Callable[..., list[str]]) -> None:
+    files = {f"{number:03}.txt": CHINESE.encode("gb18030") for number in range(130)}
+    problem, seen = wrong(files)
+    assert problem.startswith("000.txt, 001.txt, 002.txt, 003.txt, 004.txt and 123 more: ")
+    assert " 127.txt; do" in problem
+    assert seen == "--data.text: of 130 files the first 128 were looked at: others may be like these"
+
+
+def test_a_build_is_told_of_all_files_at_once_too(tmp_path: Path, tokenizer: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.txt").write_bytes(CHINESE.encode("gb18030"))
+    command = [sys.executable, "data_prep/build_shards.py", "--input", str(tmp_path), "--tokenizer", str(tokenizer)]
+    command += ["--output", str(tmp_path / "shards")]
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and not (tmp_path / "shards").exists()
+    assert done.stderr.startswith(f"error: {tmp_path}/a.txt, {tmp_path}/b.txt: not valid UTF-8"), done.stderr
+    assert ": use --encoding gb18030; to lose these characters, use --invalid-utf8 replace; or put" in done.stderr
+    again = subprocess.run(
+        [*command, "--encoding", "gb18030"], cwd=REPOSITORY, env=environment(), capture_output=True, text=True
+    )
+    assert again.returncode in (0, 1) and (tmp_path / "shards" / "manifest.json").is_file(), again.stderr
+
+
+@pytest.mark.parametrize("said", ["cp1252", "latin-1", "ascii", "big5"])
+def test_no_copy_is_asked_for_in_an_encoding_that_cannot_hold_the_text(
+    wrong: Callable[..., list[str]], said: str
+) -> None:
+    alone = wrong({"a.txt": CHINESE.encode() * 9}, encoding=said)
+    name = said.replace("latin-1", "iso8859-1")
+    assert alone == [f"a.txt: not {name} but UTF-8: leave --data.encoding out"]
+    (problem,) = wrong({"a.txt": CHINESE.encode() * 9, "b.txt": b"plain\n"}, encoding=said)
+    assert f"-t {name}" not in problem and "if all files are, leave --data.encoding out; otherwise leave" in problem
+    assert f"since {name} has no '" in problem and f"iconv -f {name} -t utf-8 FILE > COPY" in problem
+    assert " into its place: iconv -f utf-8 -t gb18030 a.txt" in "".join(
+        wrong({"a.txt": CHINESE.encode() * 9, "b.txt": b"plain\n"}, encoding="gb18030")
+    )
 
 
 def test_large_files_give_their_beginning(wrong: Callable[..., list[str]]) -> None:

@@ -182,7 +182,7 @@ def test_questions_of_the_command_line_come_first_and_each_is_asked_once(folder:
 def test_what_cannot_be_searched_is_refused(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = shutil.copytree(folder / "run", tmp_path / "run")
     (tmp_path / "latin-1.txt").write_bytes(b"caf\xe9")
-    (tmp_path / "gbk.txt").write_bytes("one\n很好\n".encode("gb18030"))
+    (tmp_path / "gbk.txt").write_bytes("one\n很好看、我们大家都很喜欢看这部电影\n".encode("gb18030"))
     (tmp_path / "empty.txt").write_text("\n")
     text, ask = ["--text", str(folder / "text.txt")], ["--question", "w1?"]
     for options, message in (

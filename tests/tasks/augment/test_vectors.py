@@ -91,12 +91,12 @@ def test_files_of_other_kinds_are_refused_by_what_they_are(tmp_path: Path, conte
     assert os.listdir(tmp_path) == ["other.txt"]
 
 
-CHINESE = ["天气", "电影", "音乐", "很好", "喜欢", "我们"]
+CHINESE = ["天气", "电影", "音乐", "很好", "喜欢", "我们", "今天", "朋友"]
 
 
 def test_vectors_in_another_encoding_are_refused_with_the_command(tmp_path: Path) -> None:
-    numbers = np.arange(1, 13).reshape(6, 2)
-    path = write(tmp_path / "word 2.vec", CHINESE, numbers, head="6 2\n")
+    numbers = np.arange(1, 17).reshape(8, 2)
+    path = write(tmp_path / "word 2.vec", CHINESE, numbers, head="8 2\n")
     right = path.read_bytes()
     for encoding, said in (("gb18030", ":2: not valid UTF-8 (byte 0xcc)"), ("utf-16", ":1: UTF-16, not UTF-8")):
         path.write_bytes(right.decode().encode(encoding))

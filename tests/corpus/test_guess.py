@@ -1,0 +1,60 @@
+"""Encodings are told apart by how common the characters are that bytes make, and not where that is not sure."""
+
+from __future__ import annotations
+
+import pytest
+
+from megatinybert.corpus.guess import ENCODING, guess, in_words, reading
+
+TEXTS = {
+    "gb18030": "春眠不觉晓、处处闻啼鸟。夜来风雨声、花落知多少。\n",
+    "big5": "床前明月光、疑是地上霜。舉頭望明月、低頭思故鄉。\n",
+    "cp950": "床前明月光、疑是地上霜。舉頭望明月、低頭思故鄉裏。\n",
+    "shift_jis": "これは日本語の文章です。吾輩は猫である。名前はまだ無い。\n",
+    "cp932": "①これは日本語の文章です。吾輩は猫である。名前はまだ無い。\n",
+    "euc_jp": "これは日本語の文章です。吾輩は猫である。名前はまだ無い。\n",
+    "euc_kr": "안녕하세요 세계. 이것은 한국어 문장입니다. 날씨가 좋습니다.\n",
+    "cp949": "안녕하세요 세계. 이것은 한국어 문장입니다. 날씨가 좋습니다. 똠방각하 펲시콜라\n",
+}
+
+
+@pytest.mark.parametrize("encoding", TEXTS)
+def test_encodings_are_told_apart_by_common_characters(encoding: str) -> None:
+    sample = TEXTS[encoding].encode(encoding)
+    found = guess(sample, "utf-8")
+    assert found.likely == encoding and encoding in found.valid
+    known, name = in_words(found, sample)
+    assert name == encoding and (len(found.valid) == 1 or known.endswith(f"this is {encoding}"))
+    assert guess(sample * 1000, "utf-8").likely == encoding
+
+
+@pytest.mark.parametrize("encoding", ["gb18030", "big5", "shift_jis", "euc_jp", "euc_kr"])
+def test_few_letters_are_shown_as_each_encoding_reads_them(encoding: str) -> None:
+    text = {"euc_kr": "세계\n", "shift_jis": "ありがとう、ソ能表。\n", "euc_jp": "ありがとう\n"}.get(
+        encoding, "功能許可\n"
+    )
+    sample = text.encode(encoding)  # with second bytes that are ASCII in Big5 and Shift-JIS
+    found = guess(sample, "utf-8")
+    assert found.likely is None and encoding in found.valid and "cp1252" not in found.valid
+    known, name = in_words(found, sample)
+    assert name == ENCODING and f"{text.strip()!r} in {encoding.replace('_', '-')}" in known
+
+
+def test_few_bytes_of_utf_8_are_known_and_fewer_shown() -> None:
+    sample = TEXTS["gb18030"].encode()
+    assert guess(sample, "big5") == (["utf-8"], "utf-8")
+    assert guess(sample[:6] + b"\n", "big5").likely is None and guess(sample[:6] + b"\n", "big5").valid[0] == "utf-8"
+
+
+def test_western_text_is_shown() -> None:
+    sample = "plain\nun café, «oui», ça va: où, à côté? déjà! là où naïve, élève\n".encode("cp1252")
+    assert guess(sample, "utf-8") == (["cp1252"], None)
+    assert in_words(guess(sample, "utf-8"), sample)[0].endswith("in which they read 'caf\u00e9, «oui», ça'")
+    few = guess("déjeuner\n".encode("cp1252"), "utf-8").valid
+    assert few[0] == "cp1252" and "gb18030" in few  # which it may be by chance
+    assert guess(b"\xff\xff\xff\n", "utf-8") == ([], None)
+
+
+def test_a_reading_begins_with_the_first_character_beyond_ascii() -> None:
+    assert reading("many words before 春眠\n不觉晓\n".encode(), "utf-8") == "ore 春眠"
+    assert reading("plain\n春眠不觉晓处处闻啼鸟夜来风雨声\n".encode(), "utf-8") == "春眠不觉晓处处闻啼鸟夜来"
