@@ -16,7 +16,6 @@ from huggingface_hub import ModelCard
 from transformers import BertConfig, BertForMaskedLM, BertModel, PreTrainedConfig
 
 from megatinybert.config.general import SettledConfig
-from megatinybert.config.schema import OptimizerConfig
 from megatinybert.models.initialize import STUDENT_FOLDER
 from megatinybert.models.layer_map import resolve_layer_map
 from megatinybert.models.load import size_as_saved
@@ -28,6 +27,7 @@ from megatinybert.tracking.figures import save_picture
 from megatinybert.tracking.measurements import ACCURACY, BESIDE_LOSSES, PROBE, PROJECTED
 from megatinybert.tracking.remarks import Row, on_first_losses, on_what_got_worse
 from megatinybert.training.front_matter import front_matter, is_chinese, shown_model, shown_text, shown_weights
+from megatinybert.training.optimizers import rates_in_words
 from megatinybert.training.record import HELD_OUT
 from megatinybert.training.sentence_vectors import advice_of, read_projection
 from megatinybert.training.size import moves_little
@@ -254,7 +254,7 @@ def _facts(run: Provenance, rows: Sequence[Row], environment: Mapping[str, Any])
         f"{run.windows * length:,} in all",
         "training": f"{counted(run.steps, 'step')} of {counted(batch, 'window')}{left_out}: "
         f"{trained * batch * length:,} tokens seen, {trained * batch / run.windows:.2f} passes over the data",
-        "optimizer": _optimizer(config.optimizer),
+        "optimizer": rates_in_words(config.optimizer),
     }
     if timed:
         part = "" if timed == run.steps else f" for {timed:,} of the steps, the others were not logged here"
@@ -269,14 +269,6 @@ def _facts(run: Provenance, rows: Sequence[Row], environment: Mapping[str, Any])
             f"{name} {environment[name]}{commit if name == names[0] else ''}" for name in names
         )
     return facts
-
-
-def _optimizer(config: OptimizerConfig) -> str:
-    """Its name and highest rates."""
-    text = f"{config.name}, learning rate up to {config.learning_rate:g}"
-    if config.name != "muon":
-        return text
-    return f"{text}, that of the layers' matrices up to {config.learning_rate * config.muon_factor:g}"
 
 
 def _sizes(model: PreTrainedConfig, kind: type[BertModel | BertForMaskedLM]) -> str:

@@ -14,6 +14,7 @@ from megatinybert.runtime.findings import lines_of_each
 from megatinybert.tracking.monitor import Monitor
 from megatinybert.tracking.tensorboard_layout import config_text
 from megatinybert.training.choices import Choices
+from megatinybert.training.optimizers import rates_in_words
 from megatinybert.training.record import write_config
 from megatinybert.training.stage import Family, Stage
 
@@ -53,6 +54,7 @@ def _lines(stage: Stage, choices: Choices, first_step: int, world: World) -> lis
         f"ZeRO {settings.stage}, {counted(world.size, 'rank')} on {world.device.type}{_of(world.machines)}",
         f"precision: {settings.precision} ({settings.reason or 'asked for'})",
         f"steps: {first_step:,} done of {stage.max_steps:,}, global batch {batch}, micro batch {stage.micro_batch}",
+        f"optimizer: {rates_in_words(stage.config.optimizer)}",
         f"kernels: {choices}",
     ]
 

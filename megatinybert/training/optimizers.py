@@ -18,6 +18,14 @@ from megatinybert.training.muon import RATE_FACTOR, MuonWithAdamW
 _FIXED = "fixed"  # marks the group of weights that keep their values
 
 
+def rates_in_words(config: OptimizerConfig) -> str:
+    """Name and highest learning rates."""
+    text = f"{config.name}, learning rate up to {config.learning_rate:g}"
+    if config.name != "muon":
+        return text
+    return f"{text}, that of the layers' matrices up to {config.learning_rate * config.muon_factor:g}"
+
+
 def parameter_groups(
     model: nn.Module, weight_decay: float, fixed: Sequence[nn.Parameter] = (), by_muon: Sequence[nn.Parameter] = ()
 ) -> list[dict[str, Any]]:

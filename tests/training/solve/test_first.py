@@ -58,6 +58,8 @@ def test_it_leaves_a_record_which_the_model_card_reads(solved_run: tuple[Path, s
     card = (folder / "student" / "README.md").read_text()
     assert f"Solving alone, on {record['tokens']:,} tokens in " in card
     assert f"gave a held-out total of {total:#.4g} and a probe of " in card
+    rates = said.partition("\noptimizer: ")[2].splitlines()[0]
+    assert rates.startswith("adamw, learning rate up to 0.") and rates in card
 
 
 def test_two_ranks_solve_the_same_student(solved_run: tuple[Path, str], toy_inputs: Path, tmp_path: Path) -> None:
