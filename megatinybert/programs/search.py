@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shlex
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -224,6 +225,9 @@ def _read(option: str, file: Path) -> str:
     """Raises ValueError where there is no such file, or it is not UTF-8."""
     try:
         return file.read_text(encoding="utf-8-sig")
+    except IsADirectoryError as problem:
+        together = f"cat {shlex.quote(str(file))}/*.txt > text.txt"
+        raise ValueError(f"{option} {file} is a folder: name one text file, such as {together} makes") from problem
     except OSError as problem:
         raise ValueError(f"{option} {file}: {problem.strerror}") from problem
     except UnicodeDecodeError as problem:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from megatinybert.config.flat import OptionNames
 from megatinybert.config.nearest import closest
 from megatinybert.runtime.counts import counted, some_of
 from megatinybert.tasks.files import TaskFiles, find_files
@@ -20,6 +21,7 @@ from megatinybert.tasks.skipped import Skipped, no_rows, refusal, reporter
 from megatinybert.tasks.table import Task, find_task
 
 _SHOWN_LABELS = 10
+_MANY_CLASSES, _SHOWN_OF_MANY = 50, 3
 
 
 class Row(NamedTuple):
@@ -106,7 +108,7 @@ def _with_classes(files: TaskFiles, labels: Sequence[str] | None, kind: str) -> 
     """A custom task with the classes, or the metrics of scores, that its files and options say."""
     task, train = files.task, files.train
     names = task.layout.names
-    seen = _labels_in(task, train)
+    seen, rows = _labels_in(task, train)
     scored = task.columns.label == ("score",)
     if kind == "regression" or (
         kind == "auto" and labels is None and (scored or _are_scores(seen, train, names["kind"]))
@@ -117,21 +119,35 @@ def _with_classes(files: TaskFiles, labels: Sequence[str] | None, kind: str) -> 
         task = replace(task, metrics=("pearson", "spearman"))
     else:
         classes = {label: line for label, line in seen.items() if label != NO_LABEL or labels is not None}
+        if labels is None:
+            _refuse_numbered_rows(classes, rows, train, names)
         task = replace(task, labels=_class_names(classes, labels, train, names["labels"]), metrics=("accuracy",))
         if labels is None:
             _check_dev_labels(task, files.dev["dev"], train, names["labels"])
     return replace(files, task=task)
 
 
-def _labels_in(task: Task, path: Path) -> dict[str, int]:
-    """Each label of a file as it is written, with the first line that has it."""
+def _labels_in(task: Task, path: Path) -> tuple[dict[str, int], int]:
+    """(Each label of a file as it is written, with the first line that has it; the number of rows)."""
     skipped = Skipped()
     seen: dict[str, int] = {}
+    rows = 0
     for record in read_records(task, path, True, reporter(path, skipped)):
+        rows += 1
         seen.setdefault(record.label or "", record.line)
     if not seen:
         raise no_rows(path, skipped)
-    return seen
+    return seen, rows
+
+
+def _refuse_numbered_rows(classes: Collection[str], rows: int, path: Path, names: OptionNames) -> None:
+    """A column that names the rows, such as an index, is no label. names: of the options."""
+    if len(classes) >= _MANY_CLASSES and len(classes) > rows / 2:
+        raise ValueError(
+            f"{path}: {rows:,} rows have {len(classes):,} labels ({some_of(list(classes), _SHOWN_OF_MANY)}), so that "
+            f"most classes would be of one row: name the column of the labels with {names['label_column']}, take "
+            f"{names['kind']} regression if they are scores, or name all classes with {names['labels']}"
+        )
 
 
 def _are_scores(seen: dict[str, int], path: Path, option: str) -> bool:
@@ -165,7 +181,7 @@ def _class_names(seen: dict[str, int], labels: Sequence[str] | None, path: Path,
 
 def _check_dev_labels(task: Task, dev: Path, train: Path, option: str) -> None:
     assert task.labels is not None
-    seen = _labels_in(task, dev)
+    seen, _ = _labels_in(task, dev)
     unknown = [label for label in seen if label not in (*task.labels, NO_LABEL)]
     if unknown:
         drop = shlex.join([task.layout.names["drop_labels"], *task.layout.drop_labels, *unknown[:_SHOWN_LABELS]])

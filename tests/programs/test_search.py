@@ -191,7 +191,7 @@ def test_what_cannot_be_searched_is_refused(folder: Path, tmp_path: Path, capsys
         (["--text", str(tmp_path / "latin-1.txt"), *ask], "latin-1.txt:1: not valid UTF-8 (byte 0xe9)"),
         (["--text", str(tmp_path / "gbk.txt"), *ask], "gbk.txt:2: not valid UTF-8 (byte 0xba). These bytes are valid"),
         ([*text, "--questions", str(tmp_path / "gbk.txt")], "into its place: iconv -f gb18030 -t utf-8 "),
-        (["--text", str(tmp_path), *ask], "Is a directory"),
+        (["--text", str(tmp_path), *ask], "is a folder: name one text file"),
     ):
         assert main([str(run), *options]) == 2
         assert message in capsys.readouterr().err

@@ -51,6 +51,14 @@ def quickstart(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subproce
     return folder, _quickstart(folder)
 
 
+def test_what_the_quickstart_sets_itself_is_refused(tmp_path: Path) -> None:
+    """Else it would train in one folder and report on another."""
+    for option in ("run.output_dir", "data.shards", "teacher.model"):
+        done = _quickstart(tmp_path / "folder", **{option: tmp_path / "other"})
+        assert done.returncode == 2 and f"error: --{option}: " in done.stderr and "QUICKSTART_DIR" in done.stderr
+    assert not (tmp_path / "other").exists() and not (tmp_path / "folder" / "shards").exists()
+
+
 def test_quickstart_ends_with_the_report(quickstart: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     folder, done = quickstart
     assert done.returncode == 0, done.stdout + done.stderr

@@ -424,6 +424,19 @@ def test_labels_that_make_no_task(tmp_path: Path, write: Callable[..., Path]) ->
     assert message.startswith(f"{tmp_path / 'eval.txt'}:2: the label 'y' is not in train.txt, which has x, z")
 
 
+def test_a_column_that_numbers_the_rows_is_no_label(tmp_path: Path, write: Callable[..., Path]) -> None:
+    for name in ("train.txt", "eval.txt"):
+        write(name, *(f"text {row}\t{row}" for row in range(60)))
+    message = refusal(lambda: custom(tmp_path))
+    assert message.startswith(f"{tmp_path / 'train.txt'}: 60 rows have 60 labels (0, 1, 2 and 57 more)")
+    assert all(f"--task.{option}" in message for option in ("label_column", "labels", "kind regression"))
+    assert len(custom(tmp_path, labels=[str(row) for row in range(60)]).task.labels or ()) == 60
+    assert custom(tmp_path, kind="regression").task.labels is None
+    for name in ("train.txt", "eval.txt"):
+        write(name, *(f"text {row}\t{row % 52}" for row in range(120)))
+    assert len(custom(tmp_path).task.labels or ()) == 52
+
+
 def test_the_label_that_was_meant_is_told_where_one_is_nearest(tmp_path: Path, write: Callable[..., Path]) -> None:
     write("train.txt", "a\t好评", "b\t差评", "c\t10")
     for label, meant in (("好平", "好评"), ("中评", ""), ("1", "")):  # of which none, or two, are near; a number
