@@ -17,9 +17,12 @@ PAIRS = (
     ("question1", "question2"),
     ("text1", "text2"),
 )
-SINGLES = ("sentence", "sentence1", "review", "content", "comment", "title", "query", "question")
+SINGLES = (
+    *("sentence", "sentence1", "review", "content", "comment", "title", "query", "question"),
+    *("文本", "内容", "评论", "句子"),
+)
 TEXTS = tuple(dict.fromkeys((*OWN_COLUMNS.text_a, *OWN_COLUMNS.text_b, *SINGLES, *sum(PAIRS, ()))))
-LABELS = (*OWN_COLUMNS.label, "gold_label")
+LABELS = (*OWN_COLUMNS.label, "gold_label", "标签", "类别")
 _PLAIN = ("text_a", "text")  # which say that they are the text, whatever else is there
 
 

@@ -240,7 +240,8 @@ def _of_objects(task: Task, path: Path, with_labels: bool, bad: Bad) -> Iterator
         row = parsed(text)
         refuse_other_json(path, line, text, row, task.layout)
         if not isinstance(row, dict):
-            bad(line, "not a JSON object", text)
+            quotes = ': its quotation marks are “ and ”, where JSON has "' if "“" in text or "”" in text else ""
+            bad(line, f"not a JSON object{quotes}", text)
             continue
         if list(row) != keys or place is None:
             keys = list(row)

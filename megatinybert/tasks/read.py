@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shlex
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -108,7 +109,7 @@ def _with_classes(files: TaskFiles, labels: Sequence[str] | None, kind: str) -> 
     """A custom task with the classes, or the metrics of scores, that its files and options say."""
     task, train = files.task, files.train
     names = task.layout.names
-    seen, rows = _labels_in(task, train)
+    seen, rows, bad = _labels_in(task, train)
     scored = task.columns.label == ("score",)
     if kind == "regression" or (
         kind == "auto" and labels is None and (scored or _are_scores(seen, train, names["kind"]))
@@ -121,14 +122,18 @@ def _with_classes(files: TaskFiles, labels: Sequence[str] | None, kind: str) -> 
         classes = {label: line for label, line in seen.items() if label != NO_LABEL or labels is not None}
         if labels is None:
             _refuse_numbered_rows(classes, rows, train, names)
+            if len(classes) == 1 and bad.count:  # the rows that cannot be read may have the others
+                raise refusal(bad, train, names)
         task = replace(task, labels=_class_names(classes, labels, train, names["labels"]), metrics=("accuracy",))
         if labels is None:
             _check_dev_labels(task, files.dev["dev"], train, names["labels"])
     return replace(files, task=task)
 
 
-def _labels_in(task: Task, path: Path) -> tuple[dict[str, int], int]:
-    """(Each label of a file as it is written, with the first line that has it; the number of rows)."""
+def _labels_in(task: Task, path: Path) -> tuple[dict[str, int], int, Skipped]:
+    """(Each label of a file as it is written, with the first line that has it; the number of rows; those that cannot be
+    read).
+    """
     skipped = Skipped()
     seen: dict[str, int] = {}
     rows = 0
@@ -137,7 +142,7 @@ def _labels_in(task: Task, path: Path) -> tuple[dict[str, int], int]:
         seen.setdefault(record.label or "", record.line)
     if not seen:
         raise no_rows(path, skipped)
-    return seen, rows
+    return seen, rows, skipped
 
 
 def _refuse_numbered_rows(classes: Collection[str], rows: int, path: Path, names: OptionNames) -> None:
@@ -146,7 +151,8 @@ def _refuse_numbered_rows(classes: Collection[str], rows: int, path: Path, names
         raise ValueError(
             f"{path}: {rows:,} rows have {len(classes):,} labels ({some_of(list(classes), _SHOWN_OF_MANY)}), so that "
             f"most classes would be of one row: name the column of the labels with {names['label_column']}, take "
-            f"{names['kind']} regression if they are scores, or name all classes with {names['labels']}"
+            f"{names['kind']} regression if they are scores, or name all classes with {names['labels']}. Where text "
+            f"and label are in the other order, give {names['columns']} label text"
         )
 
 
@@ -165,7 +171,8 @@ def _are_scores(seen: dict[str, int], path: Path, option: str) -> bool:
 def _class_names(seen: dict[str, int], labels: Sequence[str] | None, path: Path, option: str) -> tuple[str, ...]:
     if labels is not None:
         if len(set(labels)) != len(labels) or len(labels) < 2:
-            raise ValueError(f"{option} {' '.join(labels)}: needs two or more different names")
+            parted = "; spaces stand between them, not commas" if re.search("[,\uff0c\u3001]", " ".join(labels)) else ""
+            raise ValueError(f"{option} {' '.join(labels)}: needs two or more different names{parted}")
         if not set(labels) & set(seen):
             raise ValueError(
                 f"{option} {' '.join(labels)}: no row of {path} has any of them; its labels are "
@@ -181,7 +188,7 @@ def _class_names(seen: dict[str, int], labels: Sequence[str] | None, path: Path,
 
 def _check_dev_labels(task: Task, dev: Path, train: Path, option: str) -> None:
     assert task.labels is not None
-    seen, _ = _labels_in(task, dev)
+    seen, _, _ = _labels_in(task, dev)
     unknown = [label for label in seen if label not in (*task.labels, NO_LABEL)]
     if unknown:
         drop = shlex.join([task.layout.names["drop_labels"], *task.layout.drop_labels, *unknown[:_SHOWN_LABELS]])

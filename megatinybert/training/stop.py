@@ -96,9 +96,8 @@ def interrupted_as(text: str) -> Iterator[None]:
 
 def before_a_step(name: str, done: int) -> contextlib.AbstractContextManager[None]:
     """The same of what precedes the first step of a run. name: what trains. done: steps of its checkpoint, if any."""
-    saved = (
-        f"the same command continues from step {done:,}" if done else "nothing was saved: the same command starts anew"
-    )
+    anew = "nothing of it was saved: the same command begins it anew"
+    saved = f"the same command continues from step {done:,}" if done else anew
     return interrupted_as(f"{name}: stopped before step {done + 1:,}; {saved}")
 
 

@@ -52,7 +52,7 @@ def test_what_is_lost_before_the_first_step_is_said(
     )
     with monkeypatch.context() as patch:
         patch.setattr(training, "settle_choices", _interrupt)
-        anew = "^distil: stopped before step 1; nothing was saved: the same command starts anew$"
+        anew = "^distil: stopped before step 1; nothing of it was saved: the same command begins it anew$"
         with pytest.raises(KeyboardInterrupt, match=anew):
             distil(load_config(options), world)
         assert not (tmp_path / "run" / "checkpoints").exists()

@@ -26,6 +26,7 @@ def found(names: str, layout: Layout | None = None) -> tuple[str, ...] | None:
         ("label label_des sentence", ("sentence", "label")),  # IFLYTEK
         ("query title label", ("query", "title", "label")),
         ("premise hypothesis gold_label", ("premise", "hypothesis", "gold_label")),
+        ("编号 文本 标签", ("文本", "标签")),
         ("index question sentence label", ("question", "sentence", "label")),
         ("text1 text2 score", ("text1", "text2", "score")),
         ("label review", ("review", "label")),
@@ -92,38 +93,38 @@ def test_files_of_one_task_may_name_their_columns_differently(tmp_path: Path) ->
     ("header", "options", "told"),
     [
         (
-            "编号,内容,标签",
+            "编号,段落,结论",
             {},
-            "question1, question2, text1, text2), or for a label (label, score, gold_label): name the text "
+            "question1, question2, text1, text2), or for a label (label, score, gold_label, 标签, 类别): name the text "
             "with --task.text_a_column, in pairs the second one with "
             "--task.text_b_column, and the label with --task.label_column. If the",
         ),
         (
-            "编号,内容,标签",
-            {"label": "标"},
-            "--task.text_b_column. It has no column 标 (--task.label_column; did you mean 标签?). If the first",
+            "编号,段落,结论",
+            {"label": "结"},
+            "--task.text_b_column. It has no column 结 (--task.label_column; did you mean 结论?). If the first",
         ),
         (
-            "编号,内容,标签",
-            {"text_a": "内容", "label": "标"},
-            "its header has no column 标 (--task.label_column; did you mean 标签?); it has 编号, 内容, 标签. If",
+            "编号,段落,结论",
+            {"text_a": "段落", "label": "结"},
+            "its header has no column 结 (--task.label_column; did you mean 结论?); it has 编号, 段落, 结论. If",
         ),
         (
-            "编号,内容,标签",
-            {"text_a": "内", "text_b": "编", "label": "标"},
-            "its header has no column 内 (--task.text_a_column; did you mean 内容?) and no column 编 "
-            "(--task.text_b_column; did you mean 编号?) and no column 标 (--task.label_column; did you mean 标签?); it",
+            "编号,段落,结论",
+            {"text_a": "段", "text_b": "编", "label": "结"},
+            "its header has no column 段 (--task.text_a_column; did you mean 段落?) and no column 编 "
+            "(--task.text_b_column; did you mean 编号?) and no column 结 (--task.label_column; did you mean 结论?); it",
         ),
         (
-            "编号,内容,标签",
+            "编号,段落,结论",
             {"text_a": "正文"},
-            "its header has no column 正文 (--task.text_a_column) and no column called label/score/gold_label "
+            "its header has no column 正文 (--task.text_a_column) and no column called label/score/gold_label/标签/类别 "
             "(--task.label_column names another); it",
         ),
         (
-            "编号,内容,标签",
-            {"text_a": "内容"},
-            "its header has the columns 编号, 内容, 标签; a custom task needs 内容, and label/score/gold_label (name "
+            "编号,段落,结论",
+            {"text_a": "段落"},
+            "its header has the columns 编号, 段落, 结论; a custom task needs 段落, and label/score/gold_label/标签/类别 (name "
             "others with --task.text_a_column, --task.label_column). If",
         ),
         (
@@ -166,7 +167,7 @@ def test_all_usual_names_are_listed_once_to_who_answers_a_file_of_other_names(
     for name in ("train", "eval"):
         (tmp_path / f"{name}.csv").write_text(f"{','.join(columns)},label\n{row},x\n{row},y\n")
     task, new = open_task("custom", str(tmp_path)).task, tmp_path / "new.csv"
-    new.write_text("文本,类别\n好,x\n", encoding="utf-8")
+    new.write_text("译文,归类\n好,x\n", encoding="utf-8")
     with pytest.raises(ValueError) as caught:
         list(read_rows(task, new, with_labels=False))
     texts = listed(str(caught.value))
@@ -176,7 +177,7 @@ def test_all_usual_names_are_listed_once_to_who_answers_a_file_of_other_names(
     for each in texts:
         for name in each[0]:
             found = [name, *(names[0] for names in each[1:])]
-            new.write_text(f"{','.join(found)},类别\n{row},x\n", encoding="utf-8")
+            new.write_text(f"{','.join(found)},归类\n{row},x\n", encoding="utf-8")
             assert len(list(read_rows(task, new, with_labels=False))) == 1, found
 
 

@@ -27,7 +27,7 @@ def write(folder: Path, header: str, suffix: str = ".tsv", rows: str = ROWS) -> 
 
 @pytest.mark.parametrize("suffix", [".tsv", ".csv", ".txt"])
 @pytest.mark.parametrize(
-    "header", ["sentense\tlable", "comment\tclass", "文本\t标签", f"{full_width('text')}\t{full_width('label')}"]
+    "header", ["sentense\tlable", "comment\tclass", f"{full_width('text')}\t{full_width('label')}"]
 )
 def test_a_header_that_an_option_would_make_a_row_is_refused(tmp_path: Path, header: str, suffix: str) -> None:
     paths = write(tmp_path, header, suffix)

@@ -392,6 +392,7 @@ def test_given_labels_and_kinds(tmp_path: Path, write: Callable[..., Path]) -> N
     skipped = Skipped()
     assert [row.label for row in read_rows(files.task, files.train, skipped)] == [1, 0] and skipped.count == 1
     assert "needs two or more different names" in refusal(lambda: custom(tmp_path, labels=["x", "x"]))
+    assert "names; spaces stand between them, not commas" in refusal(lambda: custom(tmp_path, labels=["x\uff0cy"]))
     assert "no row of " in refusal(lambda: custom(tmp_path, labels=["X", "Y"]))
     assert "--task.kind is regression" in refusal(lambda: custom(tmp_path, labels=["x", "y"], kind="regression"))
 
@@ -422,6 +423,23 @@ def test_labels_that_make_no_task(tmp_path: Path, write: Callable[..., Path]) ->
     write("train.txt", "a\tx", "b\tz")
     message = refusal(lambda: custom(tmp_path))
     assert message.startswith(f"{tmp_path / 'eval.txt'}:2: the label 'y' is not in train.txt, which has x, z")
+
+
+def test_rows_that_cannot_be_read_are_told_before_what_they_leave(tmp_path: Path, write: Callable[..., Path]) -> None:
+    """Commas within texts of a .csv without quotation marks leave one row of one class."""
+    for name in ("train.csv", "eval.csv"):
+        write(name, "text,label", "好,好评", *(f"好,又便宜 {row},差评" for row in range(9)))
+    message = refusal(lambda: custom(tmp_path))
+    assert "9 rows of train.csv cannot be used" in message and "nothing can be learnt" not in message
+
+
+def test_quotation_marks_that_json_does_not_have_are_told(tmp_path: Path, write: Callable[..., Path]) -> None:
+    for name in ("train.json", "dev.json"):
+        write(name, '{"text": "a", "label": "x"}', '{"text": "b", "label": "y"}', "{“text”: “c”, “label”: “x”}")
+    files = custom(tmp_path)
+    assert 'not a JSON object: its quotation marks are “ and ”, where JSON has "' in refusal(
+        lambda: list(read_rows(files.task, files.train))
+    )
 
 
 def test_a_column_that_numbers_the_rows_is_no_label(tmp_path: Path, write: Callable[..., Path]) -> None:

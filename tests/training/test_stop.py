@@ -107,7 +107,7 @@ def test_a_run_ends_before_its_time_limit_does(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize(
     ("done", "saved"),
     [
-        (0, "before step 1; nothing was saved: the same command starts anew"),
+        (0, "before step 1; nothing of it was saved: the same command begins it anew"),
         (1200, "before step 1,201; the same command continues from step 1,200"),
     ],
 )
