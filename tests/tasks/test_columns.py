@@ -118,14 +118,14 @@ def test_files_of_one_task_may_name_their_columns_differently(tmp_path: Path) ->
         (
             "编号,段落,结论",
             {"text_a": "正文"},
-            "its header has no column 正文 (--task.text_a_column) and no column called label/score/gold_label/标签/类别 "
-            "(--task.label_column names another); it",
+            "its header has no column 正文 (--task.text_a_column) and no column called "
+            "label/score/gold_label/标签/类别 (--task.label_column names another); it",
         ),
         (
             "编号,段落,结论",
             {"text_a": "段落"},
-            "its header has the columns 编号, 段落, 结论; a custom task needs 段落, and label/score/gold_label/标签/类别 (name "
-            "others with --task.text_a_column, --task.label_column). If",
+            "its header has the columns 编号, 段落, 结论; a custom task needs 段落, and "
+            "label/score/gold_label/标签/类别 (name others with --task.text_a_column, --task.label_column). If",
         ),
         (
             "评论\uff0c类别",
