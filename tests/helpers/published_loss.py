@@ -19,7 +19,7 @@ def models(projection: str = "shared", **objective: object) -> tuple[Trainee, Be
     teacher_config = bert_config(layers=4, hidden=24, heads=4, initializer_range=0.3)
     no_dropout = {"attention_probs_dropout_prob": 0.0}  # as --student.attention_dropout is by default
     student_config = bert_config(layers=2, hidden=12, heads=4, initializer_range=0.3, **no_dropout)
-    options = ObjectiveConfig(projection=projection, **objective)
+    options = ObjectiveConfig.model_validate({"attention_weight": 1.0, "projection": projection, **objective})
     trainee = Trainee(build_student(student_config), TinyBert(options, student_config, teacher_config))
     teacher = BertModel(teacher_config, add_pooling_layer=False)
     teacher.set_attn_implementation(ATTENTION_NAME)

@@ -22,11 +22,14 @@ def script(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture
 def fake_tools(tmp_path: Path) -> Path:
-    """A folder with a `deepspeed` that only prints what it was given, a model's folder "a b", and a task's "rows"."""
+    """A folder with a `deepspeed` that only prints what it was given; beside it a model's folder "a b", a task's "rows" and
+    a "text.txt".
+    """
     folder = tmp_path / "bin"
     folder.mkdir()
     (tmp_path / "a b").mkdir()
     (tmp_path / "a b" / "config.json").write_text("{}")
+    (tmp_path / "text.txt").write_text("A line of text.\n")
     (tmp_path / "rows").mkdir()
     for name in ("train.tsv", "dev.tsv"):
         (tmp_path / "rows" / name).write_text("sentence\tlabel\nfine\t1\n")
@@ -62,7 +65,7 @@ def needed(script: Path) -> list[str]:
             "--student.config",
             "4L-312",
         ]
-    return ["--data.shards", str(REPOSITORY / "docs"), "--teacher.model", "a b"]
+    return ["--data.text", "text.txt", "--teacher.model", "a b"]
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])

@@ -48,7 +48,12 @@ class Toy(nn.Module):
 
 def engine(implementation: str, ds_config: str) -> DeepSpeedEngine:
     config = GeneralConfig.model_validate(
-        {"teacher": {"model": "t"}, "data": {"shards": "d"}, "run": {"global_batch": 1, "micro_batch": 1}}
+        {
+            "teacher": {"model": "t"},
+            "data": {"shards": "d"},
+            "optimizer": {"name": "adamw"},
+            "run": {"global_batch": 1, "micro_batch": 1},
+        }
     )
     optimizer = OptimizerConfig(learning_rate=1e-2, weight_decay=0.3)
     choices = Choices(optimizer=Choice(implementation, "asked for"))
