@@ -22,9 +22,7 @@ def script(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture
 def fake_tools(tmp_path: Path) -> Path:
-    """A folder with a `deepspeed` that only prints what it was given; beside it a model's folder "a b", a task's "rows" and
-    a "text.txt".
-    """
+    """A folder with a `deepspeed` that only prints what it was given, beside a model "a b", "rows" and a text."""
     folder = tmp_path / "bin"
     folder.mkdir()
     (tmp_path / "a b").mkdir()
