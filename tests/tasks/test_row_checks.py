@@ -174,7 +174,13 @@ def test_a_header_that_the_option_took_for_a_row_is_told(tmp_path: Path, suffix:
 
 @pytest.mark.parametrize(
     ("content", "told"),
-    [("编号,内容\n1,a\n", 1), ("id,comment\n1,a\n", 0), ("ID,x\n1,a\n", 1), ("id,text\n1,a\n", 0), ("1,a\n2,b\n", 0)],
+    [
+        ("编号,内容\n1,a\n", 0),
+        ("id,comment\n1,a\n", 0),
+        ("ID,x\n1,a\n", 1),
+        ("id,text\n1,a\n", 0),
+        ("1,a\n2,b\n", 0),
+    ],
 )
 def test_a_header_that_is_answered_is_told(tmp_path: Path, content: str, told: int) -> None:
     path = tmp_path / "new.csv"
