@@ -11,7 +11,7 @@ import pytest
 from megatinybert.config.load import ConfigError
 from megatinybert.task import read_arguments
 from tests.helpers.messages import assert_says
-from tests.helpers.toys import REPOSITORY, environment
+from tests.helpers.toys import REPOSITORY, TASK_WITHOUT_TORCH, environment
 
 
 @pytest.fixture
@@ -47,15 +47,7 @@ def test_a_misspelt_column_option_has_no_consequence(tmp_path: Path, options: li
 
 
 def test_torch_is_not_imported_for_it(tmp_path: Path, options: list[str]) -> None:
-    program = (
-        "import sys\n"
-        "from megatinybert.task import main\n"
-        "try:\n"
-        "    main()\n"
-        "finally:\n"
-        "    assert 'torch' not in sys.modules and 'transformers' not in sys.modules\n"
-    )
-    command = [sys.executable, "-c", program, *options]
+    command = [sys.executable, "-c", TASK_WITHOUT_TORCH, *options]
     done = subprocess.run(command, cwd=REPOSITORY, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 2 and "AssertionError" not in done.stderr
     assert_says(done.stderr, "2 problems", f"{tmp_path / 'eval.tsv'}: its header has the columns text; a custom task")

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationInfo, WithJsonSchema, field_validator, mod
 from megatinybert.config.data import DataConfig
 from megatinybert.config.first_weights import by_first_weights
 from megatinybert.config.monitor import MonitorConfig
+from megatinybert.config.recipe import flatten
 from megatinybert.config.removed import REMOVED
 from megatinybert.config.schema import (
     FIRST_WEIGHTS,
@@ -27,11 +28,7 @@ from megatinybert.config.schema import (
     replaced,
 )
 from megatinybert.config.transfer import TransferConfig
-from megatinybert.config.values import (
-    FractionAboveZero,
-    NonNegative,
-    Text,
-)
+from megatinybert.config.values import FractionAboveZero, NonNegative, Text
 from megatinybert.config.whole_teacher import refuse_whole_teacher
 
 # The names of the table in megatinybert/objectives/, which is further up the house.
@@ -142,13 +139,8 @@ class GeneralConfig(ProgramConfig):
     @model_validator(mode="before")
     @classmethod
     def _by_first_weights(cls, values: Any) -> Any:
-        given = {
-            f"{section}.{key}" if isinstance(content, dict) else section: value
-            for section, content in values.items()
-            for key, value in (content.items() if isinstance(content, dict) else [("", content)])
-        }
         filled = dict(values)
-        for option, value in by_first_weights(given).items():
+        for option, value in by_first_weights(flatten(values)).items():
             section, key = option.split(".")
             content = filled.get(section, {})
             if isinstance(content, dict):  # else it is a section that is whole

@@ -17,6 +17,7 @@ from typing import IO
 import numpy as np
 
 from megatinybert.config.codec import codec_name
+from megatinybert.config.data import DataConfig
 from megatinybert.config.flat import OptionNames
 from megatinybert.config.shards import BuildOptions
 from megatinybert.corpus.json_values import Readable, has_lines, split_values
@@ -52,14 +53,15 @@ class ReadSettings:
     mark_invalid: bool = False
 
     @classmethod
-    def of_build(cls, options: BuildOptions, block_bytes: int) -> ReadSettings:
+    def of(cls, options: BuildOptions | DataConfig, block_bytes: int, names: OptionNames) -> ReadSettings:
+        """How the files of a build, or of a run's text, are read."""
         return cls(
             document=options.document,
             text_key=options.text_key,
             encoding=codec_name(options.encoding),
             replace_invalid=options.invalid_utf8 == "replace",
             block_bytes=block_bytes,
-            names=options.names,
+            names=names,
             mark_invalid=options.skip_bad_records > 0,
         )
 

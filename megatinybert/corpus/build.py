@@ -166,7 +166,7 @@ def _write(
     """Read, encode and write from `start` on: the progress at the end."""
     special = reader.special
     dtype = np.dtype("<u2" if special.vocab_size < _LARGEST_UINT16_VOCABULARY else "<i4")
-    reading = ReadSettings.of_build(options, block_bytes)
+    reading = ReadSettings.of(options, block_bytes, options.names)
     encoding = EncodeSettings(
         tokenizer_json=reader.tokenizer.to_str(),
         engine=engine.name,

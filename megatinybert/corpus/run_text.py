@@ -5,11 +5,9 @@ from __future__ import annotations
 import glob
 from pathlib import Path
 
-from megatinybert.config.codec import codec_name
 from megatinybert.config.data import DataConfig
 from megatinybert.config.flat import OptionNames
 from megatinybert.config.missing import missing_text
-from megatinybert.corpus.blocks import ReadSettings
 from megatinybert.corpus.manifest import MANIFEST
 from megatinybert.corpus.sources import Source, find_sources
 
@@ -48,19 +46,6 @@ def sources_of(config: DataConfig) -> list[Source]:
     """The files of `config.text`, of all corpora in order. Raises ValueError as `find_sources` and `corpora_of` do."""
     corpora, _ = corpora_of(config)
     return [source for paths in corpora for source in find_sources(paths, Path(config.cache), NAMES["input"])[0]]
-
-
-def read_settings(config: DataConfig, block_bytes: int) -> ReadSettings:
-    """How the files of `config.text` are read."""
-    return ReadSettings(
-        document=config.document,
-        text_key=config.text_key,
-        encoding=codec_name(config.encoding),
-        replace_invalid=config.invalid_utf8 == "replace",
-        block_bytes=block_bytes,
-        names=NAMES,
-        mark_invalid=config.skip_bad_records > 0,
-    )
 
 
 def _expand(entry: str) -> list[str]:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from megatinybert.config.data import DataConfig
-from megatinybert.corpus.blocks import BLOCK_BYTES, read_blocks
+from megatinybert.corpus.blocks import BLOCK_BYTES, ReadSettings, read_blocks
 from megatinybert.corpus.manifest import MANIFEST, read_manifest
-from megatinybert.corpus.run_text import read_settings, sources_of
+from megatinybert.corpus.run_text import NAMES, sources_of
 from megatinybert.corpus.wrong_text import READ_WHOLE
 
 _TOLD = 10  # files
@@ -39,7 +39,7 @@ def files_of_text(config: DataConfig, there: Sequence[TextFile]) -> list[TextFil
     Files of 8 MiB together are read. Larger ones are counted: [] where there are as many, since one text has another
     size with other line ends or compression; else those of a name or size there are taken for the same.
     """
-    sources, settings = sources_of(config), read_settings(config, BLOCK_BYTES)
+    sources, settings = sources_of(config), ReadSettings.of(config, BLOCK_BYTES, NAMES)
     if sum(source.size for source in sources) <= READ_WHOLE:
         ends = [list(read_blocks([source], settings))[-1] for source in sources]
         return [TextFile(s.name, s.size, end.sha256[:16]) for s, end in zip(sources, ends, strict=True)]

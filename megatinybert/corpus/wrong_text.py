@@ -10,7 +10,7 @@ from megatinybert.config.data import DataConfig
 from megatinybert.config.shards import BuildOptions
 from megatinybert.corpus.blocks import BLOCK_BYTES, Block, ReadSettings, read_blocks
 from megatinybert.corpus.documents import LeftOut, split_documents
-from megatinybert.corpus.run_text import read_settings, sources_of
+from megatinybert.corpus.run_text import NAMES, sources_of
 from megatinybert.corpus.sources import Source, find_sources, kind_of
 from megatinybert.corpus.streams import TextStream
 from megatinybert.corpus.wrong_encoding import WrongEncoding, together
@@ -29,7 +29,7 @@ def wrong_text(config: DataConfig) -> list[str]:
     """
     findings = Findings()
     sources = findings.attempt("--data.text", sources_of, config) or []
-    return [*findings.texts("fail"), *wrong_sources(sources, read_settings(config, BLOCK_BYTES))]
+    return [*findings.texts("fail"), *wrong_sources(sources, ReadSettings.of(config, BLOCK_BYTES, NAMES))]
 
 
 def wrong_input(options: BuildOptions) -> list[str]:
@@ -38,7 +38,7 @@ def wrong_input(options: BuildOptions) -> list[str]:
         sources, _ = find_sources(options.input, options.output, options.names["input"])
     except (ValueError, OSError):  # which the build tells, with what else is wrong in the command
         return []
-    return wrong_sources(sources, ReadSettings.of_build(options, BLOCK_BYTES))
+    return wrong_sources(sources, ReadSettings.of(options, BLOCK_BYTES, options.names))
 
 
 def wrong_sources(sources: Sequence[Source], settings: ReadSettings) -> list[str]:

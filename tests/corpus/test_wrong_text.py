@@ -12,9 +12,9 @@ import pytest
 
 from megatinybert.config.data import DataConfig
 from megatinybert.config.schema import ConfigError
-from megatinybert.corpus.blocks import read_blocks
+from megatinybert.corpus.blocks import ReadSettings, read_blocks
 from megatinybert.corpus.documents import split_documents
-from megatinybert.corpus.run_text import NAMES, read_settings, sources_of
+from megatinybert.corpus.run_text import NAMES, sources_of
 from megatinybert.corpus.wrong_text import READ_WHOLE, wrong_text
 from megatinybert.general import read_arguments
 from tests.helpers.toys import REPOSITORY, environment, write_teacher
@@ -40,7 +40,7 @@ def wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list
 def test_an_encoding_is_told_as_the_run_would(wrong: Callable[..., list[str]]) -> None:
     (problem,) = wrong({"plain.txt": b"plain\n", "a.txt": b"plain\n" * 30 + FRENCH})
     given = DataConfig(text=["a.txt"])
-    settings = read_settings(given, 1 << 21)
+    settings = ReadSettings.of(given, 1 << 21, NAMES)
     with pytest.raises(ValueError) as caught:
         for block in read_blocks(sources_of(given), settings):
             split_documents(block, "text", False, NAMES)

@@ -106,6 +106,17 @@ _NOT_INHERITED = {
 }
 
 
+# launch/task.sh, which fails where it has imported PyTorch or Transformers.
+TASK_WITHOUT_TORCH = """
+import sys
+from megatinybert.task import main
+try:
+    main()
+finally:
+    assert 'torch' not in sys.modules and 'transformers' not in sys.modules
+"""
+
+
 def environment(**more: str) -> dict[str, str]:
     """For processes a test starts: this interpreter's tools first, one thread a rank, nothing from outside."""
     bin_folder = str(Path(sys.executable).parent)

@@ -19,7 +19,7 @@ from megatinybert.tasks.made_otherwise import check_options_of_stages, check_sta
 from megatinybert.tasks.stage_options import facts_of_options, stage_folder
 from megatinybert.training.checkpoint import save
 from tests.helpers.task_toys import options
-from tests.helpers.toys import REPOSITORY, environment
+from tests.helpers.toys import REPOSITORY, TASK_WITHOUT_TORCH, environment
 
 BEGUN = {"two.max_steps": "30", "two.temperature": "1.0", "schedule.warmup_fraction": "0.1"}
 
@@ -107,15 +107,7 @@ def test_large_files_are_left_to_the_run(more_rows: Path, done_task: Path, monke
 
 
 def test_rows_are_compared_without_torch(more_rows: Path, done_task: Path) -> None:
-    program = (
-        "import sys\n"
-        "from megatinybert.task import main\n"
-        "try:\n"
-        "    main()\n"
-        "finally:\n"
-        "    assert 'torch' not in sys.modules and 'transformers' not in sys.modules\n"
-    )
-    command = [sys.executable, "-c", program, "all", *options(more_rows, "singles", done_task)]
+    command = [sys.executable, "-c", TASK_WITHOUT_TORCH, "all", *options(more_rows, "singles", done_task)]
     done = subprocess.run(command, cwd=REPOSITORY, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 2 and "AssertionError" not in done.stderr and "loading PyTorch" not in done.stderr
     assert f"error: {done_task / 'teacher'} was made otherwise:\n  rows (by" in done.stderr

@@ -13,8 +13,8 @@ import torch
 from megatinybert.config.data import DataConfig
 from megatinybert.config.schema import ConfigError
 from megatinybert.corpus import text_files
-from megatinybert.corpus.blocks import BLOCK_BYTES, read_blocks
-from megatinybert.corpus.run_text import read_settings, sources_of
+from megatinybert.corpus.blocks import BLOCK_BYTES, ReadSettings, read_blocks
+from megatinybert.corpus.run_text import NAMES, sources_of
 from megatinybert.corpus.text_files import TextFile
 from megatinybert.general import read_arguments
 from megatinybert.programs.distil import distil
@@ -41,7 +41,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     checkpoint.mkdir(parents=True)
     files = []
     for source in sources_of(given := DataConfig(text=["data"])):
-        (block,) = read_blocks([source], read_settings(given, BLOCK_BYTES))
+        (block,) = read_blocks([source], ReadSettings.of(given, BLOCK_BYTES, NAMES))
         files.append([source.name, source.size, block.sha256[:16]])
     facts = {FILES: files, NAMED: "--data.text data", "run.seed": 0}
     (checkpoint / "state.json").write_text(json.dumps({"step": 5, "facts": facts, "files": {}}))
