@@ -70,11 +70,11 @@ def _wrong_shards(paths: Iterable[str]) -> list[str]:
 
 
 def _check_fits(config: GeneralConfig) -> None:
-    """Raise ConfigError where models do not fit each other, or the text is not that of the run to be continued."""
-    from megatinybert.training.other_text import check_text
+    """Raise ConfigError where models do not fit each other, or the run to be continued is another one."""
+    from megatinybert.programs.general_options import check_begun
 
     findings = Findings()
-    findings.attempt("text", check_text, config)
+    findings.attempt("run", check_begun, config)
     told = [*_misfits(config), *findings.texts("fail")]
     if told:
         raise ConfigError.of(told)

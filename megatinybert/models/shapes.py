@@ -72,6 +72,16 @@ def misfit(config: TransferConfig, student: str, teacher: str) -> list[str]:
     return problems
 
 
+def shape_in_files(student: str) -> list[int] | None:
+    """Layers, width, heads and intermediate width of a shipped shape, or of a model's folder or config.json; None where
+    no file says them.
+    """
+    content = _with_defaults(_content(STUDENTS_FOLDER / f"{student}.json") or _of_folder(student))
+    keys = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size")
+    shape = [content[key] for key in keys if _is_count(content.get(key))]
+    return shape if len(shape) == len(keys) else None
+
+
 def other_family(model: str, kind: str) -> str:
     """The refusal of a model that is no BERT. model: the option that names it, and its name."""
     article = "an" if kind[:1] in "aeio" else "a"

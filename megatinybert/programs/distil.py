@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 import transformers
-from transformers import BertConfig
 
 from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.config.general import GeneralConfig, SettledConfig
-from megatinybert.models.configuration import read_bert_config, student_config
 from megatinybert.models.load import teacher_dtype
 from megatinybert.programs.ending import ending
-from megatinybert.programs.general_stage import Opened, describe, facts_of_options
+from megatinybert.programs.general_options import decided_by_options
+from megatinybert.programs.general_stage import Opened, describe
 from megatinybert.programs.members import Members, find_members, unsettled_members
 from megatinybert.programs.open_data import open_data, skipping, with_shards
 from megatinybert.programs.open_models import Models, taught_models, tokenizer_name, untaught_models
@@ -34,12 +32,10 @@ from megatinybert.training.ready import (
     get_ready,
     local_ranks,
 )
-from megatinybert.training.resume import shape_facts
 from megatinybert.training.run import run_family
 from megatinybert.training.same_run import check_options
 from megatinybert.training.size import Size, check_size, check_steps_done, draft, settle
-from megatinybert.training.stage import Facts, Family
-from megatinybert.training.which_checkpoint import find_checkpoint
+from megatinybert.training.stage import Family
 
 
 def distil(config: GeneralConfig, world: World) -> None:
@@ -65,28 +61,10 @@ def refused_early(config: GeneralConfig) -> list[str]:
     members = unsettled_members(config)
     said = members.findings()
     for name, member in members.configs.items():
-        said[name].attempt("output folder", _check_options, member)
+        said[name].attempt("output folder", check_options, member.run, decided_by_options(member))
         if member.run.max_steps:
             said[name].attempt("output folder", check_steps_done, member.run, member.run.max_steps)
     return [finding.text for finding in members.of_each(said)]
-
-
-def _check_options(config: GeneralConfig) -> None:
-    run = config.run
-    facts = {**facts_of_options(config), "run.seed": run.seed, "optimizer.name": config.optimizer.name}
-    facts |= {"run.global_batch": run.global_batch} if run.global_batch else {}  # else as the checkpoint has it
-    if find_checkpoint(run, checksums=False)[0]:  # a new run would ask for its teacher twice
-        facts |= _shape_of(config)
-    check_options(run, facts)
-
-
-def _shape_of(config: GeneralConfig) -> Facts:
-    """The facts of the student's shape; {} where it cannot be read, which is told when the models are opened."""
-    wanted = config.student
-    with contextlib.suppress(OSError, ValueError):
-        teacher = read_bert_config(config.teacher.model, "--teacher.model") if config.teacher.model else BertConfig()
-        return shape_facts(student_config(wanted.config, teacher, wanted.hidden_dropout, wanted.attention_dropout))
-    return {}
 
 
 def open_family(config: GeneralConfig, world: World, findings: Findings) -> Family | None:

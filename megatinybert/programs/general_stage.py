@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.config.general import GeneralConfig, MemberConfig
 from megatinybert.models.layer_map import layers_in_words
 from megatinybert.models.load import Teacher
 from megatinybert.objectives.tinybert import TinyBert
+from megatinybert.programs.general_options import facts_of_options
 from megatinybert.programs.general_student import GeneralStudent, Solver, SolverOfAll
 from megatinybert.programs.members import Members
 from megatinybert.programs.open_models import Models
@@ -25,7 +25,7 @@ from megatinybert.samples.open import HeldOut, Samples, data_checksum, data_file
 from megatinybert.samples.short_rows import ShortRows
 from megatinybert.tracking.attention_maps import AttentionPictures, drawing_interval
 from megatinybert.training.held_out import beside_losses, held_out
-from megatinybert.training.other_text import FILES, NAMED, text_in_words
+from megatinybert.training.other_text import FILES
 from megatinybert.training.partitioned_teacher import PartitionedTeacher
 from megatinybert.training.schedule import held_out_interval
 from megatinybert.training.size import Size
@@ -140,26 +140,6 @@ def facts_of_data(config: GeneralConfig, windows: Samples) -> Facts:
     """What decides the result of a general distillation beside what decides that of any run."""
     corpus = {"corpus": data_identity(windows), "corpus checksum": data_checksum(windows), FILES: data_files(windows)}
     return {**corpus, **facts_of_options(config)}
-
-
-def facts_of_options(config: GeneralConfig) -> Facts:
-    """Those of them that are known before the text is opened."""
-    facts: dict[str, Any] = {
-        "teacher.quantize": config.teacher.quantize,
-        "data.sequence_length": config.data.sequence_length,
-        "data.pair_probability": config.data.pair_probability,
-        "data.position_skips": config.data.position_skips,
-        "data.shuffle_block": config.data.shuffle_block,
-        "objective": config.objective.model_dump(mode="json", exclude={"train_projection"}),  # training_facts has it
-        NAMED: text_in_words(config.data),
-    }
-    if config.data.short_rows:
-        facts["data.short_rows"] = config.data.short_rows
-    if config.student.init == "solved":
-        facts |= {"student.init": "solved", "student.solve_tokens": config.student.solve_tokens}
-    if config.objective.name == "mlm":
-        facts["objective"] = {"name": "mlm", **config.mlm.model_dump(mode="json")}
-    return facts
 
 
 def _about(name: str, opened: Opened, world: World) -> list[str]:

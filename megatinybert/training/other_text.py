@@ -1,4 +1,4 @@
-"""That a run is continued on another text, told by its files. No torch is imported here."""
+"""Whether a run is continued on another text, told by its files. No torch is imported here."""
 
 from __future__ import annotations
 
@@ -8,13 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from megatinybert.config.data import DataConfig
-from megatinybert.config.family import members_of
-from megatinybert.config.general import GeneralConfig
 from megatinybert.corpus.text_files import TextFile, files_of_shards, files_of_text, in_what_they_differ
 from megatinybert.runtime.counts import some_of
-from megatinybert.runtime.differences import refuse_differences
-from megatinybert.training.checkpoint import read_state
-from megatinybert.training.which_checkpoint import find_checkpoint
 
 # Facts that people are told where others differ: how the text is called, and its files. It may be called otherwise, or
 # lie elsewhere.
@@ -52,26 +47,10 @@ def with_other_text(checkpoint: Path) -> str:
     return f"{REMEDY} (--student.init {run} lets that one begin with its student)"
 
 
-def check_text(config: GeneralConfig) -> None:
-    """Raise ValueError where the files of the text are others than those of the run to be continued, as far as that is
-    seen early: small ones are read, large ones are counted. What else differs is told later.
+def files_now(data: DataConfig, recorded: Sequence[Sequence[Any]]) -> list[TextFile]:
+    """The files of the text, as those that a run has `recorded`: small ones are read, large ones are counted. [] where
+    they cannot be read, which is told by who opens them.
     """
-    if config.run.resume == "never" or (config.students and config.run.resume != "auto"):
-        return
-    first = next(iter(members_of(config).values()), config)
-    found, _ = find_checkpoint(first.run, checksums=False)
-    recorded = read_state(found)[1] if found else {}
-    if found and recorded.get(FILES):
-        there = {name: recorded[name] for name in (NAMED, FILES) if name in recorded}
-        here = {NAMED: text_in_words(config.data), FILES: _files_of(config.data, recorded[FILES])}
-        before, now = told_by_files(there, here)
-        if {**before, NAMED: None} != {**now, NAMED: None}:
-            what = f"{found} was written by another kind of run"
-            refuse_differences(what, before, now, with_other_text(found))
-
-
-def _files_of(data: DataConfig, recorded: Sequence[Sequence[Any]]) -> list[TextFile]:
-    """[] where they cannot be read, which is told by who opens them."""
     with suppress(ValueError, OSError):
         if data.text:
             return files_of_text(data, [TextFile(*each) for each in recorded])

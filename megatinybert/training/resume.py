@@ -20,7 +20,7 @@ from megatinybert.training import checkpoint
 from megatinybert.training.choices import settled
 from megatinybert.training.placement import PLACEMENT, Placement, placement_of
 from megatinybert.training.rates import RATES
-from megatinybert.training.same_run import check_facts, deciding_options, known_to
+from megatinybert.training.same_run import SHAPE, check_facts, deciding_options, known_to
 from megatinybert.training.stage import Facts
 from megatinybert.training.trainee import Trainee
 from megatinybert.training.which_checkpoint import checkpoints_of, find_checkpoint, newest_of
@@ -52,7 +52,7 @@ def training_facts(
 def shape_facts(student: PreTrainedConfig) -> Facts:
     """Those of them that a student's configuration decides."""
     shape = student.num_hidden_layers, student.hidden_size, student.num_attention_heads, student.intermediate_size
-    return {"student layers, width, heads, intermediate": list(shape)}
+    return {SHAPE: list(shape)}
 
 
 _SKIPPED = "skipped batches"  # a fact of checkpoints alone: the steps whose batch was left out, as it was not finite

@@ -13,6 +13,7 @@ from megatinybert.training import checkpoint
 from megatinybert.training.other_text import FILES, NAMED, REMEDY, told_by_files, with_other_text
 from megatinybert.training.which_checkpoint import find_checkpoint
 
+SHAPE = "student layers, width, heads, intermediate"  # the fact of these
 # Facts that older checkpoints do not have. What is continued has its first weights behind it.
 _SINCE = (
     *("student.init", "student.solve_tokens"),
@@ -24,7 +25,7 @@ _SINCE = (
 _OPTIONS = {
     **dict.fromkeys(("corpus", "corpus checksum"), "--data.text, --data.shards or --data.mixture"),
     **dict.fromkeys(("teacher", "teacher checksum"), "--teacher.model"),
-    "student layers, width, heads, intermediate": "--student.config",
+    SHAPE: "--student.config",
     "rows": "--task.data_dir, --task.max_length and --augment",
     "development rows": "--task.data_dir and --task.max_length",
     "student dropout": "--student.hidden_dropout and --student.attention_dropout",

@@ -24,7 +24,7 @@ from megatinybert.config.schema import STUDENTS_FOLDER, shipped_students
 from megatinybert.config.shards import SHARDS
 from megatinybert.config.task import TASK as TASK_PROGRAM
 from megatinybert.corpus.vocabulary import Vocabulary
-from megatinybert.programs.general_stage import facts_of_options
+from megatinybert.programs.general_options import facts_of_options
 from megatinybert.training.other_text import FILES, NAMED
 from megatinybert.training.placement import PLACEMENT
 from megatinybert.training.rates import RATES

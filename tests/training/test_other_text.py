@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from megatinybert.config.data import DataConfig
+from megatinybert.config.load import load_config
 from megatinybert.config.schema import ConfigError
 from megatinybert.corpus import text_files
 from megatinybert.corpus.blocks import BLOCK_BYTES, ReadSettings, read_blocks
@@ -18,8 +19,9 @@ from megatinybert.corpus.run_text import NAMES, sources_of
 from megatinybert.corpus.text_files import TextFile
 from megatinybert.general import read_arguments
 from megatinybert.programs.distil import distil
+from megatinybert.programs.general_options import decided_by_options
 from megatinybert.runtime.dist import World
-from megatinybert.training.other_text import FILES, NAMED, told_by_files
+from megatinybert.training.other_text import FILES, told_by_files
 from tests.helpers.toys import recipe, run_general
 
 REMEDY = (
@@ -43,9 +45,10 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     for source in sources_of(given := DataConfig(text=["data"])):
         (block,) = read_blocks([source], ReadSettings.of(given, BLOCK_BYTES, NAMES))
         files.append([source.name, source.size, block.sha256[:16]])
-    facts = {FILES: files, NAMED: "--data.text data", "run.seed": 0}
+    command = ["--teacher.model", "./teacher", "--data.text", "data", "--run.output_dir", "run"]
+    facts = {**decided_by_options(load_config(command)), FILES: files, "corpus checksum": "of both"}
     (checkpoint / "state.json").write_text(json.dumps({"step": 5, "facts": facts, "files": {}}))
-    return ["--teacher.model", "./teacher", "--data.text", "data", "--run.output_dir", "run"]
+    return command
 
 
 def told(command: list[str], *more: str) -> str:
