@@ -164,6 +164,7 @@ def measure_models(teacher: str | None, *students: Path) -> tuple[ModelFacts | N
 
     from megatinybert.runtime.progress_bar import progress_bar
     from megatinybert.runtime.stopwatch import median_seconds
+    from megatinybert.runtime.waiting import Waiting
 
     logging.set_verbosity_error()  # else it tells of the heads that we drop on purpose
     logging.disable_progress_bar()  # of loading weights
@@ -181,8 +182,10 @@ def measure_models(teacher: str | None, *students: Path) -> tuple[ModelFacts | N
             bar.update()  # takes microseconds
 
         passes = {name: functools.partial(run, model) for name, model in zip(names, models, strict=True)}
+        waiting = Waiting()
         seconds = median_seconds(passes, torch.device("cpu"), TIMED_RUNS, WARM_UP_RUNS)
-    facts = [_model_facts(name, model, 1000 * seconds[name]) for name, model in zip(names, models, strict=True)]
+        waited = waiting.share()
+    facts = [_model_facts(name, model, 1000 * seconds[name], waited) for name, model in zip(names, models, strict=True)]
     return (facts[0], facts[1:], length) if teacher else (None, facts, length)
 
 
@@ -200,11 +203,11 @@ def _load_plain(name: str, with_head: bool) -> PreTrainedModel:
     return model.eval()
 
 
-def _model_facts(name: str, model: PreTrainedModel, milliseconds: float) -> ModelFacts:
+def _model_facts(name: str, model: PreTrainedModel, milliseconds: float, waited: float) -> ModelFacts:
     from megatinybert.models.load import size_as_saved
 
     size, shape = size_as_saved(model), (model.config.num_hidden_layers, model.config.hidden_size)
-    return ModelFacts(name, *shape, size.parameters, size.bytes / 1e6, milliseconds)
+    return ModelFacts(name, *shape, size.parameters, size.bytes / 1e6, milliseconds, waited)
 
 
 def save(report: Report, rows: Sequence[curves.Row], folder: Path) -> None:

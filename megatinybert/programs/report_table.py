@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from megatinybert.programs.found import TOP
 from megatinybert.runtime.counts import counted, counted_tokens, times
 from megatinybert.runtime.text_table import format_table
+from megatinybert.runtime.waiting import on_times
 from megatinybert.tracking.measurements import ACCURACY, BESIDE_LOSSES, PROBE, PROJECTED
 from megatinybert.tracking.remarks import on_what_got_worse
 
@@ -28,7 +29,10 @@ FACTS: dict[str, Callable[[ModelFacts], str]] = {
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """One encoder: its shape, its size, and the median time of one forward pass on this CPU in float32."""
+    """One encoder: its shape, its size, and the median time of one forward pass on this CPU in float32.
+
+    waited: what part of the time in which this and the others were timed they waited for a core.
+    """
 
     name: str
     layers: int
@@ -36,6 +40,7 @@ class ModelFacts:
     parameters: int
     megabytes: float  # of the weights in float32; 1 MB is 10^6 bytes
     milliseconds: float
+    waited: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,7 @@ def table(report: Report) -> str:
         *what_got_worse(report),
         f"One batch: median of {TIMED_RUNS} float32 runs of {report.speed_batch} sentences of "
         f"{report.speed_length} tokens on {counted(report.speed_threads, 'thread')}{turns}.",
+        *on_times(report.student.waited),
         *(f"{BESIDE_LOSSES[tag].row.capitalize()}: {BESIDE_LOSSES[tag].meaning}." for tag in report.beside),
         *([f"{_SHARED.capitalize()}: {report.shared_of}."] if report.shared_of else []),
         *([report.advice] if report.advice else []),

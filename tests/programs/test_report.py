@@ -17,6 +17,7 @@ from megatinybert.programs import report
 from megatinybert.programs.search import teacher_of
 from megatinybert.report import main
 from megatinybert.runtime.files import file_sha256
+from megatinybert.runtime.waiting import Waiting
 from megatinybert.training.solve.record import SolvingRecord, write_record
 from tests.helpers.metric_rows import ROWS, training
 from tests.helpers.toys import REPOSITORY
@@ -85,6 +86,17 @@ def test_command_line_writes_the_table_the_json_and_the_picture(run: Path, capsy
     height, width, _ = matplotlib.image.imread(run / "loss.png").shape
     assert width > height > 500
     assert not list(run.glob(".*"))  # no temporary file is left
+
+
+@pytest.mark.parametrize("waited", [0.05, 0.4])
+def test_times_of_a_busy_machine_are_told_to_be_such(
+    run: Path, waited: float, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Waiting, "share", lambda _: waited)
+    assert main([str(run)]) == 0
+    sentence = "The cores were busy, and these runs waited for one 40 % of the time: "
+    assert (sentence in capsys.readouterr().out) == (waited == 0.4)
+    assert json.loads((run / "report.json").read_text())["student"]["waited"] == waited
 
 
 def test_a_student_larger_than_its_teacher_is_called_so(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -103,7 +103,7 @@ def test_the_configuration_and_the_hardware_can_be_read_in_tensorboard(golden_ru
         (event,) = tensorboard(golden_run)["training"].Tensors(f"{tag}/text_summary")
         texts[tag] = event.tensor_proto.string_val[0].decode()
     assert texts["config"] == f"```yaml\n{(golden_run / 'config.yaml').read_text().rstrip()}\n```"
-    assert "1 rank on cpu" in texts["hardware"] and "fp32 (measured)" in texts["hardware"]
+    assert "1 rank on cpu" in texts["hardware"] and "fp32 (measured" in texts["hardware"]
 
 
 def test_share_of_padding() -> None:
