@@ -110,6 +110,7 @@ def table(reports: Mapping[str, Report]) -> str:
         f"{first.speed_length} tokens on {counted(first.speed_threads, 'thread')}, the models in turn.",
         *on_times(first.student.waited),
         *(f"{BESIDE_LOSSES[tag].row.capitalize()}: {BESIDE_LOSSES[tag].meaning}." for tag in tags),
+        *([first.on_no_probe] if first.on_no_probe else []),
     ]
     return "\n".join(lines)
 

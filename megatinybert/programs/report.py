@@ -25,8 +25,8 @@ from megatinybert.runtime.counts import counted
 from megatinybert.runtime.files import write_atomically
 from megatinybert.tracking import curves
 from megatinybert.tracking.figures import save_picture
-from megatinybert.tracking.measurements import ACCURACY, PROBE, PROJECTED
-from megatinybert.tracking.remarks import on_first_losses
+from megatinybert.tracking.measurements import ACCURACY, MASKED, PROBE, PROJECTED
+from megatinybert.tracking.remarks import on_first_losses, on_no_probe
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -146,6 +146,8 @@ def report_of(
         shared_of=shared[1] if shared else None,
         projected_probe=pair(PROJECTED),
         on_first_losses=on_first_losses(rows) if is_solved else None,
+        on_no_probe=on_no_probe(windows) if teacher else None,
+        masked_tokens=last.get(MASKED),
         few_steps=rate is not None and moves_little(init, optimizer["name"], trained, rate),
         advice=advice_of(first, last, layer_map, student.layers, teacher.layers, windows, asked) if teacher else None,
     )

@@ -24,8 +24,8 @@ from megatinybert.runtime.files import write_atomically
 from megatinybert.runtime.stopwatch import duration
 from megatinybert.tracking import curves
 from megatinybert.tracking.figures import save_picture
-from megatinybert.tracking.measurements import ACCURACY, BESIDE_LOSSES, PROBE, PROJECTED
-from megatinybert.tracking.remarks import Row, on_first_losses, on_what_got_worse
+from megatinybert.tracking.measurements import ACCURACY, BESIDE_LOSSES, MASKED, PROBE, PROJECTED
+from megatinybert.tracking.remarks import Row, on_first_losses, on_no_probe, on_what_got_worse, row_of
 from megatinybert.training.front_matter import front_matter, is_chinese, shown_model, shown_text, shown_weights
 from megatinybert.training.optimizers import rates_in_words
 from megatinybert.training.record import HELD_OUT
@@ -152,9 +152,10 @@ def model_card(
         measured=[*measured[:1], *measured[1:][-1:]],
         tags=tags,
         beside=beside,
+        names={each.tag: row_of(each.tag, measured[-1].get(MASKED)) for each in beside},
         projected=projected,
         advice=_advice(run, measured, environment.get(HELD_OUT)) if projected else None,
-        remarks=_remarks(run, rows, measured, solving) if measured else [],
+        remarks=_remarks(run, rows, measured, solving, environment.get(HELD_OUT)) if measured else [],
     )
     return f"{card}\n"
 
@@ -187,8 +188,12 @@ def _is_solved(run: Provenance) -> bool:
     return run.teacher is not None and run.config.student.init == "solved"
 
 
-def _remarks(run: Provenance, rows: Sequence[Row], measured: Sequence[Row], solving: SolvingRecord | None) -> list[str]:
-    """What to say of the table. measured: those of the rows that were measured on held-out text, at least one."""
+def _remarks(
+    run: Provenance, rows: Sequence[Row], measured: Sequence[Row], solving: SolvingRecord | None, windows: int | None
+) -> list[str]:
+    """What to say of the table. measured: those of the rows that were measured on so many held-out windows, at least
+    one.
+    """
     first, last = measured[0], measured[-1]
     solved: list[str | None] = []
     if _is_solved(run) and first["step"] == 0:
@@ -198,7 +203,8 @@ def _remarks(run: Provenance, rows: Sequence[Row], measured: Sequence[Row], solv
     few_steps = moves_little(run.config.student.init, optimizer.name, run.steps, optimizer.learning_rate)
     losses = {name: (first[f"held_out/{name}"], last[f"held_out/{name}"]) for name in curves.loss_names(measured)}
     beside = {tag: (first[tag], last[tag]) for tag in BESIDE_LOSSES if tag in first and tag in last}
-    return list(filter(None, [*solved, on_what_got_worse(losses, beside, few_steps)]))
+    no_probe = on_no_probe(windows) if run.teacher else None
+    return list(filter(None, [*solved, no_probe, on_what_got_worse(losses, beside, few_steps)]))
 
 
 def _words(run: Provenance) -> _Words:

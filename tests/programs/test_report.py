@@ -140,6 +140,18 @@ def test_the_probe_through_the_projection_and_which_vectors_to_use_are_told(
     assert numbers["projected_probe"] == [0.5, 0.875] and numbers["advice"] in printed
 
 
+def test_no_probe_of_two_windows_is_told(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["environment"]["held_out_windows"] = 2
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    _write_metrics(run, [{tag: value for tag, value in row.items() if tag != "held_out/probe"} for row in ROWS])
+    assert main([str(run)]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert "No probe is measured on 2 held-out windows: it needs 3 or more." in printed
+    assert not any(line.startswith("probe") for line in printed)
+    assert json.loads((run / "report.json").read_text())["probe"] is None
+
+
 def _solve(run: Path) -> None:
     """Make it a run from solved weights."""
     config = yaml.safe_load((run / "config.yaml").read_text())

@@ -255,6 +255,12 @@ def test_one_measurement_is_one_column() -> None:
     assert "| | step 4 |\n| --- | ---: |\n| loss: total | 4.000 |" in text
 
 
+def test_no_probe_of_two_windows_is_told() -> None:
+    rows = [{tag: value for tag, value in row.items() if tag != PROBE} for row in ROWS]
+    text = model_card(run_of(), rows, {**ENVIRONMENT, "held_out_windows": 2}, picture=False)
+    assert "\nNo probe is measured on 2 held-out windows: it needs 3 or more.\n" in text and "| probe" not in text
+
+
 def test_what_fails_is_said_and_the_rest_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
