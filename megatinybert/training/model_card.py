@@ -26,7 +26,7 @@ from megatinybert.tracking import curves
 from megatinybert.tracking.figures import save_picture
 from megatinybert.tracking.measurements import ACCURACY, BESIDE_LOSSES, MASKED, PROBE, PROJECTED
 from megatinybert.tracking.remarks import Row, on_first_losses, on_no_probe, on_what_got_worse, row_of
-from megatinybert.training.front_matter import front_matter, is_chinese, shown_model, shown_text, shown_weights
+from megatinybert.training.front_matter import front_matter, is_for_chinese, shown_model, shown_text, shown_weights
 from megatinybert.training.optimizers import rates_in_words
 from megatinybert.training.record import HELD_OUT
 from megatinybert.training.sentence_vectors import advice_of, read_projection
@@ -85,7 +85,7 @@ _WORDS = {
 @dataclass(frozen=True)
 class Provenance:
     """Where a student comes from. teacher: None of masked-language modelling, which has none. steps: optimizer steps in
-    all; windows: those of one epoch. beside: names of the students that were trained with it.
+    all; windows: those of one epoch. beside: names of students trained with it. chinese: as of `front_matter`.
     """
 
     config: SettledConfig
@@ -94,6 +94,7 @@ class Provenance:
     steps: int
     windows: int
     beside: tuple[str, ...] = ()
+    chinese: bool = False
 
 
 def write_card(output: Path, run: Provenance) -> None:
@@ -137,8 +138,9 @@ def model_card(
     measured = [row for row in rows if "held_out/total" in row]
     beside = [BESIDE_LOSSES[tag] for tag in words.beside if measured and tag in measured[-1]]
     tags = {f"loss: {name}": f"held_out/{name}" for name in curves.loss_names(measured)} if measured else {}
-    data = front_matter(made_of, words.pipeline, [*words.tags, *(["sentence-transformers"] if projected else [])])
-    example = words.examples[is_chinese(data)]
+    tags_of_hub = [*words.tags, *(["sentence-transformers"] if projected else [])]
+    data = front_matter(made_of, words.pipeline, tags_of_hub, chinese=run.chinese)
+    example = words.examples[is_for_chinese(data)]
     card = ModelCard.from_template(
         data,
         template_path=str(_TEMPLATE),

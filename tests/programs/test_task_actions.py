@@ -216,6 +216,7 @@ def test_chinese_files_need_no_option_but_paths_and_sizes(tmp_path: Path) -> Non
     assert "dev: accuracy" in log and "of the teacher's score." in log
     config = json.loads((output / "student" / "config.json").read_text(encoding="utf-8"))
     assert config["id2label"] == {str(i): label for i, label in enumerate(sorted(CHINESE_LABELS))}
+    assert "\nlanguage: zh\n" in (output / "student" / "README.md").read_text(encoding="utf-8")
     assert_plain_transformers_agrees(output / "student", data)
     assert (output / "confusion.png").is_file()
     train = [line.split("\t") for line in (data / "train.txt").read_text(encoding="utf-8").splitlines()]

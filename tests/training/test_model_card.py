@@ -197,6 +197,8 @@ def test_the_card_of_a_chinese_student_has_a_chinese_example(tmp_path: Path, lan
     (tmp_path / "README.md").write_text(f"---\n{yaml.safe_dump({'language': language})}---\n\n# A teacher\n")
     run = run_of(**{"teacher.model": tmp_path})
     assert example in model_card(run, ROWS, {}, picture=False, projected=True)
+    of_chinese_text = model_card(replace(run, chinese=True), ROWS, {}, picture=False)
+    assert front(of_chinese_text)["language"] == "zh" and "一个句子。" in of_chinese_text
 
 
 def test_weights_of_a_mixture_and_first_weights_are_told() -> None:
