@@ -207,6 +207,17 @@ def test_the_bar_tells_the_time_left_after_a_few_steps(
     assert found["n"] == first_step + 5 and 1 / rate == pytest.approx(2.0)
 
 
+def test_the_bar_says_what_a_loss_is_of(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    monitor = Monitor(
+        tmp_path, 0, 9, members={"a": tmp_path / "a"}, loss_of=lambda step: " on short rows" * (step == 2)
+    )
+    for step, of in ((1, ""), (2, " on short rows")):
+        monitor.log(step, {"loss/total": 1.0, "held_out/total": 2.0, "a/loss/total": 3.0})
+        assert monitor._bar.postfix == f"loss{of} 1.0000, held-out 2.0000, loss of a{of} 3.0000"
+    monitor.close()
+
+
 def test_each_of_several_students_has_metrics_of_its_own(tmp_path: Path) -> None:
     """With its own scalars as a run of its own has them, and what is common; what a killed run left is dropped."""
     folders = {name: tmp_path / name for name in ("a", "ab")}
