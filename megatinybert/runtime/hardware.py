@@ -64,9 +64,7 @@ def has_bfloat16(capabilities: Mapping[str, object]) -> bool:
 
 @dataclass(frozen=True)
 class Peak:
-    """The rate of one device. source: "table: NVIDIA H200", or "measured", with a word
-    on whether the machine was busy.
-    """
+    """The rate of one device. source: "table: NVIDIA H200", or "measured", and whether on busy cores."""
 
     flops_per_second: float
     dtype: str

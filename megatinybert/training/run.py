@@ -133,8 +133,9 @@ def _begin(ready: ReadyFamily, world: World) -> tuple[Run, dict[str, Choices]]:
         if line:
             world.say(line)
     threads = {THREADS: torch.get_num_threads()} if world.device.type == "cpu" else {}
-    if threads and not start.converts and (line := on_threads(start.recorded, threads[THREADS])):
-        world.say(line)  # what is converted rounds otherwise in any case
+    goes_on = start.first_step < family.first.max_steps and not start.converts  # which rounds otherwise in any case
+    if threads and goes_on and (line := on_threads(start.recorded, threads[THREADS])):
+        world.say(line)
     best = _keeper_of_the_best(family.first, trainees, start, world)
     facts = {
         name: {

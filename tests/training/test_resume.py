@@ -300,10 +300,11 @@ def test_a_run_that_is_continued_by_other_threads_says_so(
 ) -> None:
     threads = torch.get_num_threads()
     try:
-        for steps, now, told in ((1, 1, False), (2, 1, False), (3, 2, True)):
+        for steps, now, told in ((1, 1, ""), (2, 1, ""), (3, 2, "1 thread of a rank before, 2 now: "), (3, 1, "")):
             torch.set_num_threads(now)
             distil(load_config(recipe(toy_inputs, **{"run.output_dir": tmp_path, "run.max_steps": steps})), world)
-            assert ("1 thread of a rank before, 2 now: results agree to rounding" in capfd.readouterr().err) == told
+            said = capfd.readouterr().err
+            assert told in said and ("of a rank before" in said) == bool(told)
     finally:
         torch.set_num_threads(threads)
 
