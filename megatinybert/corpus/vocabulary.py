@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 from megatinybert.corpus.texts import Texts
 
 if TYPE_CHECKING:  # else whoever reads a manifest would import it
+    import numpy as np
     from tokenizers import Tokenizer
 
 MOST_UNKNOWN = 0.01  # of the tokens of a text: above it a warning
 FAR_TOO_MANY_UNKNOWN = 0.5  # above it nothing is trained on the text
 _CAPITALS = 0.01  # of a lower-casing tokenizer's vocabulary: published ones have none
 _KNOWN_SHARE, _KNOWN_TOKENS = 0.01, 500  # of a script; either is enough: in a multilingual vocabulary shares are small
-_MOST = 0.5
+_MOST, _NEXT_TO_NONE = 0.5, 0.01
 _SAMPLED_LINES, _SAMPLED_BYTES = 32, 100
 # In these one letter is a word, or most of one; elsewhere vocabularies have the letters of scripts they do not know.
 _OF_SINGLE_LETTERS = {"CJK", "HIRAGANA", "KATAKANA", "HANGUL"}
@@ -129,12 +130,25 @@ def scripts_of(lines: Texts) -> dict[str, int]:
     """How many letters of each script there are in some of these lines."""
     step = max(1, len(lines) // _SAMPLED_LINES)
     heads = (lines.text(number)[:_SAMPLED_BYTES].decode(errors="ignore") for number in range(0, len(lines), step))
-    characters = Counter("".join(heads))
+    return dict(_scripts_of("".join(heads)))
+
+
+def is_chinese(tokenizer: Tokenizer, ids: np.ndarray) -> bool:
+    """Whether a text is Chinese beyond doubt: most of its letters are, and next to none are Japanese or Korean.
+
+    ids: int (N,), some of its tokens.
+    """
+    scripts = _scripts_of(tokenizer.decode(ids.tolist()))
+    others = sum(scripts[script] for script in _OF_SINGLE_LETTERS - {"CJK"})
+    return scripts["CJK"] > _MOST * scripts.total() and others < _NEXT_TO_NONE * scripts["CJK"]
+
+
+def _scripts_of(text: str) -> Counter[str]:
     scripts: Counter[str] = Counter()
-    for character, count in characters.items():
+    for character, count in Counter(text).items():
         if script := _script(character):
             scripts[script] += count
-    return dict(scripts)
+    return scripts
 
 
 def _steps(step: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:

@@ -11,7 +11,8 @@ from megatinybert.models.initialize import STUDENT_FOLDER
 from megatinybert.programs.commands import module_with, tensorboard_of
 from megatinybert.runtime.text_table import format_table
 from megatinybert.tracking import curves
-from megatinybert.tracking.measurements import BESIDE_LOSSES
+from megatinybert.tracking.measurements import BESIDE_LOSSES, MASKED
+from megatinybert.tracking.remarks import row_of
 
 
 def ending(folder: Path, students: Sequence[str] = ()) -> str:
@@ -52,7 +53,7 @@ def _table(rows: Mapping[str, list[curves.Row]]) -> str:
     names = dict.fromkeys(loss for own in known.values() for loss in curves.loss_names(own))
     last = [own[-1] for own in known.values()]
     tags = {f"loss: {name}": f"held_out/{name}" for name in names}
-    tags |= {each.row: tag for tag, each in BESIDE_LOSSES.items() if any(tag in row for row in last)}
+    tags |= {row_of(tag, last[0].get(MASKED)): tag for tag in BESIDE_LOSSES if any(tag in row for row in last)}
     shown = [(name, row) for name, own in known.items() for row in (own[:1] if len(own) > 1 else []) + own[-1:]]
     head = ("on held-out text", *(f"{name and name + ', '}step {int(row['step']):,}" for name, row in shown))
     body = [(name, *(f"{row[tag]:.4g}" if tag in row else "-" for _, row in shown)) for name, tag in tags.items()]

@@ -32,6 +32,7 @@ from megatinybert.tasks.skipped import Skipped, reporter
 from megatinybert.tasks.stage_options import better_student
 from megatinybert.tasks.submission import write_submission
 from megatinybert.tasks.wrong_files import nothing_to_answer
+from megatinybert.tracking.attention_maps import legend_text
 from megatinybert.tracking.figures import FONT_ADVICE, drawable, save_picture
 
 
@@ -60,6 +61,7 @@ def evaluate(
         "threads": torch.get_num_threads(),
     }
     path, picture = output / "results.json", output / "confusion.png"
+    legend = drawable(task.labels)[1] if task.labels else {}
     results = known_results(path, facts) if picture.is_file() else None
     if results:
         text = f"models, rows and options are those of {path}: to measure them again, remove that file"
@@ -70,12 +72,11 @@ def evaluate(
         counts = {split: len(rows) for split, rows in inputs.dev.items()}
         results = merge_results(path, task.name, found, constant, counts, about_rows, advice, facts)
         save_picture(image, picture)
-        _write_events(output, found, results_table(results), image)
+        _write_events(output, found, results_table(results), image, legend_text(legend))
     is_own = Path(student) == output / "student"
     if is_own:
         write_card(inputs, results)
     print(f"{results_table(results)}\n\nresults: {path}, {picture}")
-    legend = drawable(task.labels)[1] if task.labels else {}
     if legend:
         names = ", ".join(f"{number} {label}" for number, label in legend.items())
         print(f"confusion.png has numbers for labels that no font of this machine can draw: {names}; {FONT_ADVICE}")
@@ -112,10 +113,12 @@ def _measure(
     return results, confusion_figure(counts, drawable(task.labels)[0])
 
 
-def _write_events(output: Path, results: Mapping[str, ModelResult], table: str, image: np.ndarray) -> None:
-    """What TensorBoard shows of a comparison."""
+def _write_events(output: Path, results: Mapping[str, ModelResult], table: str, image: np.ndarray, legend: str) -> None:
+    """What TensorBoard shows of a comparison. legend: Markdown, of numbers in the picture; "" without any."""
     with SummaryWriter(str(output / "stages" / "eval" / "tensorboard")) as writer:
         writer.add_text("results", "\n".join(f"    {line}" for line in table.splitlines()))
+        if legend:
+            writer.add_text("labels of the matrices", legend)
         writer.add_image("confusion", image, dataformats="HWC")
         for name, result in results.items():
             for split, metrics in result.metrics.items():

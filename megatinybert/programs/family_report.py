@@ -22,6 +22,7 @@ from megatinybert.programs.report_table import FACTS, TIMED_RUNS, Report, what_g
 from megatinybert.runtime.counts import counted, counted_tokens, times
 from megatinybert.runtime.files import write_atomically
 from megatinybert.runtime.text_table import format_table
+from megatinybert.runtime.waiting import on_times
 from megatinybert.tracking.figures import save_picture
 from megatinybert.tracking.measurements import BESIDE_LOSSES
 from megatinybert.tracking.trade_off import Point, draw
@@ -107,7 +108,9 @@ def table(reports: Mapping[str, Report]) -> str:
         "students learn from the same one of the teacher.",
         f"One batch: median of {TIMED_RUNS} float32 runs of {first.speed_batch} sentences of "
         f"{first.speed_length} tokens on {counted(first.speed_threads, 'thread')}, the models in turn.",
+        *on_times(first.student.waited),
         *(f"{BESIDE_LOSSES[tag].row.capitalize()}: {BESIDE_LOSSES[tag].meaning}." for tag in tags),
+        *([first.on_no_probe] if first.on_no_probe else []),
     ]
     return "\n".join(lines)
 

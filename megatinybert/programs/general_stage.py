@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.config.general import GeneralConfig, MemberConfig
+from megatinybert.corpus.vocabulary import is_chinese
 from megatinybert.models.layer_map import layers_in_words
 from megatinybert.models.load import Teacher
 from megatinybert.objectives.tinybert import TinyBert
@@ -30,6 +33,8 @@ from megatinybert.training.partitioned_teacher import PartitionedTeacher
 from megatinybert.training.schedule import held_out_interval
 from megatinybert.training.size import Size
 from megatinybert.training.stage import Facts, Family, Stage
+
+_LOOKED_AT = 32  # windows, to tell the language of a text
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,7 @@ def _stage(
         opened.windows.samples,
         max_steps,
         beside,
+        _is_chinese(opened),
     )
     return Stage(
         name="distil" if teacher else config.objective.name,
@@ -134,6 +140,12 @@ def _stage(
         solve=solve,
         try_solving=solve.on if solve else None,
     )
+
+
+def _is_chinese(opened: Opened) -> bool:
+    """Whether the text is Chinese beyond doubt, as its first held-out windows have it."""
+    reader, some = opened.models.reader, np.arange(min(_LOOKED_AT, len(opened.held_out)))
+    return reader is not None and is_chinese(reader.tokenizer, opened.held_out.batch(some)["input_ids"].ravel())
 
 
 def facts_of_data(config: GeneralConfig, windows: Samples) -> Facts:

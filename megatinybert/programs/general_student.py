@@ -31,7 +31,8 @@ class GeneralStudent:
     """What general distillation leaves: the student with its card, and what its objective learnt.
 
     teacher: configuration of the whole one; None of an objective without a teacher. positions: that the windows reach.
-    windows: of one epoch. steps: of the run. beside: names of the students that were trained with it.
+    windows: of one epoch. steps: of the run. beside: names of the students that were trained with it. chinese: whether
+    the text is Chinese beyond doubt.
     """
 
     config: SettledConfig
@@ -42,6 +43,7 @@ class GeneralStudent:
     windows: int
     steps: int
     beside: tuple[str, ...] = ()
+    chinese: bool = False
 
     @property
     def path(self) -> Path:
@@ -60,7 +62,8 @@ class GeneralStudent:
         export_objective(trainees.only, output / OBJECTIVE_FILE, objective, trained, world)
         export_student(trainees.only, self.path, self.tokenizer, world, sentence_length=trained)
         if world.is_main:
-            write_card(output, Provenance(config, self.teacher, shape, self.steps, self.windows, self.beside))
+            run = Provenance(config, self.teacher, shape, self.steps, self.windows, self.beside, self.chinese)
+            write_card(output, run)
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ from megatinybert.runtime.counts import counted
 from megatinybert.runtime.files import write_atomically
 from megatinybert.tracking import curves
 from megatinybert.tracking.figures import save_picture
-from megatinybert.tracking.measurements import ACCURACY, PROBE, PROJECTED
-from megatinybert.tracking.remarks import on_first_losses
+from megatinybert.tracking.measurements import ACCURACY, MASKED, PROBE, PROJECTED
+from megatinybert.tracking.remarks import on_first_losses, on_no_probe
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -146,6 +146,8 @@ def report_of(
         shared_of=shared[1] if shared else None,
         projected_probe=pair(PROJECTED),
         on_first_losses=on_first_losses(rows) if is_solved else None,
+        on_no_probe=on_no_probe(windows) if teacher else None,
+        masked_tokens=last.get(MASKED),
         few_steps=rate is not None and moves_little(init, optimizer["name"], trained, rate),
         advice=advice_of(first, last, layer_map, student.layers, teacher.layers, windows, asked) if teacher else None,
     )
@@ -164,6 +166,7 @@ def measure_models(teacher: str | None, *students: Path) -> tuple[ModelFacts | N
 
     from megatinybert.runtime.progress_bar import progress_bar
     from megatinybert.runtime.stopwatch import median_seconds
+    from megatinybert.runtime.waiting import Waiting
 
     logging.set_verbosity_error()  # else it tells of the heads that we drop on purpose
     logging.disable_progress_bar()  # of loading weights
@@ -181,8 +184,10 @@ def measure_models(teacher: str | None, *students: Path) -> tuple[ModelFacts | N
             bar.update()  # takes microseconds
 
         passes = {name: functools.partial(run, model) for name, model in zip(names, models, strict=True)}
+        waiting = Waiting()
         seconds = median_seconds(passes, torch.device("cpu"), TIMED_RUNS, WARM_UP_RUNS)
-    facts = [_model_facts(name, model, 1000 * seconds[name]) for name, model in zip(names, models, strict=True)]
+        waited = waiting.share()
+    facts = [_model_facts(name, model, 1000 * seconds[name], waited) for name, model in zip(names, models, strict=True)]
     return (facts[0], facts[1:], length) if teacher else (None, facts, length)
 
 
@@ -200,11 +205,11 @@ def _load_plain(name: str, with_head: bool) -> PreTrainedModel:
     return model.eval()
 
 
-def _model_facts(name: str, model: PreTrainedModel, milliseconds: float) -> ModelFacts:
+def _model_facts(name: str, model: PreTrainedModel, milliseconds: float, waited: float) -> ModelFacts:
     from megatinybert.models.load import size_as_saved
 
     size, shape = size_as_saved(model), (model.config.num_hidden_layers, model.config.hidden_size)
-    return ModelFacts(name, *shape, size.parameters, size.bytes / 1e6, milliseconds)
+    return ModelFacts(name, *shape, size.parameters, size.bytes / 1e6, milliseconds, waited)
 
 
 def save(report: Report, rows: Sequence[curves.Row], folder: Path) -> None:

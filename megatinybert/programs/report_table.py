@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from megatinybert.programs.found import TOP
 from megatinybert.runtime.counts import counted, counted_tokens, times
 from megatinybert.runtime.text_table import format_table
+from megatinybert.runtime.waiting import on_times
 from megatinybert.tracking.measurements import ACCURACY, BESIDE_LOSSES, PROBE, PROJECTED
-from megatinybert.tracking.remarks import on_what_got_worse
+from megatinybert.tracking.remarks import on_what_got_worse, row_of
 
 if TYPE_CHECKING:
     from megatinybert.training.solve.record import SolvingRecord
@@ -28,7 +29,10 @@ FACTS: dict[str, Callable[[ModelFacts], str]] = {
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """One encoder: its shape, its size, and the median time of one forward pass on this CPU in float32."""
+    """One encoder: its shape, its size, and the median time of one forward pass on this CPU in float32.
+
+    waited: what part of the time in which this and the others were timed they waited for a core.
+    """
 
     name: str
     layers: int
@@ -36,6 +40,7 @@ class ModelFacts:
     parameters: int
     megabytes: float  # of the weights in float32; 1 MB is 10^6 bytes
     milliseconds: float
+    waited: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,8 @@ class Report:
     teacher, speed_up, probe: None of masked-language modelling, which has no teacher; accuracy: of that alone.
     projected_probe: of the student's states after the projection, where the objective learns one. advice: which of the
     two to use for what. few_steps: whether the steps were too few at their learning rate. on_first_losses: of
-    a solved student, why its losses in training begin below held-out ones, where they do.
+    a solved student, why its losses in training begin below held-out ones, where they do. on_no_probe: why there is no
+    probe, where a teacher has none. masked_tokens: that the accuracy is measured on.
     is_solved: whether the student's first weights were solved, so that the first values are what solving gave; solving:
     its record, where the run left one. training_seconds: spent on steps, where all are logged. shared_top: share of the
     teacher's TOP nearest passages that the student finds, where megatinybert.search was run; shared_of: what it is of.
@@ -71,6 +77,8 @@ class Report:
     advice: str | None = None
     few_steps: bool = False
     on_first_losses: str | None = None
+    on_no_probe: str | None = None
+    masked_tokens: float | None = None
 
     @property
     def beside(self) -> dict[str, tuple[float, float]]:
@@ -93,7 +101,9 @@ def table(report: Report) -> str:
         *what_got_worse(report),
         f"One batch: median of {TIMED_RUNS} float32 runs of {report.speed_batch} sentences of "
         f"{report.speed_length} tokens on {counted(report.speed_threads, 'thread')}{turns}.",
+        *on_times(report.student.waited),
         *(f"{BESIDE_LOSSES[tag].row.capitalize()}: {BESIDE_LOSSES[tag].meaning}." for tag in report.beside),
+        *([report.on_no_probe] if report.on_no_probe else []),
         *([f"{_SHARED.capitalize()}: {report.shared_of}."] if report.shared_of else []),
         *([report.advice] if report.advice else []),
     ]
@@ -146,7 +156,7 @@ def _changes(report: Report, start: str) -> list[tuple[str, str, str, str]]:
         for name, (before, after) in report.held_out.items()
     ]
     for tag, (before, after) in report.beside.items():
-        changes.append((BESIDE_LOSSES[tag].row, f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f}"))
+        changes.append((row_of(tag, report.masked_tokens), f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f}"))
     return changes
 
 

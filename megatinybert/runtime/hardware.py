@@ -17,6 +17,7 @@ import torch
 
 from megatinybert.runtime.counts import counted
 from megatinybert.runtime.stopwatch import seconds_of
+from megatinybert.runtime.waiting import Waiting, much
 from megatinybert.runtime.workers import usable_cores
 
 # TFLOP/s of dense matrix products that add up in float32, from NVIDIA's data sheets at the default power limit; the
@@ -63,7 +64,7 @@ def has_bfloat16(capabilities: Mapping[str, object]) -> bool:
 
 @dataclass(frozen=True)
 class Peak:
-    """The rate of one device. source: "table: NVIDIA H200", or "measured"."""
+    """The rate of one device. source: "table: NVIDIA H200", or "measured", and whether on busy cores."""
 
     flops_per_second: float
     dtype: str
@@ -80,7 +81,11 @@ def find_peak(dtype: torch.dtype, device: torch.device) -> Peak:
     known = look_up(hardware, name)
     if known is not None:
         return Peak(known, name, f"table: {hardware}")
-    return Peak(measure_peak(dtype, device), name, "measured")
+    waiting = Waiting()
+    rate, waited = measure_peak(dtype, device), waiting.share()
+    is_busy = device.type == "cpu" and much(waited)
+    source = f"measured on busy cores, waiting {100 * waited:.0f} % of the time: too low" if is_busy else "measured"
+    return Peak(rate, name, source)
 
 
 def look_up(hardware: str, dtype: str) -> float | None:

@@ -35,9 +35,10 @@ class ShortRows:
     def batch(self, positions: np.ndarray) -> dict[str, np.ndarray]:
         """positions: int64 (B,), all of one step -> the batch, of B rows or of a multiple of B shorter ones."""
         whole = self.inner.batch(positions)
-        return cut(whole, self._pieces(int(positions[0]) // self.global_batch, whole["input_ids"].shape[1]))
+        return cut(whole, self.pieces(int(positions[0]) // self.global_batch, whole["input_ids"].shape[1]))
 
-    def _pieces(self, step: int, length: int) -> int:
+    def pieces(self, step: int, length: int) -> int:
+        """How many rows a window of so many tokens is cut into in a step, counted from 0."""
         choices = [pieces for pieces in _PIECES if length - 2 >= pieces * _FEWEST]
         if step == 0 or not choices or uniform(self.seed, step, Stream.SHORT) >= self.share:
             return 1

@@ -9,12 +9,14 @@ from typing import Any
 
 from huggingface_hub import ModelCard
 
+from megatinybert.corpus.vocabulary import is_chinese
 from megatinybert.runtime.files import write_atomically
 from megatinybert.tasks.inputs import TaskInputs
 from megatinybert.tasks.results import CONSTANT, STUDENT, TEACHER, kept_sentences, score_rows
-from megatinybert.training.front_matter import front_matter, is_chinese, shown_model, shown_weights
+from megatinybert.training.front_matter import front_matter, is_for_chinese, shown_model, shown_weights
 
 _TEMPLATE = Path(__file__).with_name("card.md.jinja")
+_LOOKED_AT = 4096  # tokens of development rows, to tell their language
 _TAGS = ["distillation", "bert", "tinybert", "megatinybert"]
 _HUB_METRICS = {"matthews": "matthews_correlation", "pearson": "pearsonr", "spearman": "spearmanr"}
 
@@ -42,7 +44,9 @@ def write_card(inputs: TaskInputs, results: Mapping[str, Any] | None) -> None:
 def task_card(inputs: TaskInputs, results: Mapping[str, Any] | None) -> str:
     """The text of the card. It names no folder of this machine."""
     task, teacher = inputs.task, inputs.config.teacher.model
-    data = front_matter(teacher, "text-classification", _TAGS)
+    rows = next(iter(inputs.dev.values()))
+    chinese = is_chinese(inputs.tokenizer, rows.tokens[:_LOOKED_AT])
+    data = front_matter(teacher, "text-classification", _TAGS, chinese=chinese)
     data.metrics = [_HUB_METRICS.get(metric, metric) for metric in task.metrics]
     regression = task.labels is None
     card = ModelCard.from_template(
@@ -57,7 +61,7 @@ def task_card(inputs: TaskInputs, results: Mapping[str, Any] | None) -> str:
         scores={name: values for name, values, _ in score_rows(results)} if results else {},
         kept=kept_sentences(results) if results else [],
         options=', function_to_apply="none"' if regression else "",
-        example=_example(task.pair, is_chinese(data)),
+        example=_example(task.pair, is_for_chinese(data)),
         max_length=inputs.max_length,
         made_of=shown_model(teacher),
     )

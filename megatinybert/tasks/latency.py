@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from megatinybert.runtime.stopwatch import seconds_in_turn
+from megatinybert.runtime.waiting import Waiting
 from megatinybert.tasks.logits import forward
 from megatinybert.tasks.rows import EncodedRows
 
@@ -20,11 +21,15 @@ _SAMPLE, _WARM_UP, _ROUNDS = 32, 4, 3  # rows; rows of each model that are not t
 
 @dataclass(frozen=True)
 class Latency:
-    """Of one sequence at a time, from token ids in the machine's memory to logits there."""
+    """Of one sequence at a time, from token ids in the machine's memory to logits there.
+
+    waited: what part of the time in which all models were timed they waited for a core.
+    """
 
     median_ms: float
     p90_ms: float
     sequences_per_second: float
+    waited: float = 0.0
 
 
 def compare_latency(models: Mapping[str, PreTrainedModel], rows: EncodedRows) -> dict[str, Latency]:
@@ -41,16 +46,18 @@ def compare_latency(models: Mapping[str, PreTrainedModel], rows: EncodedRows) ->
         name: functools.partial(_answer_next, model.eval(), itertools.cycle(batches)) for name, model in models.items()
     }
     device = next(iter(models.values())).device
+    waiting = Waiting()
     seconds = seconds_in_turn(functions, device, _ROUNDS * len(batches), _WARM_UP)
+    waited = waiting.share()
     for name, model in models.items():
         model.train(modes[name])
-    return {name: _latency(np.array(times)) for name, times in seconds.items()}
+    return {name: _latency(np.array(times), waited) for name, times in seconds.items()}
 
 
 def _answer_next(model: PreTrainedModel, batches: Iterator[dict[str, np.ndarray]]) -> Tensor:
     return forward(model, next(batches), model.device).cpu()
 
 
-def _latency(seconds: np.ndarray) -> Latency:
+def _latency(seconds: np.ndarray, waited: float = 0.0) -> Latency:
     median, p90 = np.percentile(1000 * seconds, [50, 90])
-    return Latency(float(median), float(p90), float(1 / seconds.mean()))
+    return Latency(float(median), float(p90), float(1 / seconds.mean()), waited)

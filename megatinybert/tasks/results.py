@@ -13,6 +13,7 @@ from megatinybert.models.load import Size
 from megatinybert.runtime.counts import times
 from megatinybert.runtime.files import write_atomically
 from megatinybert.runtime.text_table import format_table
+from megatinybert.runtime.waiting import much, on_times
 from megatinybert.tasks.baseline import SCORE, Baseline, remarks, retentions
 from megatinybert.tasks.latency import Latency
 
@@ -146,7 +147,8 @@ def kept_sentences(results: Mapping[str, Any]) -> list[str]:
 
 def _sentences(results: Mapping[str, Any]) -> list[str]:
     """What stands below the table."""
-    lines = [*results.get("remarks", []), *kept_sentences(results)]
+    waited = max(results.get(name, {}).get("latency_waited", 0.0) for name in (TEACHER, STUDENT))
+    lines = [*results.get("remarks", []), *kept_sentences(results), *on_times(waited)]
     if CONSTANT in results:
         lines.append("constant: the best that one answer to all rows reaches, in each metric by itself.")
     return ["", *lines] if lines else []
@@ -162,6 +164,8 @@ def _plain(result: ModelResult) -> dict[str, Any]:
         plain["latency_ms"] = result.latency.median_ms
         plain["latency_p90_ms"] = result.latency.p90_ms
         plain["sequences_per_second"] = result.latency.sequences_per_second
+        if much(result.latency.waited):
+            plain["latency_waited"] = result.latency.waited
     if result.only_answer is not None:
         plain["only_answer"] = result.only_answer
     return plain

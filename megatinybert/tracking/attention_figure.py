@@ -27,8 +27,9 @@ class LayerMaps:
     teacher_HSS: np.ndarray
 
 
-def draw(maps: LayerMaps, heads: Sequence[int], tokens: Sequence[str], step: int) -> Figure:
-    """The teacher's heads above the student's, cut to the first tokens. tokens: those of the window.
+def draw(maps: LayerMaps, heads: Sequence[int], tokens: Sequence[str], step: int, numbered: bool = False) -> Figure:
+    """The teacher's heads above the student's, cut to the first tokens. tokens: those of the window. numbered: whether
+    places stand for some of them, which TensorBoard lists under Text.
 
     Both maps of a head share one scale, from 0 to the larger of their maxima, which stands above them.
     """
@@ -54,6 +55,7 @@ def draw(maps: LayerMaps, heads: Sequence[int], tokens: Sequence[str], step: int
     for row, name in enumerate((f"teacher layer {maps.teacher_layer}", f"student layer {maps.student_layer}")):
         axes[row, 0].set_ylabel(name, fontsize=11, fontweight="bold")
     part = f"first {size} of {len(tokens)} tokens" if size < len(tokens) else f"{size} tokens"
+    part += "; (n): see Text" if numbered else ""
     title = f"student layer {maps.student_layer}, teacher layer {maps.teacher_layer}, step {step:,}"
     figure.text(0.1 / width, 1 - 0.3 / height, title, fontsize=10, fontweight="bold")
     figure.text(0.1 / width, 1 - 0.5 / height, f"each row looks at columns; {part}", fontsize=9)

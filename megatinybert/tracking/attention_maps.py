@@ -115,7 +115,7 @@ class AttentionPictures:
             return {}
         return {
             f"{tag_prefix(name, trainees)}maps/attention_layer_{layer.student_layer}": render(
-                draw(layer, self._chosen.heads, self._tokens, step)
+                draw(layer, self._chosen.heads, self._tokens, step, numbered=bool(self.legend))
             )
             for name, layers in maps.items()
             for layer in layers

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from megatinybert.tracking.measurements import BESIDE_LOSSES, PROJECTED
+from megatinybert.tracking.measurements import BESIDE_LOSSES, MASKED, PROJECTED
 from megatinybert.tracking.remarks import Row, on_first_losses
 
 _MOST_POINTS = 2000  # of a curve: more are chosen from evenly, for they take seconds to draw and are not seen
@@ -47,7 +47,7 @@ def loss_names(rows: Sequence[Row]) -> list[str]:
     """Names of the losses in the metrics, "total" first: total, attention, hidden, ..."""
     parts = [tag.partition("/") for row in (rows[0], rows[-1]) for tag in row]
     names = dict.fromkeys(name for kind, _, name in parts if kind in ("loss", "held_out"))
-    others = {"total", *(tag.removeprefix("held_out/") for tag in BESIDE_LOSSES)}
+    others = {"total", *(tag.removeprefix("held_out/") for tag in (*BESIDE_LOSSES, MASKED))}
     return ["total", *(name for name in names if name not in others)]
 
 

@@ -10,6 +10,8 @@ TRAINING = "training"  # the TensorBoard run of all that is measured in training
 HELD_OUT = "held_out"  # that of what is measured on other text, or on development rows
 PROBE, ACCURACY = "held_out/probe", "held_out/accuracy"
 PROJECTED = "held_out/probe_through_projection"
+MASKED = "held_out/masked_tokens"
+FEWEST_WINDOWS = 3  # of a probe: two are one pair, and one similarity correlates with nothing
 
 LOSSES, LAYERS = "losses in training and held out, measurements", "loss of each layer"
 _SPEED, _OPTIMIZER, _DATA = "speed", "optimizer", "data and memory"
@@ -220,6 +222,13 @@ MEASUREMENTS: tuple[Measurement, ...] = (
         LOSSES,
         "accuracy",
         HELD_OUT,
+        per_trainee=True,
+        logged_by=MLM,
+    ),
+    Measurement(
+        MASKED,
+        "tokens",
+        "how many masked tokens of held-out text loss and accuracy are measured on",
         per_trainee=True,
         logged_by=MLM,
     ),

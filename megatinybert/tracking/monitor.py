@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +45,7 @@ class Monitor:
 
     output_dir: gets metrics.jsonl and tensorboard/. title: of the progress bar. members: a folder for each of several
     trainees, which gets a metrics.jsonl of its own: its scalars as a run of its own would have them, and what is common
-    to all.
+    to all. loss_of: by step, what its loss is of where held-out ones are of something else, such as " with dropout".
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class Monitor:
         max_steps: int,
         title: str = "distil",
         members: Mapping[str, Path] | None = None,
+        loss_of: Callable[[int], str] = lambda _: "",
     ) -> None:
         # A run begun anew logs step 0 itself, in place of what one killed before its first checkpoint had left.
         self._first_logged = first_step + 1 if first_step else 0
@@ -70,6 +71,7 @@ class Monitor:
             max_steps, "step", initial=first_step, desc=title, dynamic_ncols=True, miniters=1, smoothing=0
         )
         self._clock_runs = False
+        self._loss_of = loss_of
 
     def layout(self, layout: Layout) -> None:
         """Arrange the charts of the page "Custom Scalars"."""
@@ -114,8 +116,9 @@ class Monitor:
         except OSError:  # such as a full disk; a writer that failed once fails for ever, so the next step gets new ones
             self._writers, self._first_logged = {}, step + 1
             raise
-        shown = {"loss": scalars.get("loss/total"), "held-out": scalars.get("held_out/total")}
-        shown |= {f"loss of {name}": scalars.get(f"{name}/loss/total") for name in self._members}
+        of = self._loss_of(step)
+        shown = {f"loss{of}": scalars.get("loss/total"), "held-out": scalars.get("held_out/total")}
+        shown |= {f"loss of {name}{of}": scalars.get(f"{name}/loss/total") for name in self._members}
         text = [f"{name} {value:.4f}" for name, value in shown.items() if value is not None]
         if "speed/tokens_per_second" in scalars:
             text.append(f"{scalars['speed/tokens_per_second']:,.0f} tokens/s")

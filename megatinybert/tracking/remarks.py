@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from megatinybert.tracking.measurements import BESIDE_LOSSES
+from megatinybert.runtime.counts import counted
+from megatinybert.tracking.measurements import ACCURACY, BESIDE_LOSSES, FEWEST_WINDOWS
 
 Row = dict[str, float]  # of one line of metrics.jsonl, what is kept
 
@@ -19,6 +20,22 @@ def on_first_losses(rows: Sequence[Row]) -> str | None:
     if not first.get("loss/total", math.nan) < before.get("held_out/total", math.nan):
         return None
     return "Losses in training begin below held-out ones: the student was solved on the text of the first steps."
+
+
+def on_no_probe(windows: int | None) -> str | None:
+    """Why there is no probe; None where there may be one. windows: held-out ones; None where that is not known."""
+    if windows is None or windows >= FEWEST_WINDOWS:
+        return None
+    return f"No probe is measured on {counted(windows, 'held-out window')}: it needs {FEWEST_WINDOWS} or more."
+
+
+def row_of(tag: str, masked: float | None) -> str:
+    """The name in a table of what is measured beside the losses: of an accuracy with what it is a share of.
+
+    masked: MASKED of the metrics; None of a run that has no such tokens, or did not count them yet.
+    """
+    name = BESIDE_LOSSES[tag].row
+    return name if tag != ACCURACY or masked is None else f"{name} ({counted(int(masked), 'masked token')})"
 
 
 def on_what_got_worse(

@@ -42,7 +42,8 @@ def draw(points: Sequence[Point]) -> Figure:
     _draw(right, points, [point.parameters / 1e6 for point in points])
     left.set(xlabel="one batch, on the CPU (ms)", ylabel="probe: rank correlation with the teacher")
     right.set(xlabel="parameters (millions)")
-    left.legend(loc="lower right", framealpha=0.8, edgecolor="none")
+    if left.lines:  # else there are no probes
+        left.legend(loc="lower right", framealpha=0.8, edgecolor="none")
     figure.suptitle("Students of one teacher: cost and agreement")
     figure.draw_without_rendering()  # settles where the lines and the legend are
     for axis in (left, right):

@@ -25,6 +25,7 @@ from megatinybert.runtime.workers import usable_cores
 from megatinybert.samples.mixture import Mixture
 from megatinybert.samples.open import HeldOut, Samples
 from megatinybert.samples.windows import Windows
+from megatinybert.tracking.remarks import on_no_probe
 from megatinybert.training.schedule import warmup_steps
 from megatinybert.training.sentence_vectors import FEW_WINDOWS, by_chance, more_windows
 
@@ -256,10 +257,9 @@ def _check_held_out(config: SettledConfig, held_out: HeldOut) -> Finding:
         text += "; a shorter --data.sequence_length makes windows of what it has" if any(held_out.unused) else ""
     if count < FEW_WINDOWS and config.objective.name != "mlm":
         level = "warn"
-        text += (
-            f". On so few windows the report's probes differ by up to {by_chance(count):.2g} by chance: "
-            f"{more_windows(count, config.data.held_out_windows)}, to have {FEW_WINDOWS} or more"
-        )
+        few = f"On so few windows the report's probes differ by up to {by_chance(count):.2g} by chance."
+        more = more_windows(count, config.data.held_out_windows)
+        text += f". {on_no_probe(count) or few} To have {FEW_WINDOWS} or more, {more}"
     return Finding(level, "held-out text", text)
 
 

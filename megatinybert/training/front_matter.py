@@ -23,7 +23,11 @@ _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+|bert-[\w.-]+")  # those without an owne
 
 
 def front_matter(
-    made_of: str | None, pipeline_tag: str, tags: Sequence[str], library_name: str = "transformers"
+    made_of: str | None,
+    pipeline_tag: str,
+    tags: Sequence[str],
+    library_name: str = "transformers",
+    chinese: bool = False,
 ) -> ModelCardData:
     """What a hub reads of a card: str() of it is the YAML between the two lines of dashes.
 
@@ -31,9 +35,11 @@ def front_matter(
     and `language`, which are left out where it does not tell them. A hub takes `base_model` for the parent of this
     model in a tree of models. So a teacher that is a folder is not replaced by what it was made from itself, which the
     card tells in words; and `base_model_relation` is left out, which has no word for a distilled model.
+    chinese: whether the text that this model has learnt is Chinese beyond doubt, whatever that other model is for.
     """
+    told = _told_by_card(made_of, "language") if made_of else None
     return ModelCardData(
-        language=_told_by_card(made_of, "language") if made_of else None,
+        language="zh" if chinese else told,
         library_name=library_name,
         pipeline_tag=pipeline_tag,
         tags=list(tags),
@@ -41,7 +47,7 @@ def front_matter(
     )
 
 
-def is_chinese(card: ModelCardData) -> bool:
+def is_for_chinese(card: ModelCardData) -> bool:
     """Whether a model is for Chinese alone."""
     return card.language in ("zh", ["zh"])
 

@@ -18,7 +18,7 @@ from megatinybert.runtime.progress_bar import progress_bar
 from megatinybert.runtime.trainees import Trainees
 from megatinybert.samples.batches import HeldOutData, as_tensors
 from megatinybert.samples.masking import IGNORED
-from megatinybert.tracking.measurements import ACCURACY, PROBE, PROJECTED, tag_prefix
+from megatinybert.tracking.measurements import ACCURACY, FEWEST_WINDOWS, MASKED, PROBE, PROJECTED, tag_prefix
 from megatinybert.training.trainee import wanted_by
 
 
@@ -36,7 +36,8 @@ def held_out(
 
     Tags: held_out/total and held_out/GROUP for each group of terms; held_out/probe where there is a teacher, and
     held_out/probe_through_projection where the objective learns a map to its last states; else, of masked rows,
-    held_out/accuracy, the share of the masked tokens that the student finds.
+    held_out/accuracy, the share of the masked tokens that the student finds, and held_out/masked_tokens, how many there
+    are. Fewer than FEWEST_WINDOWS rows have no probe.
     """
     measured = _scalars_of_each(trainees, teacher, data, micro_batch, world)
     return {
@@ -130,6 +131,8 @@ class _Vectors:
         self.teacher_NE[index] = mean_pool(teacher.hidden_states[-1], mask_BS).double()
 
     def scalars(self, world: World) -> dict[str, float]:
+        if len(self.student_ND) < FEWEST_WINDOWS:
+            return {}
         student_ND, teacher_NE = world.sum(self.student_ND), world.sum(self.teacher_NE)
         found = {PROBE: probe(student_ND, teacher_NE)}
         if self.projection is not None:
@@ -154,7 +157,7 @@ class _Guesses:
 
     def scalars(self, world: World) -> dict[str, float]:
         found, of = world.sum(self.found_of).tolist()
-        return {ACCURACY: found / max(of, 1)}
+        return {ACCURACY: found / max(of, 1), MASKED: of}
 
 
 def probe(student_ND: Tensor, teacher_NE: Tensor) -> float:

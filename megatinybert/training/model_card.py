@@ -24,9 +24,9 @@ from megatinybert.runtime.files import write_atomically
 from megatinybert.runtime.stopwatch import duration
 from megatinybert.tracking import curves
 from megatinybert.tracking.figures import save_picture
-from megatinybert.tracking.measurements import ACCURACY, BESIDE_LOSSES, PROBE, PROJECTED
-from megatinybert.tracking.remarks import Row, on_first_losses, on_what_got_worse
-from megatinybert.training.front_matter import front_matter, is_chinese, shown_model, shown_text, shown_weights
+from megatinybert.tracking.measurements import ACCURACY, BESIDE_LOSSES, MASKED, PROBE, PROJECTED
+from megatinybert.tracking.remarks import Row, on_first_losses, on_no_probe, on_what_got_worse, row_of
+from megatinybert.training.front_matter import front_matter, is_for_chinese, shown_model, shown_text, shown_weights
 from megatinybert.training.optimizers import rates_in_words
 from megatinybert.training.record import HELD_OUT
 from megatinybert.training.sentence_vectors import advice_of, read_projection
@@ -85,7 +85,7 @@ _WORDS = {
 @dataclass(frozen=True)
 class Provenance:
     """Where a student comes from. teacher: None of masked-language modelling, which has none. steps: optimizer steps in
-    all; windows: those of one epoch. beside: names of the students that were trained with it.
+    all; windows: those of one epoch. beside: names of students trained with it. chinese: as of `front_matter`.
     """
 
     config: SettledConfig
@@ -94,6 +94,7 @@ class Provenance:
     steps: int
     windows: int
     beside: tuple[str, ...] = ()
+    chinese: bool = False
 
 
 def write_card(output: Path, run: Provenance) -> None:
@@ -137,8 +138,9 @@ def model_card(
     measured = [row for row in rows if "held_out/total" in row]
     beside = [BESIDE_LOSSES[tag] for tag in words.beside if measured and tag in measured[-1]]
     tags = {f"loss: {name}": f"held_out/{name}" for name in curves.loss_names(measured)} if measured else {}
-    data = front_matter(made_of, words.pipeline, [*words.tags, *(["sentence-transformers"] if projected else [])])
-    example = words.examples[is_chinese(data)]
+    tags_of_hub = [*words.tags, *(["sentence-transformers"] if projected else [])]
+    data = front_matter(made_of, words.pipeline, tags_of_hub, chinese=run.chinese)
+    example = words.examples[is_for_chinese(data)]
     card = ModelCard.from_template(
         data,
         template_path=str(_TEMPLATE),
@@ -152,9 +154,10 @@ def model_card(
         measured=[*measured[:1], *measured[1:][-1:]],
         tags=tags,
         beside=beside,
+        names={each.tag: row_of(each.tag, measured[-1].get(MASKED)) for each in beside},
         projected=projected,
         advice=_advice(run, measured, environment.get(HELD_OUT)) if projected else None,
-        remarks=_remarks(run, rows, measured, solving) if measured else [],
+        remarks=_remarks(run, rows, measured, solving, environment.get(HELD_OUT)) if measured else [],
     )
     return f"{card}\n"
 
@@ -187,8 +190,12 @@ def _is_solved(run: Provenance) -> bool:
     return run.teacher is not None and run.config.student.init == "solved"
 
 
-def _remarks(run: Provenance, rows: Sequence[Row], measured: Sequence[Row], solving: SolvingRecord | None) -> list[str]:
-    """What to say of the table. measured: those of the rows that were measured on held-out text, at least one."""
+def _remarks(
+    run: Provenance, rows: Sequence[Row], measured: Sequence[Row], solving: SolvingRecord | None, windows: int | None
+) -> list[str]:
+    """What to say of the table. measured: those of the rows that were measured on so many held-out windows, at least
+    one.
+    """
     first, last = measured[0], measured[-1]
     solved: list[str | None] = []
     if _is_solved(run) and first["step"] == 0:
@@ -198,7 +205,8 @@ def _remarks(run: Provenance, rows: Sequence[Row], measured: Sequence[Row], solv
     few_steps = moves_little(run.config.student.init, optimizer.name, run.steps, optimizer.learning_rate)
     losses = {name: (first[f"held_out/{name}"], last[f"held_out/{name}"]) for name in curves.loss_names(measured)}
     beside = {tag: (first[tag], last[tag]) for tag in BESIDE_LOSSES if tag in first and tag in last}
-    return list(filter(None, [*solved, on_what_got_worse(losses, beside, few_steps)]))
+    no_probe = on_no_probe(windows) if run.teacher else None
+    return list(filter(None, [*solved, no_probe, on_what_got_worse(losses, beside, few_steps)]))
 
 
 def _words(run: Provenance) -> _Words:

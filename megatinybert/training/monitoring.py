@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -11,6 +12,7 @@ from megatinybert.models.load import size_as_saved
 from megatinybert.runtime.counts import counted
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import lines_of_each
+from megatinybert.samples.short_rows import ShortRows
 from megatinybert.tracking.monitor import Monitor
 from megatinybert.tracking.tensorboard_layout import config_text
 from megatinybert.training.choices import Choices
@@ -32,7 +34,8 @@ def begin(family: Family, first_step: int, choices: Mapping[str, Choices], world
     world.say("\n".join(lines))
     members = {} if family.is_one else {name: stage.output for name, stage in family.members.items()}
     stage, stage_name = family.first, next(iter(family.members))
-    monitor = Monitor(family.output, first_step, stage.max_steps, stage.name, members)
+    loss_of = functools.partial(_loss_of, family)
+    monitor = Monitor(family.output, first_step, stage.max_steps, stage.name, members, loss_of)
     for name, folder in members.items():
         member = family.members[name]
         if member.recipe:
@@ -44,6 +47,14 @@ def begin(family: Family, first_step: int, choices: Mapping[str, Choices], world
         write_config(family.output, family.recipe, stage.settings, choices[stage_name], world, stage.windows)
         monitor.text("config", config_text((family.output / "config.yaml").read_text(encoding="utf-8")))
     return monitor
+
+
+def _loss_of(family: Family, step: int) -> str:
+    """What the loss of a step is of, where held-out losses are not: these are of whole rows, and without dropout."""
+    shapes, data, done = [each.trainee.student.config for each in family.members.values()], family.first.data, step - 1
+    drops = any(shape.hidden_dropout_prob or shape.attention_probs_dropout_prob for shape in shapes)
+    short = isinstance(data, ShortRows) and step > 0 and data.pieces(done, family.first.length) > 1
+    return f"{' with dropout' if drops else ''}{' on short rows' if short else ''}"
 
 
 def _lines(stage: Stage, choices: Choices, first_step: int, world: World) -> list[str]:

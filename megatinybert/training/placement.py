@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from megatinybert.runtime.counts import counted
+
 # The facts of it that a checkpoint records.
 PLACEMENT = ("world size", "ZeRO stage", "precision")
+THREADS = "threads of a rank"  # a fact of checkpoints on a CPU alone, which may differ
 
 
 @dataclass(frozen=True)
@@ -62,3 +65,14 @@ def on_precision(here: Placement, there: Placement) -> str | None:
     if here.precision == "fp16":
         text += ", its loss scale from the beginning: some of the first steps may be skipped"
     return f"{text}. What the optimizer updates is float32 in both"
+
+
+def on_threads(recorded: Mapping[str, Any], threads: int) -> str | None:
+    """What to tell the person where a rank has other threads than in the checkpoint's run, which sums in their order.
+
+    recorded: the facts of the checkpoint; an older one has none of it.
+    """
+    before = recorded.get(THREADS, threads)
+    if before == threads:
+        return None
+    return f"{counted(before, 'thread')} of a rank before, {threads:,} now: results agree to rounding, not bit for bit"

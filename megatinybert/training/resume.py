@@ -18,7 +18,7 @@ from megatinybert.models.load import Digest, Teacher
 from megatinybert.runtime.dist import World
 from megatinybert.training import checkpoint
 from megatinybert.training.choices import settled
-from megatinybert.training.placement import PLACEMENT, Placement, placement_of
+from megatinybert.training.placement import PLACEMENT, THREADS, Placement, placement_of
 from megatinybert.training.rates import RATES
 from megatinybert.training.same_run import SHAPE, check_facts, deciding_options, known_to
 from megatinybert.training.stage import Facts
@@ -118,7 +118,7 @@ def starting_point(config: TrainingConfig, facts: Facts, world: World) -> Start:
     fixed = {option: removed.value for option, removed in REMOVED.items() if option in recorded}
     start = Start(found, passed_over, first_step, recorded, newest, placement_of(facts), placement_of(recorded))
     # A converted one rounds otherwise in any case, and what an option of another stage excludes can be left out.
-    free = {*PLACEMENT, _SKIPPED, RATES, *(choices if start.converts else ())}
+    free = {*PLACEMENT, THREADS, _SKIPPED, RATES, *(choices if start.converts else ())}
     if config.deepspeed == "auto":  # another precision has to be asked for by a file
         free.discard("precision")
     now = {**known_to(recorded, facts), **choices, **fixed}

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from deepspeed.runtime.engine import DeepSpeedEngine
 from safetensors import SafetensorError
 
@@ -28,7 +29,7 @@ from megatinybert.training.lock import run_lock
 from megatinybert.training.loop import Run, describe, fit
 from megatinybert.training.monitoring import begin, close
 from megatinybert.training.optimizers import prepare_kernel, updates_on_cpu
-from megatinybert.training.placement import in_words
+from megatinybert.training.placement import THREADS, in_words, on_threads
 from megatinybert.training.rates import RATES, rate_facts
 from megatinybert.training.ready import ReadyFamily, facts_of, get_ready
 from megatinybert.training.resume import Start, take_over
@@ -131,9 +132,18 @@ def _begin(ready: ReadyFamily, world: World) -> tuple[Run, dict[str, Choices]]:
     for line in dict.fromkeys(_load(starts[name], Trainees({STUDENT: trainees[name]}), world) for name in starts):
         if line:
             world.say(line)
+    threads = {THREADS: torch.get_num_threads()} if world.device.type == "cpu" else {}
+    goes_on = start.first_step < family.first.max_steps and not start.converts  # which rounds otherwise in any case
+    if threads and goes_on and (line := on_threads(start.recorded, threads[THREADS])):
+        world.say(line)
     best = _keeper_of_the_best(family.first, trainees, start, world)
     facts = {
-        name: {**each.facts, **choices[name].facts, RATES: rate_facts(each.stage.config, each.stage.max_steps)}
+        name: {
+            **each.facts,
+            **choices[name].facts,
+            **threads,
+            RATES: rate_facts(each.stage.config, each.stage.max_steps),
+        }
         for name, each in ready.members.items()
     }
     world.lose_after(duration_seconds(family.first.config.run.lost_after))

@@ -66,7 +66,7 @@ def check_size(
     """
     few = {name: size for name, size in sizes.items() if _moves_little(size)}
     better = {name: _by_size(_left_open(size.config), windows, widths[name], ranks, {}) for name, size in few.items()}
-    findings = [Finding("warn", "size", _on_few_steps(few, better, len(sizes)))] if few else []
+    findings = [Finding("warn", "size", _on_few_steps(few, better, len(sizes), tokens))] if few else []
     if tokens < LEAST_TOKENS:
         text = f"{tokens:,} tokens are little text: give {_LEAST_TEXT}"
         findings.append(Finding("warn", "amount of text", text))
@@ -95,8 +95,8 @@ def _moves_little(size: Size) -> bool:
     return moves_little(size.config.student.init, optimizer.name, size.steps, optimizer.learning_rate)
 
 
-def _on_few_steps(few: Mapping[str, Size], better: Mapping[str, Size], students: int) -> str:
-    """few: those that move little; better: the same by default. students: of the run."""
+def _on_few_steps(few: Mapping[str, Size], better: Mapping[str, Size], students: int, tokens: int) -> str:
+    """few: those that move little; better: the same by default. students: of the run. tokens: of its text."""
     rates, defaults = (
         {name: each.config.optimizer.learning_rate for name, each in sizes.items()} for sizes in (few, better)
     )
@@ -113,6 +113,12 @@ def _on_few_steps(few: Mapping[str, Size], better: Mapping[str, Size], students:
     if any(each.config.student.init == "solved" and rates[name] >= RATE for name, each in few.items()):
         text += ", and a student that was solved may end worse than it began: the first steps at such a rate spoil it"
     if any(_moves_little(each) for each in better.values()):
+        wanted = size.config.run
+        if wanted.max_steps:
+            fewest = math.ceil(_LEAST_MOVEMENT / min(rates.values()))
+            return f"{text}: raise --run.max_steps {wanted.max_steps} to {fewest} or more"
+        if tokens >= LEAST_TOKENS:
+            return f"{text}: raise --run.epochs above {wanted.epochs:g}, or add text"
         return f"{text}: add text; {_LEAST_TEXT}, make a run of some use"
     run = default.config.run
     values = f"--run.epochs {run.epochs:g} --run.global_batch {run.global_batch}{rate}"

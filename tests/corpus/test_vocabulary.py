@@ -8,6 +8,7 @@ import string
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
@@ -18,7 +19,7 @@ from megatinybert.corpus.describe import build_summary, manifest_facts
 from megatinybert.corpus.manifest import Manifest, read_manifest
 from megatinybert.corpus.texts import Texts
 from megatinybert.corpus.tokenizer import load_tokenizer
-from megatinybert.corpus.vocabulary import Vocabulary, scripts_of
+from megatinybert.corpus.vocabulary import Vocabulary, is_chinese, scripts_of
 from tests.helpers.texts import CHINESE, SPECIALS, VOCABULARY, as_text, command, documents
 
 Build = Callable[..., BuildReport]
@@ -154,3 +155,20 @@ def test_a_build_of_a_text_that_is_mostly_unknown_does_not_end_as_a_success(
     done = command(*given)
     assert done.returncode == code and read_manifest(tmp_path / "shards").unknown_tokens
     assert ("error: more than half of the tokens are [UNK]: a run refuses these shards" in done.stderr) == bool(code)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("今天下雨了 BERT", True),
+        ("今天", True),
+        ("bird 今天", False),
+        ("今天は雨です", False),
+        ("한국 今天下雨了", False),
+        ("1 2", False),
+    ],
+)
+def test_text_that_is_chinese_beyond_doubt(text: str, expected: bool) -> None:
+    tokenizer = Tokenizer(models.WordLevel({character: number for number, character in enumerate(sorted({*text}))}))
+    ids = np.array([tokenizer.token_to_id(character) for character in text])
+    assert is_chinese(tokenizer, ids) is expected

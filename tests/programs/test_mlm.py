@@ -22,6 +22,7 @@ from megatinybert.models.configuration import read_bert_config
 from megatinybert.models.masked_lm import build_mlm_model, has_mlm_head
 from megatinybert.programs import report
 from megatinybert.programs.distil import distil, look
+from megatinybert.programs.ending import ending
 from megatinybert.programs.estimate import estimate
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Findings
@@ -103,7 +104,8 @@ def test_the_record_repeats_the_run_and_the_card_is_of_a_masked_lm(from_nothing:
     assert written.keys() & {"monitor"} == set() and written["objective"] == {"name": "mlm"}
     assert config.mlm.probability == 0.15 and config.teacher.model is None
     card = (from_nothing / "student" / "README.md").read_text()
-    assert "AutoModelForMaskedLM" in card and "fill-mask" in card and "| accuracy |" in card
+    assert "AutoModelForMaskedLM" in card and "fill-mask" in card
+    assert f"| accuracy ({_masked_of(from_nothing)} masked tokens) |" in card
     assert "teacher" not in card
     exported = sum(weight.numel() for weight in load_file(from_nothing / "student" / "model.safetensors").values())
     assert f"{exported:,} parameters with masked-LM head" in card and "pooler" not in card
@@ -115,10 +117,18 @@ def test_the_report_has_one_model_and_its_accuracy(from_nothing: Path) -> None:
     rows = metrics(from_nothing)
     assert found.teacher is None and found.speed_up is None and found.probe is None
     assert found.accuracy == (rows[0]["held_out/accuracy"], rows[-1]["held_out/accuracy"])
-    text = report.table(found)
+    text, name = report.table(found), f"accuracy ({_masked_of(from_nothing)} masked tokens) "
+    assert name in text and name in ending(from_nothing)
     assert "Accuracy: " in text and "loss: mlm" in text and "teacher" not in text
     exported = sum(weight.numel() for weight in load_file(from_nothing / "student" / "model.safetensors").values())
     assert found.student.parameters == exported
+
+
+def _masked_of(run: Path) -> int:
+    """Masked tokens of the held-out text, alike at every measurement."""
+    (count,) = {row["held_out/masked_tokens"] for row in metrics(run) if "held_out/total" in row}
+    assert count == int(count) > 20
+    return int(count)
 
 
 def test_the_doctors_estimate(world: World, toy_inputs: Path, tmp_path: Path) -> None:

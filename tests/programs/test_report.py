@@ -17,6 +17,7 @@ from megatinybert.programs import report
 from megatinybert.programs.search import teacher_of
 from megatinybert.report import main
 from megatinybert.runtime.files import file_sha256
+from megatinybert.runtime.waiting import Waiting
 from megatinybert.training.solve.record import SolvingRecord, write_record
 from tests.helpers.metric_rows import ROWS, training
 from tests.helpers.toys import REPOSITORY
@@ -87,6 +88,17 @@ def test_command_line_writes_the_table_the_json_and_the_picture(run: Path, capsy
     assert not list(run.glob(".*"))  # no temporary file is left
 
 
+@pytest.mark.parametrize("waited", [0.05, 0.4])
+def test_times_of_a_busy_machine_are_told_to_be_such(
+    run: Path, waited: float, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Waiting, "share", lambda _: waited)
+    assert main([str(run)]) == 0
+    sentence = "The cores were busy, and these runs waited for one 40 % of the time: "
+    assert (sentence in capsys.readouterr().out) == (waited == 0.4)
+    assert json.loads((run / "report.json").read_text())["student"]["waited"] == waited
+
+
 def test_a_student_larger_than_its_teacher_is_called_so(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     parameters = _save_bert(run / "student", layers=4, hidden_size=64)
     teacher = report.make_report(*report.read_run(run), run).teacher
@@ -126,6 +138,18 @@ def test_the_probe_through_the_projection_and_which_vectors_to_use_are_told(
     assert ("An index of the teacher's vectors" in printed) == searchable
     numbers = json.loads((run / "report.json").read_text())
     assert numbers["projected_probe"] == [0.5, 0.875] and numbers["advice"] in printed
+
+
+def test_no_probe_of_two_windows_is_told(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["environment"]["held_out_windows"] = 2
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    _write_metrics(run, [{tag: value for tag, value in row.items() if tag != "held_out/probe"} for row in ROWS])
+    assert main([str(run)]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert "No probe is measured on 2 held-out windows: it needs 3 or more." in printed
+    assert not any(line.startswith("probe") for line in printed)
+    assert json.loads((run / "report.json").read_text())["probe"] is None
 
 
 def _solve(run: Path) -> None:

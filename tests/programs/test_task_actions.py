@@ -13,11 +13,13 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 from tokenizers import Tokenizer
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertForSequenceClassification
 
 from megatinybert.corpus.tokenizer import special_ids
 from megatinybert.models.capture import run_captured
+from megatinybert.programs import evaluate
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Findings
 from megatinybert.task import read_arguments
@@ -214,6 +216,7 @@ def test_chinese_files_need_no_option_but_paths_and_sizes(tmp_path: Path) -> Non
     assert "dev: accuracy" in log and "of the teacher's score." in log
     config = json.loads((output / "student" / "config.json").read_text(encoding="utf-8"))
     assert config["id2label"] == {str(i): label for i, label in enumerate(sorted(CHINESE_LABELS))}
+    assert "\nlanguage: zh\n" in (output / "student" / "README.md").read_text(encoding="utf-8")
     assert_plain_transformers_agrees(output / "student", data)
     assert (output / "confusion.png").is_file()
     train = [line.split("\t") for line in (data / "train.txt").read_text(encoding="utf-8").splitlines()]
@@ -421,3 +424,11 @@ def test_a_submission_writes_classes_as_the_task_does(task_inputs: Path, world: 
     found = (tmp_path / "run" / "predictions" / "SST-2.tsv").read_text().splitlines()
     assert found == ["index\tprediction", *(f"{i}\t{1 - output}" for i, output in enumerate(expected))]
     assert set(expected) == {0, 1}
+
+
+def test_numbers_in_the_picture_of_a_comparison_are_explained_beside_it(tmp_path: Path) -> None:
+    image = np.zeros((4, 4, 3), dtype=np.uint8)
+    for name, legend in (("numbered", "- (0) 中"), ("plain", "")):
+        evaluate._write_events(tmp_path / name, {}, "a table", image, legend)
+        events = EventAccumulator(str(tmp_path / name / "stages" / "eval" / "tensorboard"))
+        assert ("labels of the matrices/text_summary" in events.Reload().Tags()["tensors"]) == bool(legend)

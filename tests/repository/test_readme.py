@@ -26,7 +26,7 @@ from megatinybert.config.task import TASK as TASK_PROGRAM
 from megatinybert.corpus.vocabulary import Vocabulary
 from megatinybert.programs.general_options import facts_of_options
 from megatinybert.training.other_text import FILES, NAMED
-from megatinybert.training.placement import PLACEMENT
+from megatinybert.training.placement import PLACEMENT, THREADS
 from megatinybert.training.rates import RATES
 from tests.helpers.pages import DOCS, PAGES, README, blocks, first_names, prose, section, table_rows, written_files
 from tests.helpers.toys import REPOSITORY, environment, metrics
@@ -172,7 +172,7 @@ def test_metrics_output_and_conditions_of_resuming_are_those_of_a_run(golden_run
     for name in first_names(section(GENERAL, "Output"))[1:]:
         assert (golden_run / name).exists(), name
     state = json.loads((golden_run / "checkpoints" / "step-00000020" / "state.json").read_text())
-    may_differ = {*PLACEMENT, NAMED, FILES, RATES}
+    may_differ = {*PLACEMENT, THREADS, NAMED, FILES, RATES}
     options = ["--teacher.model", "teacher", "--data.shards", "shards", "--data.short_rows", "0.3"]
     of_some = {*facts_of_options(load_config([*options, "--student.init", "solved"]))}
     of_some |= {"objective.train_projection", "frozen weights", "frozen weights checksum"}  # by resume.training_facts

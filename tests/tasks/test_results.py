@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,16 @@ def test_results_of_one_model_do_not_remove_the_others(tmp_path: Path) -> None:
     assert merge_results(path, "sst-2", {"student": better})["retention"] == pytest.approx(0.5)
     assert "latency_ms" not in json.loads(path.read_text())["student"]
     assert [file.name for file in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_times_of_a_busy_machine_are_told_to_be_such(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    waited = replace(TEACHER, latency=Latency(12.0, 15.5, 80.0, waited=0.4))
+    merged = merge_results(path, "sst-2", {"teacher": waited, "student": STUDENT})
+    assert merged["teacher"]["latency_waited"] == 0.4 and "latency_waited" not in merged["student"]
+    sentence = "The cores were busy, and these runs waited for one 40 % of the time: "
+    assert sentence in results_table(merged)
+    assert sentence not in results_table(merge_results(path, "sst-2", {"teacher": TEACHER}))
 
 
 def test_results_of_another_task_are_not_mixed_in(tmp_path: Path) -> None:

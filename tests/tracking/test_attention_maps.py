@@ -137,7 +137,9 @@ def test_a_picture_has_the_teacher_above_the_student_on_one_scale() -> None:
     assert (above[0].get_ylabel(), below[0].get_ylabel()) == ("teacher layer 3", "student layer 1")
     labels = [label.get_text() for label in above[0].get_yticklabels()]
     assert labels[:5] == ["[CLS]", "$x$", "\\frac{", "中", "antidisesta…"] and len(labels) == 32
-    assert "step 1,200" in figure.texts[0].get_text() and "first 32 of 50 tokens" in figure.texts[1].get_text()
+    assert "step 1,200" in figure.texts[0].get_text() and figure.texts[1].get_text().endswith("first 32 of 50 tokens")
+    numbered = draw(maps, [0], ["(0)", *tokens[1:]], 0, numbered=True)
+    assert numbered.texts[1].get_text().endswith("first 32 of 50 tokens; (n): see Text")
 
 
 @pytest.mark.filterwarnings("error")

@@ -11,6 +11,7 @@ from transformers import BertModel
 
 from megatinybert.runtime import hardware as peak
 from megatinybert.runtime.hardware import Peak
+from megatinybert.runtime.waiting import Waiting
 from megatinybert.tracking.flops import Part, StepWork, forward_flops, training_flops
 from tests.helpers.toys import bert_config
 
@@ -76,8 +77,12 @@ def test_other_devices_and_precisions_are_not_guessed(name: str, dtype: str) -> 
 
 
 def test_the_peak_of_a_cpu_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Waiting, "share", lambda _: 0.05)
     found = peak.find_peak(torch.float32, CPU)
     assert found.source == "measured" and found.dtype == "fp32" and str(found).endswith(" TFLOP/s in fp32 (measured)")
+    monkeypatch.setattr(Waiting, "share", lambda _: 0.5)
+    busy = "(measured on busy cores, waiting 50 % of the time: too low)"
+    assert str(peak.find_peak(torch.float32, CPU)).endswith(f" TFLOP/s in fp32 {busy}")
     assert 1e8 < found.flops_per_second < 1e15
     seconds = iter([0.02, 0.5, 0.25, 0.5])  # one that tells the size, and three that count
     monkeypatch.setattr(peak, "seconds_of", lambda *_: next(seconds))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from megatinybert.tracking.measurements import PROBE
-from megatinybert.tracking.remarks import on_first_losses, on_what_got_worse
+from megatinybert.tracking.measurements import ACCURACY, PROBE, PROJECTED
+from megatinybert.tracking.remarks import on_first_losses, on_no_probe, on_what_got_worse, row_of
 from tests.helpers.metric_rows import ROWS, training
 
 
@@ -13,6 +13,16 @@ def test_why_a_solved_students_first_losses_are_below_held_out_ones() -> None:
     above = [ROWS[0], {"step": 1, **training(33.0)}, *ROWS[2:]]
     for rows in (above, ROWS[1:], [ROWS[0], *ROWS[2:]]):  # the others do not show the solved weights on both texts
         assert on_first_losses(rows) is None
+
+
+def test_too_few_windows_for_a_probe() -> None:
+    assert on_no_probe(2) == "No probe is measured on 2 held-out windows: it needs 3 or more."
+    assert on_no_probe(3) is None and on_no_probe(None) is None
+
+
+def test_an_accuracy_is_told_with_what_it_is_a_share_of() -> None:
+    assert row_of(ACCURACY, 23.0) == "accuracy (23 masked tokens)" and row_of(ACCURACY, None) == "accuracy"
+    assert row_of(PROJECTED, None) == "probe through projection"
 
 
 def test_what_got_worse() -> None:

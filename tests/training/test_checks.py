@@ -340,14 +340,19 @@ def test_a_validation_split_that_is_shorter_than_a_window(toy_inputs: Path, tmp_
 
 def test_held_out_windows_too_few_for_the_probe(toy_inputs: Path, shards: Path, tmp_path: Path) -> None:
     """What gives more is named: the option where it limits, else text."""
-    by_option, by_text = "raise --data.held_out_windows above 31, to have 32 or more", "give more text"
+    by_option, by_text = "To have 32 or more, raise --data.held_out_windows above 31", "give more text"
     for options, *texts in (
-        ({"data.shards": shards, "data.held_out_windows": 31}, "31 windows", "by up to 0.1 by chance: ", by_option),
-        ({"data.held_out_windows": 32}, "15 windows", "by up to 0.14 by chance: ", by_text),
+        ({"data.shards": shards, "data.held_out_windows": 31}, "31 windows", "by up to 0.1 by chance. ", by_option),
+        ({"data.held_out_windows": 32}, "15 windows", "by up to 0.14 by chance. ", by_text),
     ):
         expect(look(toy_inputs, tmp_path, **options), "warn", "held-out text", *texts)
     found = look(toy_inputs, tmp_path, **{"data.shards": shards, "data.held_out_windows": 32})
     assert Finding("ok", "held-out text", "32 windows, validation split") in found.all
+
+
+def test_held_out_windows_too_few_for_any_probe(toy_inputs: Path, tmp_path: Path) -> None:
+    found = look(toy_inputs, tmp_path, **{"data.sequence_length": 96, "data.held_out_windows": 256})
+    expect(found, "warn", "held-out text", "No probe is measured on 2 held-out windows: it needs 3 or more. To have")
 
 
 def test_little_text_is_told_in_tokens_and_megabytes(toy_inputs: Path, tmp_path: Path) -> None:

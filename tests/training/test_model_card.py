@@ -197,6 +197,8 @@ def test_the_card_of_a_chinese_student_has_a_chinese_example(tmp_path: Path, lan
     (tmp_path / "README.md").write_text(f"---\n{yaml.safe_dump({'language': language})}---\n\n# A teacher\n")
     run = run_of(**{"teacher.model": tmp_path})
     assert example in model_card(run, ROWS, {}, picture=False, projected=True)
+    of_chinese_text = model_card(replace(run, chinese=True), ROWS, {}, picture=False)
+    assert front(of_chinese_text)["language"] == "zh" and "一个句子。" in of_chinese_text
 
 
 def test_weights_of_a_mixture_and_first_weights_are_told() -> None:
@@ -253,6 +255,12 @@ def test_what_got_worse_is_told() -> None:
 def test_one_measurement_is_one_column() -> None:
     text = model_card(run_of(), ROWS[-1:], ENVIRONMENT, picture=False)
     assert "| | step 4 |\n| --- | ---: |\n| loss: total | 4.000 |" in text
+
+
+def test_no_probe_of_two_windows_is_told() -> None:
+    rows = [{tag: value for tag, value in row.items() if tag != PROBE} for row in ROWS]
+    text = model_card(run_of(), rows, {**ENVIRONMENT, "held_out_windows": 2}, picture=False)
+    assert "\nNo probe is measured on 2 held-out windows: it needs 3 or more.\n" in text and "| probe" not in text
 
 
 def test_what_fails_is_said_and_the_rest_is_written(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from megatinybert.training.placement import Placement, in_words, on_precision, placement_of
+from megatinybert.training.placement import THREADS, Placement, in_words, on_precision, on_threads, placement_of
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,9 @@ def test_words() -> None:
 def test_a_record_that_does_not_say_where_is_refused(facts: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"does not say where it was written: world size none, ZeRO stage (none|7|1)"):
         placement_of(facts)
+
+
+def test_another_number_of_threads_is_told() -> None:
+    said = on_threads({THREADS: 2}, 1)
+    assert said == "2 threads of a rank before, 1 now: results agree to rounding, not bit for bit"
+    assert on_threads({THREADS: 2}, 2) is None and on_threads({}, 2) is None

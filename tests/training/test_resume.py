@@ -295,6 +295,20 @@ def test_a_finished_run_started_again_does_no_step(
     assert_scalars_are_whole(folder)
 
 
+def test_a_run_that_is_continued_by_other_threads_says_so(
+    world: World, toy_inputs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    threads = torch.get_num_threads()
+    try:
+        for steps, now, told in ((1, 1, ""), (2, 1, ""), (3, 2, "1 thread of a rank before, 2 now: "), (3, 1, "")):
+            torch.set_num_threads(now)
+            distil(load_config(recipe(toy_inputs, **{"run.output_dir": tmp_path, "run.max_steps": steps})), world)
+            said = capfd.readouterr().err
+            assert told in said and ("of a rank before" in said) == bool(told)
+    finally:
+        torch.set_num_threads(threads)
+
+
 def test_a_checkpoint_continues_in_a_new_folder(
     world: World, toy_inputs: Path, golden_run: Path, tmp_path: Path
 ) -> None:

@@ -114,6 +114,12 @@ def test_the_probe_through_the_projection_is_that_of_projected_states(world: Wor
     assert without.scalars(world) == {PROBE: found[PROBE]}
 
 
+def test_two_windows_have_no_probe(world: World) -> None:
+    student, teacher = (Features([torch.randn(3, 4, width)]) for width in (12, 24))
+    assert _Vectors(2, student, teacher, torch.nn.Linear(12, 24)).scalars(world) == {}
+    assert set(_Vectors(3, student, teacher, None).scalars(world)) == {PROBE}
+
+
 def test_a_run_measures_both(golden_run: Path) -> None:
     rows = [row for row in read_metrics(golden_run / "metrics.jsonl") if PROBE in row]
     assert len(rows) == 3

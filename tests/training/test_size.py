@@ -153,6 +153,26 @@ def test_too_little_text_is_told(tmp_path: Path) -> None:
     assert_says(little, "2,560 tokens", "200,000")
 
 
+@pytest.mark.parametrize(
+    ("options", "windows", "tokens", "advice"),
+    [
+        (("--run.max_steps", "20"), 1_700, 217_600, ": raise --run.max_steps 20 to 500 or more"),
+        (("--run.max_steps", "20"), 20, 2_560, ": raise --run.max_steps 20 to 500 or more"),
+        ((), 1_700, 217_600, ": raise --run.epochs above 3, or add text"),
+        ((), 20, 2_560, ": add text; 200,000 tokens or more,"),
+    ],
+)
+def test_where_the_defaults_are_too_few_steps_too_the_option_that_limits_is_named(
+    tmp_path: Path, options: tuple[str, ...], windows: int, tokens: int, advice: str
+) -> None:
+    """As they are of masked-language modelling, whose learning rate is low."""
+    mlm = ("--objective.name", "mlm", "--student.init", "random", "--student.config", "4L-312")
+    size = settle(given(tmp_path, *mlm, *options), windows, 312, 1)
+    short = check_size({"": size}, windows, tokens, {"": 312}, 1)[0].text
+    assert f"are too few to learn much{advice}" in short
+    assert ("add text" in short) == (not options)
+
+
 def test_a_run_that_is_continued_goes_on_as_it_began(tmp_path: Path) -> None:
     """Also one of an earlier version, whose defaults were others."""
     save(tmp_path / "checkpoints", Trainees({}), 12, {}, World(0, 1, torch.device("cpu")), keep=1)
