@@ -33,7 +33,7 @@ def lines_of(path: Path, layout: Layout) -> Iterator[tuple[int, str]]:
             if _MARKED in text:
                 raise _not_valid(path, number, encoding, layout)
             if "\0" in text:
-                raise ValueError(f"{path}:{number}: a byte 0, as in UTF-16: {_remedy(path, 'utf-16-le', layout)}")
+                raise ValueError(f"{path}:{number}: a byte 0, which is no character of a text: remove it")
             yield number, text.removesuffix("\n")
 
 
@@ -85,7 +85,7 @@ def _head(path: Path) -> bytes:
 
 
 def _decoded(head: bytes, encoding: str) -> str | None:
-    """None where it is not valid, or holds what is refused as a sign of UTF-16."""
+    """None where it is not valid, or holds a byte 0, which is refused."""
     try:
         text = codecs.getincrementaldecoder(encoding)().decode(head)
     except UnicodeError:

@@ -296,6 +296,12 @@ def test_wide_characters_without_a_mark_are_recognised(tmp_path: Path, encoding:
     assert "UTF-" in refusal(lambda: rows("sst-2", path)) and "iconv -f utf-" in refusal(lambda: rows("sst-2", path))
 
 
+def test_a_stray_byte_0_is_no_sign_of_utf_16(tmp_path: Path) -> None:
+    path = tmp_path / "train.tsv"
+    path.write_bytes(b"sentence\tlabel\nfine\t1\nba\0d\t0\n")
+    assert refusal(lambda: rows("sst-2", path)) == f"{path}:3: a byte 0, which is no character of a text: remove it"
+
+
 def custom(folder: Path, *options: str, **keywords: object) -> TaskFiles:
     return open_task("custom", str(folder), *options, **keywords)  # type: ignore[arg-type]
 
