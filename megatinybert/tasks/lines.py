@@ -9,7 +9,7 @@ from pathlib import Path
 from megatinybert.config.codec import codec_name
 from megatinybert.corpus.charset import MARK, contradiction, recognise
 from megatinybert.corpus.conversion import free, iconv, in_place, invalid_line, lacking, moved, quoted
-from megatinybert.corpus.guess import ENCODING
+from megatinybert.corpus.guess import ENCODING, misread
 from megatinybert.tasks.layout import Layout
 
 _HEAD_BYTES = 1 << 16
@@ -42,7 +42,7 @@ def _encoding_of(path: Path, layout: Layout) -> str:
     said = codec_name(layout.encoding)
     head = _head(path)
     encoding, mark = recognise(head, said)
-    problem = None if mark else contradiction(head, encoding, layout.names)
+    problem = None if mark else contradiction(head, encoding, layout.names) or misread(head, encoding, layout.names)
     if problem:
         likely = problem.likely
         remedy = _remedy(path, likely, layout, problem.remedy) if likely else problem.remedy
