@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from megatinybert.corpus.other_kinds import ways_of_rows
 from megatinybert.runtime.counts import counted
 from megatinybert.tasks.columns import Place, find_place, first_of
 from megatinybert.tasks.layout import NO_LABEL, Layout
@@ -61,7 +62,9 @@ def read_records(
     elif suffix in (".tsv", ".txt"):
         found = _of_table(task, path, tab_rows(path, task.layout), with_labels, bad)
     else:
-        raise ValueError(f"{path}: not a file of rows: its name has to end with one of {', '.join(SUFFIXES)}")
+        ways = ways_of_rows([path.name])
+        only = f"not a file of rows: its name has to end with one of {', '.join(SUFFIXES)}"
+        raise ValueError(f"{path}: {only}. {ways}" if ways else f"{path}: {only}")
     drop = set(task.layout.drop_labels) if with_labels else set()
     for record in found:
         line, *values = record[:4]

@@ -501,6 +501,18 @@ def test_files_of_other_names_are_to_be_renamed(tmp_path: Path, write: Callable[
     assert refusal(lambda: custom(tmp_path)).endswith(". Rename the right file to eval.tsv")
 
 
+def test_spreadsheets_are_to_be_saved_as_csv(tmp_path: Path, write: Callable[..., Path]) -> None:
+    for name in ("train.xlsx", "eval.xlsx"):
+        (tmp_path / name).write_bytes(b"PK")
+    remedy = "; the folder has eval.xlsx, train.xlsx. Save spreadsheets as .csv in UTF-8 (eval.xlsx, train.xlsx)"
+    for name in ("custom", "rte"):
+        assert refusal(lambda name=name: open_task(name, str(tmp_path))).endswith(remedy)
+    refused = refusal(lambda: rows("sst-2", tmp_path / "eval.xlsx"))
+    assert refused.endswith(".json. Save spreadsheets as .csv in UTF-8 (eval.xlsx)")
+    write("train.csv", "text,label", "a,x")
+    assert refusal(lambda: custom(tmp_path)).endswith(f"train.csv, train.xlsx{remedy[remedy.index('. Save') :]}")
+
+
 def test_custom_files_are_there_once(tmp_path: Path, write: Callable[..., Path]) -> None:
     write("train.txt", "a\tx", "b\ty")
     needed = "no eval file, which a custom task needs (as .txt, .tsv, .csv, .jsonl, .json); the folder has train.txt"
