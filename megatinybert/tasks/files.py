@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from megatinybert.tasks.formats import SUFFIXES, columns_of
 from megatinybert.tasks.layout import Layout
 from megatinybert.tasks.separators import parted_by_another
 from megatinybert.tasks.table import Task, find_task
-from megatinybert.tasks.wrong_columns import no_text
+from megatinybert.tasks.wrong_columns import no_text, of_other_task
 
 _SHOWN_NAMES = 10
 _CUSTOM_NAMES = {"train": ("train",), "dev": ("eval", "dev"), "test": ("test",)}
@@ -175,7 +176,13 @@ def _of_other_names(folder: Path, lacking: Sequence[str]) -> str:
 
 
 def _otherwise(task: Task, folder: Path) -> str:
-    """A hint where the rows are in files that a custom task may have, and GLUE's have not, or in none that is read."""
+    """A hint where the rows are another task's, or are in files that a custom task may have, and GLUE's have not, or in
+    none that is read.
+    """
+    train = folder / task.train
+    with suppress(ValueError, OSError):
+        if meant := of_other_task(task, train, columns_of(train, task.layout)):
+            return f". In {train.name}, {meant}"
     both = [_of_split(folder, split) for split in ("train", "dev")]
     return (
         f". {task.layout.names['task']} custom reads files with these names" if all(both) else _of_other_kinds(folder)

@@ -20,7 +20,7 @@ from megatinybert.tasks.objects import parsed, refuse_other_json, text_of
 from megatinybert.tasks.parting import after_quote, unparted
 from megatinybert.tasks.separators import parted_by_another
 from megatinybert.tasks.table import OWN_COLUMNS, Task
-from megatinybert.tasks.wrong_columns import no_label, wrong_object, wrong_table
+from megatinybert.tasks.wrong_columns import no_label, of_other_task, wrong_object, wrong_table
 
 SUFFIXES = (".txt", ".tsv", ".csv", ".jsonl", ".json")
 OF_OBJECTS = (".jsonl", ".json")
@@ -186,7 +186,7 @@ def _of_table(
     if not task.pair and not task.layout.text_a and first_of(OWN_COLUMNS.text_b, names) is not None:
         raise ValueError(
             f"{path}: its header ({', '.join(first[1])}) has a second text, but the rows of {task.name} are single "
-            "texts: remove the column, or add one to the training file"
+            f"texts: {of_other_task(task, path, names) or 'remove the column, or add one to the training file'}"
         )
     # A column without a name, such as a table's index, is called by its place.
     others = {} if with_labels else {name or f"column_{i + 1}": i for i, name in enumerate(shown) if i not in place}

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from megatinybert.config.nearest import nearest
+from megatinybert.config.rows import compact
 from megatinybert.tasks.columns import LABELS, PAIRS, SINGLES, TEXTS, as_named, first_of
 from megatinybert.tasks.layout import Layout
 from megatinybert.tasks.misspelt import Hints, misspelt, plain
 from megatinybert.tasks.parting import parted_otherwise
-from megatinybert.tasks.table import OWN_COLUMNS, Task
+from megatinybert.tasks.table import OWN_COLUMNS, TASKS, Task
 
 
 def wrong_table(task: Task, path: Path, names: Sequence[str], with_labels: bool) -> str:
@@ -33,7 +34,32 @@ def wrong_table(task: Task, path: Path, names: Sequence[str], with_labels: bool)
         told = (
             f"{where} the columns {listed}; {_needed(task, with_labels)}{f'. {near.text}' if near.text else headless}"
         )
+    meant = of_other_task(task, path, lower)
+    told += f". {meant[0].upper()}{meant[1:]}" if meant else ""
     return f"{parted.text}. If they are not, {told}" if parted else told
+
+
+def of_other_task(task: Task, path: Path, names: Sequence[str]) -> str:
+    """A question where a file of an official task is another one's; "" where it is not. names: in lower case."""
+    given = task.layout.columns or task.layout.text_a or task.layout.label
+    if given or task.name == "custom":
+        return ""
+    found = [name for name, other in TASKS.items() if name != "custom" and _is_of(other, names)]
+    if not found or task.name in found:
+        return ""
+    meant = next((name for name in found if compact(name) == compact(path.parent.name)), found[0])
+    return f"these columns are those of {' and '.join(found)}: did you mean {task.layout.names['task']} {meant}?"
+
+
+def _is_of(task: Task, names: Sequence[str]) -> bool:
+    """Whether columns of these names are those of an official task, or the first row of its file without a header."""
+    if task.header:
+        return len(names) == len(task.header) and names[task.header.index(task.columns.label[0])] in task.values
+    texts, every = (
+        {name.lower() for each in tasks for name in (*each.columns.text_a, *each.columns.text_b)}
+        for tasks in ([task], (each for each in TASKS.values() if each.name != "custom"))
+    )
+    return every.intersection(names) == texts and task.columns.label[0].lower() in names
 
 
 def wrong_object(task: Task, names: Sequence[str], with_labels: bool) -> str:

@@ -163,6 +163,35 @@ def test_a_missing_file_is_named_with_what_is_there(tmp_path: Path, write: Calla
     assert "are for custom tasks only" in refusal(lambda: open_task("mnli", str(tmp_path), labels=["a", "b"]))
 
 
+@pytest.mark.parametrize("of", list(GLUE))
+@pytest.mark.parametrize("name", list(GLUE))
+def test_the_data_of_another_task_is_told(name: str, of: str, tmp_path: Path) -> None:
+    folder = tmp_path / of.upper()
+    folder.mkdir()
+    header, row, *_ = GLUE[of]
+    for file in (TASKS[of].train, *TASKS[of].dev.values()):
+        (folder / file).write_text("".join(f"{line}\n" for line in (header, row) if line))
+    try:
+        files = open_task(name, str(folder))
+        list(read_rows(files.task, files.train))
+    except ValueError as error:
+        assert name != of
+        told = str(error)
+        # Where the columns fit, it is the labels that do not.
+        assert f"did you mean --task.name {of}?" in told or "the label '" in told
+        assert ("--task.name" in told) == (told.endswith(f"did you mean --task.name {of}?"))
+
+
+def test_data_of_a_task_is_not_taken_for_that_of_another(tmp_path: Path, write: Callable[..., Path]) -> None:
+    write("train.tsv", *GLUE["rte"][:2])
+    assert refusal(lambda: open_task("rte", str(tmp_path))).endswith("; the folder has train.tsv")
+    write("dev.tsv", *GLUE["rte"][:2])
+    told = "these columns are those of rte and wnli: did you mean --task.name rte?"
+    refused = refusal(lambda: list(read_rows(TASKS["sst-2"], tmp_path / "train.tsv")))
+    assert refused.endswith(f"has a second text, but the rows of sst-2 are single texts: {told}")
+    assert "did you mean" not in refusal(lambda: list(read_rows(TASKS["qqp"], write("a.tsv", "a\tb", "a\tb"))))
+
+
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_no_character_but_lf_ends_a_line_and_nothing_is_quoted(write: Callable[..., Path], end: str) -> None:
     text = 'odd\u2028and\x85and\x0b"one'
