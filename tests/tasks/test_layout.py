@@ -194,3 +194,13 @@ def test_options_of_either_program_make_a_layout_and_are_recorded() -> None:
     assert layout.names["drop_labels"] == "--drop-labels"
     assert given(options) == {"encoding": "gbk", "drop_labels": "- x"}
     assert given(options.model_copy(update={"encoding": "utf-8", "drop_labels": None})) == {}
+
+
+def test_a_label_to_be_dropped_that_no_row_has_is_told_with_those_that_there_are(tmp_path: Path) -> None:
+    (tmp_path / "train.txt").write_text("a\tx\nb\ty\nc\tunsure\n")
+    (tmp_path / "eval.txt").write_text("a\tx\nb\todd\n")
+    assert opened(tmp_path, drop_labels=("odd", "-")).task.labels == ("unsure", "x", "y")  # in one of the files
+    told = "no row of train.txt or eval.txt has the label 'unsur'; those that are not left out are x, y, unsure"
+    assert refusal(lambda: opened(tmp_path, drop_labels=("odd", "unsur"))) == (
+        f"--task.drop_labels odd unsur: {told} (did you mean unsure?). Correct it, or leave it out"
+    )
