@@ -8,6 +8,7 @@ from pathlib import Path
 
 from megatinybert.runtime.counts import counted, some_of
 from megatinybert.tasks.formats import is_plain, read_records
+from megatinybert.tasks.headers import named_by_option
 from megatinybert.tasks.table import Task
 
 _FEW_ROWS = 6  # below which as many labels as rows say nothing
@@ -44,7 +45,7 @@ def _shown(values: Collection[str]) -> str:
 
 def _remedy(task: Task, path: Path, place: int) -> str:
     names = task.layout.names
-    if task.layout.columns:
+    if named_by_option(task, path):
         return f"exchange the two names in {names['columns']} {shlex.join(task.layout.columns)}"
     if is_plain(task, path):
         columns = {(False, 0): "label text", (True, 0): "label text_b text_a", (True, 1): "text_a label text_b"}
