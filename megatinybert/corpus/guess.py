@@ -28,8 +28,8 @@ _NARROWEST_FIRST = ("euc_jp", "shift_jis", "euc_kr", "big5", "gb18030")
 # Of 5,400 samples of 1 to 32 lines each, from Vim's tutor and messages in simplified and traditional Chinese, Japanese
 # and Korean, none was told wrong by these. Nearly all of so many letters were told, but for traditional in GB18030.
 _MOSTLY_COMMON, _ENOUGH_LETTERS = 0.9, 16
-# Of a text's letters, where it is read in another encoding than its own, fewer are common. Of 13,500 samples like these,
-# none was told wrong by this, and most of Big5 and of Japanese that is valid GB18030 were told.
+# Of a text's letters, where it is read in another encoding than its own, fewer are common. Of 13,500 samples like
+# these, none was told wrong by this, and most of Big5 and of Japanese that is valid GB18030 were told.
 _MOSTLY_RARE = 0.5
 _SAMPLED_LINES = 256
 _ENOUGH_BYTES = 16  # beyond ASCII, to be UTF-8 or western by chance
