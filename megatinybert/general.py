@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -61,12 +62,28 @@ def _wrong_paths(given: Mapping[str, Any]) -> list[str]:
 
 def _wrong_shards(paths: Iterable[str]) -> list[str]:
     """What a run refuses in shards that are there."""
-    from megatinybert.corpus.shards import open_corpus  # and with it numpy
+    from megatinybert.corpus.shards import open_splits  # and with it numpy
 
     findings = Findings()
     for path in paths:
-        findings.attempt("shards", open_corpus, path)
+        findings.attempt("shards", open_splits, path)
     return findings.texts("fail")
+
+
+def _of_another_tokenizer(config: GeneralConfig) -> list[str]:
+    """What is wrong with shards of another tokenizer than the run's, where its files are in a folder."""
+    name, shards = config.teacher.tokenizer or config.teacher.model, config.data.shards
+    if not (name and shards and Path(name).is_dir()):
+        return []
+    from megatinybert.corpus.shards import open_corpus
+    from megatinybert.corpus.tokenizer import read_files, tokenizer_fingerprint
+    from megatinybert.samples.open import made_by_another
+
+    with suppress(ValueError, OSError):  # which the run tells
+        if tokenizer := read_files(Path(name)):
+            fingerprint = tokenizer_fingerprint(tokenizer)
+            return [text for path in shards for text in made_by_another(path, open_corpus(path), fingerprint)]
+    return []
 
 
 def _check_fits(config: GeneralConfig) -> None:
@@ -75,7 +92,7 @@ def _check_fits(config: GeneralConfig) -> None:
 
     findings = Findings()
     findings.attempt("run", check_begun, config)
-    told = [*_misfits(config), *findings.texts("fail")]
+    told = [*_misfits(config), *_of_another_tokenizer(config), *findings.texts("fail")]
     if told:
         raise ConfigError.of(told)
 

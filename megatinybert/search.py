@@ -18,7 +18,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m megatinybert.search", description=ABOUT)
     add = parser.add_argument
     add("run_dir", type=Path, metavar="RUN_DIR", help="the run's run.output_dir, of general distillation")
-    add("--text", type=Path, required=True, metavar="FILE", help="UTF-8 text; blank lines part its documents")
+    add(
+        "--text",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="a text, read as the run's own; blank lines part documents",
+    )
     add("--question", action="append", default=[], metavar="TEXT", help="a question to show; may be repeated")
     add("--questions", type=Path, metavar="FILE", help="more questions, one a line; all count for the overlap")
     add("--passages", type=int, default=2000, metavar="N", help="search so many passages at most (default %(default)s)")

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from megatinybert.config.schema import ConfigError
+from megatinybert.config.shards import BuildOptions
+from megatinybert.corpus.build import build_corpus
 from megatinybert.general import read_arguments
 
 
@@ -40,3 +42,33 @@ def test_torch_is_not_imported_for_it(tmp_path: Path) -> None:
     arguments = ["--data.shards", str(tmp_path), "--teacher.model", "organisation/teacher"]
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
     assert done.stdout == "True False\n"
+
+
+def test_shards_of_another_tokenizer_and_a_damaged_validation_split_are_told_without_torch(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("\n".join(f"bird stone {number}" for number in range(200)))
+    for name, words in (("teacher", ["bird", "stone"]), ("other", ["stone", "bird"])):
+        (tmp_path / name).mkdir()
+        vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]
+        (tmp_path / name / "vocab.txt").write_text("\n".join(vocabulary) + "\n")
+        (tmp_path / name / "config.json").write_text(json.dumps({"model_type": "bert", "vocab_size": 7}))
+        given = {"input": [str(tmp_path / "a.txt")], "tokenizer": str(tmp_path / name), "workers": 1}
+        build_corpus(BuildOptions(**given, output=tmp_path / f"of-{name}", validation_fraction=0.3))
+    code = (
+        "import sys; from megatinybert.general import read_arguments\n"
+        "try: print(len(read_arguments(sys.argv[1:], look=True).data.shards))\n"
+        "except ValueError as error: print(error)\n"
+        "assert 'torch' not in sys.modules and 'transformers' not in sys.modules"
+    )
+
+    def told(*shards: str) -> str:
+        arguments = ["--teacher.model", str(tmp_path / "teacher"), "--student.config", "2L-192", "--data.shards"]
+        arguments += [str(tmp_path / name) for name in shards]
+        done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+        return done.stdout
+
+    assert told("of-teacher") == "1\n"
+    assert told("of-teacher", "of-other").startswith(
+        f"--data.shards {tmp_path / 'of-other'} was made with the tokenizer"
+    )
+    (tmp_path / "of-teacher" / "validation-00000.bin").write_bytes(b"")
+    assert "of-teacher/validation-00000.bin has 0 bytes, but the manifest says" in told("of-teacher")

@@ -215,7 +215,7 @@ def _finish(options: BuildOptions, plan: BuildPlan, done: Progress, reader: _Rea
         left_out_records=contents.left_out_records,
         unknown_tokens=contents.unknown_tokens if contents.counted else None,
         duplicate_documents=contents.duplicate_documents if contents.counted else None,
-        warnings=reader.vocabulary.warnings(contents.scripts, contents.unknown_tokens, tokens),
+        warnings=reader.vocabulary.warnings(contents.scripts, contents.characters, contents.unknown_tokens, tokens),
         engines=done.engines,
     )
     text = json.dumps(manifest.model_dump(), indent=2, sort_keys=True, ensure_ascii=False)

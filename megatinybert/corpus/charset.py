@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from typing import NamedTuple
 
 from megatinybert.config.flat import OptionNames
@@ -19,6 +20,14 @@ MARK_BYTES = 4  # of the longest one
 ASCII = bytes(range(128))
 _LAST_PLANE = 3  # of characters in use, but for a few that have no shape
 CERTAIN_BYTES = 64  # so many bytes beyond ASCII are not valid UTF-8 by chance
+# Latin, Greek, Cyrillic, Hebrew, Arabic, punctuation, kana, ideographs, Hangul, full-width forms. Of ideographs in the
+# other byte order about half are among these.
+_WRITTEN = re.compile(
+    r"[\t\n\r -~\u00a0-\u024f\u0370-\u052f\u0590-\u06ff\u2000-\u206f\u3000-\u30ff"
+    r"\u4e00-\u9fff\uac00-\ud7a3\uff00-\uffef]"
+)
+_MOSTLY_WRITTEN = 0.9
+_WITH_ZERO = re.compile(r"[\t\n\r -~\u4e00]")  # characters that have a byte 0 in UTF-16, the frequent ones
 
 
 REPLACE = "megatinybert.replace"  # a name for the `errors` of a decoder
@@ -75,11 +84,11 @@ def contradiction(head: bytes, encoding: str, names: OptionNames) -> Contradicti
     if encoding in ("utf-16", "utf-32"):
         what = f"no byte-order mark says which {encoding} this is"
         return Contradiction(what, None, f"use {option} {encoding}-le or {option} {encoding}-be") if head else None
-    if encoding == "utf-8":
-        likely, what = _by_zeros(head) if b"\0" in head else ("", "")
-        if likely:
-            return Contradiction(what, likely, f"use {option} {likely}")
-    elif len(head.translate(None, ASCII)) >= CERTAIN_BYTES and _decoded(head, "utf-8") is not None:
+    likely, what = _by_zeros(head) if b"\0" in head and not encoding.startswith(("utf-16", "utf-32")) else ("", "")
+    if likely:
+        return Contradiction(what, likely, f"use {option} {likely}")
+    beyond = len(head.translate(None, ASCII)) if encoding != "utf-8" else 0
+    if beyond >= CERTAIN_BYTES and _decoded(head, "utf-8") is not None:
         return Contradiction(f"not {encoding} but UTF-8", "utf-8", f"leave {option} out")
     return None
 
@@ -92,11 +101,21 @@ def _by_zeros(head: bytes) -> tuple[str, str]:
     if 4 * head.count(0) > len(head):
         likely = "utf-16-be" if head[::2].count(0) > head[1::2].count(0) else "utf-16-le"
         return likely, "every other byte is 0, as in UTF-16"
-    if _decoded(head, "utf-8") is None:  # East Asian, say, of which hardly any bytes but those of line ends are 0
-        for codec in ("utf-16-le", "utf-16-be"):
-            if "\n" in (_decoded(head, codec) or ""):
-                return codec, "its line ends hold a byte 0, as in UTF-16"
+    if _decoded(head, "utf-8") is None:  # East Asian, say, of which hardly any bytes but those of ASCII are 0
+        shares = {
+            codec: _share_written(_decoded(head, codec) or "", head.count(0)) for codec in ("utf-16-le", "utf-16-be")
+        }
+        likely = max(shares, key=lambda codec: shares[codec])
+        if shares[likely] >= _MOSTLY_WRITTEN and len(set(shares.values())) > 1:
+            return likely, f"it has bytes 0, and is text as {likely[:-3].upper()}"
     return "", ""
+
+
+def _share_written(text: str, zeros: int) -> float:
+    """The share of characters that are of scripts in common use; 0 where few of the bytes 0 are of frequent ones."""
+    if 2 * len(_WITH_ZERO.findall(text)) < zeros:
+        return 0.0
+    return len(_WRITTEN.findall(text)) / max(len(text), 1)
 
 
 def iconv_name(encoding: str) -> str:

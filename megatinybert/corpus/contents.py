@@ -15,6 +15,7 @@ from megatinybert.corpus.encode import VALIDATION, Documents, EncodedBlock
 from megatinybert.corpus.left_out import LeftOutList
 from megatinybert.corpus.manifest import Record
 from megatinybert.corpus.sources import DataError
+from megatinybert.corpus.vocabulary import scripts_of
 
 _FEW_RECORDS = 10_000  # below so many a share says little
 # Copies of a text are in one split. So the splits are looked at apart, and it does not matter in which order.
@@ -36,7 +37,8 @@ class Contents(Record):
 
     records: JSON objects and rows, and lines of .txt files, those left out included. counted: False where the build
     began before tokens and documents were looked at. seen_documents: different ones. scripts: letters by script, in
-    samples. open_hash, open_tokens, open_unknown: of a long document that continues in the next block.
+    samples; characters: those of samples that are beyond ASCII, with counts. open_hash, open_tokens, open_unknown: of a
+    long document that continues in the next block.
     """
 
     records: int = 0
@@ -47,6 +49,7 @@ class Contents(Record):
     duplicate_documents: int = 0
     seen_documents: int = 0
     scripts: dict[str, int] = Field(default_factory=dict)
+    characters: dict[str, int] = Field(default_factory=dict)
     open_hash: int = 0
     open_tokens: int = 0
     open_unknown: int = 0
@@ -59,7 +62,7 @@ class ContentRecorder:
         self._folder, self._rules, self._counted = folder, rules, start.counted
         self._records, self._bad = start.records, start.left_out_records
         self._unknown, self._duplicates = start.unknown_tokens, start.duplicate_documents
-        self._scripts = Counter(start.scripts)
+        self._scripts, self._characters = Counter(start.scripts), Counter(start.characters)
         self._hash, self._tokens, self._open_unknown = start.open_hash, start.open_tokens, start.open_unknown
         self._list = LeftOutList(folder, start.left_out_bytes)
         self._seen = SeenDocuments(folder, start.seen_documents) if start.counted else None
@@ -74,7 +77,8 @@ class ContentRecorder:
         self._records += encoded.records
         self._bad += len(encoded.left_out)
         self._list.add(source, encoded.left_out)
-        self._scripts.update(encoded.scripts)
+        self._scripts.update(scripts_of(encoded.characters))
+        self._characters.update({each: count for each, count in encoded.characters.items() if not each.isascii()})
         self._check_share(max(self._records, _FEW_RECORDS))
 
     def keep(self, split: str, documents: Documents) -> Documents:
@@ -115,6 +119,7 @@ class ContentRecorder:
             duplicate_documents=self._duplicates,
             seen_documents=self._seen.flush() if self._seen is not None else 0,
             scripts=dict(sorted(self._scripts.items())),
+            characters=dict(sorted(self._characters.items())),
             open_hash=self._hash,
             open_tokens=self._tokens,
             open_unknown=self._open_unknown,

@@ -19,7 +19,7 @@ from megatinybert.corpus.engines import EngineName, open_engine
 from megatinybert.corpus.fast_engine import EngineUnavailable
 from megatinybert.corpus.reference_engine import Engine
 from megatinybert.corpus.texts import Texts
-from megatinybert.corpus.vocabulary import scripts_of
+from megatinybert.corpus.vocabulary import sample_of
 from megatinybert.runtime.ray_workers import in_order_by_ray
 from megatinybert.runtime.workers import in_order, in_order_by_threads
 
@@ -74,7 +74,7 @@ class EncodedBlock:
     """The documents of a block by split. Whole documents end with [SEP]; a part of a long document (then the
     only one here) does not. opens: the split of a long document that begins here and continues. empty_documents:
     how many gave no token. replaced: how many invalid characters were replaced. records: how many JSON objects or
-    rows, or lines of a .txt file, those left out included. scripts: letters by script, in a sample.
+    rows, or lines of a .txt file, those left out included. characters: of a sample, with counts.
     """
 
     documents: dict[str, Documents]
@@ -83,7 +83,7 @@ class EncodedBlock:
     replaced: int
     records: int
     left_out: list[LeftOut]
-    scripts: dict[str, int]
+    characters: dict[str, int]
 
 
 class Encoder:
@@ -134,7 +134,7 @@ class Encoder:
         empty = int((~filled).sum()) if block.begins and block.ends else 0
         of_lines = block.layout in ("line", "blank-line")
         records = (len(split.lines) if of_lines else count) + len(left_out)
-        return EncodedBlock(parts, opens, empty, split.replaced, records, left_out, scripts_of(split.lines))
+        return EncodedBlock(parts, opens, empty, split.replaced, records, left_out, sample_of(split.lines))
 
     def _of_validation(self, split: Split) -> np.ndarray:
         """bool (documents,). Chosen by a hash (BLAKE2b) of the head of the text, so that a copy of a document goes with

@@ -7,7 +7,8 @@ import re
 from itertools import islice
 from typing import NamedTuple
 
-from megatinybert.corpus.charset import ASCII, iconv_name
+from megatinybert.config.flat import OptionNames
+from megatinybert.corpus.charset import ASCII, Contradiction, iconv_name
 
 ENCODING = "ENCODING"  # in a command, for one of several names
 _UTF_8, _WESTERN = "utf-8", "cp1252"
@@ -27,6 +28,10 @@ _NARROWEST_FIRST = ("euc_jp", "shift_jis", "euc_kr", "big5", "gb18030")
 # Of 5,400 samples of 1 to 32 lines each, from Vim's tutor and messages in simplified and traditional Chinese, Japanese
 # and Korean, none was told wrong by these. Nearly all of so many letters were told, but for traditional in GB18030.
 _MOSTLY_COMMON, _ENOUGH_LETTERS = 0.9, 16
+# Of a text's letters, where it is read in another encoding than its own, fewer are common. Of 13,500 samples like
+# these, none was told wrong by this, and most of Big5 and of Japanese that is valid GB18030 were told.
+_MOSTLY_RARE = 0.5
+_SAMPLED_LINES = 256
 _ENOUGH_BYTES = 16  # beyond ASCII, to be UTF-8 or western by chance
 _WITH_KANA = 0.1  # of a Japanese text's letters at the least; no other text has any
 _COUNTED_LETTERS = 4096
@@ -53,6 +58,23 @@ def guess(sample: bytes, encoding: str) -> Guess:
         # A few bytes may be East Asian, too, of characters whose second bytes are ASCII.
         return Guess([_WESTERN, *(texts if beyond < _ENOUGH_BYTES else ())], None)
     return _by_characters(texts)
+
+
+def misread(head: bytes, encoding: str, names: OptionNames) -> Contradiction | None:
+    """What shows that the beginning of a file, which is valid in one East Asian encoding, is in another: how common its
+    characters are in either.
+    """
+    family = next((family for family, *others in _FAMILIES if encoding in (family, *others)), None)
+    family = "gb18030" if encoding in ("gbk", "gb2312") else family
+    lines = (line for line in head[: head.rfind(b"\n") + 1].split(b"\n") if not line.isascii())
+    sample = b"\n".join(islice(lines, _SAMPLED_LINES))
+    text = _decoded(sample, encoding) if family else None
+    if family is None or text is None:
+        return None
+    letters = list(islice(filter(_is_letter, text), _COUNTED_LETTERS))
+    likely = guess(sample, encoding).likely if _share_of_common(letters, family) < _MOSTLY_RARE else None
+    what = f"valid {encoding}, but its characters are rare in that and common in {likely}"
+    return Contradiction(what, likely, f"use {names['encoding']} {likely}") if likely else None
 
 
 def in_words(found: Guess, sample: bytes) -> tuple[str, str | None]:

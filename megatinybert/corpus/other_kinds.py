@@ -10,13 +10,22 @@ from megatinybert.runtime.counts import counted, some_of
 KINDS = ".txt, .jsonl, .json (each also .gz, .zst, .bz2 or .xz), .parquet or .arrow"
 LINK = " (a link to a folder)"  # as the names of such end here
 _NAMED = 5
+_SPREADSHEETS = (".xls", ".xlsx", ".ods", ".numbers")
+_ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst", ".7z", ".rar")
+_DOCUMENTS = (
+    *(".html", ".htm", ".xml", ".epub", ".tex", ".ipynb"),
+    *(".pdf", ".ps", ".doc", ".docx", ".odt", ".rtf", ".ppt", ".pptx"),
+)
 _WAYS = {
-    "take the text out of documents first, as pandoc and pdftotext do": (
-        *(".html", ".htm", ".xml", ".epub", ".tex", ".ipynb"),
-        *(".pdf", ".ps", ".doc", ".docx", ".odt", ".rtf", ".ppt", ".pptx"),
-    ),
-    "save tables as .jsonl or .parquet": (".csv", ".tsv", ".xls", ".xlsx", ".ods"),
-    "unpack archives": (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst", ".7z", ".rar"),
+    "take the text out of documents first, as pandoc and pdftotext do": _DOCUMENTS,
+    "save tables as .jsonl or .parquet": (".csv", ".tsv", *_SPREADSHEETS),
+    "unpack archives": _ARCHIVES,
+}
+_WAYS_OF_ROWS = {
+    "save spreadsheets as .csv in UTF-8": _SPREADSHEETS,
+    "save the tables of documents as .csv in UTF-8": _DOCUMENTS,
+    "save the rows of .parquet and .arrow files as .jsonl": (".parquet", ".arrow"),
+    "unpack archives and compressed files": (*_ARCHIVES, ".gz", ".zst", ".bz2", ".xz"),
 }
 _OF_LINKS = "name the folders themselves that links lead to"
 _OTHERWISE = "plain text has to be called .txt"
@@ -41,6 +50,14 @@ def not_read(option: str, paths: Sequence[Path]) -> str:
     names = list(map(str, paths))
     what = f"a {KINDS} file" if len(paths) == 1 else f"{KINDS} files"
     return f"{option} {some_of(names, _NAMED)}: not {what}: {_ways(names)}"
+
+
+def ways_of_rows(names: Sequence[str]) -> str:
+    """What makes files of a task of those that are of other kinds, and which these are, as a sentence; "" of none."""
+    kinds = {suffix: way for way, suffixes in _WAYS_OF_ROWS.items() for suffix in suffixes}
+    found = [name for name in names if _suffix(name) in kinds]
+    ways = "; ".join(dict.fromkeys(kinds[_suffix(name)] for name in found))
+    return f"{ways[0].upper()}{ways[1:]} ({some_of(found, _NAMED)})" if found else ""
 
 
 def _ways(names: Sequence[str]) -> str:

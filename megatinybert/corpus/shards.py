@@ -148,6 +148,12 @@ def open_corpus(path: str | Path, split: str = "train") -> Corpus:
     return Corpus(shards, manifest)
 
 
+def open_splits(path: str | Path) -> Corpus:
+    """The training split of what `open_corpus` opens, and the validation split looked at likewise."""
+    open_corpus(path, "validation")
+    return open_corpus(path)
+
+
 def open_shard(prefix: str | Path) -> TokenShard:
     """Open one .bin/.idx pair by what its index says. Raises ValueError where the two do not belong together."""
     prefix = Path(prefix)

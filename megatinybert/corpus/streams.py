@@ -17,6 +17,7 @@ import zstandard
 
 from megatinybert.config.flat import OptionNames
 from megatinybert.corpus.charset import MARK, REPLACE, contradiction, recognise, replacements
+from megatinybert.corpus.guess import misread
 from megatinybert.corpus.sources import DataError
 from megatinybert.corpus.wrong_encoding import contradicted, invalid
 
@@ -48,7 +49,7 @@ class TextStream:
         content = _Reader(_content(path, file))
         head = content.read(_PIECE_BYTES)
         self.encoding, mark = recognise(head, encoding)
-        problem = None if mark else contradiction(head, encoding, names)
+        problem = None if mark else contradiction(head, encoding, names) or misread(head, encoding, names)
         if problem:
             raise contradicted(path, problem, head, encoding, names)
         pieces = chain([head[mark:]], iter(partial(content.read, _PIECE_BYTES), b""))

@@ -89,17 +89,21 @@ def special_ids(tokenizer: Tokenizer) -> SpecialIds:
     )
 
 
-def _read_tokenizer(name: str) -> Tokenizer:
-    folder = Path(name)
+def read_files(folder: Path) -> Tokenizer | None:
+    """The tokenizer of a folder as its files are; None where only Transformers can make it of them, which is slow to
+    load. Raises ValueError where a file cannot be read.
+    """
     if (folder / "tokenizer.json").is_file():
         try:
             return Tokenizer.from_file(str(folder / "tokenizer.json"))
         except Exception as error:  # the library raises bare Exception
             raise ValueError(f"cannot read {folder / 'tokenizer.json'}: {error}") from error
-    if folder.is_dir():
-        bert = _bert_of_vocabulary(folder)
-        if bert is not None:
-            return bert
+    return _bert_of_vocabulary(folder)
+
+
+def _read_tokenizer(name: str) -> Tokenizer:
+    if (tokenizer := read_files(Path(name))) is not None:
+        return tokenizer
     if problem := missing_tokenizer(name):
         raise ValueError(problem)
     return _auto_tokenizer(name)

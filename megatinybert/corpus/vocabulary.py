@@ -17,6 +17,8 @@ if TYPE_CHECKING:  # else whoever reads a manifest would import it
 
 MOST_UNKNOWN = 0.01  # of the tokens of a text: above it a warning
 FAR_TOO_MANY_UNKNOWN = 0.5  # above it nothing is trained on the text
+_OTHER_LANGUAGE = 0.1  # above it the text is of another language than the vocabulary; below it lacks some characters
+_SHOWN_CHARACTERS = 8
 _CAPITALS = 0.01  # of a lower-casing tokenizer's vocabulary: published ones have none
 _KNOWN_SHARE, _KNOWN_TOKENS = 0.01, 500  # of a script; either is enough: in a multilingual vocabulary shares are small
 _MOST, _NEXT_TO_NONE = 0.5, 0.01
@@ -62,16 +64,29 @@ class Vocabulary:
             "false} into tokenizer_config.json"
         )
 
-    def warnings(self, scripts: Mapping[str, int], unknown: int, tokens: int) -> list[str]:
-        """What a person should look at. unknown, tokens: how many ids of a text are [UNK], and in all."""
-        found = [self.capitals, self._other_script(scripts), self.unknowns(unknown, tokens)]
+    def warnings(
+        self, scripts: Mapping[str, int], characters: Mapping[str, int], unknown: int, tokens: int
+    ) -> list[str]:
+        """What a person should look at. scripts: of `scripts_of`. characters: as of `unknowns`. unknown, tokens: how
+        many ids of a text are [UNK], and in all.
+        """
+        found = [self.capitals, self._other_script(scripts), self.unknowns(unknown, tokens, characters)]
         return [warning for warning in found if warning]
 
-    def unknowns(self, unknown: int, tokens: int, learnt: bool = True) -> str | None:
-        """A warning where more than MOST_UNKNOWN of some tokens are [UNK]. learnt: False of a text to be answered."""
+    def unknowns(
+        self, unknown: int, tokens: int, characters: Mapping[str, int] | None = None, learnt: bool = True
+    ) -> str | None:
+        """A warning where more than MOST_UNKNOWN of some tokens are [UNK]. characters: of a sample of their text, with
+        counts. learnt: False of a text to be answered.
+        """
         if unknown <= MOST_UNKNOWN * tokens:
             return None
         share = f"{100 * unknown / tokens:.1f} % of the tokens are [UNK]"
+        if unknown <= _OTHER_LANGUAGE * tokens:
+            remedy = (
+                "; if they matter, replace them, or take a tokenizer, or a teacher, that has them" if learnt else ""
+            )
+            return f"{share}, which say nothing: {self._lacking(characters or {})}. The rest is read as usual{remedy}"
         if not learnt:
             return (
                 f"{share}, which say nothing, so the answers are worth little: {self._name} does not know this text; "
@@ -82,6 +97,19 @@ class Vocabulary:
             f"does not know this text; take a tokenizer, or a teacher, of its language ({_FOR_CHINESE}), and look "
             "whether its encoding is right"
         )
+
+    def _lacking(self, characters: Mapping[str, int]) -> str:
+        """What the vocabulary lacks where it knows most of a text. characters: as of `unknowns`."""
+        visible = (each for each in characters if unicodedata.category(each)[0] in "LNPS")
+        by_count = sorted(visible, key=lambda each: (-characters[each], each))
+        known = set().union(*self._ids)  # what stands in words alone is not lacking
+        strange = (each for each in by_count if known.isdisjoint((each, each.lower())))
+        lacking = [each for each in strange if self.unknown_id in self._tokenizer.encode(each).ids]
+        if not lacking:
+            return f"{self._name} does not know some words of this text"
+        more = f" and {len(lacking) - _SHOWN_CHARACTERS} more" if len(lacking) > _SHOWN_CHARACTERS else ""
+        shown = " ".join(lacking[:_SHOWN_CHARACTERS])
+        return f"{self._name} lacks some characters of this text (in a sample {shown}{more})"
 
     def _other_script(self, scripts: Mapping[str, int]) -> str | None:
         letters = sum(scripts.values())
@@ -126,11 +154,11 @@ class Vocabulary:
         return frozenset(token["content"] for token in self._parts["added_tokens"])
 
 
-def scripts_of(lines: Texts) -> dict[str, int]:
-    """How many letters of each script there are in some of these lines."""
+def sample_of(lines: Texts) -> Counter[str]:
+    """The characters of some of these lines, with counts."""
     step = max(1, len(lines) // _SAMPLED_LINES)
     heads = (lines.text(number)[:_SAMPLED_BYTES].decode(errors="ignore") for number in range(0, len(lines), step))
-    return dict(_scripts_of("".join(heads)))
+    return Counter("".join(heads))
 
 
 def is_chinese(tokenizer: Tokenizer, ids: np.ndarray) -> bool:
@@ -138,14 +166,15 @@ def is_chinese(tokenizer: Tokenizer, ids: np.ndarray) -> bool:
 
     ids: int (N,), some of its tokens.
     """
-    scripts = _scripts_of(tokenizer.decode(ids.tolist()))
+    scripts = scripts_of(Counter(tokenizer.decode(ids.tolist())))
     others = sum(scripts[script] for script in _OF_SINGLE_LETTERS - {"CJK"})
     return scripts["CJK"] > _MOST * scripts.total() and others < _NEXT_TO_NONE * scripts["CJK"]
 
 
-def _scripts_of(text: str) -> Counter[str]:
+def scripts_of(characters: Mapping[str, int]) -> Counter[str]:
+    """How many letters of each script there are among characters, which are given with counts."""
     scripts: Counter[str] = Counter()
-    for character, count in Counter(text).items():
+    for character, count in characters.items():
         if script := _script(character):
             scripts[script] += count
     return scripts

@@ -80,7 +80,7 @@ def examine_apart(asked: Asked, world: World) -> Findings:
         if teacher:
             shape = f"{teacher.num_hidden_layers} x {teacher.hidden_size}, {teacher.vocab_size:,} embeddings"
             findings.add(Finding("ok", "teacher", f"--teacher.model {name}: {shape}"))
-    look_at_shards(names_in(asked.given, "data.shards"), findings)
+    findings.add(*look_at_shards(names_in(asked.given, "data.shards"), findings))
     _add_absent(asked.absent, findings)
     print(findings_table(findings), flush=True)
     return findings

@@ -35,6 +35,8 @@ from megatinybert.tasks.wrong_files import nothing_to_answer
 from megatinybert.tracking.attention_maps import legend_text
 from megatinybert.tracking.figures import FONT_ADVICE, drawable, save_picture
 
+_MANY_ROWS = 20  # so many may be of one class by chance
+
 
 def evaluate(
     inputs: TaskInputs, teacher: str, student: str, device: torch.device, about_rows: Sequence[str] = ()
@@ -165,13 +167,20 @@ def predict(inputs: TaskInputs, student: str, device: torch.device) -> None:
         if config.input and not config.output:
             record_input(target, path)
         print(f"{counted(len(rows), 'prediction')}: {target}{replaced}")
+        answers = predictions_of(task, logits)
+        alike = only_answer(task, answers)
+        if alike is not None and len(rows) > _MANY_ROWS:
+            text = (
+                f"warning: all {len(rows):,} rows of {path} are answered {alike!r}: look whether they can be alike, or"
+            )
+            print(f"{text} {student} has not learnt to tell them apart (the action eval compares it)", file=sys.stderr)
         if config.input or split not in task.submission:
             continue
         if skipped.count:
             text = f"warning: no file for submission of {split}: {skipped.count:,} of its rows are left out"
             print(text, file=sys.stderr)
         else:
-            print(f"for submission: {write_submission(task, split, predictions_of(task, logits), folder)}")
+            print(f"for submission: {write_submission(task, split, answers, folder)}")
 
 
 def _target(inputs: TaskInputs, folder: Path, split: str, path: Path) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 from megatinybert.config.data import DataConfig
 from megatinybert.config.general import GeneralConfig
 from megatinybert.corpus.cache import shard_text
-from megatinybert.corpus.shards import open_corpus
+from megatinybert.corpus.shards import open_splits
 from megatinybert.programs.open_models import Models
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Finding, Findings
@@ -33,12 +33,11 @@ def with_shards(config: GeneralConfig, tokenizer: str, world: World, findings: F
     return data.model_copy(update={"shards": folders}) if folders else None
 
 
-def look_at_shards(paths: Sequence[str], findings: Findings) -> bool:
-    """Whether all of them can be opened; each that cannot is a failure of its own."""
-    opened = {path: findings.attempt("shards", open_corpus, path) for path in paths}
+def look_at_shards(paths: Sequence[str], findings: Findings) -> list[Finding]:
+    """A finding for each of them that can be opened; each that cannot is a failure of its own."""
+    opened = {path: findings.attempt("shards", open_splits, path) for path in paths}
     whole = {path: corpus for path, corpus in opened.items() if corpus}
-    findings.add(*(Finding("ok", "shards", f"{path}: {corpus.n_tokens:,} tokens") for path, corpus in whole.items()))
-    return len(whole) == len(opened)
+    return [Finding("ok", "shards", f"{path}: {corpus.n_tokens:,} tokens") for path, corpus in whole.items()]
 
 
 def open_data(
@@ -46,15 +45,21 @@ def open_data(
 ) -> tuple[Samples, HeldOut] | None:
     """sources: `config.data` with shards."""
     reader, whole = models.reader, models.whole
-    opened = look_at_shards((sources or config.data).shards or [], findings)
-    if not (sources and reader and whole and opened):
+    paths = (sources or config.data).shards or []
+    opened = look_at_shards(paths, findings)
+    if not (sources and reader and whole and len(opened) == len(paths)):
+        findings.add(*opened)
         return None
     segments = min(shape.type_vocab_size for shape in models.shapes)
     pairs = config.data.pair_probability if segments > 1 else 0.0
     seed, special, fingerprint = config.run.seed, reader.special, reader.fingerprint
     data = findings.attempt("shards", open_windows, sources, seed, special, whole.vocab_size, fingerprint, pairs)
     sampled = findings.attempt("shards", check_token_ids, data[0]) if data else None
-    findings.add(*([sampled] if sampled else []), *(check_text(sources.shards or []) if data else []))
+    findings.add(
+        *(opened if sampled else []),
+        *([sampled] if sampled else []),
+        *(check_text(sources.shards or []) if data else []),
+    )
     return data
 
 

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import itertools
 import json
-import shlex
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from megatinybert.config.hub import settle_hub
+from megatinybert.config.recipe import read_yaml
 from megatinybert.config.run_folder import several_students
-from megatinybert.corpus.conversion import not_utf8
 from megatinybert.programs.found import TOP, Answer, Hit, Search
 from megatinybert.programs.passages import LEAST_WORDS, cut_passages, even_sample
+from megatinybert.programs.search_text import read_text
 from megatinybert.programs.start import say
 from megatinybert.programs.unfinished import check_student, not_a_run
 from megatinybert.runtime.counts import counted
@@ -44,8 +44,9 @@ def search_run(run: Path, text: Path, shown: Sequence[str], questions: Path | No
     """
     findings = Findings()
     teacher = findings.attempt("RUN_DIR", teacher_of, run)
-    asked = findings.attempt("--questions", all_questions, shown, questions)
-    every = findings.attempt("--text", read_passages, text)
+    data = run_text_options(run)
+    asked = findings.attempt("--questions", all_questions, shown, questions, data)
+    every = findings.attempt("--text", read_passages, text, data)
     if most < TOP:
         findings.attempt("--passages", _refuse_passages, most)
     if findings.failed:
@@ -71,9 +72,11 @@ def teacher_of(run: Path) -> str:
     return str(config["teacher"]["model"])
 
 
-def all_questions(shown: Sequence[str], file: Path | None) -> list[str]:
-    """Those that are shown first, then those of the file, each once. Raises ValueError where there is none."""
-    lines = _read("--questions", file).splitlines() if file else []
+def all_questions(shown: Sequence[str], file: Path | None, data: Mapping[str, Any]) -> list[str]:
+    """Those that are shown first, then those of the file, each once. data: how the run's text was read. Raises
+    ValueError where there is none.
+    """
+    lines = read_text("--questions", file, data).splitlines() if file else []
     questions = list(dict.fromkeys(line.strip() for line in [*shown, *lines] if line.strip()))
     if not questions:
         where = f"--questions {file} holds no question, one a line" if file else "there is no question"
@@ -81,9 +84,21 @@ def all_questions(shown: Sequence[str], file: Path | None) -> list[str]:
     return questions
 
 
-def read_passages(file: Path) -> list[str]:
-    """The passages of a text. Raises ValueError where they are fewer than the TOP that is compared."""
-    passages = cut_passages(_read("--text", file))
+def run_text_options(run: Path) -> Mapping[str, Any]:
+    """The section `data` of a run's recipe; {} where there is none that can be read, which `teacher_of` tells."""
+    try:
+        recipe = read_yaml(str(run / "config.yaml"), "")
+    except ValueError:
+        return {}
+    data = recipe.get("data") if isinstance(recipe, dict) else None
+    return data if isinstance(data, dict) else {}
+
+
+def read_passages(file: Path, data: Mapping[str, Any]) -> list[str]:
+    """The passages of a text. data: how the run's own text was read. Raises ValueError where they are fewer than the
+    TOP that is compared.
+    """
+    passages = cut_passages(read_text("--text", file, data))
     if len(passages) < TOP:
         raise ValueError(
             f"--text {file} holds {counted(len(passages), 'passage')} of at least {LEAST_WORDS} words, and "
@@ -219,17 +234,3 @@ def _cell(passage: str, marked: bool) -> list[str]:
 
 def _refuse_passages(most: int) -> None:
     raise ValueError(f"--passages {most}: the nearest {TOP} are compared, so it has to be at least {TOP}")
-
-
-def _read(option: str, file: Path) -> str:
-    """Raises ValueError where there is no such file, or it is not UTF-8."""
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except IsADirectoryError as problem:
-        together = f"cat {shlex.quote(str(file))}/*.txt > text.txt"
-        raise ValueError(f"{option} {file} is a folder: name one text file, such as {together} makes") from problem
-    except OSError as problem:
-        raise ValueError(f"{option} {file}: {problem.strerror}") from problem
-    except UnicodeDecodeError as problem:
-        line = problem.object.count(b"\n", 0, problem.start) + 1
-        raise ValueError(f"{option} {not_utf8(file, line)}") from problem

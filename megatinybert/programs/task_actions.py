@@ -237,12 +237,12 @@ def _check_vocabulary(inputs: TaskInputs, world: World, refuses: bool) -> None:
     """
     splits = world.together(lambda: inputs.dev)
     split, rows = next(iter(splits.items()))
-    share, text = inputs.unknown(rows)
+    share, text = inputs.unknown(rows, inputs.files.dev[split])
     if refuses and text and share > FAR_TOO_MANY_UNKNOWN:
         _refuse(f"{split} ({inputs.files.dev[split]}): {text}", inputs, world)
         inputs.told_unknown.append(share)
     for name, own in splits.items():
-        inputs.tell_unknown(name, own)
+        inputs.tell_unknown(name, own, inputs.files.dev[name])
 
 
 def _refuse(text: str, inputs: TaskInputs, world: World) -> None:

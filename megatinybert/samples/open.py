@@ -66,9 +66,7 @@ def open_windows(
     train = [open_corpus(path, "train") for path in config.shards]
     validation = [open_corpus(path, "validation") for path in config.shards]
     problems = [
-        p
-        for path, corpus in zip(config.shards, train, strict=True)
-        for p in _misfits(path, corpus, special, fingerprint)
+        p for path, corpus in zip(config.shards, train, strict=True) for p in made_by_another(path, corpus, fingerprint)
     ]
     if problems:
         raise ValueError("\n".join(problems))
@@ -179,7 +177,8 @@ def _shards_of(windows: Windows) -> list[tuple[str, int, str]]:
     return [(shard.prefix.name, shard.n_tokens, str(shard.dtype)) for shard in windows.stream.shards]
 
 
-def _misfits(path: str, corpus: Corpus, special: SpecialIds, fingerprint: str) -> list[str]:
+def made_by_another(path: str, corpus: Corpus, fingerprint: str) -> list[str]:
+    """What is wrong with shards of another tokenizer than that of this fingerprint."""
     manifest = corpus.manifest
     if manifest is None:  # a Megatron dataset says nothing of its tokenizer; Windows checks ids as they are read
         return []

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from megatinybert.config.missing import missing_data_dir
 from megatinybert.config.rows import compact
 from megatinybert.config.schema import ConfigError
+from megatinybert.corpus.other_kinds import ways_of_rows
 from megatinybert.runtime.counts import some_of
 from megatinybert.runtime.findings import Findings
 from megatinybert.tasks.columns import usual_columns
@@ -16,7 +18,7 @@ from megatinybert.tasks.formats import SUFFIXES, columns_of
 from megatinybert.tasks.layout import Layout
 from megatinybert.tasks.separators import parted_by_another
 from megatinybert.tasks.table import Task, find_task
-from megatinybert.tasks.wrong_columns import no_text
+from megatinybert.tasks.wrong_columns import no_text, of_other_task
 
 _SHOWN_NAMES = 10
 _CUSTOM_NAMES = {"train": ("train",), "dev": ("eval", "dev"), "test": ("test",)}
@@ -64,7 +66,7 @@ def _official_files(task: Task, folder: Path, option: str) -> TaskFiles:
     missing = [file.name for file in (train, *dev.values()) if not file.is_file()]
     if missing:
         inside = [sub for sub in sorted(folder.iterdir()) if compact(sub.name) == compact(task.name) and sub.is_dir()]
-        hint = f": did you mean {option} {inside[0]}?" if inside else _there(folder) + _of_other_formats(task, folder)
+        hint = f": did you mean {option} {inside[0]}?" if inside else _there(folder) + _otherwise(task, folder)
         raise ValueError(f"{option} {folder}: no {' and no '.join(missing)}, which {task.name} needs{hint}")
     test = {split: folder / name for split, name in task.test.items() if not names and (folder / name).is_file()}
     return TaskFiles(_with_files(task, train, *dev.values(), *test.values()), train, dev, test)
@@ -78,7 +80,7 @@ def _custom_files(task: Task, folder: Path, option: str) -> TaskFiles:
             f"{option} {folder}: no {' and no '.join(lacking)} file, which a custom task needs "
             f"(as {', '.join(SUFFIXES)})"
             + _there(folder)
-            + (_of_several_parts(folder) or _of_other_names(folder, lacking))
+            + (_of_several_parts(folder) or _of_other_names(folder, lacking) or _of_other_kinds(folder))
         )
     others = [dev, *([test] if test else [])]
     task = _with_files(task, train, *others)
@@ -173,10 +175,24 @@ def _of_other_names(folder: Path, lacking: Sequence[str]) -> str:
     return f". Rename the right {'file' if len(lacking) == 1 else 'files'} to {names}"
 
 
-def _of_other_formats(task: Task, folder: Path) -> str:
-    """A hint where the rows are in files that a custom task may have, and GLUE's have not."""
+def _otherwise(task: Task, folder: Path) -> str:
+    """A hint where the rows are another task's, or are in files that a custom task may have, and GLUE's have not, or in
+    none that is read.
+    """
+    train = folder / task.train
+    with suppress(ValueError, OSError):
+        if meant := of_other_task(task, train, columns_of(train, task.layout)):
+            return f". In {train.name}, {meant}"
     both = [_of_split(folder, split) for split in ("train", "dev")]
-    return f". {task.layout.names['task']} custom reads files with these names" if all(both) else ""
+    return (
+        f". {task.layout.names['task']} custom reads files with these names" if all(both) else _of_other_kinds(folder)
+    )
+
+
+def _of_other_kinds(folder: Path) -> str:
+    """A hint where there are spreadsheets, say."""
+    ways = ways_of_rows(sorted(path.name for path in folder.iterdir()))
+    return f". {ways}" if ways else ""
 
 
 def _there(folder: Path) -> str:

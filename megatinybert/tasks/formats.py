@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from megatinybert.corpus.other_kinds import ways_of_rows
 from megatinybert.runtime.counts import counted
 from megatinybert.tasks.columns import Place, find_place, first_of
 from megatinybert.tasks.layout import NO_LABEL, Layout
@@ -19,7 +20,7 @@ from megatinybert.tasks.objects import parsed, refuse_other_json, text_of
 from megatinybert.tasks.parting import after_quote, unparted
 from megatinybert.tasks.separators import parted_by_another
 from megatinybert.tasks.table import OWN_COLUMNS, Task
-from megatinybert.tasks.wrong_columns import no_label, wrong_object, wrong_table
+from megatinybert.tasks.wrong_columns import no_label, of_other_task, wrong_object, wrong_table
 
 SUFFIXES = (".txt", ".tsv", ".csv", ".jsonl", ".json")
 OF_OBJECTS = (".jsonl", ".json")
@@ -61,7 +62,9 @@ def read_records(
     elif suffix in (".tsv", ".txt"):
         found = _of_table(task, path, tab_rows(path, task.layout), with_labels, bad)
     else:
-        raise ValueError(f"{path}: not a file of rows: its name has to end with one of {', '.join(SUFFIXES)}")
+        ways = ways_of_rows([path.name])
+        only = f"not a file of rows: its name has to end with one of {', '.join(SUFFIXES)}"
+        raise ValueError(f"{path}: {only}. {ways}" if ways else f"{path}: {only}")
     drop = set(task.layout.drop_labels) if with_labels else set()
     for record in found:
         line, *values = record[:4]
@@ -183,7 +186,7 @@ def _of_table(
     if not task.pair and not task.layout.text_a and first_of(OWN_COLUMNS.text_b, names) is not None:
         raise ValueError(
             f"{path}: its header ({', '.join(first[1])}) has a second text, but the rows of {task.name} are single "
-            "texts: remove the column, or add one to the training file"
+            f"texts: {of_other_task(task, path, names) or 'remove the column, or add one to the training file'}"
         )
     # A column without a name, such as a table's index, is called by its place.
     others = {} if with_labels else {name or f"column_{i + 1}": i for i, name in enumerate(shown) if i not in place}

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain, islice
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -15,7 +16,7 @@ from transformers import BertConfig
 from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.config.task import TaskConfig, TaskStudentConfig
 from megatinybert.corpus.tokenizer import SpecialIds, load_tokenizer, special_ids, tokenizer_fingerprint
-from megatinybert.corpus.vocabulary import Vocabulary
+from megatinybert.corpus.vocabulary import MOST_UNKNOWN, Vocabulary
 from megatinybert.models.configuration import read_bert_config, student_config
 from megatinybert.models.initialize import model_folder
 from megatinybert.models.layer_map import fitting_layers
@@ -33,6 +34,8 @@ from megatinybert.tasks.stage_options import SECTIONS, TAUGHT, length_of_rows, s
 from megatinybert.tasks.table import Task
 from megatinybert.training.checks import check_positions, check_tokenizer
 from megatinybert.training.ready import check_machine, check_settings
+
+_SAMPLED_ROWS = 2048  # among which the characters are looked for that are [UNK]
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ class TaskInputs:
                 counts = ", ".join(f"{names[label]} {count:,}" for label, count in dropped.most_common())
                 print(f"{what}: left out by {task.layout.names['drop_labels']}: {counts}", file=sys.stderr)
         if tells:
-            self.tell_unknown(what, encoded, learnt=with_labels)
+            self.tell_unknown(what, encoded, path, learnt=with_labels)
         return encoded
 
     def say_once(self, text: str, world: World) -> None:
@@ -114,16 +117,23 @@ class TaskInputs:
             self.told.add(text)
             world.say(text)
 
-    def unknown(self, rows: EncodedRows, learnt: bool = True) -> tuple[float, str | None]:
-        """(share of their tokens that is [UNK], the warning where it is above MOST_UNKNOWN). learnt: False of rows that
-        are only answered.
+    def unknown(self, rows: EncodedRows, path: Path, learnt: bool = True) -> tuple[float, str | None]:
+        """(share of their tokens that is [UNK], the warning where it is above MOST_UNKNOWN). path: the rows' file.
+        learnt: False of rows that are only answered.
         """
         unknown, tokens = count_unknown(rows, self.special, self.vocabulary.unknown_id)
-        return unknown / max(tokens, 1), self.vocabulary.unknowns(unknown, tokens, learnt)
+        characters = self._sample(path, learnt) if unknown > MOST_UNKNOWN * tokens else {}
+        return unknown / max(tokens, 1), self.vocabulary.unknowns(unknown, tokens, characters, learnt)
 
-    def tell_unknown(self, what: str, rows: EncodedRows, learnt: bool = True) -> None:
+    def _sample(self, path: Path, with_labels: bool) -> Mapping[str, int]:
+        """The characters of a file's first rows, with counts."""
+        task = replace(self.task, layout=Layout()) if path == self.augmented else self.task
+        rows = islice(read_rows(task, path, Skipped(), with_labels), _SAMPLED_ROWS)
+        return Counter("".join(chain.from_iterable((row.text_a, row.text_b or "") for row in rows)))
+
+    def tell_unknown(self, what: str, rows: EncodedRows, path: Path, learnt: bool = True) -> None:
         """Warn of [UNK], once for files that are alike: again where the share is more than twice what was told."""
-        share, text = self.unknown(rows, learnt)
+        share, text = self.unknown(rows, path, learnt)
         if text and share > 2 * max(self.told_unknown, default=0.0):
             self.told_unknown.append(share)
             if not self.quiet:

@@ -9,7 +9,7 @@ from pathlib import Path
 from megatinybert.config.codec import codec_name
 from megatinybert.corpus.charset import MARK, contradiction, recognise
 from megatinybert.corpus.conversion import free, iconv, in_place, invalid_line, lacking, moved, quoted
-from megatinybert.corpus.guess import ENCODING
+from megatinybert.corpus.guess import ENCODING, misread
 from megatinybert.tasks.layout import Layout
 
 _HEAD_BYTES = 1 << 16
@@ -33,7 +33,7 @@ def lines_of(path: Path, layout: Layout) -> Iterator[tuple[int, str]]:
             if _MARKED in text:
                 raise _not_valid(path, number, encoding, layout)
             if "\0" in text:
-                raise ValueError(f"{path}:{number}: a byte 0, as in UTF-16: {_remedy(path, 'utf-16-le', layout)}")
+                raise ValueError(f"{path}:{number}: a byte 0, which is no character of a text: remove it")
             yield number, text.removesuffix("\n")
 
 
@@ -42,7 +42,7 @@ def _encoding_of(path: Path, layout: Layout) -> str:
     said = codec_name(layout.encoding)
     head = _head(path)
     encoding, mark = recognise(head, said)
-    problem = None if mark else contradiction(head, encoding, layout.names)
+    problem = None if mark else contradiction(head, encoding, layout.names) or misread(head, encoding, layout.names)
     if problem:
         likely = problem.likely
         remedy = _remedy(path, likely, layout, problem.remedy) if likely else problem.remedy
@@ -85,7 +85,7 @@ def _head(path: Path) -> bytes:
 
 
 def _decoded(head: bytes, encoding: str) -> str | None:
-    """None where it is not valid, or holds what is refused as a sign of UTF-16."""
+    """None where it is not valid, or holds a byte 0, which is refused."""
     try:
         text = codecs.getincrementaldecoder(encoding)().decode(head)
     except UnicodeError:

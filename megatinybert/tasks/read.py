@@ -19,6 +19,7 @@ from megatinybert.tasks.formats import WITHOUT_LABEL, read_records
 from megatinybert.tasks.headers import check_headers
 from megatinybert.tasks.layout import NO_LABEL, Layout
 from megatinybert.tasks.skipped import Skipped, no_rows, refusal, reporter
+from megatinybert.tasks.swapped import swapped
 from megatinybert.tasks.table import Task, find_task
 
 _SHOWN_LABELS = 10
@@ -47,8 +48,9 @@ def open_task(
     is called "score", or where all labels of the training file are numbers and one of them is not whole. layout: how
     the files are read; it becomes the task's, and says what these options are called.
 
-    Raises ValueError where a file or a column is missing or ambiguous, where a header would be read as a row, or where
-    the labels do not make a task. Rows that cannot be parsed are left to `read_rows`.
+    Raises ValueError where a file or a column is missing or ambiguous, where a header would be read as a row, where no
+    row has a label that is to be dropped, or where the labels do not make a task. Rows that cannot be parsed are left
+    to `read_rows`.
     """
     layout = layout or Layout()
     task = find_task(name, layout.names["task"])
@@ -57,6 +59,7 @@ def open_task(
         raise ValueError(f"{options} are for custom tasks only: {task.name} has its own")
     files = find_files(name, data_dir, layout)
     check_headers(files)
+    _check_dropped(files)
     return _with_classes(files, labels, kind) if task.name == "custom" else files
 
 
@@ -105,11 +108,32 @@ def label_counts(task: Task, path: Path, skipped: Skipped | None = None) -> dict
     return {name: counts[index] for index, name in enumerate(task.labels)}
 
 
+def _check_dropped(files: TaskFiles) -> None:
+    """Raise ValueError for a label to be dropped that no row of the training and development files has."""
+    layout, paths = files.task.layout, [files.train, *files.dev.values()]
+    asked = [label for label in layout.drop_labels if label != NO_LABEL]
+    dropped, kept = Counter[str](), dict[str, None]()
+    for path in paths if asked else []:
+        for record in read_records(files.task, path, True, lambda *_: None, dropped):
+            kept[record.label or ""] = None
+    absent = next((label for label in asked if label not in dropped), None)
+    if absent is not None:
+        there = f"that are not left out are {some_of(list(kept), _SHOWN_LABELS)}{_meant(absent, list(kept))}"
+        raise ValueError(
+            f"{layout.names['drop_labels']} {shlex.join(layout.drop_labels)}: no row of "
+            f"{' or '.join(path.name for path in paths)} has the label {absent!r}; those {there}. Correct it, or leave "
+            "it out"
+        )
+
+
 def _with_classes(files: TaskFiles, labels: Sequence[str] | None, kind: str) -> TaskFiles:
     """A custom task with the classes, or the metrics of scores, that its files and options say."""
     task, train = files.task, files.train
     names = task.layout.names
     seen, rows, bad = _labels_in(task, train)
+    is_text = any(_number(label) is None for label in seen)
+    if is_text and (problem := swapped(task, train, seen, rows)):
+        raise ValueError(problem)
     scored = task.columns.label == ("score",)
     if kind == "regression" or (
         kind == "auto" and labels is None and (scored or _are_scores(seen, train, names["kind"]))
@@ -151,8 +175,7 @@ def _refuse_numbered_rows(classes: Collection[str], rows: int, path: Path, names
         raise ValueError(
             f"{path}: {rows:,} rows have {len(classes):,} labels ({some_of(list(classes), _SHOWN_OF_MANY)}), so that "
             f"most classes would be of one row: name the column of the labels with {names['label_column']}, take "
-            f"{names['kind']} regression if they are scores, or name all classes with {names['labels']}. Where text "
-            f"and label are in the other order, give {names['columns']} label text"
+            f"{names['kind']} regression if they are scores, or name all classes with {names['labels']}"
         )
 
 

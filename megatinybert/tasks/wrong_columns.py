@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from megatinybert.config.nearest import nearest
+from megatinybert.config.rows import compact
 from megatinybert.tasks.columns import LABELS, PAIRS, SINGLES, TEXTS, as_named, first_of
 from megatinybert.tasks.layout import Layout
 from megatinybert.tasks.misspelt import Hints, misspelt, plain
 from megatinybert.tasks.parting import parted_otherwise
-from megatinybert.tasks.table import OWN_COLUMNS, Task
+from megatinybert.tasks.table import OWN_COLUMNS, TASKS, Task
 
 
 def wrong_table(task: Task, path: Path, names: Sequence[str], with_labels: bool) -> str:
@@ -33,17 +35,44 @@ def wrong_table(task: Task, path: Path, names: Sequence[str], with_labels: bool)
         told = (
             f"{where} the columns {listed}; {_needed(task, with_labels)}{f'. {near.text}' if near.text else headless}"
         )
+    meant = of_other_task(task, path, lower)
+    told += f". {meant[0].upper()}{meant[1:]}" if meant else ""
     return f"{parted.text}. If they are not, {told}" if parted else told
+
+
+def of_other_task(task: Task, path: Path, names: Sequence[str]) -> str:
+    """A question where a file of an official task is another one's; "" where it is not. names: in lower case."""
+    given = task.layout.columns or task.layout.text_a or task.layout.label
+    if given or task.name == "custom":
+        return ""
+    found = [name for name, other in TASKS.items() if name != "custom" and _is_of(other, names)]
+    if not found or task.name in found:
+        return ""
+    meant = next((name for name in found if compact(name) == compact(path.parent.name)), found[0])
+    return f"these columns are those of {' and '.join(found)}: did you mean {task.layout.names['task']} {meant}?"
+
+
+def _is_of(task: Task, names: Sequence[str]) -> bool:
+    """Whether columns of these names are those of an official task, or the first row of its file without a header."""
+    if task.header:
+        return len(names) == len(task.header) and names[task.header.index(task.columns.label[0])] in task.values
+    texts, every = (
+        {name.lower() for each in tasks for name in (*each.columns.text_a, *each.columns.text_b)}
+        for tasks in ([task], (each for each in TASKS.values() if each.name != "custom"))
+    )
+    return every.intersection(names) == texts and task.columns.label[0].lower() in names
 
 
 def wrong_object(task: Task, names: Sequence[str], with_labels: bool) -> str:
     """Of an object. names: of its keys, in lower case."""
+    task, no_columns = replace(task, layout=_of_keys(task.layout)), _no_columns(task.layout)
     wrong, near = _misnamed(task.layout, names, with_labels, "key"), _misspelt_of(task, names, with_labels)
     if wrong:
-        return wrong
+        return wrong + no_columns
+    listed = f"its keys are {', '.join(names)}"
     if near.whole:
-        return f"its keys are {', '.join(names)}. {near.text}"
-    return _needed(task, with_labels) + (f". {near.text}" if near.text else "")
+        return f"{listed}. {near.text}{no_columns}"
+    return f"{listed}; {_needed(task, with_labels)}{f'. {near.text}' if near.text else ''}{no_columns}"
 
 
 def no_label(task: Task, names: Sequence[str]) -> str:
@@ -54,24 +83,37 @@ def no_label(task: Task, names: Sequence[str]) -> str:
 def no_text(names: Sequence[str], layout: Layout, file: str) -> str:
     """Of a file of which no column is known as a text; what is wrong with the label's is told, too."""
     option, of_table = layout.names, file.endswith("sv")
+    of_keys = file.lower().endswith((".json", ".jsonl"))
+    kind, no_columns = ("keys", _no_columns(layout)) if of_keys else ("columns", "")
+    layout = _of_keys(layout) if of_keys else layout
     parted = parted_otherwise(names, file, _usual(layout)) if of_table and not layout.columns else None
     if parted and parted.sure:
         return f"{file}: {parted.text}"
     near = misspelt(names, {"text_a_column": TEXTS} | ({} if layout.label else {"label_column": LABELS}), layout)
     listed, wrong = ", ".join(names), _misnamed(layout, names, True)
     if near.whole and not wrong:
-        return f"{file}: its columns are {listed}. {near.text}"
+        return f"{file}: its {kind} are {listed}. {near.text}{no_columns}"
     label, too = "", ""
     if not layout.label and first_of(LABELS, names) is None:
         label, too = f", or for a label ({', '.join(LABELS)})", f", and the label with {option['label_column']}"
     headless = f". If the first line is no header, name all columns in order with {option['columns']}"
     told = (
-        f"none of its columns ({listed}) has a usual name for a text ({', '.join(TEXTS)}){label}: name the text with "
+        f"none of its {kind} ({listed}) has a usual name for a text ({', '.join(TEXTS)}){label}: name the text with "
         f"{option['text_a_column']}, in pairs the second one with {option['text_b_column']}{too}"
     )
     told += f". It has {wrong}" if wrong else ""
     told += f". {near.text}" if near.text else headless if of_table and not parted else ""
-    return f"{file}: {parted.text}. If they are not, {told}" if parted else f"{file}: {told}"
+    return f"{file}: {parted.text}. If they are not, {told}" if parted else f"{file}: {told}{no_columns}"
+
+
+def _of_keys(layout: Layout) -> Layout:
+    """As objects are read, whose keys no option gives in order."""
+    return replace(layout, columns=())
+
+
+def _no_columns(layout: Layout) -> str:
+    option = layout.names["columns"]
+    return f". {option} is for tables without a header, and says nothing of keys" if layout.columns else ""
 
 
 def _usual(layout: Layout) -> set[str]:

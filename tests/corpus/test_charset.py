@@ -52,6 +52,26 @@ def test_wide_characters_without_a_mark_are_told_by_where_bytes_are_0(encoding: 
     assert contradiction((text + "a stray \0\n" * 2).encode(), "utf-8", NAMES) is None
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "一二三四五六七八九十、今天的天气真好",
+        "今天的天气真好" * 9 + "2024年",
+        "これは日本語の文章です。 吾輩は猫である。",
+        "안녕하세요 세계.",
+    ],
+)
+def test_a_line_without_an_end_is_told_by_its_few_bytes_0(encoding: str, text: str) -> None:
+    for given in ("utf-8", "gb18030", "big5", "cp1252"):  # in some of which it is valid, too
+        said = contradiction(text.encode(encoding), given, NAMES)
+        assert (
+            said and said.likely == encoding and said.what == f"it has bytes 0, and is text as {encoding[:-3].upper()}"
+        )
+    for given in ("gb18030", "utf-8"):
+        assert contradiction((POEM + "\0").encode(given), given, NAMES) is None
+
+
 def test_replacements_are_counted_where_python_makes_them() -> None:
     before = replacements()
     data = b"a\xffb\xc3(" + "\ufffd".encode()  # the last one stands in the text itself

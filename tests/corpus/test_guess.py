@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from megatinybert.corpus.guess import ENCODING, guess, in_words, reading
+from megatinybert.config.flat import OptionNames
+from megatinybert.corpus.guess import ENCODING, guess, in_words, misread, reading
 
 TEXTS = {
     "gb18030": "春眠不觉晓、处处闻啼鸟。夜来风雨声、花落知多少。\n",
@@ -58,3 +59,20 @@ def test_western_text_is_shown() -> None:
 def test_a_reading_begins_with_the_first_character_beyond_ascii() -> None:
     assert reading("many words before 春眠\n不觉晓\n".encode(), "utf-8") == "ore 春眠"
     assert reading("plain\n春眠不觉晓处处闻啼鸟夜来风雨声\n".encode(), "utf-8") == "春眠不觉晓处处闻啼鸟夜来"
+
+
+@pytest.mark.parametrize("said", ["gb18030", "gbk", "big5", "shift_jis", "euc_jp", "euc_kr", "cp949"])
+@pytest.mark.parametrize("encoding", TEXTS)
+def test_a_text_that_is_valid_in_another_encoding_is_told_by_its_characters(encoding: str, said: str) -> None:
+    data = f"plain\n{TEXTS[encoding]}".encode(encoding) * 2
+    found = misread(data, said, OptionNames())
+    assert found is None or (found.likely == encoding and TEXTS[encoding] not in data.decode(said, "ignore"))
+    if (encoding, said) in (("big5", "gb18030"), ("shift_jis", "gbk"), ("euc_jp", "gb18030"), ("euc_kr", "euc_jp")):
+        assert found and found.remedy == f"use --encoding {encoding}"
+        assert found.what == f"valid {said}, but its characters are rare in that and common in {encoding}"
+    assert misread(data[:20], said, OptionNames()) is None  # too few to tell
+    assert misread(TEXTS[encoding].encode(), "utf-8", OptionNames()) is None
+
+
+def test_traditional_chinese_is_no_other_encoding_than_gb18030() -> None:
+    assert misread(TEXTS["big5"].encode("gb18030") * 9, "gb18030", OptionNames()) is None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from megatinybert.corpus.other_kinds import KINDS, left_aside, none_to_read, not_read
+from megatinybert.corpus.other_kinds import KINDS, left_aside, none_to_read, not_read, ways_of_rows
 from megatinybert.corpus.sources import find_sources
 
 
@@ -50,3 +50,10 @@ def test_files_that_are_named_are_told_together() -> None:
 def test_files_beside_text_are_one_line() -> None:
     names = [f"{number}.md" for number in range(7)]
     assert left_aside(names) == f"left aside, since not {KINDS}: 7 files (0.md, 1.md, 2.md, 3.md, 4.md and 2 more)"
+
+
+def test_what_makes_rows_is_told_by_kind() -> None:
+    kinds = "Save spreadsheets as .csv in UTF-8; unpack archives and compressed files (a.XLSX, b.csv.gz, c.ods)"
+    assert ways_of_rows(["README.md", "a.XLSX", "b.csv.gz", "c.ods", "train.csv"]) == kinds
+    assert ways_of_rows(["a.pdf"]) == "Save the tables of documents as .csv in UTF-8 (a.pdf)"
+    assert ways_of_rows(["README.md", "train.csv"]) == ""

@@ -19,7 +19,7 @@ from megatinybert.corpus.describe import build_summary, manifest_facts
 from megatinybert.corpus.manifest import Manifest, read_manifest
 from megatinybert.corpus.texts import Texts
 from megatinybert.corpus.tokenizer import load_tokenizer
-from megatinybert.corpus.vocabulary import Vocabulary, is_chinese, scripts_of
+from megatinybert.corpus.vocabulary import Vocabulary, is_chinese, sample_of, scripts_of
 from tests.helpers.texts import CHINESE, SPECIALS, VOCABULARY, as_text, command, documents
 
 Build = Callable[..., BuildReport]
@@ -44,8 +44,28 @@ def test_unknown_tokens_are_counted_without_sep(build: Build, tmp_path: Path) ->
     report = build(tmp_path / "a.txt", output="more")
     for told in (build_summary(report, OptionNames()), manifest_facts(report.manifest)):
         assert "unknown tokens ([UNK]): 4 (1.34 %)" in told
-        assert "warning: 1.3 % of the tokens are [UNK], of which nothing can be learnt: " in told
-        assert "of its language (for Chinese hfl/chinese-bert-wwm-ext, say: docs/recipes.md#chinese)" in told
+        lacks = f"{report.manifest.tokenizer_name} lacks some characters of this text (in a sample δ)"
+        rest = (
+            "The rest is read as usual; if they matter, replace them, or take a tokenizer, or a teacher, that has them"
+        )
+        assert f"warning: 1.3 % of the tokens are [UNK], which say nothing: {lacks}. {rest}" in told
+
+
+def test_a_text_of_another_language_and_one_with_characters_that_are_lacking(tmp_path: Path) -> None:
+    bert = Vocabulary(load_tokenizer(folder_of(tmp_path / "t", [*SPECIALS, "bird", *CHINESE])), "bert")
+    many = {character: 1 for character in "☃☀☁☂★☆☎☏☐☑"} | {"😀": 3, "\ufe0f": 3, "。": 9, CHINESE[0]: 9}
+    told = bert.unknowns(2, 100, many)
+    assert (
+        told and "bert lacks some characters of this text (in a sample 。 😀 ☀ ☁ ☂ ☃ ★ ☆ and 4 more). The rest" in told
+    )
+    answered = bert.unknowns(2, 100, many, learnt=False)
+    assert answered and answered.endswith("and 4 more). The rest is read as usual")
+    assert "bert does not know some words of this text. The rest" in str(bert.unknowns(2, 100))
+    for share in (11, 60):
+        told = bert.unknowns(share, 100, many)
+        assert told and "of its language (for Chinese hfl/chinese-bert-wwm-ext, say: docs/recipes.md#chinese)" in told
+        assert "look whether its language" in str(bert.unknowns(share, 100, many, learnt=False))
+    assert bert.unknowns(1, 100, many) is None
 
 
 def test_unknown_tokens_of_documents_of_many_blocks(build: Build, tmp_path: Path) -> None:
@@ -115,7 +135,7 @@ def words(letters: str, count: int) -> list[str]:
 )
 def test_a_text_of_another_script(tmp_path: Path, vocabulary: list[str], text: str, share: str | None) -> None:
     tokenizer = load_tokenizer(folder_of(tmp_path / "t", [*SPECIALS, *vocabulary]))
-    found = Vocabulary(tokenizer, "bert").warnings(scripts_of(Texts.of([text])), 0, 100)
+    found = Vocabulary(tokenizer, "bert").warnings(scripts_of(sample_of(Texts.of([text]))), {}, 0, 100)
     assert (not found) if share is None else (share in found[0] and len(found) == 1)
 
 
@@ -130,13 +150,13 @@ def test_bytes_are_read_as_letters() -> None:
         tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(), decoders.ByteLevel()
         found = Vocabulary(tokenizer, "roberta")
         assert found.unknown_id is None
-        assert (found.warnings({"CYRILLIC": 9}, 0, 9) == []) == known
+        assert (found.warnings({"CYRILLIC": 9}, {}, 0, 9) == []) == known
 
 
 def test_a_sample_reaches_all_over_the_text() -> None:
     lines = ["river " * 50] * 500 + ["天"] * 500
-    assert scripts_of(Texts.of(lines)).keys() == {"LATIN", "CJK"}
-    assert scripts_of(Texts.of([])) == scripts_of(Texts.of(["1 ."])) == {}
+    assert scripts_of(sample_of(Texts.of(lines))).keys() == {"LATIN", "CJK"}
+    assert scripts_of(sample_of(Texts.of([]))) == scripts_of({"1": 1, ".": 1}) == {}
 
 
 def test_a_manifest_keeps_its_warnings(build: Build, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from megatinybert.programs import distil as programs
 from megatinybert.programs.distil import distil
 from megatinybert.runtime import dist
 from megatinybert.runtime.dist import World
+from megatinybert.runtime.findings import Findings
 from tests.helpers.collectives import all_say_the_same
 from tests.helpers.messages import assert_says
 from tests.helpers.processes import GENERAL, exit_codes, start, start_ranks
@@ -179,6 +180,10 @@ def test_shards_of_another_tokenizer_are_refused(toy_inputs: Path, tmp_path: Pat
     build_corpus(BuildOptions(input=[str(text)], tokenizer=str(other), output=tmp_path / "shards", workers=1))
     message = refusal(toy_inputs, tmp_path, {"data.shards": tmp_path / "shards"})
     assert_says(message, f"--data.shards {tmp_path / 'shards'}", other, "--teacher.tokenizer")
+    options = recipe(toy_inputs, **{"run.output_dir": tmp_path / "run", "data.shards": tmp_path / "shards"})
+    found = Findings()  # as the doctor tells them: not as well, too
+    programs.look(load_config(options), World(0, 1, torch.device("cpu")), found)
+    assert [finding.level for finding in found.all if finding.subject == "shards"] == ["fail"]
 
 
 def test_a_tokenizer_larger_than_the_teacher_is_refused(toy_inputs: Path, tmp_path: Path) -> None:

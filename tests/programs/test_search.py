@@ -172,11 +172,11 @@ def test_what_is_printed() -> None:
 
 
 def test_questions_of_the_command_line_come_first_and_each_is_asked_once(folder: Path) -> None:
-    assert search.all_questions(["new?", QUESTIONS[1]], folder / "questions.txt") == [
+    assert search.all_questions(["new?", QUESTIONS[1]], folder / "questions.txt", {}) == [
         *("new?", QUESTIONS[1], QUESTIONS[0]),
         *QUESTIONS[2:],
     ]
-    assert search.all_questions([], folder / "questions.txt") == QUESTIONS
+    assert search.all_questions([], folder / "questions.txt", {}) == QUESTIONS
 
 
 def test_what_cannot_be_searched_is_refused(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

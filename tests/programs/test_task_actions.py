@@ -405,7 +405,9 @@ def test_predictions_of_the_test_file_and_of_any_file(
     assert (output / "config.yaml").read_text() == recipe  # the rows that are skipped here are not those of a stage
 
 
-def test_a_submission_writes_classes_as_the_task_does(task_inputs: Path, world: World, tmp_path: Path) -> None:
+def test_a_submission_writes_classes_as_the_task_does(
+    task_inputs: Path, world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Of a model whose outputs are in another order than the task's."""
     torch.manual_seed(3)
     names = {0: "positive", 1: "negative"}
@@ -424,6 +426,12 @@ def test_a_submission_writes_classes_as_the_task_does(task_inputs: Path, world: 
     found = (tmp_path / "run" / "predictions" / "SST-2.tsv").read_text().splitlines()
     assert found == ["index\tprediction", *(f"{i}\t{1 - output}" for i, output in enumerate(expected))]
     assert set(expected) == {0, 1}
+    capsys.readouterr()
+    for count in (20, 21):
+        (tmp_path / "alike.txt").write_text(f"{sentences[0]}\n" * count)
+        run("predict", [*given, "--predict.input", str(tmp_path / "alike.txt")], world)
+        told = f"all 21 rows of {tmp_path / 'alike.txt'} are answered '{names[expected[0]]}': look"
+        assert (told in capsys.readouterr().err) == (count > 20)
 
 
 def test_numbers_in_the_picture_of_a_comparison_are_explained_beside_it(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -246,7 +247,13 @@ def test_rows_that_the_tokenizer_does_not_know_and_dropped_labels_are_told(
         new = tmp_path / "new.txt"
         new.write_text("θ η\n", encoding="cp1253")
         assert len(opened.rows(new, "new", with_labels=False)) == 1
-    learnt, answered = said.getvalue().split("new: 1 row of")
+        opened.told_unknown.clear()
+        new.write_text(f"{'bamo ' * 9}θ\n" * 2, encoding="cp1253")
+        assert len(opened.rows(new, "few", with_labels=False)) == 2
+    learnt, answered, few = re.split("new: 1 row of|few: 2 rows of", said.getvalue())
+    assert (
+        "few: 10.0 % of the tokens are [UNK]" in few and "lacks some characters of this text (in a sample θ). " in few
+    )
     assert "so the answers are worth little" in answered and "be learnt" not in answered and "take a" not in answered
     assert "of which nothing can be learnt" in learnt
     assert_says(

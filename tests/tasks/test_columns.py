@@ -85,7 +85,9 @@ def test_files_of_one_task_may_name_their_columns_differently(tmp_path: Path) ->
     files = open_task("custom", str(tmp_path), labels=["x", "y"])
     assert files.task.pair
     assert list(read_rows(files.task, files.dev["dev"])) == [Row("c", "d", 0)]
-    with pytest.raises(ValueError, match=r"train.json:3: a custom task needs query with title or text_a/"):
+    with pytest.raises(
+        ValueError, match=r"train.json:3: its keys are label; a custom task needs query with title or text_a/"
+    ):
         list(read_rows(files.task, files.train))
 
 

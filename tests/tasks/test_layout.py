@@ -70,7 +70,7 @@ def test_a_missing_key_is_no_label_either(tmp_path: Path) -> None:
     objects(tmp_path / "dev.json", *nli("no"))
     files = opened(tmp_path)
     assert (
-        "train.json:2: no label: a custom task needs text_a/text/sentence/sentence1 with text_b/sentence2 or"
+        "train.json:2: no label: its keys are sentence1, sentence2; a custom task needs text_a/text/sentence/"
         in refusal(lambda: texts(files, files.train))
     )
     files = opened(tmp_path, drop_labels=("-",))
@@ -108,7 +108,7 @@ def test_a_list_of_strings_is_a_text(tmp_path: Path) -> None:
         objects(tmp_path / f"{name}.json", *({"abst": "文", "keyword": ["甲", "乙"], "label": str(i)} for i in (0, 1)))
     files = opened(tmp_path, text_a="abst", text_b="keyword")
     assert texts(files, files.train)[0] == Row("文", "甲 乙", 0)
-    assert "none of its columns (abst, keyword, label) has a usual name" in refusal(lambda: opened(tmp_path))
+    assert "none of its keys (abst, keyword, label) has a usual name" in refusal(lambda: opened(tmp_path))
 
 
 def test_json_that_is_no_row_a_line_is_named_for_what_it_is(tmp_path: Path) -> None:
@@ -194,3 +194,13 @@ def test_options_of_either_program_make_a_layout_and_are_recorded() -> None:
     assert layout.names["drop_labels"] == "--drop-labels"
     assert given(options) == {"encoding": "gbk", "drop_labels": "- x"}
     assert given(options.model_copy(update={"encoding": "utf-8", "drop_labels": None})) == {}
+
+
+def test_a_label_to_be_dropped_that_no_row_has_is_told_with_those_that_there_are(tmp_path: Path) -> None:
+    (tmp_path / "train.txt").write_text("a\tx\nb\ty\nc\tunsure\n")
+    (tmp_path / "eval.txt").write_text("a\tx\nb\todd\n")
+    assert opened(tmp_path, drop_labels=("odd", "-")).task.labels == ("unsure", "x", "y")  # in one of the files
+    told = "no row of train.txt or eval.txt has the label 'unsur'; those that are not left out are x, y, unsure"
+    assert refusal(lambda: opened(tmp_path, drop_labels=("odd", "unsur"))) == (
+        f"--task.drop_labels odd unsur: {told} (did you mean unsure?). Correct it, or leave it out"
+    )

@@ -66,3 +66,22 @@ def test_keys_and_names_of_the_option_are_asked_of_too(tmp_path: Path) -> None:
         (tmp_path / f"{name}.jsonl").rename(tmp_path / f"{name}.csv").write_text("a,x\nb,y\n")
     with pytest.raises(ValueError, match=r"--task.columns text lable has .*to be 'label'\? Correct --task.columns"):
         open_task("custom", str(tmp_path), layout=Layout(columns=("text", "lable")))
+
+
+def test_keys_are_told_as_such_beside_the_option_of_columns(tmp_path: Path) -> None:
+    for name in ("train", "eval"):
+        (tmp_path / f"{name}.jsonl").write_text('{"txt": "a", "lable": "x"}\n')
+    no_columns = ". --task.columns is for tables without a header, and says nothing of keys"
+    told = []
+    for layout in (Layout(columns=("txt", "lable")), Layout(columns=("txt", "lable"), text_a="txt")):
+        with pytest.raises(ValueError) as caught:
+            open_task("custom", str(tmp_path), layout=layout)
+        told.append(str(caught.value))
+        assert "its keys are txt, lable. Is " in told[-1] and no_columns in told[-1]
+        assert "Correct --task.columns" not in told[-1] and "use --task.label_column lable" in told[-1]
+    assert "use --task.text_a_column txt" in told[0]
+    for name in ("train", "eval"):
+        (tmp_path / f"{name}.jsonl").write_text('{"body": "a", "stars": "x"}\n')
+    with pytest.raises(ValueError, match=r"none of its keys \(body, stars\) has a usual name") as caught:
+        open_task("custom", str(tmp_path), layout=Layout(columns=("text", "label")))
+    assert str(caught.value).endswith(no_columns)

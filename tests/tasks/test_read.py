@@ -163,6 +163,35 @@ def test_a_missing_file_is_named_with_what_is_there(tmp_path: Path, write: Calla
     assert "are for custom tasks only" in refusal(lambda: open_task("mnli", str(tmp_path), labels=["a", "b"]))
 
 
+@pytest.mark.parametrize("of", list(GLUE))
+@pytest.mark.parametrize("name", list(GLUE))
+def test_the_data_of_another_task_is_told(name: str, of: str, tmp_path: Path) -> None:
+    folder = tmp_path / of.upper()
+    folder.mkdir()
+    header, row, *_ = GLUE[of]
+    for file in (TASKS[of].train, *TASKS[of].dev.values()):
+        (folder / file).write_text("".join(f"{line}\n" for line in (header, row) if line))
+    try:
+        files = open_task(name, str(folder))
+        list(read_rows(files.task, files.train))
+    except ValueError as error:
+        assert name != of
+        told = str(error)
+        # Where the columns fit, it is the labels that do not.
+        assert f"did you mean --task.name {of}?" in told or "the label '" in told
+        assert ("--task.name" in told) == (told.endswith(f"did you mean --task.name {of}?"))
+
+
+def test_data_of_a_task_is_not_taken_for_that_of_another(tmp_path: Path, write: Callable[..., Path]) -> None:
+    write("train.tsv", *GLUE["rte"][:2])
+    assert refusal(lambda: open_task("rte", str(tmp_path))).endswith("; the folder has train.tsv")
+    write("dev.tsv", *GLUE["rte"][:2])
+    told = "these columns are those of rte and wnli: did you mean --task.name rte?"
+    refused = refusal(lambda: list(read_rows(TASKS["sst-2"], tmp_path / "train.tsv")))
+    assert refused.endswith(f"has a second text, but the rows of sst-2 are single texts: {told}")
+    assert "did you mean" not in refusal(lambda: list(read_rows(TASKS["qqp"], write("a.tsv", "a\tb", "a\tb"))))
+
+
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_no_character_but_lf_ends_a_line_and_nothing_is_quoted(write: Callable[..., Path], end: str) -> None:
     text = 'odd\u2028and\x85and\x0b"one'
@@ -294,6 +323,12 @@ def test_wide_characters_without_a_mark_are_recognised(tmp_path: Path, encoding:
     path = tmp_path / "train.txt"
     path.write_bytes("fine\t1\n".encode(encoding))
     assert "UTF-" in refusal(lambda: rows("sst-2", path)) and "iconv -f utf-" in refusal(lambda: rows("sst-2", path))
+
+
+def test_a_stray_byte_0_is_no_sign_of_utf_16(tmp_path: Path) -> None:
+    path = tmp_path / "train.tsv"
+    path.write_bytes(b"sentence\tlabel\nfine\t1\nba\0d\t0\n")
+    assert refusal(lambda: rows("sst-2", path)) == f"{path}:3: a byte 0, which is no character of a text: remove it"
 
 
 def custom(folder: Path, *options: str, **keywords: object) -> TaskFiles:
@@ -493,6 +528,18 @@ def test_files_of_other_names_are_to_be_renamed(tmp_path: Path, write: Callable[
     assert refusal(lambda: custom(tmp_path)).endswith(". Rename the right files to train.tsv and eval.tsv")
     write("train.tsv", "text\tlabel", "a\tx")
     assert refusal(lambda: custom(tmp_path)).endswith(". Rename the right file to eval.tsv")
+
+
+def test_spreadsheets_are_to_be_saved_as_csv(tmp_path: Path, write: Callable[..., Path]) -> None:
+    for name in ("train.xlsx", "eval.xlsx"):
+        (tmp_path / name).write_bytes(b"PK")
+    remedy = "; the folder has eval.xlsx, train.xlsx. Save spreadsheets as .csv in UTF-8 (eval.xlsx, train.xlsx)"
+    for name in ("custom", "rte"):
+        assert refusal(lambda name=name: open_task(name, str(tmp_path))).endswith(remedy)
+    refused = refusal(lambda: rows("sst-2", tmp_path / "eval.xlsx"))
+    assert refused.endswith(".json. Save spreadsheets as .csv in UTF-8 (eval.xlsx)")
+    write("train.csv", "text,label", "a,x")
+    assert refusal(lambda: custom(tmp_path)).endswith(f"train.csv, train.xlsx{remedy[remedy.index('. Save') :]}")
 
 
 def test_custom_files_are_there_once(tmp_path: Path, write: Callable[..., Path]) -> None:

@@ -25,7 +25,7 @@ from megatinybert import __version__
 from megatinybert.config.augment import BATCH_TOKENS, OTHER_COPIES, PUBLISHED_COPIES, AugmentOptions
 from megatinybert.corpus.texts import Texts
 from megatinybert.corpus.tokenizer import load_tokenizer, special_ids, tokenizer_fingerprint
-from megatinybert.corpus.vocabulary import Vocabulary, scripts_of
+from megatinybert.corpus.vocabulary import Vocabulary, sample_of, scripts_of
 from megatinybert.models.load import Digest, teacher_dtype
 from megatinybert.runtime.files import file_sha256, write_atomically
 from megatinybert.runtime.progress_bar import progress_bar
@@ -133,7 +133,8 @@ def _unsuited(rows: Iterable[Row], name: str) -> list[str]:
     ids = [number for encoded in tokenizer.encode_batch(texts, add_special_tokens=False) for number in encoded.ids]
     vocabulary = Vocabulary(tokenizer, name)
     unknown = sum(number == vocabulary.unknown_id for number in ids)
-    return vocabulary.warnings(scripts_of(Texts.of(texts)), unknown, len(ids))
+    characters = sample_of(Texts.of(texts))
+    return vocabulary.warnings(scripts_of(characters), characters, unknown, len(ids))
 
 
 def _settings(options: AugmentOptions, task: Task) -> Settings:
