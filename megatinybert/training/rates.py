@@ -35,7 +35,10 @@ def changed_rate(config: TrainingConfig, max_steps: int, recorded: Facts, step: 
     now = learning_rate(config.optimizer, config.schedule, step, max_steps)
     if before == now:
         return None
-    differs = ", ".join(f"{key}: {there[key]} there, {here[key]} now" for key in here if there[key] != here[key])
+    by = {"steps in all": " (by max_steps or epochs)"}
+    differs = ", ".join(
+        f"{key}{by.get(key, '')}: {there[key]} there, {here[key]} now" for key in here if there[key] != here[key]
+    )
     return (
         f"after step {step:,} the learning rate is {now:.3g}, not {before:.3g} as in the checkpoint's run ({differs})"
     )

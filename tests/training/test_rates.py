@@ -26,7 +26,7 @@ def test_a_longer_run_raises_the_rate() -> None:
     recorded = {RATES: rate_facts(own, 100)}
     assert changed_rate(own, 200, recorded, 100) == (
         "after step 100 the learning rate is 0.0005, not 0 as in the checkpoint's run "
-        "(steps in all: 100 there, 200 now)"
+        "(steps in all (by max_steps or epochs): 100 there, 200 now)"
     )
     assert "is 0.00075, not 0.0005 " in str(changed_rate(own, 200, recorded, 50))
 

@@ -11,9 +11,13 @@ from transformers import BertForSequenceClassification
 
 from megatinybert.models.capture import run_captured
 from megatinybert.runtime.dist import World
+from megatinybert.runtime.progress_bar import progress_bar
 from megatinybert.training.solve.calibration import Batch, Calibration
 from megatinybert.training.solve.moments import Moments
 from megatinybert.training.solve.student import set_linear
+
+_PASSES = 2
+_FIRST, _BEFORE = "first of the student", "before the teacher's tanh"  # states that are kept
 
 
 @torch.no_grad()
@@ -36,17 +40,21 @@ def solve_head(
     width, wide = student.config.hidden_size, teacher.config.hidden_size
     moments = Moments(width, wide, world.device)
     squares_E = torch.zeros(wide, dtype=torch.float64, device=world.device)
-    for batch, first, before in _first_states(student, teacher, calibration):
-        moments.add(first, before, batch.held_out)
-        squares_E += before.tanh().square().sum(dim=0)
-    effect_E = world.sum(squares_E) * theirs.classifier.weight.double().square().sum(dim=0)
-    kept = effect_E.topk(min(width, wide)).indices.sort().values
-    set_linear(ours.bert.pooler.dense, moments.shared(world).chosen(kept).ridge())
-    moments = Moments(width, theirs.classifier.out_features, world.device)
-    for batch, first, before in _first_states(student, teacher, calibration):
-        pooled = torch.tanh(ours.bert.pooler.dense(first.float())).double()
-        logits = theirs.classifier(before.tanh().to(theirs.classifier.weight.dtype)).double()
-        moments.add(pooled, logits, batch.held_out)
+    title = f"solving the classifier on {calibration.tokens():,} tokens, {_PASSES} passes"
+    with progress_bar(_PASSES * calibration.count, "batch", desc=title, disable=not world.is_main) as bar:
+        for batch, first, before in _first_states(student, teacher, calibration):
+            moments.add(first, before, batch.held_out)
+            squares_E += before.tanh().square().sum(dim=0)
+            bar.update(world.size)
+        effect_E = world.sum(squares_E) * theirs.classifier.weight.double().square().sum(dim=0)
+        kept = effect_E.topk(min(width, wide)).indices.sort().values
+        set_linear(ours.bert.pooler.dense, moments.shared(world).chosen(kept).ridge())
+        moments = Moments(width, theirs.classifier.out_features, world.device)
+        for batch, first, before in _first_states(student, teacher, calibration):
+            pooled = torch.tanh(ours.bert.pooler.dense(first.float())).double()
+            logits = theirs.classifier(before.tanh().to(theirs.classifier.weight.dtype)).double()
+            moments.add(pooled, logits, batch.held_out)
+            bar.update(world.size)
     solved = moments.shared(world).ridge()
     set_linear(ours.classifier, solved)
     return solved.error
@@ -55,10 +63,18 @@ def solve_head(
 def _first_states(
     student: BertForSequenceClassification, teacher: BertForSequenceClassification, calibration: Calibration
 ) -> Iterator[tuple[Batch, Tensor, Tensor]]:
-    """(batch, the student's last state of the first token (B, D), the teacher's pooler before its tanh (B, E))."""
+    """(batch, the student's last state of the first token (B, D), the teacher's pooler before its tanh (B, E)), in
+    float64. Kept for the next pass where there is room.
+    """
     ours: Any = student
     theirs: Any = teacher
     for batch in calibration:
-        first = run_captured(ours.bert, batch.inputs).hidden_states[-1][:, 0]
-        wide = run_captured(theirs.bert, batch.inputs).hidden_states[-1][:, 0]
-        yield batch, first.double(), theirs.bert.pooler.dense(wide).double()
+        if _FIRST not in batch.states:
+            first = run_captured(ours.bert, batch.inputs).hidden_states[-1][:, 0]
+            wide = run_captured(theirs.bert, batch.inputs).hidden_states[-1][:, 0]
+            both = first.double(), theirs.bert.pooler.dense(wide).double()
+            for name, states in zip((_FIRST, _BEFORE), both, strict=True):
+                calibration.keep(batch, name, states)
+            yield batch, *both
+        else:
+            yield batch, batch.states[_FIRST], batch.states[_BEFORE]

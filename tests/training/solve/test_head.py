@@ -11,6 +11,7 @@ from transformers import BertForSequenceClassification
 
 from megatinybert.models.capture import ATTENTION_NAME
 from megatinybert.runtime.dist import World
+from megatinybert.training.solve import calibration, head
 from megatinybert.training.solve.calibration import Calibration
 from megatinybert.training.solve.head import solve_head
 from tests.helpers.task_toys import options, results, run
@@ -43,6 +44,22 @@ def test_a_narrower_one_is_nearer_than_a_constant() -> None:
     assert 0 < error < 1 and all(weight.isfinite().all() for weight in student.state_dict().values())
 
 
+def test_each_model_runs_once_on_a_batch_where_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without room for states it runs again in the second pass, to the same weights."""
+    runs, weights = [], []
+    run_captured = head.run_captured
+    monkeypatch.setattr(head, "run_captured", lambda *given: runs.append(given) or run_captured(*given))
+    for passes, room in ((1, calibration._CACHED_BYTES), (2, 0)):
+        monkeypatch.setattr(calibration, "_CACHED_BYTES", room)
+        student, rows = classifier(2, hidden=12), Calibration(Windows(), 20_000, LENGTH, 8, ALONE)
+        runs.clear()
+        solve_head(student, classifier(1), rows, ALONE)
+        assert len(runs) == 2 * passes * rows.count and rows.count > 1
+        weights.append(student.state_dict())
+    for name, weight in weights[0].items():
+        assert torch.equal(weight, weights[1][name]), name
+
+
 @pytest.mark.parametrize("stage_one", [True, False])
 def test_a_task_from_solved_weights(
     stage_one: bool, done_task: Path, task_inputs: Path, world: World, tmp_path: Path, capfd: pytest.CaptureFixture[str]
@@ -54,6 +71,7 @@ def test_a_task_from_solved_weights(
     run("all", options(task_inputs, "singles", tmp_path / "run", **solved), world)
     said = capfd.readouterr().err
     assert said.count("student: solved on ") == 1 and said.count("student: classifier solved") == 1
+    assert said.count("solving the classifier on ") >= 1
     rows = metrics(tmp_path / "run" / "stages" / "two")
     assert rows[0]["dev/accuracy"] > 0.45  # three classes
     assert results(tmp_path / "run")["student"]["dev"]["accuracy"] > 0.45
