@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,7 +117,7 @@ def _stage(
         opened.windows.samples,
         max_steps,
         beside,
-        _is_chinese(opened),
+        functools.partial(_is_chinese, opened),
     )
     return Stage(
         name="distil" if teacher else config.objective.name,

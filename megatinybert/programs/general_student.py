@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,8 +31,8 @@ class GeneralStudent:
     """What general distillation leaves: the student with its card, and what its objective learnt.
 
     teacher: configuration of the whole one; None of an objective without a teacher. positions: that the windows reach.
-    windows: of one epoch. steps: of the run. beside: names of the students that were trained with it. chinese: whether
-    the text is Chinese beyond doubt.
+    windows: of one epoch. steps: of the run. beside: names of the students that were trained with it.
+    is_chinese: whether the text is Chinese beyond doubt; asked at the end, as it reads some of it.
     """
 
     config: SettledConfig
@@ -43,7 +43,7 @@ class GeneralStudent:
     windows: int
     steps: int
     beside: tuple[str, ...] = ()
-    chinese: bool = False
+    is_chinese: Callable[[], bool] = bool
 
     @property
     def path(self) -> Path:
@@ -62,7 +62,7 @@ class GeneralStudent:
         export_objective(trainees.only, output / OBJECTIVE_FILE, objective, trained, world)
         export_student(trainees.only, self.path, self.tokenizer, world, sentence_length=trained)
         if world.is_main:
-            run = Provenance(config, self.teacher, shape, self.steps, self.windows, self.beside, self.chinese)
+            run = Provenance(config, self.teacher, shape, self.steps, self.windows, self.beside, self.is_chinese())
             write_card(output, run)
 
 
