@@ -20,8 +20,9 @@ def test_help_and_mistakes_need_no_torch(tmp_path: Path) -> None:
     (tmp_path / "short.txt").write_text("Too short.\n")
     everything = [str(tmp_path), "--text", str(tmp_path / "short.txt"), "--passages", "9"]
     for options, code, texts in (
-        (["--help"], 0, ["--questions"]),
+        (["--help"], 0, ["--questions", "search RUN_DIR --text PATH [PATH ...]", "of a task"]),
         ([], 2, ["RUN_DIR", "--text"]),
+        ([*everything[1:3], everything[0]], 2, ["are required: RUN_DIR"]),
         (
             everything,
             2,
@@ -29,7 +30,7 @@ def test_help_and_mistakes_need_no_torch(tmp_path: Path) -> None:
                 "error: 4 problems:",
                 f"{tmp_path} is not the output folder of a run",
                 "there is no question: ask with --question",
-                "short.txt holds 0 passages of at least 20 words",
+                "short.txt holds 0 passages of at least 20 words, or 40 Chinese characters",
                 "--passages 9: ",
             ],
         ),

@@ -18,8 +18,8 @@ from megatinybert.config.hub import settle_hub
 from megatinybert.config.recipe import read_yaml
 from megatinybert.config.run_folder import several_students
 from megatinybert.programs.found import TOP, Answer, Hit, Search
-from megatinybert.programs.passages import LEAST_WORDS, cut_passages, even_sample
-from megatinybert.programs.search_text import read_text
+from megatinybert.programs.passages import LEAST, LEAST_WORDS, cut_passages, even_sample
+from megatinybert.programs.search_text import read_text, text_files
 from megatinybert.programs.start import say
 from megatinybert.programs.unfinished import check_student, not_a_run
 from megatinybert.runtime.counts import counted
@@ -35,8 +35,8 @@ SHOWN_PASSAGES, SHOWN_QUESTIONS = 3, 3
 _COLUMN, _LINES = 54, 2  # characters of a line and lines of a passage as it is shown
 
 
-def search_run(run: Path, text: Path, shown: Sequence[str], questions: Path | None, most: int) -> str:
-    """Search `text` with both models of the run in the folder `run`, and write questions.json there. -> text for a
+def search_run(run: Path, texts: Sequence[Path], shown: Sequence[str], questions: Path | None, most: int) -> str:
+    """Search `texts` with both models of the run in the folder `run`, and write questions.json there. -> text for a
     terminal.
 
     shown: questions that are shown; without any, the first few of `questions`, a file. most: passages to search.
@@ -46,14 +46,14 @@ def search_run(run: Path, text: Path, shown: Sequence[str], questions: Path | No
     teacher = findings.attempt("RUN_DIR", teacher_of, run)
     data = run_text_options(run)
     asked = findings.attempt("--questions", all_questions, shown, questions, data)
-    every = findings.attempt("--text", read_passages, text, data)
+    every = findings.attempt("--text", read_passages, texts, data)
     if most < TOP:
         findings.attempt("--passages", _refuse_passages, most)
     if findings.failed:
         raise ValueError(refusal(findings.texts("fail")))
     assert teacher and asked and every
     found = search(teacher, run / "student", even_sample(every, most), len(every), asked)
-    record = as_record(found, text, file_sha256(run / "student" / "model.safetensors"))
+    record = as_record(found, texts, file_sha256(run / "student" / "model.safetensors"))
     write_atomically(run / FILE, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     return show(found, len(shown) or SHOWN_QUESTIONS)
 
@@ -62,7 +62,7 @@ def teacher_of(run: Path) -> str:
     """Folder or hub name of the teacher of a finished run. Raises ValueError where `run` is none."""
     config_file = run / "config.yaml"
     if not config_file.is_file():
-        raise ValueError(not_a_run(run, config_file.name, "a run of general distillation"))
+        raise ValueError(not_a_run(run, config_file.name))
     if several := several_students(run):
         raise ValueError(f"{run} {several}")
     check_student(run)
@@ -94,15 +94,15 @@ def run_text_options(run: Path) -> Mapping[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
-def read_passages(file: Path, data: Mapping[str, Any]) -> list[str]:
+def read_passages(paths: Sequence[Path], data: Mapping[str, Any]) -> list[str]:
     """The passages of a text. data: how the run's own text was read. Raises ValueError where they are fewer than the
     TOP that is compared.
     """
-    passages = cut_passages(read_text("--text", file, data))
+    passages = cut_passages("\n\n".join(read_text("--text", file, data) for file in text_files(paths, data)))
     if len(passages) < TOP:
         raise ValueError(
-            f"--text {file} holds {counted(len(passages), 'passage')} of at least {LEAST_WORDS} words, and "
-            f"the nearest {TOP} are compared: name a longer text"
+            f"--text {' '.join(map(str, paths))} holds {counted(len(passages), 'passage')} of at least {LEAST_WORDS} "
+            f"words, or {LEAST} Chinese characters, and the nearest {TOP} are compared: name more text"
         )
     return passages
 
@@ -142,14 +142,14 @@ def _nearest(cosines_N: Tensor) -> list[Hit]:
     return [Hit(passage, float(cosines_N[passage])) for passage in order]
 
 
-def as_record(found: Search, text: Path, student: str) -> dict[str, Any]:
+def as_record(found: Search, texts: Sequence[Path], student: str) -> dict[str, Any]:
     """questions.json. student: sha256 of its weights, by which the report knows whether they are still the same."""
 
     def hits(of: list[Hit]) -> list[dict[str, Any]]:
         return [{"passage": found.passages[hit.passage], "cosine": hit.cosine} for hit in of[:SHOWN_PASSAGES]]
 
     return {
-        "text": str(text),
+        "text": [str(path) for path in texts],
         "passages": len(found.passages),
         "passages_in_text": found.of,
         "top": TOP,
@@ -218,7 +218,7 @@ def show(found: Search, count: int) -> str:
             f"Of the teacher's {TOP} nearest passages, the student finds {100 * found.shared:.0f} % among its own "
             f"{TOP} (mean over {counted(len(found.answers), 'question')}; by chance {100 * found.by_chance:.2g} %).",
             *through,
-            f"Searched {len(found.passages):,} of the {found.of:,} passages of the text.",
+            _how_many(len(found.passages), found.of),
             f"Embedding took the teacher {found.teacher_seconds:.1f} s and the student {found.student_seconds:.1f} s, "
             f"in {found.dtype} on {counted(found.threads, 'thread')}.",
         ]
@@ -229,7 +229,16 @@ def _cell(passage: str, marked: bool) -> list[str]:
     """The lines of one passage in its column, cut to fit."""
     characters = _COLUMN * len(passage) // cells_of(passage)  # a line's, at the passage's mean width
     lines = textwrap.wrap(passage, characters, max_lines=_LINES, placeholder=" ...")
+    if lines[-1] == "...":  # there is no space in what follows, as in Chinese
+        lines[-1] = textwrap.wrap(passage, characters)[_LINES - 1][: characters * (_COLUMN - 4) // _COLUMN] + " ..."
     return [f"{'*' if marked and number == 0 else ' '} {line}" for number, line in enumerate(lines)]
+
+
+def _how_many(searched: int, of: int) -> str:
+    """searched, of: passages."""
+    if searched == of:
+        return f"Searched all {of:,} passages of the text."
+    return f"Searched {searched:,} of the {of:,} passages of the text, evenly spread; --passages {of} searches all."
 
 
 def _refuse_passages(most: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,28 @@ from megatinybert.corpus.blocks import BLOCK_BYTES, ReadSettings, read_blocks
 from megatinybert.corpus.conversion import in_place, not_utf8
 from megatinybert.corpus.documents import split_documents
 from megatinybert.corpus.guess import ENCODING
+from megatinybert.corpus.other_kinds import left_aside
 from megatinybert.corpus.sources import find_sources, kind_of
 from megatinybert.corpus.streams import TextStream
 from megatinybert.corpus.wrong_encoding import WrongEncoding
+from megatinybert.programs.start import say
+
+
+def text_files(paths: Sequence[Path], data: Mapping[str, Any]) -> list[Path]:
+    """The files that `--text` names, of a folder those that training reads; which it leaves aside is said.
+
+    data: of the run's recipe. Raises ValueError for a folder without any.
+    """
+    files: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            files.append(path)  # of whatever name
+            continue
+        sources, others = find_sources([path], Path(str(data.get("cache", "data/cache"))), "--text")
+        files += [source.path for source in sources]
+        if others:
+            say(f"{path}: {left_aside(others)}")
+    return files
 
 
 def read_text(option: str, file: Path, data: Mapping[str, Any]) -> str:

@@ -24,8 +24,10 @@ def test_lines_of_a_document_are_joined_to_passages() -> None:
     assert [len(passage.split()) for passage in cut_passages(text)] == [30, 21, 20, 40]
 
 
-def test_a_chinese_character_counts_as_a_word() -> None:
-    assert cut_passages("\n".join(["天" * 15 + "。", "地" * 20, "天" * 15])) == ["天" * 15 + "。 " + "地" * 20]
+def test_a_chinese_character_counts_as_half_a_word() -> None:
+    assert cut_passages("\n".join(["天" * 30 + "。", "地" * 40, "天" * 30])) == ["天" * 30 + "。 " + "地" * 40]
+    assert cut_passages(f"{'天' * 19} {_words(10)}") == []
+    assert cut_passages(f"{'天' * 20} {_words(30)}\n天") == [f"{'天' * 20} {_words(30)}"]
 
 
 def test_passages_do_not_reach_over_documents() -> None:
@@ -60,20 +62,30 @@ def test_the_end_of_a_long_line_is_joined_with_the_next() -> None:
 
 
 def test_a_long_chinese_line_is_cut_at_characters() -> None:
-    text = f"{'天' * 24}。”{'地' * 30}、{'人' * 20}"
-    assert cut_passages(text) == [f"{'天' * 24}。”", f"{'地' * 30}、", "人" * 20]
+    text = f"{'天' * 48}。”{'地' * 60}、{'人' * 40}"
+    assert cut_passages(text) == [f"{'天' * 48}。”", f"{'地' * 60}、", "人" * 40]
+    text = "".join(map(chr, range(0x4E00, 0x4E00 + 201)))
+    assert cut_passages(text) == [text[:80], text[80:160], text[160:]]
 
 
 def test_a_long_chinese_line_is_cut_after_a_clause_where_no_sentence_ends() -> None:
     """Of the marks in reach that which ends most, whatever stands beside it."""
     comma, colon, semicolon = "\uff0c\uff1a\uff1b"
-    pairs = [("。", semicolon), ("\uff01", colon), ("。”", comma), (semicolon, comma), (colon, "、"), (comma, "、")]
-    for mark, weaker in [*pairs, ("、", "天")]:
+    pairs = [("。", comma), ("\uff01", colon), ("。”", comma), (semicolon, comma), (colon, "、"), (comma, "、")]
+    for mark, weaker in [*pairs, (",", "、"), ("、", "天")]:
         for after in ("", "\uff08", "“", "BERT"):
-            first, rest = f"{'天' * 22}{mark}", f"{after}{'地' * 8}{weaker}{'人' * 50}"
+            first, rest = f"{'天' * 44}{mark}", f"{after}{'地' * 16}{weaker}{'人' * 100}"
             assert cut_passages(first + rest)[0] == first, (mark, weaker, after)
     for latin in ("用 BERT。", f"BERT{comma}"):
-        assert cut_passages(f"{'天' * 22}{latin}{'人' * 50}")[0] == f"{'天' * 22}{latin}"
+        assert cut_passages(f"{'天' * 44}{latin}{'人' * 100}")[0] == f"{'天' * 44}{latin}"
+
+
+def test_a_chinese_line_that_is_little_too_long_is_not_cut_inside_a_clause() -> None:
+    comma = "\uff0c"
+    whole = f"{'天' * 38}{comma}{'地' * 62}"
+    assert cut_passages(whole) == [whole]
+    assert cut_passages(f"{whole}人") == [f"{'天' * 38}{comma}{'地' * 23}", f"{'地' * 39}人"]
+    assert cut_passages(f"{'天' * 42}{comma}{'地' * 58}") == [f"{'天' * 42}{comma}", "地" * 58]
 
 
 def test_in_a_text_with_spaces_no_clause_is_looked_for() -> None:

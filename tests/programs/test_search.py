@@ -136,7 +136,7 @@ def test_through_its_projection_a_student_searches_the_teachers_index(folder: Pa
         f"With its vectors projected to the teacher's width, it finds {100 * found.shared_projected:.0f} %.",
         f"Questions so projected find {100 * found.shared_on_index:.0f} % on an index of the teacher's vectors.",
     ]
-    record = search.as_record(found, folder / "text.txt", "")
+    record = search.as_record(found, [folder / "text.txt"], "")
     assert record["shared_through_projection"] == found.shared_projected
     assert record["shared_on_teachers_index"] == found.shared_on_index
 
@@ -168,7 +168,35 @@ def test_what_is_printed() -> None:
     assert "And which?" in lines and "Not shown?" not in lines
     end = " ".join(lines[-3:])
     assert "the student finds 93 % among its own 10 (mean over 3 questions; by chance 50 %)" in end
-    assert "Searched 20 of the 2,000 passages" in end and "2.5 s and the student 1.2 s, in float32 on 1 thread." in end
+    assert "Searched 20 of the 2,000 passages of the text, evenly spread; --passages 2000 searches all." in end
+    assert "2.5 s and the student 1.2 s, in float32 on 1 thread." in end
+
+
+def test_a_passage_without_spaces_fills_its_lines() -> None:
+    text = "".join(map(chr, range(0x4E00, 0x4E00 + 80)))
+    passages = [text, *(f"{text[:50]}{number}" for number in range(9))]
+    hits = [Hit(number, 1.0) for number in range(10)]
+    lines = search.show(Search(passages, 10, [Answer("?", hits, hits)], "float32", 1, 1.0, 1.0), 1).splitlines()
+    assert lines[2].split() == ["1", "*", text[:27], "*", text[:27]]
+    assert lines[3].split() == [text[27:52], "...", text[27:52], "..."]
+    assert lines[5].split() == [f"{text[27:50]}0"] * 2
+    assert "Searched all 10 passages of the text." in lines
+
+
+def test_the_texts_are_files_and_folders(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = shutil.copytree(folder / "run", tmp_path / "run")
+    lines, several = (folder / "text.txt").read_text().splitlines(), tmp_path / "several"
+    (several / "deep").mkdir(parents=True)
+    (several / "deep" / "a.txt").write_text("\n".join(lines[:30]))  # ten documents
+    (several / "b.md").write_text("Not a text of a folder.")
+    (tmp_path / "c.md").write_text("\n".join(lines[30:]))
+    options = [str(run), "--text", str(several), str(tmp_path / "c.md"), "--question", QUESTIONS[0]]
+    assert main(options) == 0
+    told = capsys.readouterr()
+    assert "Searched all 60 passages of the text." in told.out
+    assert f"{several}: left aside, since not .txt, " in told.err and ": 1 file (several/b.md)\n" in told.err
+    record = json.loads((run / "questions.json").read_text())
+    assert record["text"] == [str(several), str(tmp_path / "c.md")]
 
 
 def test_questions_of_the_command_line_come_first_and_each_is_asked_once(folder: Path) -> None:
@@ -184,6 +212,7 @@ def test_what_cannot_be_searched_is_refused(folder: Path, tmp_path: Path, capsys
     (tmp_path / "latin-1.txt").write_bytes(b"caf\xe9")
     (tmp_path / "gbk.txt").write_bytes("one\n很好看、我们大家都很喜欢看这部电影\n".encode("gb18030"))
     (tmp_path / "empty.txt").write_text("\n")
+    (tmp_path / "pages").mkdir()
     text, ask = ["--text", str(folder / "text.txt")], ["--question", "w1?"]
     for options, message in (
         ([*text, "--questions", str(tmp_path / "empty.txt")], "empty.txt holds no question, one a line"),
@@ -191,7 +220,8 @@ def test_what_cannot_be_searched_is_refused(folder: Path, tmp_path: Path, capsys
         (["--text", str(tmp_path / "latin-1.txt"), *ask], "latin-1.txt:1: not valid UTF-8 (byte 0xe9)"),
         (["--text", str(tmp_path / "gbk.txt"), *ask], "gbk.txt:2: not valid UTF-8 (byte 0xba). These bytes are valid"),
         ([*text, "--questions", str(tmp_path / "gbk.txt")], "into its place: iconv -f gb18030 -t utf-8 "),
-        (["--text", str(tmp_path), *ask], "is a folder: name one text file"),
+        (["--text", str(tmp_path / "pages"), *ask], "pages: no .txt, .jsonl, .json (each"),
+        ([*text, "--questions", str(tmp_path)], "is a folder: name one text file"),
     ):
         assert main([str(run), *options]) == 2
         assert message in capsys.readouterr().err
