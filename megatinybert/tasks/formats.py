@@ -194,7 +194,8 @@ def _of_table(
         rows = chain([first], rows)
     if place is None:
         another = "" if task.layout.columns else parted_by_another(path, task.layout)
-        another = another or row_for_header(path, task.layout)
+        if not another and not of_other_task(task, path, names):
+            another = row_for_header(path, task.layout)
         listed = names if task.layout.columns else first[1]
         raise ValueError(f"{path}: {another or wrong_table(task, path, listed, with_labels)}")
     double = sorted({name for name in names if name and names.count(name) > 1})

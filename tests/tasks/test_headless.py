@@ -48,6 +48,15 @@ def test_marks_in_the_fields_of_a_parted_line_are_of_its_text(
         assert text.endswith("If the first line is no header, name all columns in order with --task.columns")
 
 
+def test_the_task_that_has_no_header_is_told_before_that_there_is_none(tmp_path: Path) -> None:
+    write(tmp_path, ".tsv", [("gj04", "1", "", "a film"), ("gj04", "0", "*", "one film"), ("x", "1", "", "it")])
+    for told in wrong(tmp_path, "sst-2"):
+        assert told.endswith("These columns are those of cola: did you mean --task.name cola?")
+    write(tmp_path, ".tsv", ROWS[:3])
+    told = wrong(tmp_path, "sst-2")
+    assert len(told) == 2 and all("seems to be a row" in text for text in told)
+
+
 def test_more_columns_have_no_example() -> None:
     rows = [("1", *ROWS[0]), ("2", *ROWS[1]), ("3", *ROWS[2])]
     assert first_row(iter(rows), Layout()).endswith("Name all columns in order with --task.columns")
