@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from megatinybert.config.nearest import closest, nearest
+from megatinybert.config.nearest import closest, nearest, only_alike
 from megatinybert.config.run_folder import is_begun, several_students
 
 RESUME = ("auto", "never")  # what --run.resume says where it names no checkpoint
@@ -54,7 +54,8 @@ def _nearest_file(name: str, names: Iterable[str]) -> str | None:
         alike = bool(suffix) and other.endswith(suffix)
         return (other.removesuffix(suffix), name.removesuffix(suffix)) if alike else (other, name)
 
-    return closest(names, own)
+    names = list(names)
+    return closest(names, own) or only_alike(names, own)
 
 
 def missing_model(option: str, name: str) -> str:

@@ -50,7 +50,9 @@ def nearest(name: str, valid: Iterable[str]) -> str | None:
         section, dot, key = candidate.rpartition(".")
         return (key, name.removeprefix(section + dot)) if name.startswith(section + dot) else (candidate, name)
 
-    return closest(same_last_part or valid, own, cutoff=0.0 if same_last_part else 0.6)
+    if same_last_part:
+        return closest(same_last_part, own, cutoff=0.0)
+    return closest(valid, own) or only_alike(valid, own)
 
 
 def closest(names: Iterable[str], compared: Callable[[str], tuple[str, str]], cutoff: float = 0.6) -> str | None:
@@ -64,3 +66,12 @@ def closest(names: Iterable[str], compared: Callable[[str], tuple[str, str]], cu
 
     best = max(names, key=closeness, default=None)
     return best if best is not None and closeness(best) >= cutoff else None
+
+
+def only_alike(names: Iterable[str], compared: Callable[[str], tuple[str, str]]) -> str | None:
+    """The one name of two characters, as many Chinese ones are, that has one of two in its place; None where several
+    have. compared: as in `closest`, for which that is too little in common.
+    """
+    pairs = ((name, *compared(name)) for name in names)
+    alike = [name for name, a, b in pairs if len(a) == len(b) == 2 and (a[0] == b[0]) != (a[1] == b[1])]
+    return alike[0] if len(alike) == 1 else None

@@ -14,7 +14,7 @@ from megatinybert.corpus.other_kinds import ways_of_rows
 from megatinybert.runtime.counts import some_of
 from megatinybert.runtime.findings import Findings
 from megatinybert.tasks.columns import usual_columns
-from megatinybert.tasks.formats import SUFFIXES, columns_of
+from megatinybert.tasks.formats import SUFFIXES, columns_of, row_for_header
 from megatinybert.tasks.layout import Layout
 from megatinybert.tasks.separators import parted_by_another
 from megatinybert.tasks.table import Task, find_task
@@ -156,6 +156,8 @@ def _without_text(path: Path, layout: Layout) -> str:
             return ""
     except ValueError as error:
         return str(error)
+    if row := row_for_header(path, layout):
+        return f"{path}: {row}"
     return no_text(names, layout, str(path))
 
 

@@ -6,6 +6,7 @@ import csv
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 from megatinybert.corpus.other_kinds import ways_of_rows
 from megatinybert.runtime.counts import counted
 from megatinybert.tasks.columns import Place, find_place, first_of
+from megatinybert.tasks.headless import first_row
 from megatinybert.tasks.layout import NO_LABEL, Layout
 from megatinybert.tasks.lines import lines_of
 from megatinybert.tasks.miscounted import miscounted, other_forms
@@ -104,11 +106,25 @@ def columns_of(path: Path, layout: Layout) -> list[str]:
         return [key.strip().lower() for key, value in first.items() if value is not None]
     if layout.columns:
         return [name.strip().lower() for name in layout.columns]
-    rows = _csv_rows(path, layout) if suffix == ".csv" else tab_rows(path, layout)
-    fields = next((fields for _, fields in rows if fields), [])
+    fields = next(_filled(path, layout), [])
     if suffix == ".txt":
         return {2: ["text_a", "label"], 3: ["text_a", "text_b", "label"]}.get(len(fields), [])
     return [name.strip().lower() for name in fields]
+
+
+def row_for_header(path: Path, layout: Layout) -> str:
+    """What to say of a table without a header, as far as its first line shows that; "" of any other file."""
+    if layout.columns or path.suffix.lower() in OF_OBJECTS:
+        return ""
+    with suppress(ValueError):  # for what is wrong below
+        return first_row(_filled(path, layout), layout)
+    return ""
+
+
+def _filled(path: Path, layout: Layout) -> Iterator[list[str]]:
+    """The fields of a table's lines, but for empty ones."""
+    rows = _csv_rows(path, layout) if path.suffix.lower() == ".csv" else tab_rows(path, layout)
+    return (fields for _, fields in rows if fields)
 
 
 def tab_rows(path: Path, layout: Layout) -> Iterator[tuple[int, list[str]]]:
@@ -178,6 +194,8 @@ def _of_table(
         rows = chain([first], rows)
     if place is None:
         another = "" if task.layout.columns else parted_by_another(path, task.layout)
+        if not another and not of_other_task(task, path, names):
+            another = row_for_header(path, task.layout)
         listed = names if task.layout.columns else first[1]
         raise ValueError(f"{path}: {another or wrong_table(task, path, listed, with_labels)}")
     double = sorted({name for name in names if name and names.count(name) > 1})

@@ -28,7 +28,7 @@ from megatinybert.tasks.files import TaskFiles
 from megatinybert.tasks.formats import WITHOUT_LABEL
 from megatinybert.tasks.layout import Layout, layout_of
 from megatinybert.tasks.read import open_task, read_rows
-from megatinybert.tasks.rows import EncodedRows, count_unknown, encode_rows
+from megatinybert.tasks.rows import EncodedRows, count_unknown, encode_rows, on_cut
 from megatinybert.tasks.skipped import Skipped
 from megatinybert.tasks.stage_options import SECTIONS, TAUGHT, length_of_rows, stage_folder, training_of
 from megatinybert.tasks.table import Task
@@ -96,7 +96,9 @@ class TaskInputs:
         bar = None if self.quiet else what
         encoded = encode_rows(rows, self.tokenizer, self.special, self.max_length, regression, self.segments, bar)
         if not self.quiet:
-            cut = f", {encoded.truncated:,} of them cut to {self.max_length} tokens" if encoded.truncated else ""
+            positions = min(self.teacher.max_position_embeddings, self.student.max_position_embeddings)
+            # Rows that are only answered are as long as those that the model was trained on.
+            cut = on_cut(encoded, self.max_length, positions if with_labels else self.max_length)
             print(f"{what}: {counted(len(encoded), 'row')} of {path}{cut}", file=sys.stderr)
             if skipped and skipped.count:
                 lines = [f"warning: left out of {path}: {counted(skipped.count, 'row')}", *skipped.messages]

@@ -13,7 +13,7 @@ QUOTED = (
     "Quotation marks are ordinary characters in such a file; if they are meant to enclose its fields, save it as .csv"
 )
 _FULL_WIDTH, _FULL_SPACE = "\uff0c", "\u3000"  # the comma and the space of Chinese
-# What may stand where a comma or a tab belongs, and means nothing else in a header.
+# What may stand where a comma or a tab belongs.
 _CALLED = {
     _FULL_WIDTH: "a full-width comma",
     "\uff1b": "a full-width semicolon",
@@ -35,17 +35,16 @@ class Parting(NamedTuple):
 def parted_otherwise(names: Sequence[str], file: str, usual: Collection[str]) -> Parting | None:
     """names: of its columns, as they are read; usual: those of columns that are needed, in lower case."""
     of_table = file.endswith(".csv")
-    if not of_table and any(is_quoted(name) for name in names):
+    if not of_table and all(is_quoted(name) for name in names):
         return Parting(f"the names in its header stand between quotation marks. {QUOTED}", True)
     marks = (*_CALLED, *(";\t|" if of_table else ",;| "))
     found = next((mark for mark in marks if mark in names[0]), "") if len(names) == 1 else ""
-    found = found or (_FULL_WIDTH if any(_FULL_WIDTH in name for name in names) else "")
     if not found:
         return None
     called = f"{found!r} ({_CALLED[found]})" if found in _CALLED else repr(found)
     text = f"its columns seem to be separated by {called}, but {needed_between(file)}"
-    pieces = {plain(piece) for name in names for piece in name.split(found)}
-    return Parting(text, (found in _CALLED and len(names) == 1) or not pieces.isdisjoint(usual))
+    pieces = {plain(piece) for piece in names[0].split(found)}
+    return Parting(text, not pieces.isdisjoint(usual))
 
 
 def needed_between(file: str) -> str:

@@ -20,6 +20,8 @@ from megatinybert.samples.order import SampleOrder, Stream, keyed_hash, permute
 from megatinybert.tasks.read import Row
 
 _ROWS_AT_ONCE = 4096  # encoded together: enough to keep the tokenizer's threads busy
+_MANY_CUT = 0.05  # share of a file's rows
+_ENOUGH = 0.99  # share of the rows that a length is named for
 _GROUP = 50  # global batches whose rows are sorted by length together
 
 
@@ -29,8 +31,8 @@ class EncodedRows:
 
     tokens: uint16 or uint32 (T,), ids of all rows. offsets: int64 (N + 1,), where in them each row begins. first: int32
     (N,), tokens of the first segment, [CLS] A [SEP]. labels: int64 (N,) class indices, float32 (N,) scores, or None.
-    pad: id that fills batches up. segments: whether B has token type 1. truncated: rows that were cut to fit. answers:
-    a teacher's logits, float32 (N, C), where they are kept.
+    pad: id that fills batches up. segments: whether B has token type 1. truncated: rows that were cut to fit. enough:
+    tokens that 99 % of the rows have at most, uncut. answers: a teacher's logits, float32 (N, C), where they are kept.
     """
 
     tokens: np.ndarray
@@ -40,6 +42,7 @@ class EncodedRows:
     pad: int
     segments: bool
     truncated: int
+    enough: int = 0
     answers: np.ndarray | None = None
 
     def __len__(self) -> int:
@@ -149,7 +152,22 @@ def encode_rows(
         pad=special.pad,
         segments=segments,
         truncated=sum(part.truncated for part in parts),
+        enough=int(np.quantile(np.concatenate([part.whole for part in parts]), _ENOUGH, method="inverted_cdf")),
     )
+
+
+def on_cut(rows: EncodedRows, max_length: int, longest: int) -> str:
+    """The end of a line on these rows: how many of them were cut to `max_length` tokens; "" where none was.
+
+    longest: that --task.max_length may be, which is named with the length that would do where many were cut.
+    """
+    if not rows.truncated:
+        return ""
+    told = f", {rows.truncated:,} of them cut to {max_length} tokens"
+    if rows.truncated <= _MANY_CUT * len(rows) or longest <= max_length:
+        return told
+    fits = f"{rows.enough} would cut 1 % or less" if rows.enough <= longest else f"may be up to {longest}"
+    return f"{told} (--task.max_length {fits})"
 
 
 def count_unknown(rows: EncodedRows, special: SpecialIds, unknown: int | None) -> tuple[int, int]:
@@ -214,11 +232,12 @@ class BucketedRows:
 
 @dataclass(frozen=True)
 class _Part:
-    """Some rows, encoded. lengths: int64 (n,)."""
+    """Some rows, encoded. lengths, and whole before they were cut: int64 (n,)."""
 
     tokens: np.ndarray
     lengths: np.ndarray
     first: np.ndarray
+    whole: np.ndarray
     truncated: int
 
 
@@ -239,8 +258,8 @@ def _encode(
     tokens[begins[:-1]] = special.cls
     tokens[_places(begins[:-1] + 1, a_kept)] = a_tokens[_places(_starts(a_counts)[:-1], a_kept)]
     tokens[_places(begins[:-1] + first, b_kept)] = b_tokens[_places(_starts(b_counts)[:-1], b_kept)]
-    truncated = int((a_kept + b_kept < a_counts + b_counts).sum())
-    return _Part(tokens, lengths, first.astype(np.int32), truncated)
+    whole = a_counts + b_counts + 2 + pair
+    return _Part(tokens, lengths, first.astype(np.int32), whole, truncated=int((lengths < whole).sum()))
 
 
 def _tokens(engine: Engine, texts: list[str], dtype: type[np.unsignedinteger]) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from megatinybert.config.nearest import nearest
 from megatinybert.config.rows import compact
 from megatinybert.tasks.columns import LABELS, PAIRS, SINGLES, TEXTS, as_named, first_of
+from megatinybert.tasks.headless import if_headless
 from megatinybert.tasks.layout import Layout
 from megatinybert.tasks.misspelt import Hints, misspelt, plain
 from megatinybert.tasks.parting import parted_otherwise
@@ -24,8 +25,7 @@ def wrong_table(task: Task, path: Path, names: Sequence[str], with_labels: bool)
     if parted and parted.sure:
         return parted.text
     lower = [name.strip().lower() for name in names]
-    headless = f". If its first line is no header, name its columns in order with {option}"
-    headless = "" if layout.columns or parted else headless
+    headless = "" if layout.columns else if_headless(layout.names)
     wrong, near = _misnamed(layout, lower, with_labels), _misspelt_of(task, lower, with_labels)
     if wrong:
         told = f"{where} {wrong}{'' if layout.columns else f'; it has {listed}'}{headless}"
@@ -96,13 +96,12 @@ def no_text(names: Sequence[str], layout: Layout, file: str) -> str:
     label, too = "", ""
     if not layout.label and first_of(LABELS, names) is None:
         label, too = f", or for a label ({', '.join(LABELS)})", f", and the label with {option['label_column']}"
-    headless = f". If the first line is no header, name all columns in order with {option['columns']}"
     told = (
         f"none of its {kind} ({listed}) has a usual name for a text ({', '.join(TEXTS)}){label}: name the text with "
         f"{option['text_a_column']}, in pairs the second one with {option['text_b_column']}{too}"
     )
     told += f". It has {wrong}" if wrong else ""
-    told += f". {near.text}" if near.text else headless if of_table and not parted else ""
+    told += f". {near.text}" if near.text else if_headless(option) if of_table else ""
     return f"{file}: {parted.text}. If they are not, {told}" if parted else f"{file}: {told}{no_columns}"
 
 

@@ -259,7 +259,7 @@ def _facts(run: Provenance, rows: Sequence[Row], environment: Mapping[str, Any])
     facts = own | {
         "first weights": shown_weights(config.student.init),
         "data": f"{shown_text(config.data)}: {counted(run.windows, 'window')} of {length} tokens, "
-        f"{run.windows * length:,} in all",
+        f"{run.windows * length:,} in all, [CLS], [SEP] and overlaps of windows included",
         "training": f"{counted(run.steps, 'step')} of {counted(batch, 'window')}{left_out}: "
         f"{trained * batch * length:,} tokens seen, {trained * batch / run.windows:.2f} passes over the data",
         "optimizer": rates_in_words(config.optimizer),

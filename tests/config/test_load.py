@@ -313,6 +313,9 @@ def test_of_names_that_are_equally_near_the_first_is_meant() -> None:
 def test_nothing_is_near() -> None:
     assert nearest("xyzzy", ["run.max_steps", "run.seed"]) is None
     assert nearest("x", []) is None
+    assert nearest("标鉴", ["评论", "标签"]) == "标签"
+    assert nearest("评伦", ["评论", "评语"]) is None  # either may be meant
+    assert nearest("en", ["de", "fr", "zh"]) is None  # a letter in another place says nothing
 
 
 @pytest.mark.parametrize(

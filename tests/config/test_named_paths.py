@@ -97,6 +97,18 @@ def test_a_file_that_is_not_there_is_told_with_one_of_nearly_its_name(toy_inputs
     assert f"No such file or directory; did you mean {tmp_path / 'students.yaml'}?" in refusal(family)
 
 
+def test_a_name_of_two_characters_is_like_one_that_shares_a_character(tmp_path: Path) -> None:
+    for name in ("评论", "新闻", "bert-zh"):
+        (tmp_path / name).mkdir()
+    (told,) = missing_of_task("all", {"task.data_dir": str(tmp_path / "评伦")})
+    assert told.endswith(f"no such folder; did you mean {tmp_path / '评论'}?")
+    (told,) = missing_of_task("all", {"teacher.model": str(tmp_path / "评伦")})
+    assert told.endswith(f"no such folder; did you mean {tmp_path / '评论'}?")
+    (tmp_path / "评价").mkdir()
+    (told,) = missing_of_task("all", {"task.data_dir": str(tmp_path / "评伦")})
+    assert told.endswith("no such folder")
+
+
 def test_paths_of_a_recipe_and_patterns(tmp_path: Path) -> None:
     written = tmp_path / "recipe.yaml"
     written.write_text(f"teacher: {{model: owner/name}}\ndata: {{text: [{tmp_path}/a.txt, '{tmp_path}/*.txt']}}\n")

@@ -215,6 +215,20 @@ def test_a_row_that_cannot_be_parsed_is_an_error_or_is_counted(
     assert "[UNK]" not in said and "capitals" not in said
 
 
+def test_a_length_that_is_enough_is_told_of_rows_with_labels(
+    task_inputs: Path, world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = {"task.max_length": 8}
+    config = read_arguments(["all", *options(task_inputs, "pairs", tmp_path / "run", **own)])[1]
+    opened = open_inputs(config, world, Findings())
+    assert opened is not None
+    enough = opened.rows(opened.files.train, "train").enough
+    assert f"of them cut to 8 tokens (--task.max_length {enough} would cut 1 % or less)\n" in capsys.readouterr().err
+    assert enough < min(opened.teacher.max_position_embeddings, opened.student.max_position_embeddings)
+    opened.rows(opened.files.train, "answered", with_labels=False)
+    assert " of them cut to 8 tokens\n" in capsys.readouterr().err
+
+
 def test_rows_that_the_tokenizer_does_not_know_and_dropped_labels_are_told(
     task_inputs: Path, world: World, tmp_path: Path
 ) -> None:

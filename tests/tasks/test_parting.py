@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from megatinybert.tasks.columns import LABELS, TEXTS
 from megatinybert.tasks.layout import Layout
 from megatinybert.tasks.parting import parted_otherwise
 from megatinybert.tasks.read import open_task, read_rows
@@ -85,10 +86,11 @@ def test_a_header_parted_so_is_asked_about_where_columns_are_named(tmp_path: Pat
         ("a.tsv", f"{full_width('text')}{SPACE}{full_width('label')}", True),
         ("a.tsv", "text\u00a0label", True),
         ("a.tsv", '"text"', True),
+        ("a.tsv", f"合肥的出租车{COMMA}态度很差 好评", False),
     ],
 )
 def test_the_cause_is_told_before_its_consequences(tmp_path: Path, name: str, header: str, alone: bool) -> None:
-    found = parted_otherwise([header], name, ("text", "label"))
+    found = parted_otherwise([header], name, (*TEXTS, *LABELS))
     assert found and found.sure == alone
     told = wrong_table(TASKS["sst-2"], tmp_path / name, [header], True)
     assert told.startswith(found.text) and (told == found.text) == alone
@@ -96,3 +98,9 @@ def test_the_cause_is_told_before_its_consequences(tmp_path: Path, name: str, he
     told = no_text([header], Layout(), f"/data/{name}")
     assert told.startswith(f"/data/{name}: {found.text}")
     assert ("If they are not, none of its columns" in told) != alone
+    assert told.endswith("name all columns in order with --task.columns") != alone
+
+
+def test_a_text_between_quotation_marks_is_no_header() -> None:
+    assert parted_otherwise(['"a fine film"', "good"], "a.tsv", TEXTS) is None
+    assert parted_otherwise(['"text"', '"label"'], "a.tsv", TEXTS)

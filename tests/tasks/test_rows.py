@@ -15,7 +15,7 @@ from megatinybert.corpus.vocabulary import Vocabulary
 from megatinybert.samples.order import SampleOrder
 from megatinybert.tasks import rows as module
 from megatinybert.tasks.read import Row
-from megatinybert.tasks.rows import BucketedRows, EncodedRows, count_unknown, encode_rows
+from megatinybert.tasks.rows import BucketedRows, EncodedRows, count_unknown, encode_rows, on_cut
 from tests.helpers.toys import VOCABULARY
 
 PAD, CLS, SEP = 0, 2, 3
@@ -103,6 +103,17 @@ def test_the_longer_text_of_a_pair_is_cut_as_bert_does(tokenizer: Tokenizer, max
     alone = encode(tokenizer, Row(words(*range(12)), None, 0), max_length=max_length)
     assert alone.batch(np.array([0]))["input_ids"][0].tolist() == [CLS, *range(5, 3 + max_length), SEP]
     assert alone.truncated == 1
+
+
+def test_the_length_that_99_of_100_rows_need_is_told_where_many_are_cut(tokenizer: Tokenizer) -> None:
+    rows = [Row(words(*range(20)), words(1), 0), *(Row(words(*range(number % 10)), None, 0) for number in range(99))]
+    cut = encode(tokenizer, *rows, max_length=8)
+    assert cut.enough == 11
+    assert on_cut(cut, 8, 32) == ", 30 of them cut to 8 tokens (--task.max_length 11 would cut 1 % or less)"
+    assert on_cut(cut, 8, 10) == ", 30 of them cut to 8 tokens (--task.max_length may be up to 10)"
+    assert on_cut(cut, 8, 8) == ", 30 of them cut to 8 tokens"
+    assert on_cut(encode(tokenizer, *rows, max_length=11), 11, 32) == ", 1 of them cut to 11 tokens"
+    assert on_cut(encode(tokenizer, *rows, max_length=24), 24, 32) == ""
 
 
 def test_a_model_without_segments_gets_token_type_0(tokenizer: Tokenizer) -> None:

@@ -73,7 +73,7 @@ def test_files_without_labels_are_looked_at_where_they_are_answered(tmp_path: Pa
         list(read_rows(open_task("custom", str(tmp_path)).task, test, with_labels=False))
     assert problem == str(caught.value) and problem.startswith(str(test))
     assert problem.endswith(
-        "(rename those of this file, as options name those of all files). If its first line is no header, name its "
+        "(rename those of this file, as options name those of all files). If the first line is no header, name all "
         "columns in order with --task.columns"
     )
     assert wrong(tmp_path, answers=True, answered=write(tmp_path, "new.txt", "fine\n")) == []

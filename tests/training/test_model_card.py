@@ -176,7 +176,10 @@ def test_a_teacher_of_the_hub_is_the_base_model() -> None:
         "base_model": "google-bert/bert-base-uncased",
     }
     facts = table(text)
-    assert facts["data"] == "wiki, books: 100 windows of 16 tokens, 1,600 in all"
+    assert (
+        facts["data"]
+        == "wiki, books: 100 windows of 16 tokens, 1,600 in all, [CLS], [SEP] and overlaps of windows included"
+    )
     assert facts["training"] == "40 steps of 8 windows: 5,120 tokens seen, 3.20 passes over the data"
     assert facts["hardware"] == "8 ranks, each on an accelerator"
     assert facts["software"].startswith("megatinybert 1.2 (commit 0123abc), torch 2.13.0, deepspeed 0.19.8")
