@@ -22,6 +22,7 @@ from megatinybert.tasks.read import Row
 _ROWS_AT_ONCE = 4096  # encoded together: enough to keep the tokenizer's threads busy
 _MANY_CUT = 0.05  # share of a file's rows
 _ENOUGH = 0.99  # share of the rows that a length is named for
+_LONGER = 1.25  # times as many tokens, above which losses are not alike
 _GROUP = 50  # global batches whose rows are sorted by length together
 
 
@@ -52,6 +53,16 @@ class EncodedRows:
     def mean_length(self) -> int:
         """Tokens of a row on the average, rounded up."""
         return math.ceil(self.lengths.mean())
+
+    def longer(self, rows: EncodedRows) -> list[str]:
+        """A line where these, which are held out, have more tokens than `rows`, which are trained on."""
+        ours, theirs = (float(each.lengths.mean()) for each in (self, rows))
+        if ours < _LONGER * theirs:
+            return []
+        return [
+            f"development rows have {ours:.0f} tokens in the mean, training rows {theirs:.0f}: losses of longer rows "
+            "are mostly higher, so held-out ones will be above those of training"
+        ]
 
     @property
     def lengths(self) -> np.ndarray:

@@ -107,6 +107,7 @@ def layers(inputs: TaskInputs, teacher_folder: str, rows: EncodedRows, world: Wo
         beside_losses(teacher, objective),
         pictures=pictures,
         solve=solve if config.student.init == SOLVED else None,
+        about=next(iter(inputs.dev.values())).longer(rows),
     )
 
 
@@ -238,6 +239,7 @@ def _stage(
     pictures: Callable[[int], AttentionPictures | None] | None = None,
     solve: Callable[[World], None] | None = None,
     prepare: Callable[[World], None] | None = None,
+    about: Sequence[str] = (),
 ) -> Stage:
     """What all stages have in common. product: name of the model folder. pictures: by the interval between them."""
     config, section = inputs.config, SECTIONS[name]
@@ -272,7 +274,7 @@ def _stage(
         product=ModelFolder(inputs.output / product, folder, inputs.tokenizer_name),
         best=best,
         pictures=pictures(interval) if pictures else None,
-        about=[f"stage {name}: {data.samples:,} rows"],
+        about=[f"stage {name}: {data.samples:,} rows", *about],
         solve=solve,
         prepare=prepare,
         learner=_LEARNERS[name],

@@ -175,6 +175,13 @@ def made_up(lengths: np.ndarray) -> EncodedRows:
     return EncodedRows(tokens, offsets, lengths.astype(np.int32), None, 0, segments=True, truncated=0)
 
 
+def test_held_out_rows_that_are_longer_are_told() -> None:
+    rows = made_up(np.full(40, 14))
+    assert made_up(np.full(9, 17)).longer(rows) == made_up(np.full(9, 5)).longer(rows) == []
+    (line,) = made_up(np.full(9, 24)).longer(rows)
+    assert "development rows have 24 tokens in the mean, training rows 14" in line
+
+
 def sentence_lengths(count: int, seed: int = 0) -> np.ndarray:
     draws = np.random.default_rng(seed).lognormal(3.0, 0.6, count)
     return np.clip(draws, 3, 128).astype(np.int64)
