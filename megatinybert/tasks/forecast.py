@@ -18,6 +18,7 @@ from megatinybert.runtime.trainees import Trainees
 from megatinybert.tasks.inputs import TaskInputs
 from megatinybert.tasks.rows import EncodedRows
 from megatinybert.tasks.stage_options import SECTIONS, TAUGHT, keeps_answers, measurements_of, steps_of
+from megatinybert.tasks.stages import HELD_OUT_ROWS
 from megatinybert.tracking.flops import forward_flops, training_flops
 from megatinybert.training.stage import Stage
 
@@ -35,10 +36,12 @@ class Measurement(NamedTuple):
 
 
 class Work(NamedTuple):
-    """Operations of a stage: of its training, and of its measurements on the development rows."""
+    """Operations of a stage: of its steps, and beside these of its measurements on development rows and of answers that
+    its teacher gives once.
+    """
 
     training: float
-    measuring: float = 0.0
+    beside: float = 0.0
 
 
 def forecast(
@@ -95,26 +98,29 @@ def with_forecast(
 
 def work_of_stages(inputs: TaskInputs, rows: EncodedRows) -> dict[str, Work]:
     """Operations of each training stage on as many rows as these, of their mean length; and of eval, which measures
-    both models on the development rows. Those of a stage's measurements are counted as if all rows were measured.
+    both models on the development rows.
     """
-    config = inputs.config
+    config, dev = inputs.config, list(inputs.dev.values())
     count, tokens, length = len(rows), int(rows.lengths.sum()), rows.mean_length
-    dev = sum(len(each) for each in inputs.dev.values())
-    on_dev = {
-        model: _forward(shape, dev, length)
-        for model, shape in (("teacher", inputs.teacher), ("student", inputs.student))
-    }
+    shapes = {"teacher": inputs.teacher, "student": inputs.student}
+    on_all = {model: _on_dev(shape, dev) for model, shape in shapes.items()}
+    on_some = {model: _on_dev(shape, dev[:1], HELD_OUT_ROWS) for model, shape in shapes.items()}
     work: dict[str, Work] = {}
     for name, section in SECTIONS.items():
         options = getattr(config, section)
         steps = steps_of(options, count, tokens)
         seen, trained = steps * options.global_batch, "student" if section in TAUGHT else "teacher"
-        training = training_flops(getattr(inputs, trained), seen, length)
-        if section in TAUGHT:
-            once = isinstance(options, StageTwoConfig) and keeps_answers(options, count, seen // options.global_batch)
-            training += _forward(inputs.teacher, count if once else seen, length)
-        work[name] = Work(training, measurements_of(config, steps) * on_dev[trained])
-    return work | {"eval": Work(0.0, sum(on_dev.values()))}
+        training = training_flops(shapes[trained], seen, length)
+        measuring = on_all if name in ("teacher", "two") else on_some
+        times = measurements_of(config, steps)
+        beside = times * measuring[trained]
+        if isinstance(options, StageTwoConfig) and keeps_answers(options, count, steps):
+            beside += _forward(inputs.teacher, count, length) + on_all["teacher"]
+        elif section in TAUGHT:
+            training += _forward(inputs.teacher, seen, length)
+            beside += times * measuring["teacher"]
+        work[name] = Work(training, beside)
+    return work | {"eval": Work(0.0, sum(on_all.values()))}
 
 
 def uncounted_in_stages(config: TaskConfig) -> dict[str, list[str]]:
@@ -134,3 +140,8 @@ def _rounded(seconds: float) -> str:
 
 def _forward(config: BertConfig, rows: int, length: int) -> int:
     return forward_flops(config, config.num_hidden_layers, rows, length)
+
+
+def _on_dev(config: BertConfig, splits: Sequence[EncodedRows], most: int | None = None) -> int:
+    """Of one forward pass over these splits, which may have longer rows than those of training. most: rows of each."""
+    return sum(_forward(config, min(len(rows), most or len(rows)), rows.mean_length) for rows in splits)

@@ -53,7 +53,7 @@ from megatinybert.training.trainee import Trainee
 
 _LEARNERS = {"teacher": "teacher", "mlm": "masked-LM", "one": "student", "two": "student"}  # by stage
 _ERROR = "error of its logits, as a share of their variance"
-_HELD_OUT_ROWS = 256  # of the losses of layers
+HELD_OUT_ROWS = 256  # that stages without answers are measured on
 
 
 def finetuning(inputs: TaskInputs, rows: EncodedRows) -> Stage:
@@ -75,7 +75,7 @@ def layers(inputs: TaskInputs, teacher_folder: str, rows: EncodedRows, world: Wo
     trainee = Trainee(student, objective)
     dtype = teacher_dtype(config.teacher.dtype, world.device)
     teacher = load_teacher(teacher_folder, objective.teacher_layers, dtype, world.device)
-    some = _First(next(iter(inputs.dev.values())), _HELD_OUT_ROWS)
+    some = _First(next(iter(inputs.dev.values())), HELD_OUT_ROWS)
     whole = read_bert_config(teacher_folder, "teacher")
     maps = choose_maps(config, student.config, whole, objective.teacher_layers)
 
@@ -161,7 +161,7 @@ def masked_lm(inputs: TaskInputs, rows: EncodedRows) -> Stage:
     config = inputs.config
     model = build_mlm_model(inputs.teacher, config.teacher.model, config.mlm.train, config.run.seed)
     masking = Masking(inputs.tokenizer, config.run.seed)
-    some = MaskedHeldOut(_First(next(iter(inputs.dev.values())), _HELD_OUT_ROWS), masking)
+    some = MaskedHeldOut(_First(next(iter(inputs.dev.values())), HELD_OUT_ROWS), masking)
     data = Masked(BucketedRows(rows, config.mlm.global_batch, config.run.seed), masking)
 
     def measure(trainees: Trainees, world: World) -> dict[str, float]:

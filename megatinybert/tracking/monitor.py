@@ -46,6 +46,7 @@ class Monitor:
     output_dir: gets metrics.jsonl and tensorboard/. title: of the progress bar. members: a folder for each of several
     trainees, which gets a metrics.jsonl of its own: its scalars as a run of its own would have them, and what is common
     to all. loss_of: by step, what its loss is of where held-out ones are of something else, such as " with dropout".
+    best: the tag by which weights are chosen, if they are; the bar shows its newest value beside the held-out loss.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Monitor:
         title: str = "distil",
         members: Mapping[str, Path] | None = None,
         loss_of: Callable[[int], str] = lambda _: "",
+        best: str | None = None,
     ) -> None:
         # A run begun anew logs step 0 itself, in place of what one killed before its first checkpoint had left.
         self._first_logged = first_step + 1 if first_step else 0
@@ -72,6 +74,8 @@ class Monitor:
         )
         self._clock_runs = False
         self._loss_of = loss_of
+        self._of_measured = {"held_out/total": "held-out"} | ({best: best.replace("/", " ")} if best else {})
+        self._measured: dict[str, float] = {}
 
     def layout(self, layout: Layout) -> None:
         """Arrange the charts of the page "Custom Scalars"."""
@@ -117,7 +121,9 @@ class Monitor:
             self._writers, self._first_logged = {}, step + 1
             raise
         of = self._loss_of(step)
-        shown = {f"loss{of}": scalars.get("loss/total"), "held-out": scalars.get("held_out/total")}
+        # Most logged steps are not measured: the newest values stay.
+        self._measured |= {name: scalars[tag] for tag, name in self._of_measured.items() if tag in scalars}
+        shown = {f"loss{of}": scalars.get("loss/total"), **self._measured}
         shown |= {f"loss of {name}{of}": scalars.get(f"{name}/loss/total") for name in self._members}
         text = [f"{name} {value:.4f}" for name, value in shown.items() if value is not None]
         if "speed/tokens_per_second" in scalars:

@@ -35,7 +35,7 @@ def begin(family: Family, first_step: int, choices: Mapping[str, Choices], world
     members = {} if family.is_one else {name: stage.output for name, stage in family.members.items()}
     stage, stage_name = family.first, next(iter(family.members))
     loss_of = functools.partial(_loss_of, family)
-    monitor = Monitor(family.output, first_step, stage.max_steps, stage.name, members, loss_of)
+    monitor = Monitor(family.output, first_step, stage.max_steps, stage.name, members, loss_of, stage.best)
     for name, folder in members.items():
         member = family.members[name]
         if member.recipe:

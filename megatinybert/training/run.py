@@ -111,6 +111,8 @@ def _train(ready: ReadyFamily, world: World) -> None:
     finally:
         if monitor:
             close(monitor)
+    if run.best and (kept := world.first(run.best.state)):
+        world.say(_kept_in_words(run.best.tag, kept, family.first.max_steps))
     for name, stage in family.members.items():
         own = Trainees({STUDENT: run.trainees[name]})
         _make_product(stage, own, run.best, ready.members[name].facts, world)
@@ -182,6 +184,13 @@ def _make_product(stage: Stage, trainees: Trainees, best: Best | None, facts: Fa
         needed = size_of(stage.trainee.student).bytes
         text = f"{stage.product.path} cannot be written: {error}. {room(needed, stage.output)}"
         raise OSError(f"{text}: free some, and the same command writes it") from error
+
+
+def _kept_in_words(tag: str, kept: tuple[int, float | None, float | None], max_steps: int) -> str:
+    """Which step's weights the product gets. kept: of `Best.state`."""
+    step, value, _ = kept
+    score = "undefined" if value is None else f"{value:.4f}"
+    return f"kept: step {step:,} of {max_steps:,}, {tag.replace('/', ' ')} {score}"
 
 
 def _keeper_of_the_best(stage: Stage, trainees: Trainees, start: Start, world: World) -> Best | None:

@@ -9,8 +9,13 @@ from typing import Any
 import pytest
 import torch
 
+from megatinybert.config.load import load_options
+from megatinybert.config.task import TASK
 from megatinybert.runtime.dist import World
-from megatinybert.tasks.forecast import Measurement, Work, forecast, with_forecast
+from megatinybert.tasks.forecast import Measurement, Work, forecast, with_forecast, work_of_stages
+from megatinybert.tracking.flops import forward_flops
+from tests.helpers.encoded_rows import encoded_rows
+from tests.helpers.toys import bert_config
 
 WORK = {
     "teacher": Work(300.0, 9.0),
@@ -75,3 +80,37 @@ def test_after_an_interruption() -> None:
         forecast("two", ["two"], 40, resumed, WORK, UNCOUNTED)
         == "stage two: about 21 s left, by the speed of the last 10 steps"
     )
+
+
+def test_measurements_are_counted_with_all_that_they_run() -> None:
+    """Of 40 steps that a teacher answers anew, most time is that of their measurements: 872 rows, longer ones."""
+    teacher, student = bert_config(layers=4), bert_config(layers=2, hidden=12)
+    dev = {"dev": encoded_rows([20] * 872), "other": encoded_rows([30] * 10)}
+
+    def passes(rows: int, length: int, *models: Any) -> int:
+        return sum(forward_flops(model, model.num_hidden_layers, rows, length) for model in models)
+
+    def work(cache: str) -> dict[str, Work]:
+        given = ["--task.name", "sst-2", "--task.data_dir", "d", "--teacher.model", "t", "--student.config", "4L-312"]
+        given += ["--two.teacher_cache", cache]
+        steps = [word for name in ("finetune", "mlm", "one", "two") for word in (f"--{name}.max_steps", "40")]
+        inputs: Any = SimpleNamespace(
+            config=load_options([*given, *steps], TASK), dev=dev, teacher=teacher, student=student
+        )
+        return work_of_stages(inputs, encoded_rows([10] * 2000))
+
+    def on_dev(*models: Any) -> int:
+        return passes(872, 20, *models) + passes(10, 30, *models)
+
+    rows, both = 40 * 32, (student, teacher)
+    anew, once = work("never"), work("always")
+    assert anew["teacher"] == (3 * passes(rows, 10, teacher), 11 * on_dev(teacher))
+    assert anew["mlm"] == (3 * passes(rows, 10, teacher), 11 * passes(256, 20, teacher))
+    taught = 3 * passes(rows, 10, student) + passes(rows, 10, teacher)
+    assert anew["one"] == (taught, 11 * passes(256, 20, *both))
+    assert anew["two"] == (taught, 11 * on_dev(*both))
+    assert once["two"] == (
+        3 * passes(rows, 10, student),
+        11 * on_dev(student) + passes(2000, 10, teacher) + on_dev(teacher),
+    )
+    assert anew["eval"] == (0, on_dev(*both))

@@ -218,6 +218,18 @@ def test_the_bar_says_what_a_loss_is_of(tmp_path: Path) -> None:
     monitor.close()
 
 
+def test_the_bar_shows_the_newest_held_out_loss_and_the_score_that_chooses(tmp_path: Path) -> None:
+    monitor = Monitor(tmp_path, 0, 9, best="dev_matched/score")
+    shown = []
+    for step, score in enumerate((0.25, None, 0.75)):
+        measured = {"held_out/total": 2.0 - score, "dev_matched/score": score, "dev/f1": 0.1} if score else {}
+        monitor.log(step, {**measured, "loss/total": 1.0})
+        shown.append(monitor._bar.postfix)
+    monitor.close()
+    first = "loss 1.0000, held-out 1.7500, dev_matched score 0.2500"
+    assert shown == [first, first, "loss 1.0000, held-out 1.2500, dev_matched score 0.7500"]
+
+
 def test_each_of_several_students_has_metrics_of_its_own(tmp_path: Path) -> None:
     """With its own scalars as a run of its own has them, and what is common; what a killed run left is dropped."""
     folders = {name: tmp_path / name for name in ("a", "ab")}

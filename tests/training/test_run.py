@@ -1,4 +1,4 @@
-"""A product that cannot be written is told with the room that it needs."""
+"""Which weights are kept is said; a product that cannot be written is told with the room that it needs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 
 from megatinybert.runtime.dist import World
-from megatinybert.training.run import _make_product
+from megatinybert.training.run import _kept_in_words, _make_product
 
 
 @pytest.mark.parametrize("error", [SafetensorError("I/O error: No space left on device"), OSError("No space left")])
@@ -26,3 +26,9 @@ def test_an_export_onto_a_full_disk(error: Exception, tmp_path: Path) -> None:
     trainees: Any = {}
     with pytest.raises(OSError, match=r"student cannot be written: .*No space left.* It takes about 4 kB, and .* free"):
         _make_product(stage, trainees, None, {}, World(0, 1, torch.device("cpu")))
+
+
+def test_which_weights_are_kept() -> None:
+    assert _kept_in_words("dev/score", (180, 0.88123, 0.3), 3000) == "kept: step 180 of 3,000, dev score 0.8812"
+    said = _kept_in_words("dev_matched/score", (1, None, None), 3)
+    assert said == "kept: step 1 of 3, dev_matched score undefined"
