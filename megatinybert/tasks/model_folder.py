@@ -14,7 +14,7 @@ from megatinybert.runtime.files import publish_folder
 from megatinybert.tasks.stage_options import SECTIONS
 from megatinybert.training.checkpoint import Best
 from megatinybert.training.placement import PLACEMENT
-from megatinybert.training.same_run import deciding_options, known_to
+from megatinybert.training.same_run import deciding_options, known_to, without_followers
 
 if TYPE_CHECKING:  # else torch would be imported before a record can be read
     from megatinybert.runtime.dist import World
@@ -22,6 +22,9 @@ if TYPE_CHECKING:  # else torch would be imported before a record can be read
     from megatinybert.training.stage import Facts
 
 _MADE_OF = "stage.json"
+# What is made from the model of a stage: folders beside it.
+_OF_STAGE_ONE = ("student", "stages/two")
+_MADE_FROM = {"teacher": ("student-one", "stages/one", *_OF_STAGE_ONE), "one": _OF_STAGE_ONE}
 
 
 @dataclass(frozen=True)
@@ -60,13 +63,19 @@ class ModelFolder:
 
     def refuse_others(self, before: Facts, now: Facts) -> None:
         """Raise ValueError where what it was made of is not what it would be made of now."""
+        beside = (self.path.parent / name for name in _MADE_FROM.get(self.stage.name, ()))
+        later = [str(folder) for folder in beside if folder.is_dir()]
+        *folders, last = [str(self.path), str(self.stage), *later]
+        rebuilt = "it and what was made from it" if later else "it"
         remedy = (
-            f"set these back, remove {self.path} and {self.stage} to rebuild it, or choose another --run.output_dir"
+            f"set these back, remove {', '.join(folders)} and {last} to rebuild {rebuilt}, or choose another "
+            "--run.output_dir"
         )
         if self.stage.name == "teacher":
             remedy += f" (there, --teacher.model {self.path} takes this teacher as it is)"
         options = deciding_options(SECTIONS[self.stage.name])
-        refuse_differences(f"{self.path} was made otherwise", before, now, remedy, options=options)
+        told = without_followers(before, now)
+        refuse_differences(f"{self.path} was made otherwise", *told, remedy, options=options)
 
     def make(self, trainees: Trainees, best: Best | None, facts: Facts, world: World) -> None:
         mark = {_MADE_OF: json.dumps(_made_of(facts), indent=2, sort_keys=True) + "\n"}

@@ -23,6 +23,8 @@ from megatinybert.config.task import (
     StageTwoConfig,
     TaskConfig,
 )
+from megatinybert.models.shapes import shape_in_files
+from megatinybert.training.same_run import SHAPE
 
 # The section of each stage's options.
 SECTIONS = {"teacher": "finetune", "mlm": "mlm", "one": "one", "two": "two"}
@@ -106,6 +108,20 @@ def facts_of_options(config: TaskConfig, name: str) -> dict[str, Any]:
         **_facts("--optimizer", config.optimizer, {"implementation"}),
         **_facts("--schedule", config.schedule, set()),
         **({} if stage.max_steps is None else {"steps": stage.max_steps}),
+        **(_of_student(config) if section in TAUGHT else {}),
+        **({"objective": config.objective.model_dump(mode="json")} if section == "one" else {}),
+        "run.seed": config.run.seed,
+    }
+
+
+def _of_student(config: TaskConfig) -> dict[str, Any]:
+    wanted = config.student
+    # Where no shape is named it is that of the first weights. Of a run, and of a model on the hub, it is told later.
+    shape = shape_in_files(wanted.config or wanted.init)
+    return {
+        **({SHAPE: shape} if shape else {}),
+        **({"student.init": "solved", "student.solve_tokens": wanted.solve_tokens} if wanted.init == "solved" else {}),
+        "student dropout": [wanted.hidden_dropout, wanted.attention_dropout],
     }
 
 

@@ -102,7 +102,7 @@ def layers(inputs: TaskInputs, teacher_folder: str, rows: EncodedRows, world: Wo
         inputs,
         rows,
         data,
-        {"objective": config.objective.model_dump(mode="json"), **_solved(inputs)},
+        {},
         measure,
         beside_losses(teacher, objective),
         pictures=pictures,
@@ -151,7 +151,6 @@ def answers(inputs: TaskInputs, teacher: Answering, body: BertModel, rows: Encod
         data,
         dev,
         solve=solve if config.student.init == SOLVED else None,
-        decides=_solved(inputs),
         prepare=prepare if keeps_answers(two, len(rows), steps) else None,
     )
 
@@ -197,7 +196,6 @@ def _of_answers(
     data: BucketedRows,
     dev: Mapping[str, EncodedRows],
     solve: Callable[[World], None] | None = None,
-    decides: Facts | None = None,
     prepare: Callable[[World], None] | None = None,
 ) -> Stage:
     """A stage whose student answers, and is selected by its answers to the development rows."""
@@ -215,7 +213,7 @@ def _of_answers(
         inputs,
         data.rows,
         data,
-        {"development rows": [split.identity for split in dev.values()], **(decides or {})},
+        {"development rows": [split.identity for split in dev.values()]},
         measure,
         measured_tags(task, dev),
         best=score_tag(dev),
@@ -279,12 +277,6 @@ def _stage(
         prepare=prepare,
         learner=_LEARNERS[name],
     )
-
-
-def _solved(inputs: TaskInputs) -> Facts:
-    """What decides solved weights, of a stage that begins with such."""
-    wanted = inputs.config.student
-    return {"student.init": SOLVED, "student.solve_tokens": wanted.solve_tokens} if wanted.init == SOLVED else {}
 
 
 class _First:

@@ -44,6 +44,16 @@ def known_to(recorded: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str,
     return {name: value for name, value in facts.items() if name in recorded or name not in _SINCE}
 
 
+def without_followers(there: Mapping[str, Any], here: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The facts of two runs; where the student's shape or the seed differs, without the first weights, which do so with
+    it and which nobody can set back.
+    """
+    others = any(there.get(name) != here.get(name) for name in (SHAPE, "run.seed"))
+    left_out = ("first weights", "first weights checksum") if others else ()
+    before, now = ({name: fact for name, fact in facts.items() if name not in left_out} for facts in (there, here))
+    return before, now
+
+
 def check_facts(
     path: Path,
     recorded: Mapping[str, Any],
@@ -59,7 +69,7 @@ def check_facts(
     other_text = there.get("corpus checksum") != here.get("corpus checksum")
     for_people = dict.fromkeys((NAMED, FILES))
     if {**there, **for_people} != {**here, **for_people}:
-        told = told_by_files(there, here, other_text)
+        told = told_by_files(*without_followers(there, here), other_text)
         remedy = with_other_text(path) if other_text else REMEDY
         refuse_differences(f"{path} was written by another kind of run", *told, remedy, options=options)
 

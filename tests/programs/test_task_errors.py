@@ -160,9 +160,10 @@ def test_rows_that_were_augmented_otherwise_are_not_taken_for_these(
 ) -> None:
     output = shutil.copytree(done_task, tmp_path / "task")
     shutil.rmtree(output / "mlm")  # which may be gone by now
-    path = output / "augmented" / "train.jsonl"
+    begun = shutil.copytree(output, tmp_path / "begun", ignore=shutil.ignore_patterns("stages", "student*"))
+    path = begun / "augmented" / "train.jsonl"
     changed: dict[str, object] = {"augment.copies": 3, "augment.candidates": 4, "run.seed": 2}
-    given = options(task_inputs, "singles", output, **changed)
+    given = options(task_inputs, "singles", begun, **changed)
     for action in ("one", "two"):
         message = refusal(action, given, world)
         assert_says(
@@ -172,7 +173,7 @@ def test_rows_that_were_augmented_otherwise_are_not_taken_for_these(
         assert "--output" not in message
     same = options(task_inputs, "singles", output)
     run("two", same, world)  # passed over
-    path.with_name("train.jsonl.meta.json").unlink()  # rows of the user's own making
+    (output / "augmented" / "train.jsonl.meta.json").unlink()  # rows of the user's own making
     run("two", same, world)
 
 
@@ -182,6 +183,8 @@ def test_stage_two_needs_the_shape_of_stage_one(
     """Layers that the student of stage one does not have would stay random without a word."""
     deeper = write_student_shape(tmp_path / "deeper", 2, vocab_size=53)
     output = shutil.copytree(done_task, tmp_path / "task")
+    for made in ("student", "stages/two"):
+        shutil.rmtree(output / made)
     message = refusal("two", options(task_inputs, "singles", output, **{"student.config": deeper}), world)
     assert_says(message, output / "student-one", "  num_hidden_layers: 1 there, 2 now\n", "--student.config")
     assert "hidden_size" not in message

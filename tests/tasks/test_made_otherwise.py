@@ -19,7 +19,7 @@ from megatinybert.tasks.made_otherwise import check_options_of_stages, check_sta
 from megatinybert.tasks.stage_options import facts_of_options, stage_folder
 from megatinybert.training.checkpoint import save
 from tests.helpers.task_toys import options
-from tests.helpers.toys import REPOSITORY, TASK_WITHOUT_TORCH, environment
+from tests.helpers.toys import REPOSITORY, TASK_WITHOUT_TORCH, environment, write_student_shape
 
 BEGUN = {"two.max_steps": "30", "two.temperature": "1.0", "schedule.warmup_fraction": "0.1"}
 
@@ -63,7 +63,7 @@ def test_the_same_options_and_those_that_decide_nothing_are_accepted(begun: Path
 STAGES = ("teacher", "one", "two")
 
 
-def read(inputs: Path, name: str, output: Path, **changes: str) -> TaskConfig:
+def read(inputs: Path, name: str, output: Path, **changes: str | None) -> TaskConfig:
     return read_arguments(["all", *options(inputs, name, output, **changes)])[1]
 
 
@@ -111,3 +111,42 @@ def test_rows_are_compared_without_torch(more_rows: Path, done_task: Path) -> No
     done = subprocess.run(command, cwd=REPOSITORY, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 2 and "AssertionError" not in done.stderr and "loading PyTorch" not in done.stderr
     assert f"error: {done_task / 'teacher'} was made otherwise:\n  rows (by" in done.stderr
+
+
+@pytest.mark.parametrize("option", ["student.config", "student.init"])
+def test_another_student_is_told_early_with_all_that_is_made_of_it(
+    task_inputs: Path, done_task: Path, tmp_path: Path, option: str
+) -> None:
+    output = shutil.copytree(done_task, tmp_path / "task")
+    deeper = write_student_shape(tmp_path / "deeper", 2, vocab_size=53)
+    config = read(task_inputs, "singles", output, **{"student.config": None, option: str(deeper)})
+    check_stages_early(config, ("teacher", "predict"))  # which have no such student
+    with pytest.raises(ValueError) as caught:
+        check_stages_early(config, STAGES)
+    shape = "  student layers, width, heads, intermediate (by --student.config): "
+    assert str(caught.value).splitlines() == [
+        f"{output / 'student-one'} was made otherwise:",
+        f"{shape}[1, 12, 4, 24] there, [2, 12, 4, 24] now",
+        f"set these back, remove {output / 'student-one'}, {output / 'stages/one'}, {output / 'student'} and "
+        f"{output / 'stages/two'} to rebuild it and what was made from it, or choose another --run.output_dir",
+    ]
+    for gone in ("student-one", "stages/one"):
+        shutil.rmtree(output / gone)
+    remedy = f"remove {output / 'student'} and {output / 'stages/two'} to rebuild it, or"
+    with pytest.raises(ValueError, match=remedy):  # before stage one is trained again
+        check_stages_early(config, STAGES)
+
+
+@pytest.mark.parametrize(
+    ("stage", "option", "value", "line"),
+    [
+        ("teacher", "run.seed", "1", "run.seed: 0 there, 1 now"),
+        ("one", "objective.hidden_weight", "2.0", "objective.hidden_weight: 1.0 there, 2.0 now"),
+        ("two", "student.hidden_dropout", "0.2", r"student dropout .*: \[0.1, 0.0\] there, \[0.2, 0.0\] now"),
+    ],
+)
+def test_options_beside_those_of_a_stage_are_told_early(
+    task_inputs: Path, done_task: Path, stage: str, option: str, value: str, line: str
+) -> None:
+    with pytest.raises(ValueError, match=f"was made otherwise:\n  {line}\nset these back"):
+        check_stages_early(read(task_inputs, "singles", done_task, **{option: value}), (stage,))

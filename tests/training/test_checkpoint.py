@@ -17,7 +17,7 @@ from megatinybert.runtime.dist import World
 from megatinybert.training import checkpoint
 from megatinybert.training.checkpoint import Best
 from megatinybert.training.checkpoint_files import CheckpointFiles
-from megatinybert.training.same_run import check_facts
+from megatinybert.training.same_run import SHAPE, check_facts
 from tests.scripts.golden import STEPS
 
 
@@ -63,6 +63,19 @@ def test_every_difference_of_two_runs_is_listed(tmp_path: Path) -> None:
         check_facts(path, recorded, {"run.seed": 1, "world size": 4})
     assert "run.seed: 0 there, 1 now" in str(caught.value)
     assert "world size: none there, 4 now" in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "others"), [(SHAPE, [2, 32, 2, 64]), ("run.seed", 1)])
+def test_first_weights_are_not_told_beside_what_decides_them(tmp_path: Path, name: str, others: object) -> None:
+    path = write_checkpoint(tmp_path, 5)
+    recorded = {"run.seed": 0, SHAPE: [1, 32, 2, 64], "first weights": "a", "first weights checksum": "b"}
+    now = recorded | {"first weights": "c", "first weights checksum": "d"}
+    with pytest.raises(ValueError, match=r":\n  first weights: a there, c now\n  first weights checksum: b "):
+        check_facts(path, recorded, now)
+    with pytest.raises(ValueError) as caught:
+        check_facts(path, recorded, now | {name: others})
+    _, line, _ = str(caught.value).splitlines()
+    assert line == f"  {name}: {recorded[name]} there, {others} now"
 
 
 def test_a_run_keeps_the_newest_two_and_their_files_are_listed(golden_run: Path) -> None:
