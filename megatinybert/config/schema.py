@@ -110,8 +110,8 @@ class StudentConfig(Section):
     init: Text = Field("random", description=FIRST_WEIGHTS)
     solve_tokens: Count = Field(
         32_768,
-        description="tokens that first weights are solved on, as far as there is text: in whole batches of 16 rows; of"
-        " windows at least so many (2048 are 3584 of windows of 128), of a task's rows about so many",
+        description="tokens that first weights are solved on, as far as there is text, in whole batches of 16 rows"
+        " (2048 are 3584 of windows of 128): of windows at least so many, of a task's rows about so many",
     )
     hidden_dropout: FractionBelowOne = Field(0.0, description="dropout of embeddings and sublayer outputs")
     attention_dropout: FractionBelowOne = Field(

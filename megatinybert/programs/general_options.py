@@ -6,6 +6,7 @@ from typing import Any
 
 from megatinybert.config.family import members_of
 from megatinybert.config.general import GeneralConfig
+from megatinybert.config.schema import MADE_WEIGHTS
 from megatinybert.corpus.text_files import TextFile, in_what_they_differ
 from megatinybert.models.shapes import shape_in_files
 from megatinybert.training.checkpoint import read_state
@@ -44,8 +45,10 @@ def facts_of_options(config: GeneralConfig) -> dict[str, Any]:
     }
     if config.data.short_rows:
         facts["data.short_rows"] = config.data.short_rows
+    if config.student.init in MADE_WEIGHTS:  # else it names a model, whose weights are told apart as such
+        facts["student.init"] = config.student.init
     if config.student.init == "solved":
-        facts |= {"student.init": "solved", "student.solve_tokens": config.student.solve_tokens}
+        facts["student.solve_tokens"] = config.student.solve_tokens
     if config.objective.name == "mlm":
         facts["objective"] = {"name": "mlm", **config.mlm.model_dump(mode="json")}
     return facts

@@ -120,7 +120,8 @@ def _of_student(config: TaskConfig) -> dict[str, Any]:
     shape = shape_in_files(wanted.config or wanted.init)
     return {
         **({SHAPE: shape} if shape else {}),
-        **({"student.init": "solved", "student.solve_tokens": wanted.solve_tokens} if wanted.init == "solved" else {}),
+        **({"student.init": wanted.init} if wanted.init in MADE_WEIGHTS else {}),
+        **({"student.solve_tokens": wanted.solve_tokens} if wanted.init == "solved" else {}),
         "student dropout": [wanted.hidden_dropout, wanted.attention_dropout],
     }
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -112,7 +114,8 @@ def _train(ready: ReadyFamily, world: World) -> None:
         if monitor:
             close(monitor)
     if run.best and (kept := world.first(run.best.state)):
-        world.say(_kept_in_words(run.best.tag, kept, family.first.max_steps))
+        before = _measured_first(family.output, run.best.tag)
+        world.say(_kept_in_words(run.best.tag, kept, family.first.max_steps, before))
     for name, stage in family.members.items():
         own = Trainees({STUDENT: run.trainees[name]})
         _make_product(stage, own, run.best, ready.members[name].facts, world)
@@ -186,11 +189,22 @@ def _make_product(stage: Stage, trainees: Trainees, best: Best | None, facts: Fa
         raise OSError(f"{text}: free some, and the same command writes it") from error
 
 
-def _kept_in_words(tag: str, kept: tuple[int, float | None, float | None], max_steps: int) -> str:
-    """Which step's weights the product gets. kept: of `Best.state`."""
+def _measured_first(output: Path, tag: str) -> float | None:
+    """What was measured before the first step; None where that is undefined, or the metrics do not begin there."""
+    with contextlib.suppress(OSError, ValueError), (output / "metrics.jsonl").open(encoding="utf-8") as lines:
+        row = json.loads(lines.readline())
+        return row.get(tag) if row["step"] == 0 else None
+    return None
+
+
+def _kept_in_words(tag: str, kept: tuple[int, float | None, float | None], max_steps: int, before: float | None) -> str:
+    """Which step's weights the product gets. kept: of `Best.state`. before: the measurement before the first step."""
     step, value, _ = kept
     score = "undefined" if value is None else f"{value:.4f}"
-    return f"kept: step {step:,} of {max_steps:,}, {tag.replace('/', ' ')} {score}"
+    line = f"kept: step {step:,} of {max_steps:,}, {tag.replace('/', ' ')} {score}"
+    if before is None or value is None:
+        return line
+    return f"{line} (before the first step {before:.4f}{'' if value > before else ': no gain by training'})"
 
 
 def _keeper_of_the_best(stage: Stage, trainees: Trainees, start: Start, world: World) -> Best | None:

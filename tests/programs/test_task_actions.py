@@ -292,7 +292,8 @@ def test_mnli_selects_on_matched_rows_and_reports_both(
         assert all(f"{split}/accuracy" in row for split in splits for row in rows)
         best = json.loads((output / name / "best.json").read_text())
         assert best["measured"] == "dev_matched/score"
-        assert f"\nkept: step {best['step']} of 12, dev_matched score {best['value']:.4f}\n" in warned
+        first = f" (before the first step {rows[0]['dev_matched/score']:.4f}"
+        assert f"\nkept: step {best['step']} of 12, dev_matched score {best['value']:.4f}{first}" in warned
         assert f", dev_matched score {rows[-1]['dev_matched/score']:.4f}, " in warned  # the bar
         assert best["value"] == max(row["dev_matched/score"] for row in rows[1:])
         at_best = next(row for row in rows if row["step"] == best["step"])

@@ -29,6 +29,9 @@ def test_an_export_onto_a_full_disk(error: Exception, tmp_path: Path) -> None:
 
 
 def test_which_weights_are_kept() -> None:
-    assert _kept_in_words("dev/score", (180, 0.88123, 0.3), 3000) == "kept: step 180 of 3,000, dev score 0.8812"
-    said = _kept_in_words("dev_matched/score", (1, None, None), 3)
+    said = _kept_in_words("dev/score", (180, 0.88123, 0.3), 3000, 0.5)
+    assert said == "kept: step 180 of 3,000, dev score 0.8812 (before the first step 0.5000)"
+    said = _kept_in_words("dev/score", (3, 0.5, 0.3), 9, 0.5)
+    assert said.endswith(" (before the first step 0.5000: no gain by training)")
+    said = _kept_in_words("dev_matched/score", (1, None, None), 3, 0.5)
     assert said == "kept: step 1 of 3, dev_matched score undefined"

@@ -21,6 +21,7 @@ from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Findings
 from megatinybert.training.checkpoint_files import CheckpointFiles
 from megatinybert.training.first_weights import trains_projections
+from megatinybert.training.same_run import known_to
 from megatinybert.training.solve.first import check_solvable
 from megatinybert.training.trainee import Trainee
 from tests.helpers.processes import GENERAL, exit_codes, start_ranks
@@ -152,8 +153,10 @@ def test_how_it_was_solved_is_part_of_the_run(
     assert (state["facts"]["student.init"], state["facts"]["student.solve_tokens"]) == ("solved", 2000)
     assert failures(folder) == ""
     assert "student.solve_tokens: 2000 there, 4000 now" in failures(folder, **{"student.solve_tokens": 4000})
+    others = failures(golden_run, **{"run.max_steps": 20, "run.global_batch": 48})
+    assert "student.init: random there, solved now" in others
     # Checkpoints from before there were solved students do not say how they began.
-    assert "student.init" not in failures(golden_run, **{"run.max_steps": 20, "run.global_batch": 48})
+    assert known_to({"run.seed": 0}, {"run.seed": 1, "student.init": "solved"}) == {"run.seed": 1}
 
 
 def test_what_cannot_be_solved_is_refused(toy_inputs: Path, tmp_path: Path, world: World) -> None:
