@@ -49,10 +49,13 @@ def ask(path: str, words: list[str]) -> NoReturn:
         server.connect(path)
         request = {"words": words, "cwd": os.getcwd(), "environment": dict(os.environ)}
         text = json.dumps(request).encode()
+        # A signal that comes while the process starts is handed on as soon as that is known.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _HANDED_ON)
         socket.send_fds(server, [_ANSWER.pack(len(text))], [0, 1, 2])
         server.sendall(text)
         process = _receive(server)
         if not process:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDED_ON)
             os.execv(sys.executable, [sys.executable, *words])
 
         def hand_on(number: int, frame: FrameType | None) -> None:
@@ -61,6 +64,7 @@ def ask(path: str, words: list[str]) -> NoReturn:
 
         for number in _HANDED_ON:
             signal.signal(number, hand_on)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDED_ON)
         code = _receive(server)
     if code < 0:
         with contextlib.suppress(OSError):  # SIGKILL has no handler
