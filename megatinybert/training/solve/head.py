@@ -17,7 +17,7 @@ from megatinybert.training.solve.moments import Moments
 from megatinybert.training.solve.student import set_linear
 
 _PASSES = 2
-_FIRST, _BEFORE = "first of the student", "before the teacher's tanh"  # states that are kept
+_BOTH = "first of the student, and the teacher's before its tanh"  # states that are kept, beside each other
 
 
 @torch.no_grad()
@@ -69,12 +69,11 @@ def _first_states(
     ours: Any = student
     theirs: Any = teacher
     for batch in calibration:
-        if _FIRST not in batch.states:
+        both = batch.states.get(_BOTH)
+        if both is None:
             first = run_captured(ours.bert, batch.inputs).hidden_states[-1][:, 0]
             wide = run_captured(theirs.bert, batch.inputs).hidden_states[-1][:, 0]
-            both = first.double(), theirs.bert.pooler.dense(wide).double()
-            for name, states in zip((_FIRST, _BEFORE), both, strict=True):
-                calibration.keep(batch, name, states)
-            yield batch, *both
-        else:
-            yield batch, batch.states[_FIRST], batch.states[_BEFORE]
+            both = torch.cat((first.double(), theirs.bert.pooler.dense(wide).double()), dim=1)
+            calibration.keep(batch, _BOTH, both)
+        first, before = both.tensor_split([student.config.hidden_size], dim=1)
+        yield batch, first, before
