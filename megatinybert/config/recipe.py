@@ -119,6 +119,16 @@ def read_yaml(path: str, where: str) -> Any:
         raise ValueError(f"{where}: nested too deeply") from error
 
 
+def recorded_section(run: Path, name: str) -> Mapping[str, Any]:
+    """A section of the recipe in an output folder; {} where there is none that can be read."""
+    try:
+        recipe = read_yaml(str(run / "config.yaml"), "")
+    except ValueError:
+        return {}
+    section = recipe.get(name) if isinstance(recipe, dict) else None
+    return section if isinstance(section, dict) else {}
+
+
 def read_recipe(path: str, options: Options, problems: list[str]) -> dict[str, Given] | None:
     """The recipe's values by name; None where it cannot be read. What is wrong with the file is added to `problems`."""
     where = f"--config {path} (command line)"

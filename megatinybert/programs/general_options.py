@@ -6,12 +6,11 @@ from typing import Any
 
 from megatinybert.config.family import members_of
 from megatinybert.config.general import GeneralConfig
-from megatinybert.config.schema import MADE_WEIGHTS
 from megatinybert.corpus.text_files import TextFile, in_what_they_differ
 from megatinybert.models.shapes import shape_in_files
 from megatinybert.training.checkpoint import read_state
 from megatinybert.training.other_text import FILES, NAMED, files_now, text_in_words
-from megatinybert.training.same_run import SHAPE, check_options
+from megatinybert.training.same_run import SHAPE, check_recorded, facts_of_first_weights
 from megatinybert.training.which_checkpoint import find_checkpoint
 
 
@@ -23,13 +22,14 @@ def check_begun(config: GeneralConfig) -> None:
         return
     first = next(iter(members_of(config).values()), config)
     found, _ = find_checkpoint(first.run, checksums=False)
-    recorded = read_state(found)[1].get(FILES) if found else None
-    of_text: dict[str, Any] = {}
-    if recorded:
-        now = files_now(config.data, recorded)
-        if now and any(in_what_they_differ([TextFile(*each) for each in recorded], now)):
-            of_text = {FILES: now, "corpus checksum": None}
-    check_options(first.run, {**decided_by_options(first), **of_text})
+    if not found:
+        return
+    recorded, facts = read_state(found)[1], decided_by_options(first)
+    there = recorded.get(FILES) or []
+    now = files_now(config.data, there) if there else []
+    if now and any(in_what_they_differ([TextFile(*each) for each in there], now)):
+        facts |= {FILES: now, "corpus checksum": None}
+    check_recorded(found, recorded, facts)
 
 
 def facts_of_options(config: GeneralConfig) -> dict[str, Any]:
@@ -42,13 +42,10 @@ def facts_of_options(config: GeneralConfig) -> dict[str, Any]:
         "data.shuffle_block": config.data.shuffle_block,
         "objective": config.objective.model_dump(mode="json", exclude={"train_projection"}),  # training_facts has it
         NAMED: text_in_words(config.data),
+        **facts_of_first_weights(config.student),
     }
     if config.data.short_rows:
         facts["data.short_rows"] = config.data.short_rows
-    if config.student.init in MADE_WEIGHTS:  # else it names a model, whose weights are told apart as such
-        facts["student.init"] = config.student.init
-    if config.student.init == "solved":
-        facts["student.solve_tokens"] = config.student.solve_tokens
     if config.objective.name == "mlm":
         facts["objective"] = {"name": "mlm", **config.mlm.model_dump(mode="json")}
     return facts

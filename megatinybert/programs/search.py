@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from megatinybert.config.hub import settle_hub
-from megatinybert.config.recipe import read_yaml
+from megatinybert.config.recipe import recorded_section
 from megatinybert.config.run_folder import several_students
 from megatinybert.programs.found import TOP, Answer, Hit, Search
 from megatinybert.programs.passages import LEAST, LEAST_WORDS, cut_passages, even_sample
@@ -44,7 +44,7 @@ def search_run(run: Path, texts: Sequence[Path], shown: Sequence[str], questions
     """
     findings = Findings()
     teacher = findings.attempt("RUN_DIR", teacher_of, run)
-    data = run_text_options(run)
+    data = recorded_section(run, "data")  # {} of a folder that `teacher_of` refuses
     asked = findings.attempt("--questions", all_questions, shown, questions, data)
     every = findings.attempt("--text", read_passages, texts, data)
     if most < TOP:
@@ -82,16 +82,6 @@ def all_questions(shown: Sequence[str], file: Path | None, data: Mapping[str, An
         where = f"--questions {file} holds no question, one a line" if file else "there is no question"
         raise ValueError(f'{where}: ask with --question "...", or name a file of questions with --questions')
     return questions
-
-
-def run_text_options(run: Path) -> Mapping[str, Any]:
-    """The section `data` of a run's recipe; {} where there is none that can be read, which `teacher_of` tells."""
-    try:
-        recipe = read_yaml(str(run / "config.yaml"), "")
-    except ValueError:
-        return {}
-    data = recipe.get("data") if isinstance(recipe, dict) else None
-    return data if isinstance(data, dict) else {}
 
 
 def read_passages(paths: Sequence[Path], data: Mapping[str, Any]) -> list[str]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from megatinybert.config.recipe import read_yaml
+from megatinybert.config.recipe import recorded_section
 from megatinybert.config.rows import RowOptions
 from megatinybert.config.task import READING, TaskConfig
 from megatinybert.models.configuration import read_bert_config
@@ -35,7 +34,7 @@ def check_classes(inputs: TaskInputs, action: str) -> None:
         classes = inputs.task.labels
         if _mean(outputs, classes):
             continue
-        before = {"classes": " ".join(outputs), **_reading(_recorded(inputs.output))}
+        before = {"classes": " ".join(outputs), **_reading(recorded_section(inputs.output, "task"))}
         scores = "none, but scores"
         now = {"classes": " ".join(classes or [scores]), **_reading(inputs.config.task.model_dump(mode="json"))}
         folder.refuse_others(before, now)
@@ -58,16 +57,6 @@ def _mean(outputs: Sequence[str], classes: Sequence[str] | None) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _recorded(output: Path) -> Mapping[str, Any]:
-    """The section `task` of the recipe in the output folder; {} where there is none that can be read."""
-    try:
-        recipe = read_yaml(str(output / "config.yaml"), "")
-    except ValueError:
-        return {}
-    task = recipe.get("task") if isinstance(recipe, dict) else None
-    return task if isinstance(task, dict) else {}
 
 
 def _reading(task: Mapping[str, Any]) -> dict[str, str]:

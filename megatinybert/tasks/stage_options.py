@@ -24,7 +24,7 @@ from megatinybert.config.task import (
     TaskConfig,
 )
 from megatinybert.models.shapes import shape_in_files
-from megatinybert.training.same_run import SHAPE
+from megatinybert.training.same_run import SHAPE, facts_of_first_weights
 
 # The section of each stage's options.
 SECTIONS = {"teacher": "finetune", "mlm": "mlm", "one": "one", "two": "two"}
@@ -120,8 +120,7 @@ def _of_student(config: TaskConfig) -> dict[str, Any]:
     shape = shape_in_files(wanted.config or wanted.init)
     return {
         **({SHAPE: shape} if shape else {}),
-        **({"student.init": wanted.init} if wanted.init in MADE_WEIGHTS else {}),
-        **({"student.solve_tokens": wanted.solve_tokens} if wanted.init == "solved" else {}),
+        **facts_of_first_weights(wanted),
         "student dropout": [wanted.hidden_dropout, wanted.attention_dropout],
     }
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from megatinybert.config.schema import OpenRunConfig
+from megatinybert.config.schema import MADE_WEIGHTS, OpenRunConfig, StudentConfig
 from megatinybert.runtime.differences import refuse_differences
 from megatinybert.training import checkpoint
 from megatinybert.training.other_text import FILES, NAMED, REMEDY, told_by_files, with_other_text
@@ -37,6 +37,12 @@ _OPTIONS = {
 def deciding_options(section: str) -> dict[str, str]:
     """By fact, for refusals."""
     return {fact: options.format(section=section) for fact, options in _OPTIONS.items()}
+
+
+def facts_of_first_weights(student: StudentConfig) -> dict[str, Any]:
+    """How they are made; {} where a model is named, whose weights are told apart as such."""
+    made = {"student.init": student.init} if student.init in MADE_WEIGHTS else {}
+    return {**made, **({"student.solve_tokens": student.solve_tokens} if student.init == "solved" else {})}
 
 
 def known_to(recorded: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,6 +88,10 @@ def check_options(run: OpenRunConfig, facts: Mapping[str, Any], section: str = "
     """
     found = find_checkpoint(run, checksums=False)[0] if run.resume != "never" else None
     if found:
-        _, recorded = checkpoint.read_state(found)
-        now = json.loads(json.dumps(known_to(recorded, facts)))
-        check_facts(found, recorded, {**recorded, **now}, options=deciding_options(section))
+        check_recorded(found, checkpoint.read_state(found)[1], facts, section)
+
+
+def check_recorded(found: Path, recorded: Mapping[str, Any], facts: Mapping[str, Any], section: str = "run") -> None:
+    """The same of a checkpoint whose facts have been read."""
+    now = json.loads(json.dumps(known_to(recorded, facts)))
+    check_facts(found, recorded, {**recorded, **now}, options=deciding_options(section))
