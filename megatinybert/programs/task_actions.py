@@ -18,7 +18,7 @@ from megatinybert.models.initialize import SHAPE
 from megatinybert.models.load import Digest, load_encoder, teacher_dtype
 from megatinybert.models.published import has_classifier
 from megatinybert.programs.evaluate import evaluate, predict
-from megatinybert.programs.task_rows import augment_options, training_file
+from megatinybert.programs.task_rows import training_file
 from megatinybert.runtime.counts import counted
 from megatinybert.runtime.differences import refuse_differences
 from megatinybert.runtime.dist import World, check_shared
@@ -26,6 +26,7 @@ from megatinybert.runtime.files import write_atomically
 from megatinybert.runtime.findings import Findings
 from megatinybert.tasks.augment.report import AugmentReport
 from megatinybert.tasks.augment.run import augment
+from megatinybert.tasks.augmented import augment_options
 from megatinybert.tasks.baseline import SCORE, Baseline, constant_scores
 from megatinybert.tasks.card import card_of, write_card
 from megatinybert.tasks.classifiers import as_teacher, load_fine_tuned
@@ -125,7 +126,7 @@ def _augment(inputs: TaskInputs, plan: Plan, world: World) -> None:
         _train("mlm", inputs, plan, world, rows, lambda: masked_lm(inputs, rows))
         name = str(inputs.output / "mlm")
     plan.begin("augment", world)
-    options = augment_options(inputs, name)
+    options = augment_options(inputs.config, name)
     options.output.parent.mkdir(parents=True, exist_ok=True)
 
     def rewrite() -> AugmentReport:

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from megatinybert.config.schema import RunConfig
 from megatinybert.config.task import TaskConfig
+from megatinybert.tasks.augmented import check_copies
 from megatinybert.tasks.model_folder import ModelFolder
 from megatinybert.tasks.rows_now import RowsNow, rows_now
 from megatinybert.tasks.stage_options import SECTIONS, facts_of_options, has_stage_one, stage_folder, training_of
@@ -22,16 +23,18 @@ from megatinybert.training.which_checkpoint import find_checkpoint
 
 # The model folder that each stage leaves.
 _PRODUCTS = {"teacher": "teacher", "one": "student-one", "two": "student"}
+_MASKED_LM = {"mlm": "mlm"}
 
 
 def check_options_of_stages(config: TaskConfig, actions: Container[str]) -> None:
-    """Raise ValueError for the first stage of these actions whose model or checkpoint was made by other options.
+    """Raise ValueError for the first stage of these actions whose result or checkpoint was made by other options.
 
     Each stage compares all that decides its result once that is opened.
     """
     from megatinybert.models.published import has_classifier
 
-    _check_stages(config, actions, lambda: has_classifier(config.teacher.model), lambda: None)
+    _check_stages(config, _products(actions), lambda: has_classifier(config.teacher.model), lambda: None)
+    check_augmentation(config, actions)
 
 
 def check_stages_early(config: TaskConfig, actions: Container[str]) -> None:
@@ -39,25 +42,39 @@ def check_stages_early(config: TaskConfig, actions: Container[str]) -> None:
     have 8 MiB together at most. Where no file says at once whether the teacher is fine-tuned, its stage is left to the
     run.
     """
-    _check_stages(config, actions, lambda: _has_classifier(config.teacher.model) is not False, lambda: rows_now(config))
+    products, teacher = _products(actions), config.teacher.model
+    _check_stages(config, products, lambda: _has_classifier(teacher) is not False, lambda: rows_now(config))
+
+
+def check_augmentation(config: TaskConfig, actions: Container[str]) -> None:
+    """The same of the copies of the training rows, and of the masked-LM that proposes their words. No torch is imported
+    for it.
+    """
+    if "augment" in actions and config.augment.copies and config.augment.model is None:
+        _check_stages(config, _MASKED_LM, lambda: False, lambda: None)
+    check_copies(config, actions)
+
+
+def _products(actions: Container[str]) -> dict[str, str]:
+    return {name: product for name, product in _PRODUCTS.items() if name in actions}
 
 
 def _check_stages(
     config: TaskConfig,
-    actions: Container[str],
+    products: Mapping[str, str],
     has_classifier: Callable[[], bool],
     rows: Callable[[], RowsNow | None],
 ) -> None:
-    """has_classifier: whether the stage that trains the teacher is left out. rows: called where there is a record to
-    compare them with.
+    """products: by stage, those to look at. has_classifier: whether the stage that trains the teacher is left out.
+    rows: called where there is a record to compare them with.
     """
     output = Path(config.run.output_dir)
     now: list[RowsNow | None] = []
-    for name, product in _PRODUCTS.items():
+    for name, product in products.items():
         folder = stage_folder(output, name)
         model = ModelFolder(output / product, folder, config.teacher.tokenizer or config.teacher.model)
         run = training_of(config, SECTIONS[name], folder, max_steps=1).run
-        recorded = {} if name not in actions else model.recorded if model.is_there else _of_checkpoint(run)
+        recorded = model.recorded if model.is_there else _of_checkpoint(run)
         if not recorded or (has_classifier() if name == "teacher" else name == "one" and not has_stage_one(config)):
             continue
         now = now or [rows()]
