@@ -284,7 +284,7 @@ def test_empty_lines_at_the_end_are_no_rows(write: Callable[..., Path]) -> None:
         (["sentence\tlabel"], "it has no rows"),
         (["sentence\tlabel\tlabel", "a\t1\t1"], "has the column label twice"),
         (["phrase\tlabel", "a\t1"], "has the columns phrase, label; sst-2 needs sentence/text_a/text/"),
-        (["sentence", "a"], "has the columns sentence; sst-2 needs"),
+        (["sentence", "a"], "has the columns sentence, but there is none for the label (label/"),
         (["sentence\tsentence2\tlabel", "a\tb\t1"], "has a second text"),
     ],
 )
@@ -390,7 +390,8 @@ def test_csv_has_quotes_and_lines_within_records(tmp_path: Path, write: Callable
         ('{"text": "half \\ud800", "label": 1}', "not a string of Unicode characters"),
         ('{"text": "a", "label": [1]}', "neither a string nor a number"),
         ('{"text": "a", "label": null}', "no label"),
-        ('{"text": "a"}', "sst-2 needs sentence/text_a/text/sentence1/review/"),
+        ('{"text": "a"}', "its keys are text, but there is none for the label (label/score/"),
+        ('{"text": "a", "x": 1}', "its keys are text, x, of which none is a label (label/score/"),
         ('{"text": "a", "text_b": "b", "label": 1}', "a second text"),
     ],
 )

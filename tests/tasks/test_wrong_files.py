@@ -30,7 +30,7 @@ def test_what_is_wrong_with_each_file_is_told(tmp_path: Path) -> None:
     train = write(tmp_path, "train.tsv", "text\ntitle one\n")
     dev = write(tmp_path, "eval.tsv", "text\tlabel\n这部电影很好看我很喜欢我们都很喜欢\t1\n", "gb18030")
     assert len(problems := wrong(tmp_path)) == 2
-    assert problems[0].startswith(f"{train}: its header has the columns text; a custom task needs")
+    assert problems[0].startswith(f"{train}: its header has the columns text, but there is none for the label (")
     assert problems[1].startswith(str(dev)) and "--task.encoding gb18030" in problems[1]
     write(tmp_path, "train.tsv", "text\tlabel\nfine\t1\n")
     dev = write(tmp_path, "eval.tsv", "text\tlabel\n")
