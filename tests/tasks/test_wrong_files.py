@@ -51,6 +51,16 @@ def test_every_file_in_another_encoding_is_told_at_once(tmp_path: Path, name: st
         assert re.search(rf"{path}(:1)?: ", told) and re.search(rf"-t utf-8 ({path}|\"\$f\") > ", told)
 
 
+@pytest.mark.parametrize("name", ["{}.csv", "{}.tsv", "{}.txt", "{}.jsonl"])
+def test_spreadsheets_that_were_renamed_are_told(tmp_path: Path, name: str) -> None:
+    paths = [tmp_path / name.format(split) for split in ("train", "eval")]
+    for path in paths:
+        path.write_bytes(b"PK\x03\x04" + bytes(26) + b"xl/workbook.xml" + bytes(200))
+    what = "its first bytes are those of a .xlsx file, whatever it is called: save spreadsheets as .csv in UTF-8"
+    assert wrong(tmp_path) == [f"{path}: {what}" for path in paths]
+    assert wrong(tmp_path, encoding="cp1252") == [f"{path}: {what}" for path in paths]
+
+
 def test_a_file_of_another_name_is_told(tmp_path: Path) -> None:
     write(tmp_path, "train.tsv", "sentence\tlabel\nfine\t1\n")
     write(tmp_path, "eval.tsv", "sentence\tlabel\nfine\t1\n")
