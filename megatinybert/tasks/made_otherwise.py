@@ -16,14 +16,17 @@ from megatinybert.config.task import TaskConfig
 from megatinybert.tasks.augmented import check_copies
 from megatinybert.tasks.model_folder import ModelFolder
 from megatinybert.tasks.rows_now import RowsNow, rows_now
-from megatinybert.tasks.stage_options import SECTIONS, facts_of_options, has_stage_one, stage_folder, training_of
+from megatinybert.tasks.stage_options import (
+    PRODUCTS,
+    SECTIONS,
+    facts_of_options,
+    has_stage_one,
+    stage_folder,
+    training_of,
+)
 from megatinybert.training.checkpoint import read_state
 from megatinybert.training.same_run import check_options
 from megatinybert.training.which_checkpoint import find_checkpoint
-
-# The model folder that each stage leaves.
-_PRODUCTS = {"teacher": "teacher", "one": "student-one", "two": "student"}
-_MASKED_LM = {"mlm": "mlm"}
 
 
 def check_options_of_stages(config: TaskConfig, actions: Container[str]) -> None:
@@ -33,7 +36,7 @@ def check_options_of_stages(config: TaskConfig, actions: Container[str]) -> None
     """
     from megatinybert.models.published import has_classifier
 
-    _check_stages(config, _products(actions), lambda: has_classifier(config.teacher.model), lambda: None)
+    _check_stages(config, actions, lambda: has_classifier(config.teacher.model), lambda: None)
     check_augmentation(config, actions)
 
 
@@ -42,8 +45,7 @@ def check_stages_early(config: TaskConfig, actions: Container[str]) -> None:
     have 8 MiB together at most. Where no file says at once whether the teacher is fine-tuned, its stage is left to the
     run.
     """
-    products, teacher = _products(actions), config.teacher.model
-    _check_stages(config, products, lambda: _has_classifier(teacher) is not False, lambda: rows_now(config))
+    _check_stages(config, actions, lambda: _has_classifier(config.teacher.model) is not False, lambda: rows_now(config))
 
 
 def check_augmentation(config: TaskConfig, actions: Container[str]) -> None:
@@ -51,28 +53,24 @@ def check_augmentation(config: TaskConfig, actions: Container[str]) -> None:
     for it.
     """
     if "augment" in actions and config.augment.copies and config.augment.model is None:
-        _check_stages(config, _MASKED_LM, lambda: False, lambda: None)
+        _check_stages(config, ("mlm",), lambda: False, lambda: None)
     check_copies(config, actions)
-
-
-def _products(actions: Container[str]) -> dict[str, str]:
-    return {name: product for name, product in _PRODUCTS.items() if name in actions}
 
 
 def _check_stages(
     config: TaskConfig,
-    products: Mapping[str, str],
+    stages: Container[str],
     has_classifier: Callable[[], bool],
     rows: Callable[[], RowsNow | None],
 ) -> None:
-    """products: by stage, those to look at. has_classifier: whether the stage that trains the teacher is left out.
-    rows: called where there is a record to compare them with.
+    """stages: to look at. has_classifier: whether the stage that trains the teacher is left out. rows: called where
+    there is a record to compare them with.
     """
     output = Path(config.run.output_dir)
     now: list[RowsNow | None] = []
-    for name, product in products.items():
+    for name in (each for each in PRODUCTS if each in stages):
         folder = stage_folder(output, name)
-        model = ModelFolder(output / product, folder, config.teacher.tokenizer or config.teacher.model)
+        model = ModelFolder(output / PRODUCTS[name], folder, config.teacher.tokenizer or config.teacher.model)
         run = training_of(config, SECTIONS[name], folder, max_steps=1).run
         recorded = model.recorded if model.is_there else _of_checkpoint(run)
         if not recorded or (has_classifier() if name == "teacher" else name == "one" and not has_stage_one(config)):

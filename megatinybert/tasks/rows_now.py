@@ -37,7 +37,7 @@ class RowsNow:
         if "rows" in recorded and (stage == "teacher" or not self.augmented):
             told["rows"] = _in_words(*self.train, recorded["rows"])
         elif "rows" in recorded and _in_words(*self.train, recorded["rows"]) == recorded["rows"]:
-            told["rows"] = f"these with copies (--augment.copies), of {self.train[0]}"
+            told["rows"] = f"those of {self.train[0]} with copies (--augment.copies)"
         if "development rows" in recorded:
             before = recorded["development rows"]
             told["development rows"] = [

@@ -164,7 +164,7 @@ def test_a_student_of_rows_without_copies_is_told_before_they_are_made(
     facts["rows"] = json.loads((output / "teacher" / "stage.json").read_text())["rows"]
     record.write_text(json.dumps(facts))
     train = task_inputs / "singles" / "train.txt"
-    told = f"rows .*: {facts['rows']} there, these with copies .--augment.copies., of {train} now\nset these back"
+    told = f"rows .*: {facts['rows']} there, those of {train} with copies .--augment.copies. now\nset these back"
     with pytest.raises(ValueError, match=f"student-one was made otherwise:\n  {told}"):
         check_stages_early(read(task_inputs, "singles", output), STAGES)
     check_stages_early(read(task_inputs, "singles", output, **{"augment.copies": "0"}), ("one",))
