@@ -55,6 +55,7 @@ _ENTRIES = {
 _BZIP2 = re.compile(rb"BZh[1-9]1AY&SY")
 _TAR = re.compile(rb"(?s:.{257})ustar(  )?\0")
 _POINTER = b"version https://git-lfs.github.com/spec/"
+_PAGE = re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype html|html)", re.IGNORECASE)
 _READ = (".gz", ".zst", ".bz2", ".xz", ".parquet", ".arrow")  # as a text, where they are called so
 
 
@@ -90,6 +91,8 @@ def in_disguise(path: Path, head: bytes, of_rows: bool) -> str:
     """What is wrong with a file whose first bytes are not those of text; "" of any other. of_rows: it is a task's."""
     if head.startswith(_POINTER):
         return f"{path}: not the file but what Git LFS keeps in its place: git lfs pull fetches it"
+    if of_rows and _PAGE.match(head):
+        return f"{path}: a web page in place of the file: download the file itself, which such a page links to"
     suffix = _suffix_of(head)
     if not suffix:
         return ""

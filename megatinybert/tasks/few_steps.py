@@ -35,7 +35,7 @@ def few_steps(config: TaskConfig, stages: Sequence[str], rows: int, length: floa
         over = f"{passes:g} pass{'' if passes == 1 else 'es'} over {counted(rows, 'row')}"
         told.append(
             f"stage {name}: {counted(steps, 'step')} ({over}) are few: --{section}.epochs {epochs:g} makes "
-            f"{steps_of(longer, rows, 1):,}{', and so do more rows' if epochs > 1 else ''}"
+            f"{steps_of(longer, rows, 1):,}{'; more rows help, too' if epochs > 1 else ''}"
         )
     few = f"enough for a trial; below {FEWEST_STEPS} steps a stage mostly learns little"
     return [f"{', '.join(asked)}: {few}", *told] if asked else told

@@ -125,6 +125,14 @@ def test_other_kinds_are_told_by_their_first_bytes(kind: str) -> None:
     assert in_disguise(Path("data/train.csv"), head, of_rows=True).startswith(begin + of_rows)
 
 
+def test_a_web_page_is_told_in_place_of_rows() -> None:
+    """As a browser saves what shows a file. Of text it may be one."""
+    page = b"\xef\xbb\xbf\n<!DOCTYPE html>\n<html>"
+    told = in_disguise(Path("train.csv"), page, of_rows=True)
+    assert told == "train.csv: a web page in place of the file: download the file itself, which such a page links to"
+    assert in_disguise(Path("train.txt"), page, of_rows=False) == ""
+
+
 def test_a_pointer_is_told() -> None:
     """As a clone without Git LFS has them."""
     head = b"version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 12\n"

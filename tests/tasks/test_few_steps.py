@@ -26,8 +26,8 @@ def test_the_tasks_of_glue_have_enough_by_default(rows: int, length: int) -> Non
 def test_few_rows_are_told_with_the_passes_that_are_enough() -> None:
     (teacher, mlm, one, two) = told("", 60)
     what = "38 steps (20 passes over 60 rows) are few"
-    assert teacher == f"stage teacher: {what}: --finetune.epochs 54 makes 102, and so do more rows"
-    assert mlm == f"stage mlm: {what}: --mlm.epochs 54 makes 102, and so do more rows"
+    assert teacher == f"stage teacher: {what}: --finetune.epochs 54 makes 102; more rows help, too"
+    assert mlm == f"stage mlm: {what}: --mlm.epochs 54 makes 102; more rows help, too"
     assert [line.partition(" makes")[0] for line in (one, two)] == [
         f"stage {name}: {what}: --{name}.epochs 54" for name in ("one", "two")
     ]
@@ -39,10 +39,10 @@ def test_few_passes_over_long_rows_are_told_of_what_has_them() -> None:
         f"stage {name}: 32 steps (0.051 passes over 20,000 rows) are few: --{name}.epochs 0.16 makes 100"
         for name in ("mlm", "one", "two")
     ]
-    more = "and so do more rows"
+    more = "more rows help, too"
     assert told("--finetune.epochs 1 --one.global_batch 256", 3000) == [
-        f"stage teacher: 94 steps (1 pass over 3,000 rows) are few: --finetune.epochs 1.1 makes 104, {more}",
-        f"stage one: 98 steps (8.4 passes over 3,000 rows) are few: --one.epochs 8.6 makes 101, {more}",
+        f"stage teacher: 94 steps (1 pass over 3,000 rows) are few: --finetune.epochs 1.1 makes 104; {more}",
+        f"stage one: 98 steps (8.4 passes over 3,000 rows) are few: --one.epochs 8.6 makes 101; {more}",
     ]
 
 

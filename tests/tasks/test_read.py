@@ -531,6 +531,37 @@ def test_files_of_other_names_are_to_be_renamed(tmp_path: Path, write: Callable[
     assert refusal(lambda: custom(tmp_path)).endswith(". Rename the right file to eval.tsv")
 
 
+def test_names_in_capitals_are_to_be_written_small(tmp_path: Path, write: Callable[..., Path]) -> None:
+    for name in ("train.CSV", "Eval.csv"):
+        write(name, "text,label", "a,x")
+    assert refusal(lambda: custom(tmp_path)).endswith(". Rename the right files to train.csv and eval.csv")
+
+
+def test_a_folder_within_and_rows_in_one_file_are_told(tmp_path: Path, write: Callable[..., Path]) -> None:
+    (tmp_path / "all" / "data").mkdir(parents=True)
+    for name in ("all/data/train.csv", "all/data/dev.csv"):
+        write(name, "text,label", "a,x", "b,y")
+    meant = f"; the folder has data: did you mean --task.data_dir {tmp_path / 'all' / 'data'}?"
+    assert refusal(lambda: custom(tmp_path / "all")).endswith(meant)
+    assert refusal(lambda: custom(tmp_path)).endswith("; the folder has all")
+    (tmp_path / "all" / "data" / "dev.csv").unlink()
+    told = ". Where there are no rows but those of train.csv, take a part of these out, at random, for it"
+    assert refusal(lambda: custom(tmp_path / "all" / "data")).endswith(f"; the folder has train.csv{told}")
+
+
+def test_a_csv_of_another_name_is_to_be_renamed(tmp_path: Path, write: Callable[..., Path]) -> None:
+    for name in ("train", "eval"):
+        write(f"{name}.tsv", "text,label", "a,x", "b,y")
+    assert "separated by tabs: as a .csv, call it train.csv" in refusal(lambda: custom(tmp_path))
+    for name in ("train", "eval"):
+        (tmp_path / f"{name}.tsv").rename(tmp_path / f"{name}.txt")
+    assert "(is this a .csv? Then call it train.csv): 'text,label'" in refusal(lambda: custom(tmp_path))
+    write("train.txt", "a\tx", "b\ty")
+    write("eval.txt", "很好,看\tx", "很好,看")  # where labels are known, one that lacks is no header
+    files = custom(tmp_path)
+    assert "is this" not in refusal(lambda: list(read_rows(files.task, files.dev["dev"])))
+
+
 def test_spreadsheets_are_to_be_saved_as_csv(tmp_path: Path, write: Callable[..., Path]) -> None:
     for name in ("train.xlsx", "eval.xlsx"):
         (tmp_path / name).write_bytes(b"PK")
