@@ -80,8 +80,10 @@ def after_quote(line: str) -> str:
 
 
 def quoted(path: Path, fields: Sequence[str], columns: int) -> str:
-    """What to do about a row of more fields than columns, where one seems to stand between quotation marks."""
-    begins = any(field.startswith('"') for field in fields)
-    if path.suffix.lower() != ".tsv" or len(fields) <= columns or not begins:
-        return ""
-    return f" ({QUOTED[0].lower()}{QUOTED[1:]})"
+    """What to do about a row of more fields than columns: of a .csv, or of a .tsv where one seems to stand between
+    quotation marks.
+    """
+    suffix = path.suffix.lower() if len(fields) > columns else ""
+    if suffix == ".csv":
+        return " (a field that holds a comma has to be enclosed in quotation marks)"
+    return f" ({QUOTED[0].lower()}{QUOTED[1:]})" if suffix == ".tsv" and any(f.startswith('"') for f in fields) else ""
