@@ -88,7 +88,7 @@ def check_copies(config: TaskConfig, actions: Container[str]) -> None:
 def _plan_now(options: AugmentOptions, files: TaskFiles, then: AugmentPlan) -> AugmentPlan:
     """As far as it is seen here; the rest as it was."""
     task = files.task
-    there = then.options["labels"]
+    there = then.options.get("labels")
     known = options.labels or task.labels
     labels = known if known or there is None else str(there).split(" ")
     rows = rows_key(files.train) if size_of([files.train]) <= READ_WHOLE else then.inputs["data_dir"]
