@@ -61,9 +61,10 @@ def _check_fits(action: str, config: TaskConfig) -> None:
     if action not in READING:
         findings.attempt("run", check_unlocked, Path(config.run.output_dir))
     if action not in READING and not findings.failed and Path(config.run.output_dir).is_dir():
-        from megatinybert.tasks.made_otherwise import check_stages_early  # and with it what reads rows
+        from megatinybert.tasks.made_otherwise import check_augmentation, check_stages_early  # and what reads rows
 
-        findings.attempt("task", check_stages_early, config, ACTIONS if action == "all" else (action,))
+        for check in (check_stages_early, check_augmentation):
+            findings.attempt("task", check, config, ACTIONS if action == "all" else (action,))
     problems += findings.texts("fail")
     if problems:
         raise ConfigError.of(problems)

@@ -50,7 +50,7 @@ def test_torch_is_not_imported_for_it(tmp_path: Path, options: list[str]) -> Non
     command = [sys.executable, "-c", TASK_WITHOUT_TORCH, *options]
     done = subprocess.run(command, cwd=REPOSITORY, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 2 and "AssertionError" not in done.stderr
-    assert_says(done.stderr, "2 problems", f"{tmp_path / 'eval.tsv'}: its header has the columns text; a custom task")
+    assert_says(done.stderr, "2 problems", f"{tmp_path / 'eval.tsv'}: its header has the columns text, but there")
 
 
 def test_files_are_not_looked_at_where_a_misspelt_option_may_mean_several(options: list[str]) -> None:

@@ -1,7 +1,8 @@
-"""Files of kinds that are not read: what to say of them, and what can be done to have them read."""
+"""Files of kinds that are not read, told by their names or first bytes, and what can be done to have them read."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,6 +31,32 @@ _WAYS_OF_ROWS = {
 _OF_LINKS = "name the folders themselves that links lead to"
 _OTHERWISE = "plain text has to be called .txt"
 _SHARDS = (".idx", ".bin")
+# The beginning of files that are no text, but for .zip's, whose entries say what it is.
+_FIRST_BYTES = {
+    b"\x1f\x8b\x08": ".gz",
+    b"\x28\xb5\x2f\xfd": ".zst",
+    b"\xfd7zXZ\0": ".xz",
+    b"PAR1\x15": ".parquet",
+    b"ARROW1\0\0": ".arrow",
+    b"%PDF-": ".pdf",
+    b"{\\rtf1": ".rtf",
+    b"7z\xbc\xaf\x27\x1c": ".7z",
+    b"Rar!\x1a\x07": ".rar",
+    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": ".xls",  # or .doc, which says it further on
+}
+_ZIP = b"PK\x03\x04"
+_ENTRIES = {
+    b"xl/": ".xlsx",
+    b"word/": ".docx",
+    b"ppt/": ".pptx",
+    b"opendocument.spreadsheet": ".ods",
+    b"opendocument.text": ".odt",
+}
+_BZIP2 = re.compile(rb"BZh[1-9]1AY&SY")
+_TAR = re.compile(rb"(?s:.{257})ustar(  )?\0")
+_POINTER = b"version https://git-lfs.github.com/spec/"
+_PAGE = re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype html|html)", re.IGNORECASE)
+_READ = (".gz", ".zst", ".bz2", ".xz", ".parquet", ".arrow")  # as a text, where they are called so
 
 
 def left_aside(names: Sequence[str]) -> str:
@@ -58,6 +85,34 @@ def ways_of_rows(names: Sequence[str]) -> str:
     found = [name for name in names if _suffix(name) in kinds]
     ways = "; ".join(dict.fromkeys(kinds[_suffix(name)] for name in found))
     return f"{ways[0].upper()}{ways[1:]} ({some_of(found, _NAMED)})" if found else ""
+
+
+def in_disguise(path: Path, head: bytes, of_rows: bool) -> str:
+    """What is wrong with a file whose first bytes are not those of text; "" of any other. of_rows: it is a task's."""
+    if head.startswith(_POINTER):
+        return f"{path}: not the file but what Git LFS keeps in its place: git lfs pull fetches it"
+    if of_rows and _PAGE.match(head):
+        return f"{path}: a web page in place of the file: download the file itself, which such a page links to"
+    suffix = _suffix_of(head)
+    if not suffix:
+        return ""
+    if suffix in _READ and not of_rows:
+        way = f"call it {path.stem if suffix in ('.parquet', '.arrow') else path.name}{suffix}"
+    else:
+        way = (ways_of_rows if of_rows else _ways)([f"file{suffix}"]).partition(" (")[0]
+    kind = ".xls or .doc" if suffix == ".xls" else suffix
+    return f"{path}: its first bytes are those of a {kind} file, whatever it is called: {way[0].lower()}{way[1:]}"
+
+
+def _suffix_of(head: bytes) -> str:
+    """Of files that begin so; "" of text."""
+    if head.startswith(_ZIP):
+        return next((suffix for entry, suffix in _ENTRIES.items() if entry in head), ".zip")
+    if _BZIP2.match(head):
+        return ".bz2"
+    if _TAR.match(head):
+        return ".tar"
+    return next((suffix for begin, suffix in _FIRST_BYTES.items() if head.startswith(begin)), "")
 
 
 def _ways(names: Sequence[str]) -> str:

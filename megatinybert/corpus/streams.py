@@ -18,6 +18,7 @@ import zstandard
 from megatinybert.config.flat import OptionNames
 from megatinybert.corpus.charset import MARK, REPLACE, contradiction, recognise, replacements
 from megatinybert.corpus.guess import misread
+from megatinybert.corpus.other_kinds import in_disguise
 from megatinybert.corpus.sources import DataError
 from megatinybert.corpus.wrong_encoding import contradicted, invalid
 
@@ -48,6 +49,8 @@ class TextStream:
         """
         content = _Reader(_content(path, file))
         head = content.read(_PIECE_BYTES)
+        if told := in_disguise(path, head, of_rows=False):
+            raise DataError(told)
         self.encoding, mark = recognise(head, encoding)
         problem = None if mark else contradiction(head, encoding, names) or misread(head, encoding, names)
         if problem:

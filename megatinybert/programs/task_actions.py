@@ -18,7 +18,7 @@ from megatinybert.models.initialize import SHAPE
 from megatinybert.models.load import Digest, load_encoder, teacher_dtype
 from megatinybert.models.published import has_classifier
 from megatinybert.programs.evaluate import evaluate, predict
-from megatinybert.programs.task_rows import augment_options, training_file
+from megatinybert.programs.task_rows import training_file
 from megatinybert.runtime.counts import counted
 from megatinybert.runtime.differences import refuse_differences
 from megatinybert.runtime.dist import World, check_shared
@@ -26,17 +26,17 @@ from megatinybert.runtime.files import write_atomically
 from megatinybert.runtime.findings import Findings
 from megatinybert.tasks.augment.report import AugmentReport
 from megatinybert.tasks.augment.run import augment
+from megatinybert.tasks.augmented import augment_options
 from megatinybert.tasks.baseline import SCORE, Baseline, constant_scores
 from megatinybert.tasks.card import card_of, write_card
 from megatinybert.tasks.classifiers import as_teacher, load_fine_tuned
 from megatinybert.tasks.forecast import uncounted_in_stages, with_forecast, work_of_stages
-from megatinybert.tasks.idle_options import idle_options
 from megatinybert.tasks.inputs import TaskInputs, open_inputs
 from megatinybert.tasks.logits import logits_of
 from megatinybert.tasks.made_classes import check_classes
 from megatinybert.tasks.made_otherwise import check_options_of_stages
 from megatinybert.tasks.metrics import compute_metrics
-from megatinybert.tasks.plan import Plan, stages_of
+from megatinybert.tasks.plan import Plan, doubts_about, stages_of
 from megatinybert.tasks.row_checks import check_rows
 from megatinybert.tasks.rows import EncodedRows
 from megatinybert.tasks.stage_options import has_stage_one, longer, stage_folder
@@ -72,7 +72,7 @@ def run_task(asked: tuple[str, TaskConfig], world: World) -> None:
         world.say("\n".join([*checks.facts, *(f"warning: {warning}" for warning in checks.warnings)]))
     stages = world.together(lambda: [stage for each in actions for stage in stages_of(each, inputs)])
     plan = Plan(stages, checks.on_scores if checks else ())
-    for line in idle_options(config, action, stages, inputs.task.labels is None):
+    for line in world.first(lambda: doubts_about(action, inputs, stages, checks.rows if checks else 0)):
         world.say(f"warning: {line}")
     with contextlib.nullcontext() if action in READING else run_lock(inputs.output, world):
         if action != "predict":
@@ -125,7 +125,7 @@ def _augment(inputs: TaskInputs, plan: Plan, world: World) -> None:
         _train("mlm", inputs, plan, world, rows, lambda: masked_lm(inputs, rows))
         name = str(inputs.output / "mlm")
     plan.begin("augment", world)
-    options = augment_options(inputs, name)
+    options = augment_options(inputs.config, name)
     options.output.parent.mkdir(parents=True, exist_ok=True)
 
     def rewrite() -> AugmentReport:

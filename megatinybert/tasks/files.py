@@ -76,11 +76,10 @@ def _custom_files(task: Task, folder: Path, option: str) -> TaskFiles:
     train, dev, test = (_custom_file(folder, split, option) for split in ("train", "dev", "test"))
     if train is None or dev is None:
         lacking = [name for name, path in (("train", train), ("eval", dev)) if path is None]
+        ways = _of_several_parts(folder) or _of_other_names(folder, lacking) or _of_other_kinds(folder)
         raise ValueError(
             f"{option} {folder}: no {' and no '.join(lacking)} file, which a custom task needs "
-            f"(as {', '.join(SUFFIXES)})"
-            + _there(folder)
-            + (_of_several_parts(folder) or _of_other_names(folder, lacking) or _of_other_kinds(folder))
+            f"(as {', '.join(SUFFIXES)}){_there(folder)}{ways or _of_where_rows_are(folder, train, option)}"
         )
     others = [dev, *([test] if test else [])]
     task = _with_files(task, train, *others)
@@ -170,11 +169,22 @@ def _of_several_parts(folder: Path) -> str:
 def _of_other_names(folder: Path, lacking: Sequence[str]) -> str:
     """A hint where there are as many files of rows, but of other names."""
     known = [name for names in _CUSTOM_NAMES.values() for name in names]
-    files = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES and path.stem not in known)
+    taken = [stem + suffix for stem in known for suffix in SUFFIXES]
+    paths = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.name not in taken)
+    files = sorted(path for path in paths if path.is_file())
     if len(files) < len(lacking):
         return ""
-    names = " and ".join(name + files[0].suffix for name in lacking)
+    names = " and ".join(name + files[0].suffix.lower() for name in lacking)
     return f". Rename the right {'file' if len(lacking) == 1 else 'files'} to {names}"
+
+
+def _of_where_rows_are(folder: Path, train: Path | None, option: str) -> str:
+    """A hint where a folder within has the files, or where all rows are in one file."""
+    if train:
+        return f". Where there are no rows but those of {train.name}, take a part of these out, at random, for it"
+    within = (each for each in sorted(folder.iterdir()) if each.is_dir())
+    meant = next((each for each in within if all(_of_split(each, split) for split in ("train", "dev"))), None)
+    return f": did you mean {option} {meant}?" if meant else ""
 
 
 def _otherwise(task: Task, folder: Path) -> str:

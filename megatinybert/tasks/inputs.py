@@ -24,6 +24,7 @@ from megatinybert.models.load import teacher_dtype
 from megatinybert.runtime.counts import counted
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Finding, Findings
+from megatinybert.tasks.augmented import augmented_file
 from megatinybert.tasks.files import TaskFiles
 from megatinybert.tasks.formats import WITHOUT_LABEL
 from megatinybert.tasks.layout import Layout, layout_of
@@ -75,7 +76,7 @@ class TaskInputs:
     @property
     def augmented(self) -> Path:
         """The training rows with their rewritten copies."""
-        return self.output / "augmented" / "train.jsonl"
+        return augmented_file(self.config)
 
     @cached_property
     def dev(self) -> dict[str, EncodedRows]:

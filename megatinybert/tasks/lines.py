@@ -10,6 +10,7 @@ from megatinybert.config.codec import codec_name
 from megatinybert.corpus.charset import MARK, contradiction, recognise
 from megatinybert.corpus.conversion import free, iconv, in_place, invalid_line, lacking, moved, quoted
 from megatinybert.corpus.guess import ENCODING, misread
+from megatinybert.corpus.other_kinds import in_disguise
 from megatinybert.tasks.layout import Layout
 
 _HEAD_BYTES = 1 << 16
@@ -38,9 +39,13 @@ def lines_of(path: Path, layout: Layout) -> Iterator[tuple[int, str]]:
 
 
 def _encoding_of(path: Path, layout: Layout) -> str:
-    """The codec of a file. Raises ValueError where its first bytes show that it is in another one than is said."""
+    """The codec of a file. Raises ValueError where its first bytes show that it is in another one than is said, or no
+    text.
+    """
     said = codec_name(layout.encoding)
     head = _head(path)
+    if told := in_disguise(path, head, of_rows=True):
+        raise ValueError(told)
     encoding, mark = recognise(head, said)
     problem = None if mark else contradiction(head, encoding, layout.names) or misread(head, encoding, layout.names)
     if problem:

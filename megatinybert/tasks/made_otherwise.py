@@ -13,25 +13,31 @@ from safetensors import SafetensorError, safe_open
 
 from megatinybert.config.schema import RunConfig
 from megatinybert.config.task import TaskConfig
+from megatinybert.tasks.augmented import check_copies
 from megatinybert.tasks.model_folder import ModelFolder
 from megatinybert.tasks.rows_now import RowsNow, rows_now
-from megatinybert.tasks.stage_options import SECTIONS, facts_of_options, has_stage_one, stage_folder, training_of
+from megatinybert.tasks.stage_options import (
+    PRODUCTS,
+    SECTIONS,
+    facts_of_options,
+    has_stage_one,
+    stage_folder,
+    training_of,
+)
 from megatinybert.training.checkpoint import read_state
 from megatinybert.training.same_run import check_options
 from megatinybert.training.which_checkpoint import find_checkpoint
 
-# The model folder that each stage leaves.
-_PRODUCTS = {"teacher": "teacher", "one": "student-one", "two": "student"}
-
 
 def check_options_of_stages(config: TaskConfig, actions: Container[str]) -> None:
-    """Raise ValueError for the first stage of these actions whose model or checkpoint was made by other options.
+    """Raise ValueError for the first stage of these actions whose result or checkpoint was made by other options.
 
     Each stage compares all that decides its result once that is opened.
     """
     from megatinybert.models.published import has_classifier
 
     _check_stages(config, actions, lambda: has_classifier(config.teacher.model), lambda: None)
+    check_augmentation(config, actions)
 
 
 def check_stages_early(config: TaskConfig, actions: Container[str]) -> None:
@@ -42,22 +48,31 @@ def check_stages_early(config: TaskConfig, actions: Container[str]) -> None:
     _check_stages(config, actions, lambda: _has_classifier(config.teacher.model) is not False, lambda: rows_now(config))
 
 
+def check_augmentation(config: TaskConfig, actions: Container[str]) -> None:
+    """The same of the copies of the training rows, and of the masked-LM that proposes their words. No torch is imported
+    for it.
+    """
+    if "augment" in actions and config.augment.copies and config.augment.model is None:
+        _check_stages(config, ("mlm",), lambda: False, lambda: None)
+    check_copies(config, actions)
+
+
 def _check_stages(
     config: TaskConfig,
-    actions: Container[str],
+    stages: Container[str],
     has_classifier: Callable[[], bool],
     rows: Callable[[], RowsNow | None],
 ) -> None:
-    """has_classifier: whether the stage that trains the teacher is left out. rows: called where there is a record to
-    compare them with.
+    """stages: to look at. has_classifier: whether the stage that trains the teacher is left out. rows: called where
+    there is a record to compare them with.
     """
     output = Path(config.run.output_dir)
     now: list[RowsNow | None] = []
-    for name, product in _PRODUCTS.items():
+    for name in (each for each in PRODUCTS if each in stages):
         folder = stage_folder(output, name)
-        model = ModelFolder(output / product, folder, config.teacher.tokenizer or config.teacher.model)
+        model = ModelFolder(output / PRODUCTS[name], folder, config.teacher.tokenizer or config.teacher.model)
         run = training_of(config, SECTIONS[name], folder, max_steps=1).run
-        recorded = {} if name not in actions else model.recorded if model.is_there else _of_checkpoint(run)
+        recorded = model.recorded if model.is_there else _of_checkpoint(run)
         if not recorded or (has_classifier() if name == "teacher" else name == "one" and not has_stage_one(config)):
             continue
         now = now or [rows()]

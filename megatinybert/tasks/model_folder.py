@@ -22,9 +22,15 @@ if TYPE_CHECKING:  # else torch would be imported before a record can be read
     from megatinybert.training.stage import Facts
 
 _MADE_OF = "stage.json"
-# What is made from the model of a stage: folders beside it.
+# What is made from the model of a stage, or from augmented rows: folders beside it.
 _OF_STAGE_ONE = ("student", "stages/two")
-_MADE_FROM = {"teacher": ("student-one", "stages/one", *_OF_STAGE_ONE), "one": _OF_STAGE_ONE}
+_OF_ROWS = ("student-one", "stages/one", *_OF_STAGE_ONE)
+_MADE_FROM = {"teacher": _OF_ROWS, "mlm": ("augmented", *_OF_ROWS), "augment": _OF_ROWS, "one": _OF_STAGE_ONE}
+
+
+def made_of(stage: str, output: Path) -> list[Path]:
+    """The folders that are there of what was made of a stage's result. output: of the task."""
+    return [folder for name in _MADE_FROM.get(stage, ()) if (folder := output / name).is_dir()]
 
 
 @dataclass(frozen=True)
@@ -63,8 +69,7 @@ class ModelFolder:
 
     def refuse_others(self, before: Facts, now: Facts) -> None:
         """Raise ValueError where what it was made of is not what it would be made of now."""
-        beside = (self.path.parent / name for name in _MADE_FROM.get(self.stage.name, ()))
-        later = [str(folder) for folder in beside if folder.is_dir()]
+        later = [str(folder) for folder in made_of(self.stage.name, self.path.parent)]
         *folders, last = [str(self.path), str(self.stage), *later]
         rebuilt = "it and what was made from it" if later else "it"
         remedy = (

@@ -43,6 +43,7 @@ def parted_otherwise(names: Sequence[str], file: str, usual: Collection[str]) ->
         return None
     called = f"{found!r} ({_CALLED[found]})" if found in _CALLED else repr(found)
     text = f"its columns seem to be separated by {called}, but {needed_between(file)}"
+    text += f": as a .csv, call it {Path(file).stem}.csv" if found == "," and file.endswith(".tsv") else ""
     pieces = {plain(piece) for piece in names[0].split(found)}
     return Parting(text, not pieces.isdisjoint(usual))
 
@@ -62,10 +63,12 @@ def unparted(task: Task, path: Path, text: str) -> str:
     """A question where the last word of a row's last field may be the label that the row lacks."""
     mark, right = (_FULL_WIDTH, "','") if path.suffix.lower() == ".csv" else (None, "a tab")
     first, *last = text.rsplit(mark, 1)
+    known = {*(task.labels or ()), *task.values}
+    if not last and mark is None and "," in text and not known:  # as in the header of a .csv
+        return f" (is this a .csv? Then call it {path.stem}.csv)"
     if not first or not last:
         return ""
     full = mark is None and _FULL_SPACE in text.rstrip().removeprefix(first).removesuffix(last[0])
-    known = {*(task.labels or ()), *task.values}
     if known and last[0].strip() not in {*known, *task.layout.columns} and not full:  # a row may be a header
         return ""
     return f" (is there {_CALLED[_FULL_SPACE] if full else repr(mark) if mark else 'a space'} where {right} belongs?)"
@@ -77,8 +80,10 @@ def after_quote(line: str) -> str:
 
 
 def quoted(path: Path, fields: Sequence[str], columns: int) -> str:
-    """What to do about a row of more fields than columns, where one seems to stand between quotation marks."""
-    begins = any(field.startswith('"') for field in fields)
-    if path.suffix.lower() != ".tsv" or len(fields) <= columns or not begins:
-        return ""
-    return f" ({QUOTED[0].lower()}{QUOTED[1:]})"
+    """What to do about a row of more fields than columns: of a .csv, or of a .tsv where one seems to stand between
+    quotation marks.
+    """
+    suffix = path.suffix.lower() if len(fields) > columns else ""
+    if suffix == ".csv":
+        return " (a field that holds a comma has to be enclosed in quotation marks)"
+    return f" ({QUOTED[0].lower()}{QUOTED[1:]})" if suffix == ".tsv" and any(f.startswith('"') for f in fields) else ""

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from megatinybert.models.masked_lm import has_mlm_head
 from megatinybert.models.published import has_classifier
 from megatinybert.runtime.dist import World
+from megatinybert.tasks.few_steps import few_steps
+from megatinybert.tasks.idle_options import idle_options
 from megatinybert.tasks.inputs import TaskInputs
-from megatinybert.tasks.stage_options import has_stage_one
+from megatinybert.tasks.read import read_rows
+from megatinybert.tasks.rows import encode_rows
+from megatinybert.tasks.skipped import Skipped
+from megatinybert.tasks.stage_options import PRODUCTS, has_stage_one
 
 _TITLES = {
     "teacher": "the teacher learns the task",
@@ -19,6 +25,7 @@ _TITLES = {
     "two": "the student learns the teacher's answers",
     "eval": "teacher and student are compared",
 }
+_SAMPLED_ROWS = 2048  # whose length is taken for that of all
 
 
 @dataclass(frozen=True)
@@ -52,3 +59,20 @@ def stages_of(action: str, inputs: TaskInputs) -> list[str]:
         has_model = config.augment.model is not None or has_mlm_head(config.teacher.model)
         return ["augment"] if has_model else ["mlm", "augment"]
     return [action]
+
+
+def doubts_about(action: str, inputs: TaskInputs, stages: Sequence[str], rows: int) -> list[str]:
+    """Warnings of options without effect, and of stages of few steps. stages: of the action. rows: to train on."""
+    config = inputs.config
+    idle = idle_options(config, action, stages, inputs.task.labels is None)
+    training = [stage for stage in stages if stage in PRODUCTS and not (inputs.output / PRODUCTS[stage]).is_dir()]
+    # The longer the rows, the fewer steps: mostly there are enough, however long they are.
+    few = few_steps(config, training, rows, inputs.max_length)
+    return [*idle, *(few and few_steps(config, training, rows, _mean_length(inputs)))]
+
+
+def _mean_length(inputs: TaskInputs) -> float:
+    """Of training rows, in tokens."""
+    rows = islice(read_rows(inputs.task, inputs.files.train, Skipped()), _SAMPLED_ROWS)
+    encoded = encode_rows(rows, inputs.tokenizer, inputs.special, inputs.max_length, inputs.task.labels is None)
+    return float(encoded.lengths.mean())

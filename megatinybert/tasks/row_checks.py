@@ -27,12 +27,13 @@ _SHOWN_CHARACTERS = 60
 @dataclass(frozen=True)
 class RowChecks:
     """facts: lines for the person who starts a run. warnings: what has to be told, among it `on_scores`: what has to be
-    said beside any score on the development rows.
+    said beside any score on the development rows. rows: that are trained on.
     """
 
     facts: Sequence[str]
     warnings: Sequence[str]
     on_scores: Sequence[str]
+    rows: int
 
 
 def check_rows(files: TaskFiles, skip_bad: bool) -> RowChecks:
@@ -67,7 +68,7 @@ def check_rows(files: TaskFiles, skip_bad: bool) -> RowChecks:
         names = task.layout.names["drop_labels"], *task.layout.drop_labels  # as given, with what is left out already
         drop = shlex.join(names) if task.name == "custom" else None
         warnings += _on_classes(files.train, train.counts, drop)
-    return RowChecks(facts, [*warnings, *on_scores], on_scores)
+    return RowChecks(facts, [*warnings, *on_scores], on_scores, train.rows)
 
 
 def check_unlabelled(task: Task, path: Path) -> list[str]:

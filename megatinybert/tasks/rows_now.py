@@ -36,6 +36,8 @@ class RowsNow:
         told: dict[str, Any] = {}
         if "rows" in recorded and (stage == "teacher" or not self.augmented):
             told["rows"] = _in_words(*self.train, recorded["rows"])
+        elif "rows" in recorded and _in_words(*self.train, recorded["rows"]) == recorded["rows"]:
+            told["rows"] = f"those of {self.train[0]} with copies (--augment.copies)"
         if "development rows" in recorded:
             before = recorded["development rows"]
             told["development rows"] = [

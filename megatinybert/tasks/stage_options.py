@@ -28,6 +28,7 @@ from megatinybert.training.same_run import SHAPE, facts_of_first_weights
 
 # The section of each stage's options.
 SECTIONS = {"teacher": "finetune", "mlm": "mlm", "one": "one", "two": "two"}
+PRODUCTS = {"teacher": "teacher", "mlm": "mlm", "one": "student-one", "two": "student"}  # the model folder of each
 TAUGHT = ("one", "two")  # the sections of those that have a teacher
 SINGLE_LENGTH, PAIR_LENGTH = 64, 128  # tokens of a row, in the published runs
 _MEASUREMENTS = 10  # in a stage

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from megatinybert.config.nearest import nearest
 from megatinybert.config.rows import compact
-from megatinybert.tasks.columns import LABELS, PAIRS, SINGLES, TEXTS, as_named, first_of
+from megatinybert.tasks.columns import LABELS, PAIRS, SINGLES, TEXTS, as_named, find_place, first_of
 from megatinybert.tasks.headless import if_headless
 from megatinybert.tasks.layout import Layout
 from megatinybert.tasks.misspelt import Hints, misspelt, plain
@@ -31,9 +31,12 @@ def wrong_table(task: Task, path: Path, names: Sequence[str], with_labels: bool)
         told = f"{where} {wrong}{'' if layout.columns else f'; it has {listed}'}{headless}"
     elif near.whole:
         told = f"{where} the columns {listed}. {near.text}"
+    elif unlabelled := _only_label(task, lower, with_labels):
+        told = f"{where} the columns {listed}, {unlabelled}"
     else:
         told = (
-            f"{where} the columns {listed}; {_needed(task, with_labels)}{f'. {near.text}' if near.text else headless}"
+            f"{where} the columns {listed}; {_needed(task, lower, with_labels)}"
+            f"{f'. {near.text}' if near.text else headless}"
         )
     meant = of_other_task(task, path, lower)
     told += f". {meant[0].upper()}{meant[1:]}" if meant else ""
@@ -72,12 +75,15 @@ def wrong_object(task: Task, names: Sequence[str], with_labels: bool) -> str:
     listed = f"its keys are {', '.join(names)}"
     if near.whole:
         return f"{listed}. {near.text}{no_columns}"
-    return f"{listed}; {_needed(task, with_labels)}{f'. {near.text}' if near.text else ''}{no_columns}"
+    if unlabelled := _only_label(task, names, with_labels):
+        return f"{listed}, {unlabelled}{no_columns}"
+    return f"{listed}; {_needed(task, names, with_labels)}{f'. {near.text}' if near.text else ''}{no_columns}"
 
 
 def no_label(task: Task, names: Sequence[str]) -> str:
     """Of a file of objects without any label. names: of the keys of one, in lower case."""
-    return _misnamed(task.layout, names, True, "key") or _needed(task, True)
+    keys = f"its keys are {', '.join(names)}, "
+    return _misnamed(task.layout, names, True, "key") or keys + _only_label(task, names, True)
 
 
 def no_text(names: Sequence[str], layout: Layout, file: str) -> str:
@@ -121,20 +127,39 @@ def _usual(layout: Layout) -> set[str]:
     return {*TEXTS, *LABELS, *named}
 
 
-def _needed(task: Task, with_labels: bool) -> str:
-    """What a file of a task has to have, for a message: every name that `find_place` takes."""
+def _only_label(task: Task, names: Sequence[str], with_labels: bool) -> str:
+    """What to say of a file that lacks its label alone, after its columns; "" of any other. names: in lower case."""
+    place = find_place(task, names, False, "") if with_labels else None
+    if place is None:
+        return ""
+    own = as_named(task.columns, task.layout).label
+    usual = "/".join(own if task.layout.label else dict.fromkeys((*own, *LABELS)))
+    if all(index in place for index in range(len(names))):
+        return f"but there is none for the label ({usual}): add it"
+    option = task.layout.names["label_column"]
+    return (
+        f"of which none is a label ({usual}): name it with {option}, which is for all files, or rename it in this one"
+    )
+
+
+def _needed(task: Task, names: Sequence[str], with_labels: bool) -> str:
+    """What a file of a task has to have, for a message: every name that `find_place` takes; of the label, where it has
+    none. names: of its columns, in lower case.
+    """
+
+    own = as_named(task.columns, task.layout)
+    usual_labels = own.label if task.layout.label else (*own.label, *LABELS)
+    lacks_label = with_labels and first_of(usual_labels, names) is None
 
     def listed(texts: Iterable[Sequence[Iterable[str]]], labels: Iterable[str]) -> str:
         told = " or ".join(" with ".join("/".join(names) for names in each) for each in texts)
-        return f"{told}, and {'/'.join(labels)}" if with_labels else told
+        return f"{told}, and {'/'.join(labels)}" if lacks_label else told
 
-    own = as_named(task.columns, task.layout)
     texts = own.text_a, own.text_b
     if task.layout.text_a:
         told = listed([texts if task.pair else texts[:1]], own.label)
     elif not task.pair:  # the task's own names are among the usual ones
-        labels = own.label if task.layout.label else dict.fromkeys((*own.label, *LABELS))
-        told = listed([[dict.fromkeys((*own.text_a, *OWN_COLUMNS.text_a, *SINGLES))]], labels)
+        told = listed([[dict.fromkeys((*own.text_a, *OWN_COLUMNS.text_a, *SINGLES))]], dict.fromkeys(usual_labels))
     else:
         usual = [(OWN_COLUMNS.text_a, OWN_COLUMNS.text_b), *(((first,), (second,)) for first, second in PAIRS)]
         known = [each for each in usual if set(texts[0]) <= set(each[0]) and set(texts[1]) <= set(each[1])]
@@ -146,7 +171,11 @@ def _needed(task: Task, with_labels: bool) -> str:
     which = "a custom task" if task.name == "custom" else task.name
     hint = "rename those of this file, as options name those of all files"
     if with_labels:
-        fields = ("text_a_column", *(["text_b_column"] if task.pair else []), "label_column")
+        fields = [
+            "text_a_column",
+            *(["text_b_column"] if task.pair else []),
+            *(["label_column"] if lacks_label else []),
+        ]
         hint = f"name others with {', '.join(task.layout.names[field] for field in fields)}"
     return f"{which} needs {told} ({hint})"
 

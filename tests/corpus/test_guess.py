@@ -76,3 +76,30 @@ def test_a_text_that_is_valid_in_another_encoding_is_told_by_its_characters(enco
 
 def test_traditional_chinese_is_no_other_encoding_than_gb18030() -> None:
     assert misread(TEXTS["big5"].encode("gb18030") * 9, "gb18030", OptionNames()) is None
+
+
+KOREAN = """오늘은 날씨가 맑아서 친구들과 함께 공원에 갔습니다. 나무 그늘에 앉아 준비해 온 점심을 먹고 책을 읽었습니다.
+저녁에는 비가 내리기 시작해서 서둘러 집으로 돌아왔지만 우산이 없어서 옷이 모두 젖었습니다.
+이 영화는 배우들의 연기가 훌륭하고 음악도 좋아서 끝까지 지루하지 않게 볼 수 있었다.
+배송이 빠르고 포장도 꼼꼼했지만 색깔이 사진과 조금 달라서 별 하나를 뺍니다.
+"""
+CHINESE = """今天天气很好、我和朋友们一起去了公园。我们坐在树下吃午饭、看书、聊天、一直到傍晚才回家。
+晚上开始下雨了、因为没有带伞、所以衣服全都湿了、不过大家还是很高兴。
+这部电影的演员表演出色、音乐也很动听、从头到尾都不让人觉得无聊、值得一看。
+"""
+
+
+@pytest.mark.parametrize("said", ["gb18030", "gbk", "big5"])
+def test_korean_is_not_taken_for_chinese(said: str) -> None:
+    words = (word for word in KOREAN.split(" ") if "\ufffd" not in word.encode("euc_kr").decode(said, "replace"))
+    korean = "".join(words) + "\n"  # in Big5 only some are valid
+    told = f"valid {said}, but its characters are those of Korean in euc_kr"
+    assert misread(korean.encode("euc_kr"), said, OptionNames()) == (told, "euc_kr", "use --encoding euc_kr")
+    extended = misread(f"{korean}똠펲\n".encode("cp949"), said, OptionNames())
+    assert extended is None if said == "big5" else extended and extended.likely == "cp949"
+
+
+@pytest.mark.parametrize("rows", [CHINESE, "很好\n不好\n很快\n好吃\n" * 200])
+def test_chinese_is_not_taken_for_korean(rows: str) -> None:
+    """Nor where a text is of few different characters, all of them under first bytes of Hangul."""
+    assert misread(rows.encode("gb18030"), "gb18030", OptionNames()) is None

@@ -126,8 +126,8 @@ def test_files_of_one_task_may_name_their_columns_differently(tmp_path: Path) ->
         (
             "编号,段落,结论",
             {"text_a": "段落"},
-            "its header has the columns 编号, 段落, 结论; a custom task needs 段落, and "
-            "label/score/gold_label/标签/类别 (name others with --task.text_a_column, --task.label_column). If",
+            "its header has the columns 编号, 段落, 结论, of which none is a label (label/score/gold_label/标签/类别): "
+            "name it with --task.label_column, which is for all files, or rename it in this one",
         ),
         (
             "评论\uff0c类别",
@@ -189,3 +189,31 @@ def test_keys_that_are_not_there_are_told_as_columns_are(tmp_path: Path) -> None
     told = r"train.jsonl:1: no label: no key labl \(--task.label_column; did you mean labels\?\): "
     with pytest.raises(ValueError, match=told):
         open_task("custom", str(tmp_path), layout=Layout(label="labl"))
+
+
+@pytest.mark.parametrize("suffix", ["tsv", "csv"])
+def test_only_what_is_missing_is_named(tmp_path: Path, suffix: str) -> None:
+    """Of a pair whose label is missing no names of texts, of a text that is missing none of labels."""
+    parted = {"tsv": "\t", "csv": ","}[suffix]
+
+    def write(name: str, header: str) -> Path:
+        path = tmp_path / f"{name}.{suffix}"
+        rows = (header, "one a b", "two a b", "three c d")
+        path.write_text("".join(parted.join(row.split()[: len(header.split())]) + "\n" for row in rows))
+        return path
+
+    train, dev = write("train", "text_a text_b stance"), write("eval", "text_a text_b stance")
+    with pytest.raises(ValueError) as caught:
+        open_task("custom", str(tmp_path))
+    assert str(caught.value) == (
+        f"{train}: its header has the columns text_a, text_b, stance, of which none is a label "
+        "(label/score/gold_label/标签/类别): name it with --task.label_column, which is for all files, or rename it in "
+        "this one"
+    )
+    assert open_task("custom", str(tmp_path), layout=Layout(label="stance")).task.labels == ("b", "d")
+    write("train", "text label")
+    write("eval", "body label")
+    with pytest.raises(ValueError) as caught:
+        open_task("custom", str(tmp_path))
+    assert str(caught.value).startswith(f"{dev}: its header has the columns body, label; a custom task needs text/")
+    assert "/句子 (name others with --task.text_a_column)" in str(caught.value)

@@ -70,7 +70,7 @@ def test_a_missing_key_is_no_label_either(tmp_path: Path) -> None:
     objects(tmp_path / "dev.json", *nli("no"))
     files = opened(tmp_path)
     assert (
-        "train.json:2: no label: its keys are sentence1, sentence2; a custom task needs text_a/text/sentence/"
+        "train.json:2: no label: its keys are sentence1, sentence2, but there is none for the label (label/score/"
         in refusal(lambda: texts(files, files.train))
     )
     files = opened(tmp_path, drop_labels=("-",))

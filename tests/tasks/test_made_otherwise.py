@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +17,7 @@ from megatinybert.config.task import TASK, TaskConfig
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.trainees import Trainees
 from megatinybert.task import read_arguments
-from megatinybert.tasks.made_otherwise import check_options_of_stages, check_stages_early
+from megatinybert.tasks.made_otherwise import check_augmentation, check_options_of_stages, check_stages_early
 from megatinybert.tasks.stage_options import facts_of_options, stage_folder
 from megatinybert.training.checkpoint import save
 from tests.helpers.task_toys import options
@@ -110,7 +112,8 @@ def test_rows_are_compared_without_torch(more_rows: Path, done_task: Path) -> No
     command = [sys.executable, "-c", TASK_WITHOUT_TORCH, "all", *options(more_rows, "singles", done_task)]
     done = subprocess.run(command, cwd=REPOSITORY, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 2 and "AssertionError" not in done.stderr and "loading PyTorch" not in done.stderr
-    assert f"error: {done_task / 'teacher'} was made otherwise:\n  rows (by" in done.stderr
+    for told in (f"{done_task / 'teacher'} was", f"{done_task / 'augmented' / 'train.jsonl'} is there already,"):
+        assert re.search(f"  {told} made otherwise:\n +(rows .by )?--task.data_dir", done.stderr)
 
 
 @pytest.mark.parametrize("option", ["student.config", "student.init"])
@@ -150,3 +153,35 @@ def test_options_beside_those_of_a_stage_are_told_early(
 ) -> None:
     with pytest.raises(ValueError, match=f"was made otherwise:\n  {line}\nset these back"):
         check_stages_early(read(task_inputs, "singles", done_task, **{option: value}), (stage,))
+
+
+def test_a_student_of_rows_without_copies_is_told_before_they_are_made(
+    task_inputs: Path, done_task: Path, tmp_path: Path
+) -> None:
+    output = shutil.copytree(done_task, tmp_path / "task")
+    record = output / "student-one" / "stage.json"
+    facts = json.loads(record.read_text())
+    facts["rows"] = json.loads((output / "teacher" / "stage.json").read_text())["rows"]
+    record.write_text(json.dumps(facts))
+    train = task_inputs / "singles" / "train.txt"
+    told = f"rows .*: {facts['rows']} there, those of {train} with copies .--augment.copies. now\nset these back"
+    with pytest.raises(ValueError, match=f"student-one was made otherwise:\n  {told}"):
+        check_stages_early(read(task_inputs, "singles", output), STAGES)
+    check_stages_early(read(task_inputs, "singles", output, **{"augment.copies": "0"}), ("one",))
+
+
+def test_another_masked_lm_is_told_early_with_all_that_is_made_of_it(task_inputs: Path, done_task: Path) -> None:
+    config = read(task_inputs, "singles", done_task, **{"mlm.learning_rate": "0.5"})
+    check_augmentation(config, ("teacher", "one", "two"))  # which do not train it
+    with pytest.raises(ValueError) as caught:
+        check_augmentation(config, ("augment",))
+    made = [
+        f"{done_task / name}" for name in ("mlm", "stages/mlm", "augmented", "student-one", "stages/one", "student")
+    ]
+    assert str(caught.value).splitlines() == [
+        f"{done_task / 'mlm'} was made otherwise:",
+        "  --mlm.learning_rate: 0.003 there, 0.5 now",
+        f"set these back, remove {', '.join(made)} and {done_task / 'stages/two'} to rebuild it and what was made from "
+        "it, or choose another --run.output_dir",
+    ]
+    check_augmentation(read(task_inputs, "singles", done_task, **{"augment.model": "other"}), ("augment",))

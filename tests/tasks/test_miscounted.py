@@ -33,6 +33,19 @@ def test_a_file_to_answer_of_other_columns_than_the_option_names(
     assert told.count("A file to predict") == 1 and "the file has" not in told
 
 
+@pytest.mark.parametrize("header", ["text,label", "label,text"])
+def test_a_comma_in_a_text_of_a_csv_is_told(tmp_path: Path, header: str) -> None:
+    fine, dull = (",".join(row) if header == "text,label" else ",".join(row[::-1]) for row in (("a", "x"), ("b", "y")))
+    for name in ("train", "eval"):
+        (tmp_path / f"{name}.csv").write_text(f"{header}\n{fine}\n{dull}\n")
+    (tmp_path / "eval.csv").write_text(f"{header}\n{fine}, too\n{dull}\n")
+    files = open_task("custom", str(tmp_path))
+    with pytest.raises(ValueError) as caught:
+        list(read_rows(files.task, files.dev["dev"]))
+    told = "3 fields, but the file has 2 columns (a field that holds a comma has to be enclosed in quotation marks): "
+    assert str(caught.value).startswith(f"{tmp_path / 'eval.csv'}:2: {told}")
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [("a.csv", "1,so so,good\n"), ("a.csv", "1,so so\n"), ("a.csv", "text\nso so\n"), ("a.txt", "text\nso so\n")],

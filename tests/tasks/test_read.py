@@ -284,7 +284,7 @@ def test_empty_lines_at_the_end_are_no_rows(write: Callable[..., Path]) -> None:
         (["sentence\tlabel"], "it has no rows"),
         (["sentence\tlabel\tlabel", "a\t1\t1"], "has the column label twice"),
         (["phrase\tlabel", "a\t1"], "has the columns phrase, label; sst-2 needs sentence/text_a/text/"),
-        (["sentence", "a"], "has the columns sentence; sst-2 needs"),
+        (["sentence", "a"], "has the columns sentence, but there is none for the label (label/"),
         (["sentence\tsentence2\tlabel", "a\tb\t1"], "has a second text"),
     ],
 )
@@ -390,7 +390,8 @@ def test_csv_has_quotes_and_lines_within_records(tmp_path: Path, write: Callable
         ('{"text": "half \\ud800", "label": 1}', "not a string of Unicode characters"),
         ('{"text": "a", "label": [1]}', "neither a string nor a number"),
         ('{"text": "a", "label": null}', "no label"),
-        ('{"text": "a"}', "sst-2 needs sentence/text_a/text/sentence1/review/"),
+        ('{"text": "a"}', "its keys are text, but there is none for the label (label/score/"),
+        ('{"text": "a", "x": 1}', "its keys are text, x, of which none is a label (label/score/"),
         ('{"text": "a", "text_b": "b", "label": 1}', "a second text"),
     ],
 )
@@ -528,6 +529,37 @@ def test_files_of_other_names_are_to_be_renamed(tmp_path: Path, write: Callable[
     assert refusal(lambda: custom(tmp_path)).endswith(". Rename the right files to train.tsv and eval.tsv")
     write("train.tsv", "text\tlabel", "a\tx")
     assert refusal(lambda: custom(tmp_path)).endswith(". Rename the right file to eval.tsv")
+
+
+def test_names_in_capitals_are_to_be_written_small(tmp_path: Path, write: Callable[..., Path]) -> None:
+    for name in ("train.CSV", "Eval.csv"):
+        write(name, "text,label", "a,x")
+    assert refusal(lambda: custom(tmp_path)).endswith(". Rename the right files to train.csv and eval.csv")
+
+
+def test_a_folder_within_and_rows_in_one_file_are_told(tmp_path: Path, write: Callable[..., Path]) -> None:
+    (tmp_path / "all" / "data").mkdir(parents=True)
+    for name in ("all/data/train.csv", "all/data/dev.csv"):
+        write(name, "text,label", "a,x", "b,y")
+    meant = f"; the folder has data: did you mean --task.data_dir {tmp_path / 'all' / 'data'}?"
+    assert refusal(lambda: custom(tmp_path / "all")).endswith(meant)
+    assert refusal(lambda: custom(tmp_path)).endswith("; the folder has all")
+    (tmp_path / "all" / "data" / "dev.csv").unlink()
+    told = ". Where there are no rows but those of train.csv, take a part of these out, at random, for it"
+    assert refusal(lambda: custom(tmp_path / "all" / "data")).endswith(f"; the folder has train.csv{told}")
+
+
+def test_a_csv_of_another_name_is_to_be_renamed(tmp_path: Path, write: Callable[..., Path]) -> None:
+    for name in ("train", "eval"):
+        write(f"{name}.tsv", "text,label", "a,x", "b,y")
+    assert "separated by tabs: as a .csv, call it train.csv" in refusal(lambda: custom(tmp_path))
+    for name in ("train", "eval"):
+        (tmp_path / f"{name}.tsv").rename(tmp_path / f"{name}.txt")
+    assert "(is this a .csv? Then call it train.csv): 'text,label'" in refusal(lambda: custom(tmp_path))
+    write("train.txt", "a\tx", "b\ty")
+    write("eval.txt", "很好,看\tx", "很好,看")  # where labels are known, one that lacks is no header
+    files = custom(tmp_path)
+    assert "is this" not in refusal(lambda: list(read_rows(files.task, files.dev["dev"])))
 
 
 def test_spreadsheets_are_to_be_saved_as_csv(tmp_path: Path, write: Callable[..., Path]) -> None:

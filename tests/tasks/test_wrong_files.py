@@ -30,7 +30,7 @@ def test_what_is_wrong_with_each_file_is_told(tmp_path: Path) -> None:
     train = write(tmp_path, "train.tsv", "text\ntitle one\n")
     dev = write(tmp_path, "eval.tsv", "text\tlabel\n这部电影很好看我很喜欢我们都很喜欢\t1\n", "gb18030")
     assert len(problems := wrong(tmp_path)) == 2
-    assert problems[0].startswith(f"{train}: its header has the columns text; a custom task needs")
+    assert problems[0].startswith(f"{train}: its header has the columns text, but there is none for the label (")
     assert problems[1].startswith(str(dev)) and "--task.encoding gb18030" in problems[1]
     write(tmp_path, "train.tsv", "text\tlabel\nfine\t1\n")
     dev = write(tmp_path, "eval.tsv", "text\tlabel\n")
@@ -49,6 +49,16 @@ def test_every_file_in_another_encoding_is_told_at_once(tmp_path: Path, name: st
     assert len(problems) == len(paths)
     for path in paths:
         assert re.search(rf"{path}(:1)?: ", told) and re.search(rf"-t utf-8 ({path}|\"\$f\") > ", told)
+
+
+@pytest.mark.parametrize("name", ["{}.csv", "{}.tsv", "{}.txt", "{}.jsonl"])
+def test_spreadsheets_that_were_renamed_are_told(tmp_path: Path, name: str) -> None:
+    paths = [tmp_path / name.format(split) for split in ("train", "eval")]
+    for path in paths:
+        path.write_bytes(b"PK\x03\x04" + bytes(26) + b"xl/workbook.xml" + bytes(200))
+    what = "its first bytes are those of a .xlsx file, whatever it is called: save spreadsheets as .csv in UTF-8"
+    assert wrong(tmp_path) == [f"{path}: {what}" for path in paths]
+    assert wrong(tmp_path, encoding="cp1252") == [f"{path}: {what}" for path in paths]
 
 
 def test_a_file_of_another_name_is_told(tmp_path: Path) -> None:

@@ -7,14 +7,19 @@ FILE.meta.json is written, then the folder goes: a kill between any two of these
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+from megatinybert.config.augment import OTHER_COPIES, PUBLISHED_COPIES, AugmentOptions
 from megatinybert.config.flat import OptionNames
 from megatinybert.corpus.manifest import Record, read_record
 from megatinybert.runtime.differences import refuse_differences
-from megatinybert.runtime.files import publish_file, write_atomically
-from megatinybert.tasks.augment.chunks import WrittenChunk
+from megatinybert.runtime.files import file_sha256, publish_file, write_atomically
+from megatinybert.tasks.layout import given
+
+if TYPE_CHECKING:  # else torch would be imported before a record can be read
+    from megatinybert.tasks.augment.chunks import WrittenChunk
 
 _PLAN = "plan.json"
 
@@ -124,18 +129,46 @@ class Output:
 
     def _open_parts(self, resume: bool) -> None:
         plan_path = self.parts / _PLAN
-        begun = any(self.parts.glob("[0-9]*.jsonl"))
+        begun = _is_begun(self.parts)
         if begun and not resume:
             raise ValueError(
                 f"{self.path} is unfinished: to continue it, add {self._names['resume']}; or delete {self.parts}"
             )
         then = read_record(AugmentPlan, plan_path) if plan_path.is_file() else None
         if begun and then is not None:
-            _refuse(f"{self.path} was begun otherwise", then, self._plan, self.parts, self._names)
+            refuse_other_beginning(self.path, then, self._plan, self._names)
         elif then != self._plan:
             shutil.rmtree(self.parts, ignore_errors=True)
             self.parts.mkdir(parents=True)
             write_atomically(plan_path, self._plan.model_dump_json(indent=1))
+
+
+def copies_of(options: AugmentOptions, task: str) -> int:
+    """Of each row, at most. task: its name in the table of tasks."""
+    return options.copies or PUBLISHED_COPIES.get(task, OTHER_COPIES)
+
+
+def options_in_plan(
+    options: AugmentOptions, task: str, labels: Sequence[str] | None
+) -> dict[str, bool | int | float | str | None]:
+    """task: as of `copies_of`. labels: its classes, None of scores."""
+    return {
+        "task": task,
+        "labels": None if labels is None else " ".join(labels),
+        "copies": copies_of(options, task),
+        "probability": options.probability,
+        "candidates": options.candidates,
+        "segmenter": options.segmenter,
+        "rows": options.rows,
+        "seed": options.seed,
+        "skip_bad_rows": options.skip_bad_rows,
+        **given(options),
+    }
+
+
+def rows_key(path: Path) -> str:
+    """Tells a training file from others."""
+    return f"{path.name} {file_sha256(path)[:16]}"
 
 
 def plan_of(path: Path) -> AugmentPlan | None:
@@ -144,16 +177,39 @@ def plan_of(path: Path) -> AugmentPlan | None:
     return read_record(Meta, meta).plan if meta.is_file() else None
 
 
+def begun_plan_of(path: Path) -> AugmentPlan | None:
+    """What the chunks of an unfinished file were made by; None where there are none."""
+    parts = Output.parts_of(path)
+    return read_record(AugmentPlan, parts / _PLAN) if _is_begun(parts) and (parts / _PLAN).is_file() else None
+
+
+def _is_begun(parts: Path) -> bool:
+    return any(parts.glob("[0-9]*.jsonl"))
+
+
 def _meta_of(path: Path) -> Path:
     return path.with_name(path.name + ".meta.json")
 
 
-def refuse_other_plan(path: Path, then: AugmentPlan, now: AugmentPlan, names: OptionNames) -> None:
-    """Raise ValueError where a file was made by another plan, with a line for each difference."""
-    _refuse(f"{path} is there already, made otherwise", then, now, path, names)
+def refuse_other_plan(
+    path: Path, then: AugmentPlan, now: AugmentPlan, names: OptionNames, later: Sequence[Path] = ()
+) -> None:
+    """Raise ValueError where a file was made by another plan, with a line for each difference. later: folders of what
+    was made from it.
+    """
+    _refuse(f"{path} is there already, made otherwise", then, now, [path, *later], names)
 
 
-def _refuse(what: str, then: AugmentPlan, now: AugmentPlan, there: Path, names: OptionNames) -> None:
+def refuse_other_beginning(path: Path, then: AugmentPlan, now: AugmentPlan, names: OptionNames) -> None:
+    """The same of a file that is unfinished."""
+    _refuse(f"{path} was begun otherwise", then, now, [Output.parts_of(path)], names)
+
+
+def _refuse(what: str, then: AugmentPlan, now: AugmentPlan, there: Sequence[Path], names: OptionNames) -> None:
     before, after = ({names[key]: value for key, value in (plan.options | plan.inputs).items()} for plan in (then, now))
-    remedy = f"use the same options and files, remove {there} to rebuild it, or choose another {names['output']}"
+    *others, last = map(str, there)
+    removed = (
+        f"{', '.join(others)} and {last} to rebuild it and what was made from it" if others else f"{last} to rebuild it"
+    )
+    remedy = f"use the same options and files, remove {removed}, or choose another {names['output']}"
     refuse_differences(what, before, after, remedy)

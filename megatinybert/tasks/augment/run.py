@@ -22,25 +22,33 @@ import transformers
 from tqdm import tqdm
 
 from megatinybert import __version__
-from megatinybert.config.augment import BATCH_TOKENS, OTHER_COPIES, PUBLISHED_COPIES, AugmentOptions
+from megatinybert.config.augment import BATCH_TOKENS, AugmentOptions
 from megatinybert.corpus.texts import Texts
 from megatinybert.corpus.tokenizer import load_tokenizer, special_ids, tokenizer_fingerprint
 from megatinybert.corpus.vocabulary import Vocabulary, sample_of, scripts_of
 from megatinybert.models.load import Digest, teacher_dtype
-from megatinybert.runtime.files import file_sha256, write_atomically
+from megatinybert.runtime.files import write_atomically
 from megatinybert.runtime.progress_bar import progress_bar
 from megatinybert.runtime.workers import in_order, usable_cores
 from megatinybert.samples.order import keyed_hash
 from megatinybert.tasks.augment.candidates import proposals
 from megatinybert.tasks.augment.chunks import Chunk, ChunkRewriter, Settings, chunks, texts_of
 from megatinybert.tasks.augment.masked_lm import load_masked_lm
-from megatinybert.tasks.augment.output import AugmentPlan, Output, plan_of, refuse_other_plan
+from megatinybert.tasks.augment.output import (
+    AugmentPlan,
+    Output,
+    copies_of,
+    options_in_plan,
+    plan_of,
+    refuse_other_plan,
+    rows_key,
+)
 from megatinybert.tasks.augment.report import AugmentReport, about_vectors
 from megatinybert.tasks.augment.rewrite import SELECTED
 from megatinybert.tasks.augment.vectors import open_vectors, vectors_key
 from megatinybert.tasks.augment.words import Splitter
 from megatinybert.tasks.files import TaskFiles
-from megatinybert.tasks.layout import given, layout_of
+from megatinybert.tasks.layout import layout_of
 from megatinybert.tasks.read import Row, open_task, read_rows
 from megatinybert.tasks.skipped import Skipped
 from megatinybert.tasks.table import Task
@@ -59,7 +67,7 @@ def augment(options: AugmentOptions, show_progress: bool = True) -> AugmentRepor
     files = _open_task(options)
     settings = _settings(options, files.task)
     splitter = Splitter(load_tokenizer(options.reader), options.segmenter, options.names["segmenter"])
-    plan = _plan(options, settings, files, _check_model(options))
+    plan = _plan(options, files, _check_model(options))
     output = Output(options.output, plan, options.resume, options.names)
     rows = _Rows(files.task, files.train, options.skip_bad_rows)
     if output.finished:
@@ -90,7 +98,7 @@ def check_made_by(options: AugmentOptions) -> None:
     made_by = plan_of(options.output)
     if made_by:
         files = _open_task(options)
-        plan = _plan(options, _settings(options, files.task), files, str(made_by.inputs["model"]))
+        plan = _plan(options, files, str(made_by.inputs["model"]))
         refuse_other_plan(options.output, made_by, plan, options.names)
 
 
@@ -143,7 +151,7 @@ def _settings(options: AugmentOptions, task: Task) -> Settings:
         model=options.model,
         tokenizer=options.reader,
         labels=task.labels,
-        copies=options.copies or PUBLISHED_COPIES.get(task.name, OTHER_COPIES),
+        copies=copies_of(options, task.name),
         probability=options.probability,
         candidates=options.candidates,
         seed=options.seed,
@@ -191,22 +199,11 @@ def _check_model(options: AugmentOptions) -> str:
     return f"{Digest.of(model).fingerprint} {tokenizer_fingerprint(tokenizer)[:16]}"
 
 
-def _plan(options: AugmentOptions, settings: Settings, files: TaskFiles, model: str) -> AugmentPlan:
+def _plan(options: AugmentOptions, files: TaskFiles, model: str) -> AugmentPlan:
     return AugmentPlan(
-        options={
-            "task": files.task.name,
-            "labels": None if settings.labels is None else " ".join(settings.labels),
-            "copies": settings.copies,
-            "probability": settings.probability,
-            "candidates": settings.candidates,
-            "segmenter": settings.segmenter,
-            "rows": options.rows,
-            "seed": settings.seed,
-            "skip_bad_rows": options.skip_bad_rows,
-            **given(options),
-        },
+        options=options_in_plan(options, files.task.name, files.task.labels),
         inputs={
-            "data_dir": f"{files.train.name} {file_sha256(files.train)[:16]}",
+            "data_dir": rows_key(files.train),
             "model": model,
             "vectors": vectors_key(options.vectors, options.names["vectors"])[:16] if options.vectors else "none",
         },

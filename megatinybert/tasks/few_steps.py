@@ -1,0 +1,47 @@
+"""Stages of so few steps that they teach little: told before the first of them begins."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from megatinybert.config.task import StageConfig, TaskConfig
+from megatinybert.runtime.counts import counted
+from megatinybert.tasks.stage_options import SECTIONS, TAUGHT, steps_of
+
+# docs/task.md has what fewer teach. The smallest tasks of GLUE have more by default: RTE 225, MRPC 295.
+FEWEST_STEPS = 100
+
+
+def few_steps(config: TaskConfig, stages: Sequence[str], rows: int, length: float) -> list[str]:
+    """What to say of stages of fewer steps: one line of all that were asked to have few, and one of each other.
+
+    stages: that are to be trained. rows: of the training file. length: their mean, in tokens. How many rows there will
+    be with copies is not known.
+    """
+    asked, told = list[str](), list[str]()
+    for name in stages:
+        section = SECTIONS[name]
+        stage: StageConfig = getattr(config, section)
+        steps = steps_of(stage, rows, math.ceil(rows * length))
+        if steps >= FEWEST_STEPS or (stage.max_steps is None and name in TAUGHT and config.augment.copies):
+            continue
+        if stage.max_steps is not None:
+            asked.append(f"--{section}.max_steps {stage.max_steps}")
+            continue
+        epochs = _rounded_up(FEWEST_STEPS * stage.global_batch / rows)
+        longer = stage.model_copy(update={"epochs": epochs})
+        passes = float(f"{steps * stage.global_batch / rows:.2g}")
+        over = f"{passes:g} pass{'' if passes == 1 else 'es'} over {counted(rows, 'row')}"
+        told.append(
+            f"stage {name}: {counted(steps, 'step')} ({over}) are few: --{section}.epochs {epochs:g} makes "
+            f"{steps_of(longer, rows, 1):,}{'; more rows help, too' if epochs > 1 else ''}"
+        )
+    few = f"enough for a trial; below {FEWEST_STEPS} steps a stage mostly learns little"
+    return [f"{', '.join(asked)}: {few}", *told] if asked else told
+
+
+def _rounded_up(value: float) -> float:
+    """To two digits."""
+    unit = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return float(f"{math.ceil(value / unit) * unit:.6g}")
