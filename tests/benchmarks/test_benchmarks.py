@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import BertModel
 
 from benchmarks import attention, growth, phases, scaling, scores
 from benchmarks.literal import literal_loss
@@ -18,6 +19,7 @@ from benchmarks.variants import Floor
 from megatinybert.config.general import ObjectiveConfig
 from megatinybert.models.capture import Features
 from megatinybert.objectives.tinybert import TinyBert
+from megatinybert.training.trainee import Trainee
 from tests.helpers.published_loss import batch, models, published_loss
 from tests.helpers.toys import REPOSITORY, bert_config, environment, write_student_shape, write_teacher
 
@@ -41,8 +43,9 @@ def test_literal_loss_is_the_published_one(padded: bool, projection: str) -> Non
 
 def test_the_gradient_of_the_floor_is_its_fixed_tensor() -> None:
     student, teacher = bert_config(layers=2, hidden=12), bert_config(layers=4)
-    floor = Floor(ObjectiveConfig(), student, teacher, (2, 3))
-    assert floor.teacher_layers == TinyBert(ObjectiveConfig(), student, teacher).teacher_layers
+    product = Trainee(BertModel(student), TinyBert(ObjectiveConfig(), student, teacher))
+    floor = Floor(product, (2, 3))
+    assert floor.teacher_layers == product.objective.teacher_layers and floor.wanted == product.objective.wanted
     states = torch.randn(2, 3, 12, requires_grad=True)
     (loss,) = floor(Features(hidden_states=[states]), Features(), None)
     loss.backward()
