@@ -33,9 +33,9 @@ from megatinybert.runtime.text_table import format_table
 from megatinybert.samples.batches import as_tensors
 from megatinybert.tasks.answering import MULTIPLE, Answering
 from megatinybert.tasks.classifiers import classifier_on
-from megatinybert.tasks.files import TaskFiles
 from megatinybert.tasks.kept_answers import _BATCH_TOKENS
-from megatinybert.tasks.read import open_task, read_rows
+from megatinybert.tasks.reading.files import TaskFiles
+from megatinybert.tasks.reading.read import open_task, read_rows
 from megatinybert.tasks.rows import BucketedRows, EncodedRows, encode_rows
 
 _DEVICE = torch.device("cpu")

@@ -19,8 +19,8 @@ from megatinybert.config.task import ACTIONS, READING, TASK, TaskConfig, TaskDat
 from megatinybert.models.shapes import misfit
 from megatinybert.programs.start import run_program
 from megatinybert.runtime.findings import Findings
+from megatinybert.tasks.reading.wrong_files import wrong_files
 from megatinybert.tasks.stage_options import has_stage_one
-from megatinybert.tasks.wrong_files import wrong_files
 from megatinybert.training.lock import check_unlocked
 
 

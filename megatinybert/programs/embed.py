@@ -17,7 +17,7 @@ from transformers.utils import logging
 from megatinybert.corpus.tokenizer import load_tokenizer, special_ids
 from megatinybert.models.load import load_encoder, teacher_dtype
 from megatinybert.runtime.progress_bar import progress_bar
-from megatinybert.tasks.read import Row
+from megatinybert.tasks.reading.read import Row
 from megatinybert.tasks.rows import EncodedRows, encode_rows
 from megatinybert.training.held_out import mean_pool
 

@@ -20,18 +20,18 @@ from megatinybert.tasks.baseline import constant_scores, only_answer
 from megatinybert.tasks.card import write_card
 from megatinybert.tasks.classifiers import load_fine_tuned
 from megatinybert.tasks.confusion import confusion_figure, count_confusions, scatter_figure
-from megatinybert.tasks.formats import read_records
 from megatinybert.tasks.inputs import TaskInputs
 from megatinybert.tasks.latency import compare_latency
 from megatinybert.tasks.logits import logits_of
 from megatinybert.tasks.metrics import compute_metrics, predictions_of
 from megatinybert.tasks.prediction_files import check_table, free_file, record_input, write_predictions
+from megatinybert.tasks.reading.formats import read_records
+from megatinybert.tasks.reading.row_checks import check_unlabelled
+from megatinybert.tasks.reading.skipped import Skipped, reporter
+from megatinybert.tasks.reading.wrong_files import nothing_to_answer
 from megatinybert.tasks.results import STUDENT, TEACHER, ModelResult, known_results, merge_results, results_table
-from megatinybert.tasks.row_checks import check_unlabelled
-from megatinybert.tasks.skipped import Skipped, reporter
 from megatinybert.tasks.stage_options import better_student
 from megatinybert.tasks.submission import write_submission
-from megatinybert.tasks.wrong_files import nothing_to_answer
 from megatinybert.tracking.attention_maps import legend_text
 from megatinybert.tracking.figures import FONT_ADVICE, drawable, save_picture
 

@@ -37,7 +37,7 @@ from megatinybert.tasks.made_classes import check_classes
 from megatinybert.tasks.made_otherwise import check_options_of_stages
 from megatinybert.tasks.metrics import compute_metrics
 from megatinybert.tasks.plan import Plan, doubts_about, stages_of
-from megatinybert.tasks.row_checks import check_rows
+from megatinybert.tasks.reading.row_checks import check_rows
 from megatinybert.tasks.rows import EncodedRows
 from megatinybert.tasks.stage_options import has_stage_one, longer, stage_folder
 from megatinybert.tasks.stages import answers, finetuning, first_student, layers, masked_lm

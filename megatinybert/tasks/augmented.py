@@ -21,11 +21,11 @@ from megatinybert.tasks.augment.output import (
     refuse_other_plan,
     rows_key,
 )
-from megatinybert.tasks.files import TaskFiles, find_files
-from megatinybert.tasks.layout import TASK_NAMES, layout_of
 from megatinybert.tasks.model_folder import made_of
+from megatinybert.tasks.reading.files import TaskFiles, find_files
+from megatinybert.tasks.reading.layout import TASK_NAMES, layout_of
+from megatinybert.tasks.reading.wrong_files import READ_WHOLE, size_of
 from megatinybert.tasks.table import find_task
-from megatinybert.tasks.wrong_files import READ_WHOLE, size_of
 
 # What a task calls the options of data_prep/augment.py. It has none for some of them.
 _NAMES = OptionNames(

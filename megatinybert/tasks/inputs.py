@@ -25,12 +25,12 @@ from megatinybert.runtime.counts import counted
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Finding, Findings
 from megatinybert.tasks.augmented import augmented_file
-from megatinybert.tasks.files import TaskFiles
-from megatinybert.tasks.formats import WITHOUT_LABEL
-from megatinybert.tasks.layout import Layout, layout_of
-from megatinybert.tasks.read import open_task, read_rows
+from megatinybert.tasks.reading.files import TaskFiles
+from megatinybert.tasks.reading.formats import WITHOUT_LABEL
+from megatinybert.tasks.reading.layout import Layout, layout_of
+from megatinybert.tasks.reading.read import open_task, read_rows
+from megatinybert.tasks.reading.skipped import Skipped
 from megatinybert.tasks.rows import EncodedRows, count_unknown, encode_rows, on_cut
-from megatinybert.tasks.skipped import Skipped
 from megatinybert.tasks.stage_options import SECTIONS, TAUGHT, length_of_rows, stage_folder, training_of
 from megatinybert.tasks.table import Task
 from megatinybert.training.checks import check_positions, check_tokenizer

@@ -12,9 +12,9 @@ from megatinybert.runtime.dist import World
 from megatinybert.tasks.few_steps import few_steps
 from megatinybert.tasks.idle_options import idle_options
 from megatinybert.tasks.inputs import TaskInputs
-from megatinybert.tasks.read import read_rows
+from megatinybert.tasks.reading.read import read_rows
+from megatinybert.tasks.reading.skipped import Skipped
 from megatinybert.tasks.rows import encode_rows
-from megatinybert.tasks.skipped import Skipped
 from megatinybert.tasks.stage_options import PRODUCTS, has_stage_one
 
 _TITLES = {

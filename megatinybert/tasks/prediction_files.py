@@ -13,7 +13,7 @@ from scipy.special import softmax
 
 from megatinybert.config.task import OF_PREDICTIONS
 from megatinybert.runtime.files import publish_file, write_atomically
-from megatinybert.tasks.formats import Record
+from megatinybert.tasks.reading.formats import Record
 from megatinybert.tasks.table import Task
 
 _INPUTS = "inputs.json"  # beside the predictions: whose they are

@@ -17,7 +17,7 @@ from megatinybert.corpus.texts import Texts
 from megatinybert.corpus.tokenizer import SpecialIds
 from megatinybert.runtime.progress_bar import progress_bar
 from megatinybert.samples.order import SampleOrder, Stream, keyed_hash, permute
-from megatinybert.tasks.read import Row
+from megatinybert.tasks.reading.read import Row
 
 _ROWS_AT_ONCE = 4096  # encoded together: enough to keep the tokenizer's threads busy
 _MANY_CUT = 0.05  # share of a file's rows

@@ -13,12 +13,12 @@ from typing import Any
 from megatinybert.config.task import TaskConfig
 from megatinybert.corpus.tokenizer import load_tokenizer, special_ids
 from megatinybert.runtime.counts import counted
-from megatinybert.tasks.layout import layout_of
-from megatinybert.tasks.read import open_task, read_rows
+from megatinybert.tasks.reading.layout import layout_of
+from megatinybert.tasks.reading.read import open_task, read_rows
+from megatinybert.tasks.reading.skipped import Skipped
+from megatinybert.tasks.reading.wrong_files import READ_WHOLE, size_of
 from megatinybert.tasks.rows import EncodedRows, encode_rows
-from megatinybert.tasks.skipped import Skipped
 from megatinybert.tasks.stage_options import length_of_rows
-from megatinybert.tasks.wrong_files import READ_WHOLE, size_of
 
 _OF_A_TOKENIZER = ("tokenizer.json", "vocab.txt")  # what is read without Transformers
 

@@ -9,7 +9,7 @@ import difflib
 from dataclasses import dataclass, field
 
 from megatinybert.config.rows import compact
-from megatinybert.tasks.layout import Layout
+from megatinybert.tasks.reading.layout import Layout
 
 
 @dataclass(frozen=True)

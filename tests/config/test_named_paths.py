@@ -17,7 +17,7 @@ from megatinybert.corpus.sources import find_sources
 from megatinybert.corpus.tokenizer import load_tokenizer
 from megatinybert.models.configuration import read_bert_config
 from megatinybert.tasks.augment.vectors import vectors_key
-from megatinybert.tasks.read import open_task
+from megatinybert.tasks.reading.read import open_task
 from megatinybert.training.disk import check_output_folder
 from tests.helpers.messages import assert_says
 from tests.helpers.toys import REPOSITORY, environment, recipe

@@ -26,7 +26,7 @@ from megatinybert.task import read_arguments
 from megatinybert.tasks.classifiers import load_fine_tuned
 from megatinybert.tasks.inputs import open_inputs
 from megatinybert.tasks.logits import logits_of
-from megatinybert.tasks.read import open_task, read_rows
+from megatinybert.tasks.reading.read import open_task, read_rows
 from megatinybert.tasks.rows import encode_rows
 from tests.helpers.processes import exit_codes, start
 from tests.helpers.task_toys import (

@@ -12,7 +12,7 @@ import pytest
 from tokenizers import Tokenizer, models
 
 from megatinybert.tasks.card import task_card
-from megatinybert.tasks.files import TaskFiles
+from megatinybert.tasks.reading.files import TaskFiles
 from megatinybert.tasks.table import TASKS
 from tests.helpers.toys import bert_config
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from megatinybert.tasks.formats import Record, read_records
 from megatinybert.tasks.prediction_files import check_table, free_file, record_input, write_predictions
-from megatinybert.tasks.skipped import Skipped, reporter
+from megatinybert.tasks.reading.formats import Record, read_records
+from megatinybert.tasks.reading.skipped import Skipped, reporter
 from megatinybert.tasks.table import TASKS
 
 SST, MNLI, STS = TASKS["sst-2"], TASKS["mnli"], TASKS["sts-b"]

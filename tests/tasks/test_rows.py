@@ -14,7 +14,7 @@ from megatinybert.corpus.tokenizer import SpecialIds, load_tokenizer, special_id
 from megatinybert.corpus.vocabulary import Vocabulary
 from megatinybert.samples.order import SampleOrder
 from megatinybert.tasks import rows as module
-from megatinybert.tasks.read import Row
+from megatinybert.tasks.reading.read import Row
 from megatinybert.tasks.rows import BucketedRows, EncodedRows, count_unknown, encode_rows, on_cut
 from tests.helpers.toys import VOCABULARY
 

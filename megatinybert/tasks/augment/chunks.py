@@ -17,7 +17,7 @@ from megatinybert.tasks.augment.candidates import CandidateFinder, Choice
 from megatinybert.tasks.augment.masked_lm import Filler, load_masked_lm
 from megatinybert.tasks.augment.rewrite import rewrite
 from megatinybert.tasks.augment.words import Segmenter, Splitter
-from megatinybert.tasks.read import Row
+from megatinybert.tasks.reading.read import Row
 
 # A chunk ends with the row that reaches either: rows enough for full batches of like lengths, and few enough to be done
 # in a minute or so.

@@ -16,7 +16,7 @@ from megatinybert.config.flat import OptionNames
 from megatinybert.corpus.manifest import Record, read_record
 from megatinybert.runtime.differences import refuse_differences
 from megatinybert.runtime.files import file_sha256, publish_file, write_atomically
-from megatinybert.tasks.layout import given
+from megatinybert.tasks.reading.layout import given
 
 if TYPE_CHECKING:  # else torch would be imported before a record can be read
     from megatinybert.tasks.augment.chunks import WrittenChunk

@@ -11,7 +11,7 @@ from megatinybert.runtime.counts import counted
 from megatinybert.tasks.augment.chunks import texts_of
 from megatinybert.tasks.augment.output import Totals
 from megatinybert.tasks.augment.words import has_chinese_word
-from megatinybert.tasks.read import Row
+from megatinybert.tasks.reading.read import Row
 
 _ROWS = 1024  # among which Chinese is looked for
 

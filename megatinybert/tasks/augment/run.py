@@ -47,10 +47,10 @@ from megatinybert.tasks.augment.report import AugmentReport, about_vectors
 from megatinybert.tasks.augment.rewrite import SELECTED
 from megatinybert.tasks.augment.vectors import open_vectors, vectors_key
 from megatinybert.tasks.augment.words import Splitter
-from megatinybert.tasks.files import TaskFiles
-from megatinybert.tasks.layout import layout_of
-from megatinybert.tasks.read import Row, open_task, read_rows
-from megatinybert.tasks.skipped import Skipped
+from megatinybert.tasks.reading.files import TaskFiles
+from megatinybert.tasks.reading.layout import layout_of
+from megatinybert.tasks.reading.read import Row, open_task, read_rows
+from megatinybert.tasks.reading.skipped import Skipped
 from megatinybert.tasks.table import Task
 
 _WORDS_AT_ONCE = 1024  # rows split at a time, where only their words are looked for

@@ -17,7 +17,7 @@ import pytest
 from megatinybert.config.augment import AugmentOptions
 from megatinybert.tasks.augment import chunks
 from megatinybert.tasks.augment.run import augment, select
-from megatinybert.tasks.read import open_task, read_rows
+from megatinybert.tasks.reading.read import open_task, read_rows
 from tests.helpers.augment_toys import WORDS, sentence, write_masked_lm, write_task, written
 from tests.helpers.toys import REPOSITORY, environment
 
