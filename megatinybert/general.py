@@ -25,7 +25,7 @@ from megatinybert.training.lock import check_unlocked
 
 def main() -> None:
     """Exit code 2 for a user's mistake, 1 for a run that had to stop."""
-    run_program(read_arguments, "megatinybert.programs.distil.distil")
+    run_program(read_arguments, "megatinybert.programs.distil.distil", "megatinybert.programs.finished.end_again")
 
 
 def read_arguments(argv: list[str], look: bool = False) -> GeneralConfig:

@@ -16,7 +16,7 @@ from huggingface_hub import ModelCard
 from transformers import BertConfig, BertForMaskedLM, BertModel, PreTrainedConfig
 
 from megatinybert.config.general import SettledConfig
-from megatinybert.models.initialize import STUDENT_FOLDER
+from megatinybert.config.run_folder import STUDENT_FOLDER
 from megatinybert.models.layer_map import resolve_layer_map
 from megatinybert.models.load import size_as_saved
 from megatinybert.runtime.counts import counted
