@@ -25,7 +25,7 @@ from megatinybert.training.lock import check_unlocked
 
 def main() -> None:
     """Exit code 2 for a user's mistake, 1 for a run that had to stop."""
-    run_program(read_arguments, "megatinybert.programs.distil.distil")
+    run_program(read_arguments, "megatinybert.programs.distil.distil", "megatinybert.programs.finished.end_again")
 
 
 def read_arguments(argv: list[str], look: bool = False) -> GeneralConfig:
@@ -86,13 +86,31 @@ def _of_another_tokenizer(config: GeneralConfig) -> list[str]:
     return []
 
 
+def _of_another_language(config: GeneralConfig) -> list[str]:
+    """What is wrong with a text that the run's tokenizer does not know, where its files are in a folder."""
+    name = config.teacher.tokenizer or config.teacher.model
+    if not (name and config.data.text and Path(name).is_dir()):
+        return []
+    from megatinybert.corpus.blocks import BLOCK_BYTES, ReadSettings
+    from megatinybert.corpus.run_text import NAMES, sources_of
+    from megatinybert.corpus.tokenizer import read_files
+    from megatinybert.corpus.wrong_text import unknown_text
+
+    with suppress(ValueError, OSError):  # which the run tells
+        if tokenizer := read_files(Path(name)):
+            return unknown_text(
+                sources_of(config.data), ReadSettings.of(config.data, BLOCK_BYTES, NAMES), tokenizer, name
+            )
+    return []
+
+
 def _check_fits(config: GeneralConfig) -> None:
     """Raise ConfigError where models do not fit each other, or the run to be continued is another one."""
     from megatinybert.programs.general_options import check_begun
 
     findings = Findings()
     findings.attempt("run", check_begun, config)
-    told = [*_misfits(config), *_of_another_tokenizer(config), *findings.texts("fail")]
+    told = [*_misfits(config), *_of_another_tokenizer(config), *_of_another_language(config), *findings.texts("fail")]
     if told:
         raise ConfigError.of(told)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+STUDENT_FOLDER = "student"  # in the output folder, of what was exported
 LOCK = ".lock"  # in the output folder; the file stays when the run has ended
 
 

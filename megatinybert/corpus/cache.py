@@ -10,9 +10,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from tokenizers import Tokenizer
+
 from megatinybert import __version__
 from megatinybert.config.data import DataConfig
 from megatinybert.config.shards import BuildOptions
+from megatinybert.corpus.blocks import BLOCK_BYTES, ReadSettings
 from megatinybert.corpus.build import build_corpus, shaping
 from megatinybert.corpus.describe import build_summary
 from megatinybert.corpus.manifest import MANIFEST, PROGRESS
@@ -21,6 +24,7 @@ from megatinybert.corpus.run_text import NAMES, corpora_of
 from megatinybert.corpus.shards import open_corpus
 from megatinybert.corpus.sources import Source, check_unchanged, find_sources, kind_of
 from megatinybert.corpus.tokenizer import load_tokenizer, tokenizer_fingerprint
+from megatinybert.corpus.wrong_text import unknown_text
 from megatinybert.runtime.counts import counted
 from megatinybert.runtime.files import file_lock
 from megatinybert.runtime.progress_bar import progress_bar
@@ -44,13 +48,13 @@ def shard_text(config: DataConfig, tokenizer: str) -> list[str]:
     if left_out:
         _say(f"data: --data.text names what runs keep in --data.cache {config.cache}, too, which is left out")
     try:
-        fingerprint = tokenizer_fingerprint(load_tokenizer(tokenizer))
-        return [str(_find_or_build(config, paths, tokenizer, fingerprint)) for paths in corpora]
+        reader = load_tokenizer(tokenizer)
+        return [str(_find_or_build(config, paths, tokenizer, reader)) for paths in corpora]
     except RuntimeError as error:  # a worker was killed
         raise ValueError(str(error)) from error
 
 
-def _find_or_build(config: DataConfig, paths: list[str], tokenizer: str, fingerprint: str) -> Path:
+def _find_or_build(config: DataConfig, paths: list[str], tokenizer: str, reader: Tokenizer) -> Path:
     cache = Path(config.cache)
     options = BuildOptions(
         input=paths,
@@ -67,13 +71,15 @@ def _find_or_build(config: DataConfig, paths: list[str], tokenizer: str, fingerp
     sources, left_out = find_sources(paths, cache, NAMES["input"])
     if left_out:
         _say(f"data: {left_aside(left_out)}")
-    folder = _folder(cache, _label(paths), _key(sources, options, fingerprint))
+    folder = _folder(cache, _label(paths), _key(sources, options, tokenizer_fingerprint(reader)))
     busy = f"data: another run is building {folder}: waiting for it"
     with file_lock(folder.with_name(f"{folder.name}.lock"), busy, wait=True):
         if (folder / MANIFEST).is_file():
             _check_whole(folder)
             _say(f"data: reusing the token shards in {folder}")
             return folder
+        if unknown := unknown_text(sources, ReadSettings.of(options, BLOCK_BYTES, NAMES), reader, tokenizer):
+            raise ValueError(unknown[0])
         size = sum(source.size for source in sources) / 1e6
         going_on = "going on with" if (folder / PROGRESS).is_file() else "building"
         _say(f"data: {going_on} the token shards of {counted(len(sources), 'file')}, {size:,.1f} MB, in {folder}")

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from megatinybert.config.data import DataConfig
+from megatinybert.config.flat import OptionNames
 from megatinybert.config.shards import BuildOptions
 from megatinybert.corpus.blocks import BLOCK_BYTES, Block, ReadSettings, read_blocks
 from megatinybert.corpus.documents import LeftOut, split_documents
 from megatinybert.corpus.run_text import NAMES, sources_of
 from megatinybert.corpus.sources import Source, find_sources, kind_of
 from megatinybert.corpus.streams import TextStream
+from megatinybert.corpus.vocabulary import FAR_TOO_MANY_UNKNOWN, Vocabulary
 from megatinybert.corpus.wrong_encoding import WrongEncoding, together
-from megatinybert.runtime.counts import counted
+from megatinybert.runtime.counts import counted, some_of
 from megatinybert.runtime.findings import Findings
+
+if TYPE_CHECKING:  # else all that looks at a text would import it
+    from tokenizers import Tokenizer
 
 READ_WHOLE = 8 * 2**20  # bytes of all files together; those of more are read whole when shards are made of them
 _PARSED = 2**20  # bytes of them that are parsed as JSON, which takes 50 times as long as to see their encoding
 _FILES, _TOLD = 128, 5  # that are looked at, and told of
 _OF_LINES = (".txt", ".jsonl")
+_SAMPLED_FILES, _SAMPLED_BYTES = 4, 1 << 16  # of each, that are tokenized
 
 
 def wrong_text(config: DataConfig) -> list[str]:
@@ -73,6 +81,29 @@ def wrong_sources(sources: Sequence[Source], settings: ReadSettings) -> list[str
     return told
 
 
+def unknown_text(sources: Sequence[Source], settings: ReadSettings, tokenizer: Tokenizer, name: str) -> list[str]:
+    """What to say of a text whose beginning is mostly [UNK] to a tokenizer, called `name`: a run would refuse it, once
+    shards are made of it. Four files are looked at, from all over the text, the first 64 kB of each.
+    """
+    vocabulary, tokens, unknown = Vocabulary(tokenizer, name), 0, 0
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    reading = replace(settings, block_bytes=_SAMPLED_BYTES)
+    looked_at = sources[:: -(-len(sources) // _SAMPLED_FILES) or 1]
+    for source in looked_at:
+        with suppress(ValueError, OSError):  # which whoever builds shards tells
+            if kind_of(source.path) in _OF_LINES and source.size > _SAMPLED_BYTES and _is_one_line(source, reading):
+                continue
+            block = next(read_blocks([source], reading))
+            for line in split_documents(block, *_reading_of(reading), []).lines.all():
+                ids = tokenizer.encode(line.decode(), add_special_tokens=False).ids
+                tokens, unknown = tokens + len(ids), unknown + sum(each == vocabulary.unknown_id for each in ids)
+    if unknown <= FAR_TOO_MANY_UNKNOWN * tokens:
+        return []
+    files = some_of([source.path for source in looked_at])
+    return [f"{settings.names['input']} {files}: at the beginning {vocabulary.unknowns(unknown, tokens)}"]
+
+
 def _look(source: Source, settings: ReadSettings, parsed: int, limit: int) -> None:
     """Read a file as shards are made of it: as many blocks as have `limit` bytes, and one at the least.
 
@@ -92,7 +123,11 @@ def _look(source: Source, settings: ReadSettings, parsed: int, limit: int) -> No
 
 def _check(block: Block, settings: ReadSettings) -> None:
     left_out: list[LeftOut] | None = [] if settings.mark_invalid else None
-    split_documents(block, settings.text_key, settings.replace_invalid, settings.names, left_out)
+    split_documents(block, *_reading_of(settings), left_out)
+
+
+def _reading_of(settings: ReadSettings) -> tuple[str, bool, OptionNames]:
+    return settings.text_key, settings.replace_invalid, settings.names
 
 
 def _is_one_line(source: Source, settings: ReadSettings) -> bool:

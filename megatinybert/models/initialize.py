@@ -8,12 +8,9 @@ from pathlib import Path
 from transformers import BertModel
 
 from megatinybert.config.missing import missing_model
-from megatinybert.config.run_folder import is_run
+from megatinybert.config.run_folder import STUDENT_FOLDER, is_run
 from megatinybert.models.configuration import read_bert_config
 from megatinybert.models.load import load_encoder
-
-STUDENT_FOLDER = "student"  # in the output folder of a run
-
 
 SHAPE = (
     "hidden_size",

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from megatinybert.models.initialize import STUDENT_FOLDER
+from megatinybert.config.run_folder import STUDENT_FOLDER
 from megatinybert.programs.commands import module_with, tensorboard_of
 from megatinybert.runtime.text_table import format_table
 from megatinybert.tracking import curves

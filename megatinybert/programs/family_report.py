@@ -47,8 +47,8 @@ def report_family(folder: Path) -> str:
         name: report_of(own, rows, folder / name, teacher, student, length)
         for (name, (own, rows)), student in zip(runs.items(), students, strict=True)
     }
-    for name, (_, rows) in runs.items():
-        save(reports[name], rows, folder / name)
+    for name, (own, rows) in runs.items():
+        save(reports[name], rows, folder / name, own)
     plain = {name: json.loads(json.dumps(asdict(each)), parse_constant=_no_number) for name, each in reports.items()}
     write_atomically(folder / "report.json", json.dumps({"students": plain}, indent=2) + "\n")
     save_picture(draw(points_of(reports)), folder / PICTURE)

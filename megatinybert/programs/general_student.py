@@ -9,7 +9,7 @@ from pathlib import Path
 from transformers import BertConfig
 
 from megatinybert.config.general import GeneralConfig, SettledConfig
-from megatinybert.models.initialize import STUDENT_FOLDER
+from megatinybert.config.run_folder import STUDENT_FOLDER
 from megatinybert.models.load import Teacher, load_teacher, teacher_dtype
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.trainees import Trainees

@@ -77,7 +77,7 @@ def report_run(folder: Path) -> str:
     """
     config, rows = read_run(folder)
     report = make_report(config, rows, folder)
-    save(report, rows, folder)
+    save(report, rows, folder, config)
     return (
         f"{table(report)}\n\nLoss curves: {folder / 'loss.png'}\nTensorBoard: {tensorboard_command(folder)}\n"
         f"             then open {FIRST_PAGE}"
@@ -212,13 +212,14 @@ def _model_facts(name: str, model: PreTrainedModel, milliseconds: float, waited:
     return ModelFacts(name, *shape, size.parameters, size.bytes / 1e6, milliseconds, waited)
 
 
-def save(report: Report, rows: Sequence[curves.Row], folder: Path) -> None:
+def save(report: Report, rows: Sequence[curves.Row], folder: Path, config: Mapping[str, Any]) -> None:
     """Write report.json and loss.png into `folder`, both atomically."""
     # JSON has no NaN, which the probe of a student that gives every text one vector is.
     plain = json.loads(json.dumps(asdict(report)), parse_constant=lambda _: None)
     write_atomically(folder / "report.json", json.dumps(plain, indent=2) + "\n")
     shapes = [(each.layers, each.hidden_size) for each in (report.student, report.teacher) if each]
-    save_picture(curves.draw(rows, curves.run_title(*shapes), report.is_solved), folder / "loss.png")
+    picture = curves.draw(rows, curves.run_title(*shapes), report.is_solved, config["data"].get("short_rows", 0.0))
+    save_picture(picture, folder / "loss.png")
 
 
 def tensorboard_command(folder: Path) -> str:

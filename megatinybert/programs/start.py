@@ -21,7 +21,7 @@ from megatinybert.runtime.rendezvous import AGENT, HALTED, ranks_here
 from megatinybert.runtime.versions import check_versions
 
 
-def run_program(read: Callable[[list[str], bool], Any], work: str) -> None:
+def run_program(read: Callable[[list[str], bool], Any], work: str, finished: str = "") -> None:
     """Read the command line and do the work, or start the launcher that starts the ranks that do it.
 
     Exit code 2 for a user's mistake, 1 for a run that had to stop, launcher.STOPPED (75, EX_TEMPFAIL) for one that was
@@ -29,7 +29,8 @@ def run_program(read: Callable[[list[str], bool], Any], work: str) -> None:
 
     read: (arguments, whether to look at the paths that they name) to configuration; it answers --help and
     --print-config. work: where the function of (configuration, World) is, as an import path, so that nothing heavy is
-    imported before the command line is read.
+    imported before the command line is read. finished: likewise, of what says what to print
+    in place of the work that a configuration asks for, where nothing of it is left to do; None where something is.
     """
     outlive_readers()
     # Until the training loop has its own answer to them, what a scheduler or a closed terminal sends is as Ctrl-C.
@@ -37,7 +38,7 @@ def run_program(read: Callable[[list[str], bool], Any], work: str) -> None:
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as it is under nohup
         signal.signal(signal.SIGHUP, signal.default_int_handler)
     try:
-        _run(read, work)
+        _run(read, work, finished)
     except KeyboardInterrupt as interrupt:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the launcher sends it to all ranks once the first has ended
         if _speaks_for_machine():
@@ -60,8 +61,12 @@ def _read(read: Callable[[list[str], bool], Any]) -> Any:
     return config
 
 
-def _run(read: Callable[[list[str], bool], Any], work: str) -> None:
+def _run(read: Callable[[list[str], bool], Any], work: str, finished: str) -> None:
     config = _read(read)
+    if finished and _on_one_machine() and (end := pkgutil.resolve_name(finished)(config)):
+        if os.environ.get("RANK", "0") == "0":
+            print(end)
+        return
     # Each lost connection is a page of C++ to torch; what matters of it is said by the exceptions. Before the launcher,
     # whose own processes inherit it.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")

@@ -59,10 +59,11 @@ def run_title(student: tuple[int, int], teacher: tuple[int, int] | None = None) 
     return f"{name} student distilled from a {'{} x {}'.format(*teacher)} teacher"
 
 
-def draw(rows: Sequence[Row], title: str, solved: bool = False) -> Figure:
+def draw(rows: Sequence[Row], title: str, solved: bool = False, short_rows: float = 0.0) -> Figure:
     """Loss curves: the total on the left, its terms and what else is measured on the right. rows: at least one.
 
     solved: whether the first weights were solved, so that what is held out at step 0 is marked as what solving gave.
+    short_rows: the share of steps on short rows, whose losses are of others than those of whole windows.
     """
     names = loss_names(rows)
     beside = {each: curve for each in BESIDE_LOSSES.values() if (curve := _curve(rows, each.tag))[0]}
@@ -73,8 +74,9 @@ def draw(rows: Sequence[Row], title: str, solved: bool = False) -> Figure:
     axes = figure.subplot_mosaic(
         [["total", *cells[:right]], ["total", *cells[right:]]], width_ratios=[1.6] + [1.0] * right
     )
+    training = f"training, {100 * short_rows:.0f} % of\nsteps on short rows" if short_rows else "training"
     for name in names:
-        _draw_loss(axes[name], rows, name)
+        _draw_loss(axes[name], rows, name, training)
         if solved:
             _mark_solved(axes[name], _curve(rows, f"held_out/{name}"))
     axes["total"].legend(loc="upper right", framealpha=1.0, edgecolor="none")  # it may lie upon a line
@@ -101,10 +103,10 @@ def draw(rows: Sequence[Row], title: str, solved: bool = False) -> Figure:
     return figure
 
 
-def _draw_loss(axis: Axes, rows: Sequence[Row], name: str) -> None:
-    """One loss in training and on held-out text; on a logarithmic axis unless it hardly changes."""
+def _draw_loss(axis: Axes, rows: Sequence[Row], name: str, label: str) -> None:
+    """One loss in training and on held-out text; on a logarithmic axis unless it hardly changes. label: of training."""
     training, held_out = _curve(rows, f"loss/{name}"), _curve(rows, f"held_out/{name}")
-    axis.plot(*training, color="tab:blue", alpha=0.5, linewidth=1.2, label="training")
+    axis.plot(*training, color="tab:blue", alpha=0.5, linewidth=1.2, label=label)
     axis.plot(*held_out, "o-", color="tab:orange", markersize=4, label="held out")
     axis.set(title=f"loss: {name}", ylabel="loss")
     values = _finite(training[1] + held_out[1])

@@ -107,13 +107,13 @@ def unpublished(folder: Path, step: int) -> Path:
 
 def prune(folder: Path, newest: Path, keep: int, every: int | None = None) -> None:
     """Remove undamaged checkpoints but for the newest `keep`, of which `newest`, the one just written, is one, and for
-    those of steps that are multiples of `every`.
+    those of steps that are multiples of `every`; that of step 0 is for the first steps alone.
 
     Damaged ones do not count, and stay: a run that passes them over has set them aside, and a person may want them.
     """
     whole = [path for path in _published(folder) if path != newest and damage(path, checksums=False) is None]
     for old in whole[: max(len(whole) - (keep - 1), 0)]:
-        if not every or _number(old) % every:
+        if not every or _number(old) % every or not _number(old):
             shutil.rmtree(old, ignore_errors=True)
 
 

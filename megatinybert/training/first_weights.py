@@ -12,10 +12,10 @@ from safetensors import safe_open
 from torch import Tensor
 from transformers import BertConfig, BertModel
 
-from megatinybert.config.run_folder import is_run
+from megatinybert.config.run_folder import STUDENT_FOLDER, is_run
 from megatinybert.config.schema import MADE_WEIGHTS
 from megatinybert.config.transfer import TransferConfig
-from megatinybert.models.initialize import STUDENT_FOLDER, init_from_folder, init_from_teacher, model_folder
+from megatinybert.models.initialize import init_from_folder, init_from_teacher, model_folder
 from megatinybert.models.layer_map import resolve_layer_map
 from megatinybert.models.load import load_encoder
 from megatinybert.models.positions import extend_positions

@@ -90,7 +90,7 @@ def read_full_state(folder: Path, stage: int, state: FullState) -> None:
             for rank, path in enumerate(_files_of_ranks(folder, about["dp_world_size"])):
                 part = files.load(str(path), map_location="cpu")["optimizer_state_dict"]
                 state.about.scaler = part["loss_scaler"]
-                pieces = _by_fragments(part) if stage < 3 else _by_shares(part, about, rank)
+                pieces = _by_fragments(part, about) if stage < 3 else _by_shares(part, about, rank)
                 _add(pieces, state)
         state.check()
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
@@ -125,7 +125,7 @@ def _read_undivided(about: dict[str, Any], state: FullState) -> None:
         state.note_updates(own, *groups)
 
 
-def _by_fragments(part: dict[str, Any]) -> _Pieces:
+def _by_fragments(part: dict[str, Any], about: dict[str, Any]) -> _Pieces:
     """Of ZeRO 1 and 2: a group of weights is one flat tensor, of which each rank has a stretch; it says what is where.
 
     The stretches follow each other in the order of the ranks, and so do the pieces of a weight.
@@ -136,7 +136,7 @@ def _by_fragments(part: dict[str, Any]) -> _Pieces:
     whole = part["single_partition_of_fp32_groups"]
     for weights, group, addresses in zip(whole, base["param_groups"], part["param_slice_mappings"], strict=True):
         own = base["state"].get(group["params"][0], {})
-        flat = {WEIGHT: weights, **_moments(own, group)}
+        flat = {WEIGHT: weights, **_moments(own, group, about)}
         for name, address in addresses.items():
             stretch = slice(address.start, address.start + address.numel)
             yield name, {kind: tensor[stretch] for kind, tensor in flat.items()}, [own, group]
@@ -148,7 +148,7 @@ def _by_shares(part: dict[str, Any], about: dict[str, Any], rank: int) -> _Piece
     groups = optimizer["param_groups"]
     for number, shapes in enumerate(about["param_shapes"]):
         own = optimizer["state"].get(number, {})
-        flat = {WEIGHT: part["fp32_flat_groups"][number], **_moments(own, groups[0])}
+        flat = {WEIGHT: part["fp32_flat_groups"][number], **_moments(own, groups[0], about)}
         begin = 0
         for name, shape in shapes.items():
             elements = torch.Size(shape).numel()
@@ -158,9 +158,11 @@ def _by_shares(part: dict[str, Any], about: dict[str, Any], rank: int) -> _Piece
             begin += share
 
 
-def _moments(own: Mapping[str, Any], group: Mapping[str, Any]) -> dict[str, Tensor]:
-    """own: the optimizer's state of a flat tensor. group: its constants; those of AdamW have betas."""
-    return {kind: own[kind] for kind in MOMENTS} if "betas" in group else {}
+def _moments(own: Mapping[str, Any], group: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, Tensor]:
+    """own: the optimizer's state of a flat tensor, none before the first step. group: its constants; those of AdamW
+    have betas.
+    """
+    return {kind: own[kind] for kind in MOMENTS} if "betas" in group and about["global_steps"] else {}
 
 
 def _files_of_ranks(folder: Path, ranks: int) -> list[Path]:

@@ -16,7 +16,7 @@ from huggingface_hub import ModelCard
 from transformers import BertConfig, BertForMaskedLM, BertModel, PreTrainedConfig
 
 from megatinybert.config.general import SettledConfig
-from megatinybert.models.initialize import STUDENT_FOLDER
+from megatinybert.config.run_folder import STUDENT_FOLDER
 from megatinybert.models.layer_map import resolve_layer_map
 from megatinybert.models.load import size_as_saved
 from megatinybert.runtime.counts import counted
@@ -114,8 +114,8 @@ def write_card(output: Path, run: Provenance) -> None:
         solving = read_record(output) if _is_solved(run) else None
     if rows:
         with _no_failure("the model card has no picture"):
-            shapes = [(each.num_hidden_layers, each.hidden_size) for each in (run.student, run.teacher) if each]
-            save_picture(curves.draw(rows, curves.run_title(*shapes), _is_solved(run)), folder / PICTURE)
+            title = curves.run_title(*((m.num_hidden_layers, m.hidden_size) for m in (run.student, run.teacher) if m))
+            save_picture(curves.draw(rows, title, _is_solved(run), run.config.data.short_rows), folder / PICTURE)
     with _no_failure("the student has no model card"):
         projected = read_projection(folder) is not None
         card = model_card(run, rows, environment, (folder / PICTURE).is_file(), solving, projected)

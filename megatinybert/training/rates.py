@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from megatinybert.config.schema import ScheduleConfig
 from megatinybert.config.training import TrainingConfig
 from megatinybert.training.schedule import learning_rate
-from megatinybert.training.stage import Facts
+
+if TYPE_CHECKING:  # else torch would be imported before the record of a checkpoint can be read
+    from megatinybert.training.stage import Facts
 
 RATES = "learning rates"  # a fact of checkpoints alone, which may differ
+STEPS = "steps in all"  # one of them
 
 
 def rate_facts(config: TrainingConfig, max_steps: int) -> dict[str, Any]:
     """All that decides the learning rate of a step, by option."""
     schedule = {f"schedule.{key}": value for key, value in config.schedule.model_dump(mode="json").items()}
-    return {"optimizer.learning_rate": config.optimizer.learning_rate, **schedule, "steps in all": max_steps}
+    return {"optimizer.learning_rate": config.optimizer.learning_rate, **schedule, STEPS: max_steps}
 
 
 def changed_rate(config: TrainingConfig, max_steps: int, recorded: Facts, step: int) -> str | None:
@@ -31,11 +34,11 @@ def changed_rate(config: TrainingConfig, max_steps: int, recorded: Facts, step: 
         **{key.removeprefix("schedule."): value for key, value in there.items() if key.startswith("schedule.")}
     )
     optimizer = config.optimizer.model_copy(update={"learning_rate": there["optimizer.learning_rate"]})
-    before = learning_rate(optimizer, schedule, step, there["steps in all"])
+    before = learning_rate(optimizer, schedule, step, there[STEPS])
     now = learning_rate(config.optimizer, config.schedule, step, max_steps)
     if before == now:
         return None
-    by = {"steps in all": " (by max_steps or epochs)"}
+    by = {STEPS: " (by max_steps or epochs)"}
     differs = ", ".join(
         f"{key}{by.get(key, '')}: {there[key]} there, {here[key]} now" for key in here if there[key] != here[key]
     )

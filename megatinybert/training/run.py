@@ -35,6 +35,7 @@ from megatinybert.training.placement import THREADS, in_words, on_threads
 from megatinybert.training.rates import RATES, rate_facts
 from megatinybert.training.ready import ReadyFamily, facts_of, get_ready
 from megatinybert.training.resume import Start, take_over
+from megatinybert.training.saving import Saver
 from megatinybert.training.stage import STUDENT, Facts, Family, Stage
 from megatinybert.training.stop import before_a_step
 
@@ -103,11 +104,14 @@ def _take_over(ready: ReadyFamily, findings: Findings, world: World) -> None:
 def _train(ready: ReadyFamily, world: World) -> None:
     """Train, or resume training, to the products. The output folder is locked."""
     family, name, done = ready.family, ready.first.stage.name, ready.first.start.first_step
-    with before_a_step(name, done):
+    begun = ready.first.start.checkpoint is not None
+    with before_a_step(name, done, begun):
         run, choices = _begin(ready, world)
         monitor = begin(family, done, choices, world) if world.is_main else None
     try:
-        with before_a_step(name, done):
+        with before_a_step(name, done, begun):
+            saved = begun or (family.solve is not None and _save_first(run))
+        with before_a_step(name, done, saved):
             work = describe(run, monitor)
         fit(run, work, monitor)
     finally:
@@ -154,6 +158,13 @@ def _begin(ready: ReadyFamily, world: World) -> tuple[Run, dict[str, Choices]]:
     world.lose_after(duration_seconds(family.first.config.run.lost_after))
     skipped = {name: each.skipped for name, each in starts.items()}
     return Run(family, trainees, facts, start.first_step, best, world, skipped), choices
+
+
+def _save_first(run: Run) -> bool:
+    """Save weights that were solved, which may have taken long, before the first step: whether that was possible."""
+    with Saver(run.family, run.trainees, run.world, 0) as saver:
+        saver.save(0, run.facts_now(), at_once=True)
+    return all(checkpoint.steps_in(stage.checkpoints) for stage in run.family.members.values())
 
 
 def _load(start: Start, trainees: Trainees, world: World) -> str | None:

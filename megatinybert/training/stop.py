@@ -94,11 +94,14 @@ def interrupted_as(text: str) -> Iterator[None]:
         raise KeyboardInterrupt(*(error.args or (text,))) from None
 
 
-def before_a_step(name: str, done: int) -> contextlib.AbstractContextManager[None]:
-    """The same of what precedes the first step of a run. name: what trains. done: steps of its checkpoint, if any."""
+def before_a_step(name: str, done: int, saved: bool = False) -> contextlib.AbstractContextManager[None]:
+    """The same of what precedes the first step of a run. name: what trains. done: steps of its checkpoint, if any.
+
+    saved: whether there is one of step 0.
+    """
     anew = "nothing of it was saved: the same command begins it anew"
-    saved = f"the same command continues from step {done:,}" if done else anew
-    return interrupted_as(f"{name}: stopped before step {done + 1:,}; {saved}")
+    left = f"the same command continues from step {done:,}" if done or saved else anew
+    return interrupted_as(f"{name}: stopped before step {done + 1:,}; {left}")
 
 
 def _began() -> float:

@@ -58,7 +58,7 @@ def shards(toy_inputs: Path) -> Callable[..., list[str]]:
 def test_warnings_are_left_to_the_run_which_tells_them_of_shards_that_were_there_too(
     place: Path, shards: Callable[..., list[str]], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    Path("foreign.txt").write_text("ζ η θ\n\nw1 η\n")
+    Path("foreign.txt").write_text("ζ w2 w3\n\nw1 η\n")
     (folder,) = shards("--data.text", "foreign.txt")
     warnings, said = read_manifest(Path(folder)).warnings, capfd.readouterr().err
     assert read_manifest(Path(folder)).totals["validation"]["documents"] == 0 and "validation-fraction" not in said

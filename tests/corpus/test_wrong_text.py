@@ -9,9 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
 
 from megatinybert.config.data import DataConfig
+from megatinybert.config.load import load_config
 from megatinybert.config.schema import ConfigError
+from megatinybert.corpus import cache
 from megatinybert.corpus.blocks import ReadSettings, read_blocks
 from megatinybert.corpus.documents import split_documents
 from megatinybert.corpus.run_text import NAMES, sources_of
@@ -169,3 +172,30 @@ def test_no_torch_is_loaded_for_it(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=REPOSITORY, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith(f"error: {text}, line 1: not valid UTF-8")
+
+
+@pytest.mark.parametrize(("known", "told"), [(1, True), (300, False)])
+def test_a_text_that_the_tokenizer_does_not_know_is_told_before_it_is_built(
+    known: int, told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a run in a folder of the teacher, without torch; by whatever reads the tokenizer, before shards are made."""
+    monkeypatch.chdir(tmp_path)
+    file = str(write_teacher(tmp_path / "teacher") / "tokenizer.json")
+    tokenizer = Tokenizer.from_file(file)
+    tokenizer.enable_padding(length=512)  # as the files of teachers that embed sentences ask for
+    tokenizer.enable_truncation(8)
+    tokenizer.save(file)
+    for number in range(6):
+        Path(f"{number}.txt").write_text(CHINESE * 100, encoding="utf-8")
+    Path("0.txt").write_text("w1 w2\n" * 40 * known, encoding="utf-8")
+    texts = sorted(map(str, Path().glob("*.txt")))
+    options = ["--teacher.model=./teacher", "--objective.attention_weight=0", "--data.text", *texts]
+    monkeypatch.setattr(cache, "build_corpus", lambda *_, **__: pytest.fail("built"))
+    if not told:
+        read_arguments(options, look=True)
+        return
+    message = r"--data.text 0.txt, 2.txt, 4.txt: at the beginning 9\d.\d % of the tokens are \[UNK\], of which nothing"
+    with pytest.raises(ConfigError, match=message):
+        read_arguments(options, look=True)
+    with pytest.raises(ValueError, match=message):
+        cache.shard_text(load_config(options).data, "teacher")

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from megatinybert.config.load import load_config
 from megatinybert.programs.distil import distil
+from megatinybert.programs.general_student import Solver
 from megatinybert.programs.launcher import STOPPED
 from megatinybert.programs.start import print_result
 from megatinybert.runtime.dist import World
@@ -45,7 +48,7 @@ def _interrupt(*_: Any, **__: Any) -> None:
 def test_what_is_lost_before_the_first_step_is_said(
     world: World, toy_inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After solving, whose weights are saved with the first checkpoint; and where there is one, nothing is lost."""
+    """Solving; what was solved is saved, so that a run goes on from it as if it had not been stopped."""
     options, longer = (
         recipe(toy_inputs, **{"student.init": "solved", "run.output_dir": tmp_path / "run", "run.max_steps": steps})
         for steps in (2, 4)
@@ -57,10 +60,20 @@ def test_what_is_lost_before_the_first_step_is_said(
             distil(load_config(options), world)
         assert not (tmp_path / "run" / "checkpoints").exists()
     with monkeypatch.context() as patch:
+        patch.setattr(training, "describe", _interrupt)
+        with pytest.raises(KeyboardInterrupt, match="before step 1; the same command continues from step 0$"):
+            distil(load_config(options), world)
+    with monkeypatch.context() as patch:
+        patch.setattr(Solver, "solve", _interrupt)
         patch.setattr(training, "fit", _interrupt)  # it answers for itself
         with pytest.raises(KeyboardInterrupt, match="^$"):
             distil(load_config(options), world)
     distil(load_config(options), world)
+    distil(load_config([*options, "--run.output_dir", str(tmp_path / "undisturbed")]), world)
+    continued, undisturbed = (
+        load_file(tmp_path / name / "student" / "model.safetensors") for name in ("run", "undisturbed")
+    )
+    assert all(torch.equal(continued[name], weight) for name, weight in undisturbed.items())
     monkeypatch.setattr(training, "describe", _interrupt)
     with pytest.raises(KeyboardInterrupt, match="before step 3; the same command continues from step 2$"):
         distil(load_config(longer), world)

@@ -45,6 +45,11 @@ def test_a_picture_says_why_a_solved_students_first_losses_are_below_held_out_on
     assert draw(ROWS, "title").get_supxlabel() == draw(ROWS[1:], "title", solved=True).get_supxlabel() == ""
 
 
+def test_steps_on_short_rows_are_told_in_the_legend() -> None:
+    for share, label in ((0.0, "training"), (0.3, "training, 30 % of\nsteps on short rows")):
+        assert draw(ROWS, "title", short_rows=share).axes[0].get_legend().get_texts()[0].get_text() == label
+
+
 def test_both_probes_are_in_one_panel() -> None:
     rows: list[Row] = [row | {PROJECTED: 0.9} if "held_out/probe" in row else row for row in ROWS]
     axes = {axis.get_title(): axis for axis in draw(rows, "title", solved=True).axes}

@@ -144,16 +144,19 @@ def test_apex_counts_its_steps_by_group(
     assert_same(read(tmp_path / f"step-{STEPS:08d}", 0, shapes), read(golden_run / LAST, 1, shapes))
 
 
-def test_sgd_has_weights_alone(toy_inputs: Path, world: World, tmp_path: Path) -> None:
-    sgd: dict[str, object] = {"optimizer.name": "sgd"}
-    first = trainees_of(toy_inputs, "zero1", world, **sgd, **{"run.seed": 5})
-    checkpoint.save(tmp_path, first, 1, {}, world, keep=2)
+@pytest.mark.parametrize(("optimizer", "stage"), [("sgd", 1), ("adamw", 1), ("adamw", 3)])
+def test_sgd_and_adamw_before_its_first_step_have_weights_alone(
+    optimizer: str, stage: int, toy_inputs: Path, world: World, tmp_path: Path
+) -> None:
+    given: dict[str, object] = {"optimizer.name": optimizer}
+    first = trainees_of(toy_inputs, f"zero{stage}", world, **given, **{"run.seed": 5})
+    checkpoint.save(tmp_path, first, 0, {}, world, keep=2)
     shapes, expected = shapes_of(first), full_weights(first.only, first.only.module)
     first.destroy()
-    assert read(tmp_path / "step-00000001", 1, shapes).about.kinds == [WEIGHT]
-    for stage in (0, 3):
-        other = trainees_of(toy_inputs, f"zero{stage}", world, **sgd)
-        load_converted(tmp_path / "step-00000001", other, HERE, world)
+    assert read(tmp_path / "step-00000000", stage, shapes).about.kinds == [WEIGHT]
+    for new in {0, 1, 3} - {stage}:
+        other = trainees_of(toy_inputs, f"zero{new}", world, **given)
+        load_converted(tmp_path / "step-00000000", other, Placement(1, stage, "fp32"), world)
         found = full_weights(other.only, other.only.module)
         other.destroy()
         assert all(torch.equal(found[name], weight) for name, weight in expected.items())

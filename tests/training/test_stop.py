@@ -105,16 +105,17 @@ def test_a_run_ends_before_its_time_limit_does(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize(
-    ("done", "saved"),
+    ("done", "saved", "told"),
     [
-        (0, "before step 1; nothing of it was saved: the same command begins it anew"),
-        (1200, "before step 1,201; the same command continues from step 1,200"),
+        (0, False, "before step 1; nothing of it was saved: the same command begins it anew"),
+        (0, True, "before step 1; the same command continues from step 0"),
+        (1200, True, "before step 1,201; the same command continues from step 1,200"),
     ],
 )
-def test_what_is_interrupted_before_a_step_says_what_is_left_of_it(done: int, saved: str) -> None:
-    with pytest.raises(KeyboardInterrupt) as caught, before_a_step("stage two", done):
+def test_what_is_interrupted_before_a_step_says_what_is_left_of_it(done: int, saved: bool, told: str) -> None:
+    with pytest.raises(KeyboardInterrupt) as caught, before_a_step("stage two", done, saved):
         signal.default_int_handler(signal.SIGINT, None)
-    assert str(caught.value) == f"stage two: stopped {saved}"
+    assert str(caught.value) == f"stage two: stopped {told}"
     with pytest.raises(KeyboardInterrupt, match="^inner$"), interrupted_as("outer"), interrupted_as("inner"):
         raise KeyboardInterrupt
 
