@@ -15,7 +15,7 @@ from megatinybert.runtime.dist import World
 from megatinybert.runtime.hardware import peak_memory
 from megatinybert.runtime.stopwatch import Stopwatch, seconds_of
 from megatinybert.runtime.trainees import Trainees
-from megatinybert.training import checkpoint
+from megatinybert.training.checkpoints import checkpoint
 from megatinybert.training.compile_choice import settle_choices
 from megatinybert.training.engine import build_engine
 from megatinybert.training.loop import learning_rates, pictures_of

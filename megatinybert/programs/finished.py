@@ -15,9 +15,9 @@ from megatinybert.config.general import GeneralConfig
 from megatinybert.config.load import dump_yaml
 from megatinybert.config.run_folder import STUDENT_FOLDER
 from megatinybert.corpus.run_text import sources_of
-from megatinybert.training.checkpoint import read_state
+from megatinybert.training.checkpoints.checkpoint import read_state
+from megatinybert.training.checkpoints.which import find_checkpoint
 from megatinybert.training.rates import RATES, STEPS
-from megatinybert.training.which_checkpoint import find_checkpoint
 
 _OPEN = {"epochs", "global_batch", "learning_rate"}  # null in a command, settled in the recipe of its run
 _EXPORTED = ("objective.safetensors", *(f"{STUDENT_FOLDER}/{name}" for name in ("model.safetensors", "README.md")))

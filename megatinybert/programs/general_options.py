@@ -8,10 +8,10 @@ from megatinybert.config.family import members_of
 from megatinybert.config.general import GeneralConfig
 from megatinybert.corpus.text_files import TextFile, in_what_they_differ
 from megatinybert.models.shapes import shape_in_files
-from megatinybert.training.checkpoint import read_state
+from megatinybert.training.checkpoints.checkpoint import read_state
+from megatinybert.training.checkpoints.which import find_checkpoint
 from megatinybert.training.other_text import FILES, NAMED, files_now, text_in_words
 from megatinybert.training.same_run import SHAPE, check_recorded, facts_of_first_weights
-from megatinybert.training.which_checkpoint import find_checkpoint
 
 
 def check_begun(config: GeneralConfig) -> None:

@@ -14,7 +14,7 @@ from megatinybert.models.load import Teacher, load_teacher, teacher_dtype
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.trainees import Trainees
 from megatinybert.samples.batches import TrainingData
-from megatinybert.training.checkpoint import Best
+from megatinybert.training.checkpoints.checkpoint import Best
 from megatinybert.training.export import export_objective, export_student
 from megatinybert.training.first_weights import OBJECTIVE_FILE, trained_positions
 from megatinybert.training.model_card import Provenance, write_card

@@ -10,7 +10,7 @@ from megatinybert.config.family import members_of
 from megatinybert.config.general import GeneralConfig
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Finding, Findings
-from megatinybert.training.family_checkpoints import check_one_student, where_all_continue
+from megatinybert.training.checkpoints.family import check_one_student, where_all_continue
 from megatinybert.training.stage import STUDENT, of_members, places_of
 
 

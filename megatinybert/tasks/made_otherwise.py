@@ -24,9 +24,9 @@ from megatinybert.tasks.stage_options import (
     stage_folder,
     training_of,
 )
-from megatinybert.training.checkpoint import read_state
+from megatinybert.training.checkpoints.checkpoint import read_state
+from megatinybert.training.checkpoints.which import find_checkpoint
 from megatinybert.training.same_run import check_options
-from megatinybert.training.which_checkpoint import find_checkpoint
 
 
 def check_options_of_stages(config: TaskConfig, actions: Container[str]) -> None:

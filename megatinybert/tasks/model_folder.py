@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from megatinybert.runtime.differences import refuse_differences
 from megatinybert.runtime.files import publish_folder
 from megatinybert.tasks.stage_options import SECTIONS
-from megatinybert.training.checkpoint import Best
+from megatinybert.training.checkpoints.checkpoint import Best
 from megatinybert.training.placement import PLACEMENT
 from megatinybert.training.same_run import deciding_options, known_to, without_followers
 

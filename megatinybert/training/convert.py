@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.trainees import Trainees
-from megatinybert.training.full_state import MOMENTS, WEIGHT, About, FullState, read_full_state
+from megatinybert.training.checkpoints.full_state import MOMENTS, WEIGHT, About, FullState, read_full_state
 from megatinybert.training.placement import Placement
 from megatinybert.training.trainee import Trainee
 

@@ -16,7 +16,7 @@ from deepspeed.runtime.engine import DeepSpeedEngine
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.files import write_atomically
 from megatinybert.samples.windows import Windows
-from megatinybert.training import checkpoint
+from megatinybert.training.checkpoints import checkpoint
 from megatinybert.training.stage import Stage
 from megatinybert.training.step import StepResult
 

@@ -24,7 +24,7 @@ from megatinybert.tracking.flops import Part, StepWork
 from megatinybert.tracking.measurements import tag_prefix
 from megatinybert.tracking.monitor import Monitor
 from megatinybert.tracking.tensorboard_layout import hardware_text, layout
-from megatinybert.training.checkpoint import Best
+from megatinybert.training.checkpoints.checkpoint import Best
 from megatinybert.training.engine import arithmetic_dtype
 from megatinybert.training.finite import BadStep, NonFiniteLoss, bad_steps, leave_out
 from megatinybert.training.resume import with_skipped

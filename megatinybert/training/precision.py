@@ -7,9 +7,9 @@ import dataclasses
 from megatinybert.config.deepspeed import REPOSITORY, DeepSpeedSettings, load_ds_config
 from megatinybert.config.training import TrainingConfig
 from megatinybert.runtime.dist import World
-from megatinybert.training.checkpoint import read_state
+from megatinybert.training.checkpoints.checkpoint import read_state
+from megatinybert.training.checkpoints.which import find_checkpoint
 from megatinybert.training.deepspeed_blocks import check_blocks
-from megatinybert.training.which_checkpoint import find_checkpoint
 
 _ENDINGS = {"fp32": "", "bf16-autocast": "-autocast"}  # of the files that auto takes, by precision
 

@@ -16,14 +16,14 @@ from megatinybert.config.schema import OpenRunConfig
 from megatinybert.config.training import TrainingConfig
 from megatinybert.models.load import Digest, Teacher
 from megatinybert.runtime.dist import World
-from megatinybert.training import checkpoint
+from megatinybert.training.checkpoints import checkpoint
+from megatinybert.training.checkpoints.which import checkpoints_of, find_checkpoint, newest_of
 from megatinybert.training.choices import settled
 from megatinybert.training.placement import PLACEMENT, THREADS, Placement, placement_of
 from megatinybert.training.rates import RATES
 from megatinybert.training.same_run import SHAPE, check_facts, deciding_options, known_to
 from megatinybert.training.stage import Facts
 from megatinybert.training.trainee import Trainee
-from megatinybert.training.which_checkpoint import checkpoints_of, find_checkpoint, newest_of
 
 
 def training_facts(

@@ -18,9 +18,9 @@ from megatinybert.models.load import size_of
 from megatinybert.runtime.dist import World, check_shared
 from megatinybert.runtime.findings import Finding, Findings, lines_of_each
 from megatinybert.runtime.trainees import Trainees
-from megatinybert.training import checkpoint
 from megatinybert.training.agreement import check_same_facts
-from megatinybert.training.checkpoint import Best
+from megatinybert.training.checkpoints import checkpoint
+from megatinybert.training.checkpoints.checkpoint import Best
 from megatinybert.training.choices import Choices
 from megatinybert.training.compile_choice import settle_choices
 from megatinybert.training.convert import load_converted

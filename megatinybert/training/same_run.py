@@ -9,9 +9,9 @@ from typing import Any
 
 from megatinybert.config.schema import MADE_WEIGHTS, OpenRunConfig, StudentConfig
 from megatinybert.runtime.differences import refuse_differences
-from megatinybert.training import checkpoint
+from megatinybert.training.checkpoints import checkpoint
+from megatinybert.training.checkpoints.which import find_checkpoint
 from megatinybert.training.other_text import FILES, NAMED, REMEDY, told_by_files, with_other_text
-from megatinybert.training.which_checkpoint import find_checkpoint
 
 SHAPE = "student layers, width, heads, intermediate"  # the fact of these
 # Facts that older checkpoints do not have. What is continued has its first weights behind it.

@@ -19,9 +19,9 @@ from torch.distributed import PrefixStore
 
 from megatinybert.runtime.dist import World, is_raised_by_all
 from megatinybert.runtime.trainees import Trainees
-from megatinybert.training import checkpoint
-from megatinybert.training.checkpoint import NotSaved
-from megatinybert.training.checkpoint_files import CheckpointFiles
+from megatinybert.training.checkpoints import checkpoint
+from megatinybert.training.checkpoints.checkpoint import NotSaved
+from megatinybert.training.checkpoints.files import CheckpointFiles
 from megatinybert.training.disk import not_saved
 from megatinybert.training.stage import STUDENT, Facts, Family
 

@@ -17,8 +17,8 @@ from megatinybert.config.general import GeneralConfig, SettledConfig
 from megatinybert.config.schema import MADE_WEIGHTS, OpenRunConfig
 from megatinybert.runtime.counts import counted
 from megatinybert.runtime.findings import Finding
-from megatinybert.training.checkpoint import read_state
-from megatinybert.training.which_checkpoint import find_checkpoint
+from megatinybert.training.checkpoints.checkpoint import read_state
+from megatinybert.training.checkpoints.which import find_checkpoint
 
 PASSES, MOST_PASSES = 3, 10
 SMALLEST_BATCH, LARGEST_BATCH = 16, 256

@@ -18,7 +18,7 @@ from megatinybert.runtime.findings import Finding, Findings, of_each
 from megatinybert.runtime.trainees import Trainees
 from megatinybert.samples.batches import TrainingData
 from megatinybert.tracking.attention_maps import AttentionPictures
-from megatinybert.training.checkpoint import Best
+from megatinybert.training.checkpoints.checkpoint import Best
 from megatinybert.training.disk import checkpoint_bytes
 from megatinybert.training.trainee import Trainee
 

@@ -21,7 +21,7 @@ from megatinybert.models.configuration import read_bert_config
 from megatinybert.models.load import Teacher, build_student, load_teacher
 from megatinybert.runtime.dist import World
 from megatinybert.training import compile_choice as compilation
-from megatinybert.training.checkpoint import read_state
+from megatinybert.training.checkpoints.checkpoint import read_state
 from megatinybert.training.choices import Choice, check_choices
 from megatinybert.training.compile_choice import Work, choose_compilation
 from megatinybert.training.trainee import Trainee, build_trainee

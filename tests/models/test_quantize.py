@@ -16,7 +16,7 @@ from megatinybert.models.configuration import read_bert_config
 from megatinybert.models.load import Teacher, load_teacher, teacher_dtype
 from megatinybert.programs.distil import distil
 from megatinybert.runtime.dist import World
-from megatinybert.training.checkpoint import read_state
+from megatinybert.training.checkpoints.checkpoint import read_state
 from megatinybert.training.compile_choice import Work, choose_compilation
 from megatinybert.training.trainee import build_trainee
 from tests.helpers.compiler import needs_compiler

@@ -11,7 +11,7 @@ from megatinybert.config.load import load_config
 from megatinybert.programs.distil import refused_early
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.trainees import Trainees
-from megatinybert.training.checkpoint import save
+from megatinybert.training.checkpoints.checkpoint import save
 from tests.helpers.messages import assert_says
 from tests.helpers.toys import write_teacher
 

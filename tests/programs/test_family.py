@@ -20,7 +20,7 @@ from megatinybert.programs.family_report import report_folder
 from megatinybert.programs.search import teacher_of
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Findings
-from megatinybert.training.checkpoint_files import CheckpointFiles
+from megatinybert.training.checkpoints.files import CheckpointFiles
 from megatinybert.training.disk import size
 from megatinybert.training.finite import NonFiniteLoss
 from megatinybert.training.step import StepResult, train_step

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from megatinybert.runtime.dist import World
-from megatinybert.training import checkpoint
+from megatinybert.training.checkpoints import checkpoint
 from tests.helpers.processes import exit_codes, kill_at_step, start
 from tests.helpers.task_toys import command, options, run
 from tests.helpers.toys import free_port, metrics

@@ -16,7 +16,7 @@ import time
 from deepspeed.runtime.engine import DeepSpeedEngine
 
 from megatinybert.general import main
-from megatinybert.training.checkpoint_files import CheckpointFiles
+from megatinybert.training.checkpoints.files import CheckpointFiles
 
 save_checkpoint = DeepSpeedEngine.save_checkpoint
 write = CheckpointFiles._write

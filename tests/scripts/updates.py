@@ -25,7 +25,7 @@ from megatinybert.config.deepspeed import load_ds_config
 from megatinybert.config.load import GeneralConfig
 from megatinybert.config.schema import OptimizerConfig
 from megatinybert.objectives.base import Objective
-from megatinybert.training import checkpoint
+from megatinybert.training.checkpoints import checkpoint
 from megatinybert.training.choices import Choice, Choices
 from megatinybert.training.engine import build_engine
 

@@ -19,7 +19,7 @@ from megatinybert.runtime.trainees import Trainees
 from megatinybert.task import read_arguments
 from megatinybert.tasks.made_otherwise import check_augmentation, check_options_of_stages, check_stages_early
 from megatinybert.tasks.stage_options import facts_of_options, stage_folder
-from megatinybert.training.checkpoint import save
+from megatinybert.training.checkpoints.checkpoint import save
 from tests.helpers.task_toys import options
 from tests.helpers.toys import REPOSITORY, TASK_WITHOUT_TORCH, environment, write_student_shape
 

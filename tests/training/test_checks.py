@@ -31,7 +31,7 @@ from megatinybert.runtime.dist import World, is_raised_by_all
 from megatinybert.runtime.findings import Finding, Findings
 from megatinybert.runtime.trainees import Trainees
 from megatinybert.training import checks, disk
-from megatinybert.training.checkpoint import save
+from megatinybert.training.checkpoints.checkpoint import save
 from megatinybert.training.disk import check_output_folder, check_room, checkpoint_bytes, size
 from megatinybert.training.engine import build_engine
 from megatinybert.training.step import rank_micro_batches, train_step

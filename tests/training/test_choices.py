@@ -15,7 +15,7 @@ from megatinybert.config.deepspeed import DeepSpeedSettings, Precision
 from megatinybert.config.load import ConfigError, GeneralConfig, load_config
 from megatinybert.programs.distil import distil
 from megatinybert.runtime.dist import World
-from megatinybert.training.checkpoint import newest, read_state
+from megatinybert.training.checkpoints.checkpoint import newest, read_state
 from megatinybert.training.choices import Choice, Choices, check_choices, choose_implementations
 from tests.helpers.apex_packages import write_namesake, write_nvidia
 from tests.helpers.toys import recipe

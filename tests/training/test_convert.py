@@ -20,12 +20,12 @@ from megatinybert.models.configuration import read_bert_config
 from megatinybert.programs.distil import distil
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.trainees import Trainees
-from megatinybert.training import checkpoint
+from megatinybert.training.checkpoints import checkpoint
+from megatinybert.training.checkpoints.full_state import MOMENTS, WEIGHT, FullState, read_full_state
 from megatinybert.training.choices import TORCH, Choice, Choices
 from megatinybert.training.convert import check_target, load_converted
 from megatinybert.training.engine import build_engine
 from megatinybert.training.export import full_weights
-from megatinybert.training.full_state import MOMENTS, WEIGHT, FullState, read_full_state
 from megatinybert.training.placement import Placement
 from megatinybert.training.step import loss_scale
 from megatinybert.training.trainee import build_trainee

@@ -21,7 +21,7 @@ from megatinybert.models.configuration import read_bert_config
 from megatinybert.models.load import load_teacher
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.trainees import Trainees
-from megatinybert.training import checkpoint
+from megatinybert.training.checkpoints import checkpoint
 from megatinybert.training.engine import DeepSpeedEngine, build_engine
 from megatinybert.training.export import export_objective, export_student, full_weights
 from megatinybert.training.step import rank_micro_batches, train_step

@@ -16,7 +16,7 @@ from megatinybert.config.load import load_config
 from megatinybert.models.capture import Features, Wanted
 from megatinybert.programs.distil import distil
 from megatinybert.runtime.dist import World
-from megatinybert.training import checkpoint
+from megatinybert.training.checkpoints import checkpoint
 from megatinybert.training.finite import NonFiniteLoss
 from megatinybert.training.step import StepResult, train_step
 from tests.helpers.processes import exit_codes, start_ranks

@@ -15,7 +15,7 @@ from megatinybert.config.schema import OptimizerConfig
 from megatinybert.models.configuration import read_bert_config
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.trainees import Trainees
-from megatinybert.training import checkpoint
+from megatinybert.training.checkpoints import checkpoint
 from megatinybert.training.engine import build_engine
 from megatinybert.training.export import full_weights
 from megatinybert.training.muon import MuonWithAdamW, layer_matrices

@@ -22,7 +22,7 @@ from megatinybert.runtime.hardware import computes_bfloat16
 from megatinybert.task import read_arguments
 from megatinybert.tasks.inputs import open_inputs
 from megatinybert.tasks.stage_options import StageTraining, stage_folder, training_of
-from megatinybert.training.checkpoint import newest, read_state
+from megatinybert.training.checkpoints.checkpoint import newest, read_state
 from megatinybert.training.checks import check_precision
 from megatinybert.training.precision import settle_settings
 from tests.helpers import task_toys

@@ -12,7 +12,7 @@ from megatinybert.config.load import load_config
 from megatinybert.config.schema import OptimizerConfig, ScheduleConfig
 from megatinybert.programs.distil import distil
 from megatinybert.runtime.dist import World
-from megatinybert.training import checkpoint
+from megatinybert.training.checkpoints import checkpoint
 from megatinybert.training.rates import RATES, changed_rate, rate_facts
 from tests.helpers.toys import recipe
 

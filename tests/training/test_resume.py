@@ -25,8 +25,9 @@ from megatinybert.config.schema import RunConfig
 from megatinybert.corpus.shards import bin_path
 from megatinybert.programs.distil import distil
 from megatinybert.runtime.dist import World
-from megatinybert.training import checkpoint
-from megatinybert.training.checkpoint_files import CheckpointFiles
+from megatinybert.training.checkpoints import checkpoint
+from megatinybert.training.checkpoints.files import CheckpointFiles
+from megatinybert.training.checkpoints.which import find_checkpoint, newest_of
 from megatinybert.training.finite import NonFiniteLoss
 from megatinybert.training.other_text import NAMED
 from megatinybert.training.placement import PLACEMENT, Placement
@@ -34,7 +35,6 @@ from megatinybert.training.resume import Start, starting_point, take_over
 from megatinybert.training.same_run import check_facts
 from megatinybert.training.step import StepResult, train_step
 from megatinybert.training.stop import Stopped
-from megatinybert.training.which_checkpoint import find_checkpoint, newest_of
 from tests.helpers.collectives import all_say_the_same
 from tests.helpers.golden_scalars import assert_scalars_are_whole
 from tests.helpers.processes import GENERAL, exit_codes, kill_at_step, left_behind, start, start_ranks

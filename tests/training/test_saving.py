@@ -18,11 +18,11 @@ from torch import nn
 from megatinybert.config.load import load_config
 from megatinybert.programs.distil import distil
 from megatinybert.runtime.dist import World
-from megatinybert.training import checkpoint
-from megatinybert.training.checkpoint_files import CheckpointFiles
+from megatinybert.training.checkpoints import checkpoint
+from megatinybert.training.checkpoints.files import CheckpointFiles
+from megatinybert.training.checkpoints.snapshot import snapshot
 from megatinybert.training.finite import NonFiniteLoss
 from megatinybert.training.saving import Saver
-from megatinybert.training.snapshot import snapshot
 from tests.helpers.processes import GENERAL, exit_codes, start_ranks
 from tests.helpers.toys import metrics, recipe
 
@@ -143,8 +143,8 @@ def test_a_save_that_fails_is_told_and_costs_nothing(
 
     broken: dict[str, tuple[str, Callable[..., None]]] = {
         "write": ("torch.save", fails),
-        "copy": ("megatinybert.training.checkpoint_files.snapshot", no_memory),
-        "publish": ("megatinybert.training.checkpoint.publish_folder", fails),
+        "copy": ("megatinybert.training.checkpoints.files.snapshot", no_memory),
+        "publish": ("megatinybert.training.checkpoints.checkpoint.publish_folder", fails),
     }
     with run.saver as saver:
         run.train_and_save(1)

@@ -11,7 +11,7 @@ from megatinybert.config.general import GeneralConfig
 from megatinybert.config.load import load_config
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.trainees import Trainees
-from megatinybert.training.checkpoint import save
+from megatinybert.training.checkpoints.checkpoint import save
 from megatinybert.training.size import check_size, check_steps_done, draft, settle
 from tests.helpers.messages import assert_says
 

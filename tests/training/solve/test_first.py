@@ -19,7 +19,7 @@ from megatinybert.objectives.mlm import Mlm
 from megatinybert.programs.distil import distil, look
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Findings
-from megatinybert.training.checkpoint_files import CheckpointFiles
+from megatinybert.training.checkpoints.files import CheckpointFiles
 from megatinybert.training.first_weights import trains_projections
 from megatinybert.training.same_run import known_to
 from megatinybert.training.solve.first import check_solvable

@@ -9,7 +9,7 @@ import pytest
 import torch
 from deepspeed.runtime.fp16.loss_scaler import LossScaler
 
-from megatinybert.training.checkpoint_files import CheckpointFiles
+from megatinybert.training.checkpoints.files import CheckpointFiles
 
 
 class _Payload:

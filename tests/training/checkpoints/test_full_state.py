@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from megatinybert.training.full_state import FullState, read_full_state
+from megatinybert.training.checkpoints.full_state import FullState, read_full_state
 from tests.scripts.golden import STEPS
 
 OPTIMIZER = "zero_pp_rank_0_mp_rank_00_optim_states.pt"

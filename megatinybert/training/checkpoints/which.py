@@ -6,7 +6,7 @@ from pathlib import Path
 
 from megatinybert.config.missing import RESUME
 from megatinybert.config.schema import OpenRunConfig
-from megatinybert.training import checkpoint
+from megatinybert.training.checkpoints import checkpoint
 
 
 def find_checkpoint(run: OpenRunConfig, checksums: bool = True) -> tuple[Path | None, list[str]]:

@@ -23,7 +23,7 @@ from megatinybert.runtime.trainees import Trainees
 
 if TYPE_CHECKING:  # else torch would be imported before the record of a checkpoint can be read
     from megatinybert.runtime.dist import World
-    from megatinybert.training.checkpoint_files import CheckpointFiles
+    from megatinybert.training.checkpoints.files import CheckpointFiles
 
 UNPUBLISHED = ".tmp"  # ends the name of a checkpoint that is being written
 _STATE = "state.json"  # of a checkpoint
@@ -62,7 +62,7 @@ def hand_over(folder: Path, trainees: Trainees, world: World, later: bool = Fals
 
     Every rank calls it. Returns who writes. Raises NotSaved.
     """
-    from megatinybert.training.checkpoint_files import files_of
+    from megatinybert.training.checkpoints.files import files_of
 
     with _dropped_on_failure([folder], world):
         world.together(lambda: _empty(folder) if world.is_main else None)
@@ -188,7 +188,7 @@ def set_aside(output: Path, step: int) -> str | None:
 
 def load(path: Path, trainees: Trainees) -> None:
     """Restore weights and optimizer state. Raises ValueError for files that hold more than such (`CheckpointFiles`)."""
-    from megatinybert.training.checkpoint_files import files_of
+    from megatinybert.training.checkpoints.files import files_of
 
     for name, engine in trainees.items():
         files_of(engine)

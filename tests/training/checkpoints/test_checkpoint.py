@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from megatinybert.runtime.dist import World
-from megatinybert.training import checkpoint
-from megatinybert.training.checkpoint import Best
-from megatinybert.training.checkpoint_files import CheckpointFiles
+from megatinybert.training.checkpoints import checkpoint
+from megatinybert.training.checkpoints.checkpoint import Best
+from megatinybert.training.checkpoints.files import CheckpointFiles
 from megatinybert.training.same_run import SHAPE, check_facts
 from tests.scripts.golden import STEPS
 

@@ -9,8 +9,8 @@ import torch
 
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.trainees import Trainees
-from megatinybert.training.checkpoint import name_of, save
-from megatinybert.training.family_checkpoints import check_one_student, where_all_continue
+from megatinybert.training.checkpoints.checkpoint import name_of, save
+from megatinybert.training.checkpoints.family import check_one_student, where_all_continue
 
 NAMES = ["a", "b"]
 

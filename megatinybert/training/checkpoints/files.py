@@ -13,7 +13,7 @@ from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
 from deepspeed.runtime.zero.config import ZeroStageEnum
 from deepspeed.utils.tensor_fragment import fragment_address
 
-from megatinybert.training.snapshot import snapshot
+from megatinybert.training.checkpoints.snapshot import snapshot
 
 # What DeepSpeed's files hold beside tensors and plain data. A pickle that names anything else is refused.
 _PLAIN = (DynamicLossScaler, LossScaler, ZeroStageEnum, fragment_address)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from megatinybert.config.missing import RESUME
 from megatinybert.config.run_folder import students_in
-from megatinybert.training import checkpoint
+from megatinybert.training.checkpoints import checkpoint
 
 
 def where_all_continue(output: Path, resume: str, names: Sequence[str]) -> tuple[dict[str, str], list[str]]:

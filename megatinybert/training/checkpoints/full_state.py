@@ -12,7 +12,7 @@ import torch
 from deepspeed.runtime.fp16.loss_scaler import LossScalerBase
 from torch import Tensor
 
-from megatinybert.training.checkpoint_files import CheckpointFiles
+from megatinybert.training.checkpoints.files import CheckpointFiles
 
 WEIGHT = "weight"  # beside the moments: the weight itself, in the precision that the optimizer updates
 MOMENTS = ("exp_avg", "exp_avg_sq")  # of AdamW; SGD has none

@@ -1,0 +1,1 @@
+"""Checkpoints: written, found, read whole and on other numbers of ranks."""
