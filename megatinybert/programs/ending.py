@@ -33,7 +33,9 @@ def ending(folder: Path, students: Sequence[str] = ()) -> str:
 
 def ending_of_task(folder: Path) -> str:
     """folder: of a task whose student is compared with its teacher, which has told what was gained."""
-    predict = shlex.join(["sh", "launch/task.sh", "predict", "--config", str(folder / "config.yaml")])
+    options = ["predict", "--config", str(folder / "config.yaml")]
+    launch = Path("launch", "task.sh")
+    predict = shlex.join(["sh", str(launch), *options]) if launch.is_file() else module_with("task", *options)
     lines = [f"student: {folder / STUDENT_FOLDER}", f"next: {predict} --predict.input FILE    (answers to a file)"]
     return "\n".join([*lines, f"      {tensorboard_of(folder / 'stages')}    (curves of all stages)"])
 

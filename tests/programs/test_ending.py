@@ -57,3 +57,12 @@ def test_a_task_says_where_its_student_is_and_what_to_do_with_it(tmp_path: Path)
     assert command[:5] == ["sh", "launch/task.sh", "predict", "--config", str(folder / "config.yaml")]
     assert command[5:] == ["--predict.input", "FILE"]
     assert f"tensorboard --logdir {folder / 'stages'}" in board
+
+
+def test_elsewhere_than_in_the_repository_predictions_have_a_command_that_works_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = shlex.split(ending_of_task(Path("task")).splitlines()[1].removeprefix("next: ").split("    ")[0])
+    assert command[1:6] == ["-m", "megatinybert.task", "predict", "--config", "task/config.yaml"]
+    assert command[6:] == ["--predict.input", "FILE"]
