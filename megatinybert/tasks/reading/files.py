@@ -167,11 +167,14 @@ def _of_several_parts(folder: Path) -> str:
 
 
 def _of_other_names(folder: Path, lacking: Sequence[str]) -> str:
-    """A hint where there are as many files of rows, but of other names."""
+    """A hint where there are as many files of rows, but of other names, or one for two."""
     known = [name for names in _CUSTOM_NAMES.values() for name in names]
     taken = [stem + suffix for stem in known for suffix in SUFFIXES]
     paths = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.name not in taken)
     files = sorted(path for path in paths if path.is_file())
+    if len(lacking) == 2 and len(files) == 1:
+        rows, suffix = files[0].name, files[0].suffix.lower()
+        return f". If {rows} has all rows, part them, at random, into train{suffix} and eval{suffix}"
     if len(files) < len(lacking):
         return ""
     names = " and ".join(name + files[0].suffix.lower() for name in lacking)

@@ -545,6 +545,10 @@ def test_a_folder_within_and_rows_in_one_file_are_told(tmp_path: Path, write: Ca
     assert refusal(lambda: custom(tmp_path / "all")).endswith(meant)
     assert refusal(lambda: custom(tmp_path)).endswith("; the folder has all")
     (tmp_path / "all" / "data" / "dev.csv").unlink()
+    (tmp_path / "one").mkdir()
+    write("one/rows.csv", "text,label", "a,x", "b,y")
+    told = ". If rows.csv has all rows, part them, at random, into train.csv and eval.csv"
+    assert refusal(lambda: custom(tmp_path / "one")).endswith(told)
     told = ". Where there are no rows but those of train.csv, take a part of these out, at random, for it"
     assert refusal(lambda: custom(tmp_path / "all" / "data")).endswith(f"; the folder has train.csv{told}")
 
