@@ -60,8 +60,8 @@ class Vocabulary:
             return None
         return (
             f"{len(capitals):,} of the {words:,} tokens of {self._name} have capitals (such as {capitals[0]}) and can "
-            'never occur, since it lower-cases the text: beside a vocab.txt of a cased model put {"do_lower_case": '
-            "false} into tokenizer_config.json"
+            "never occur, since it lower-cases the text: of a model that was trained so, nothing is to be done; beside "
+            'the vocab.txt of a cased one put {"do_lower_case": false} into tokenizer_config.json'
         )
 
     def warnings(

@@ -18,8 +18,10 @@ def some_of(names: Sequence[object], most: int = 4) -> str:
 
 def times(ratio: float, more: str, less: str) -> str:
     """A ratio in words, with one decimal. more, less: what a ratio above 1 and one below it mean, such as "smaller" and
-    "larger". ratio: above 0.
+    "larger"; one of 1.0 is "the same". ratio: above 0.
     """
+    if f"{max(ratio, 1 / ratio):.1f}" == "1.0":
+        return "the same"
     return f"{ratio:.1f} x {more}" if ratio >= 1 else f"{1 / ratio:.1f} x {less}"
 
 

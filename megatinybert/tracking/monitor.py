@@ -75,7 +75,7 @@ class Monitor:
         self._clock_runs = False
         self._loss_of = loss_of
         self._of_measured = {"held_out/total": "held-out"} | ({best: best.replace("/", " ")} if best else {})
-        self._measured: dict[str, float] = {}
+        self._measured, self._measured_at = dict[str, float](), 0
 
     def layout(self, layout: Layout) -> None:
         """Arrange the charts of the page "Custom Scalars"."""
@@ -122,10 +122,13 @@ class Monitor:
             raise
         of = self._loss_of(step)
         # Most logged steps are not measured: the newest values stay.
-        self._measured |= {name: scalars[tag] for tag, name in self._of_measured.items() if tag in scalars}
-        shown = {f"loss{of}": scalars.get("loss/total"), **self._measured}
-        shown |= {f"loss of {name}{of}": scalars.get(f"{name}/loss/total") for name in self._members}
-        text = [f"{name} {value:.4f}" for name, value in shown.items() if value is not None]
+        if now := {name: scalars[tag] for tag, name in self._of_measured.items() if tag in scalars}:
+            self._measured, self._measured_at = self._measured | now, step
+        text = _values({f"loss{of}": scalars.get("loss/total")})
+        if measured := _values(self._measured):
+            text += measured
+            text[-1] += f" (step {self._measured_at:,})" if self._measured_at != step else ""
+        text += _values({f"loss of {name}{of}": scalars.get(f"{name}/loss/total") for name in self._members})
         if "speed/tokens_per_second" in scalars:
             text.append(f"{scalars['speed/tokens_per_second']:,.0f} tokens/s")
         self._bar.set_postfix_str(", ".join(text), refresh=False)
@@ -141,6 +144,10 @@ class Monitor:
         if name not in self._writers:
             self._writers[name] = SummaryWriter(str(self._folder / name), purge_step=self._first_logged)
         return self._writers[name]
+
+
+def _values(shown: Mapping[str, float | None]) -> list[str]:
+    return [f"{name} {value:.4f}" for name, value in shown.items() if value is not None]
 
 
 def _drop_from(metrics: Path, step: int) -> None:

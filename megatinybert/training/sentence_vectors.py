@@ -99,7 +99,9 @@ def more_windows(windows: int, asked: int | None) -> str:
     """What gives more held-out windows than there are. asked: for how many --data.held_out_windows asks."""
     if asked is not None and windows >= asked:
         return f"raise --data.held_out_windows above {asked}"
-    return "give more text" + (f" (it has fewer than the {asked} of --data.held_out_windows)" if asked else "")
+    if asked is None or windows == 0:
+        return "give more text"
+    return f"give {asked / windows:.2g} times as much text, for the {asked} of --data.held_out_windows"
 
 
 def which_to_use(

@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertForPreTraining
 
+from megatinybert.config.augment import PUBLISHED_COPIES
 from megatinybert.config.deepspeed import load_ds_config
 from megatinybert.config.load import GeneralConfig, load_config, load_options, resolve_batch
 from megatinybert.config.schema import STUDENTS_FOLDER, shipped_students
@@ -20,7 +21,6 @@ from megatinybert.corpus.shards import open_corpus
 from megatinybert.models.layer_map import resolve_layer_map
 from megatinybert.programs.distil import distil
 from megatinybert.runtime.dist import World
-from megatinybert.tasks.augment.run import PUBLISHED_COPIES
 from megatinybert.tasks.stage_options import PAIR_LENGTH, SECTIONS, SINGLE_LENGTH, steps_of, training_of
 from megatinybert.training.precision import settle_settings
 from tests.helpers.toys import REPOSITORY, metrics, write_dataset, write_student_shape, write_teacher

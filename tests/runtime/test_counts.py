@@ -18,8 +18,8 @@ def test_long_lists_are_cut_short() -> None:
 
 
 def test_ratios_are_told_by_the_word_that_is_true() -> None:
-    said = [times(ratio, "smaller", "larger") for ratio in (3.26, 1.0, 0.3)]
-    assert said == ["3.3 x smaller", "1.0 x smaller", "3.3 x larger"]
+    said = [times(ratio, "smaller", "larger") for ratio in (3.26, 1.06, 1.04, 0.97, 0.3)]
+    assert said == ["3.3 x smaller", "1.1 x smaller", "the same", "the same", "3.3 x larger"]
 
 
 def test_tokens_are_told_in_a_unit_that_leaves_digits() -> None:

@@ -226,8 +226,11 @@ def test_the_bar_shows_the_newest_held_out_loss_and_the_score_that_chooses(tmp_p
         monitor.log(step, {**measured, "loss/total": 1.0})
         shown.append(monitor._bar.postfix)
     monitor.close()
-    first = "loss 1.0000, held-out 1.7500, dev_matched score 0.2500"
-    assert shown == [first, first, "loss 1.0000, held-out 1.2500, dev_matched score 0.7500"]
+    assert shown == [
+        "loss 1.0000, held-out 1.7500, dev_matched score 0.2500",
+        "loss 1.0000, held-out 1.7500, dev_matched score 0.2500 (step 0)",
+        "loss 1.0000, held-out 1.2500, dev_matched score 0.7500",
+    ]
 
 
 def test_each_of_several_students_has_metrics_of_its_own(tmp_path: Path) -> None:

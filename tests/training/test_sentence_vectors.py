@@ -165,7 +165,7 @@ def test_more_windows_are_asked_for_where_the_option_limits_them_and_else_more_t
         and "by up to 0.11 by chance" in by_option
         and "apart, raise --data.held_out_windows above 26." in by_option
     )
-    assert by_text and "give more text (it has fewer than the 256 of --data.held_out_windows)." in by_text
+    assert by_text and "give 9.8 times as much text, for the 256 of --data.held_out_windows." in by_text
     assert "train for longer" not in by_text and worse and "than the first weights did (0.900)" in worse
 
 

@@ -76,7 +76,7 @@ def _custom_files(task: Task, folder: Path, option: str) -> TaskFiles:
     train, dev, test = (_custom_file(folder, split, option) for split in ("train", "dev", "test"))
     if train is None or dev is None:
         lacking = [name for name, path in (("train", train), ("eval", dev)) if path is None]
-        ways = _of_several_parts(folder) or _of_other_names(folder, lacking) or _of_other_kinds(folder)
+        ways = _of_several_parts(folder) or _of_other_names(folder, lacking, train) or _of_other_kinds(folder)
         raise ValueError(
             f"{option} {folder}: no {' and no '.join(lacking)} file, which a custom task needs "
             f"(as {', '.join(SUFFIXES)}){_there(folder)}{ways or _of_where_rows_are(folder, train, option)}"
@@ -166,7 +166,7 @@ def _of_several_parts(folder: Path) -> str:
     return f". If {named[-1]} is meant, copy it to train{Path(named[-1]).suffix}" if named else ""
 
 
-def _of_other_names(folder: Path, lacking: Sequence[str]) -> str:
+def _of_other_names(folder: Path, lacking: Sequence[str], train: Path | None) -> str:
     """A hint where there are as many files of rows, but of other names, or one for two."""
     known = [name for names in _CUSTOM_NAMES.values() for name in names]
     taken = [stem + suffix for stem in known for suffix in SUFFIXES]
@@ -178,13 +178,14 @@ def _of_other_names(folder: Path, lacking: Sequence[str]) -> str:
     if len(files) < len(lacking):
         return ""
     names = " and ".join(name + files[0].suffix.lower() for name in lacking)
-    return f". Rename the right {'file' if len(lacking) == 1 else 'files'} to {names}"
+    alone = f"; where all rows are in {train.name}, take a part of these out, at random, for it" if train else ""
+    return f". Rename the right {'file' if len(lacking) == 1 else 'files'} to {names}{alone}"
 
 
 def _of_where_rows_are(folder: Path, train: Path | None, option: str) -> str:
     """A hint where a folder within has the files, or where all rows are in one file."""
     if train:
-        return f". Where there are no rows but those of {train.name}, take a part of these out, at random, for it"
+        return f". Where all rows are in {train.name}, take a part of these out, at random, for it"
     within = (each for each in sorted(folder.iterdir()) if each.is_dir())
     meant = next((each for each in within if all(_of_split(each, split) for split in ("train", "dev"))), None)
     return f": did you mean {option} {meant}?" if meant else ""

@@ -528,7 +528,10 @@ def test_files_of_other_names_are_to_be_renamed(tmp_path: Path, write: Callable[
     write("测试.tsv", "text\tlabel", "a\tx")
     assert refusal(lambda: custom(tmp_path)).endswith(". Rename the right files to train.tsv and eval.tsv")
     write("train.tsv", "text\tlabel", "a\tx")
-    assert refusal(lambda: custom(tmp_path)).endswith(". Rename the right file to eval.tsv")
+    assert refusal(lambda: custom(tmp_path)).endswith(
+        ". Rename the right file to eval.tsv; where all rows are in train.tsv, "
+        "take a part of these out, at random, for it"
+    )
 
 
 def test_names_in_capitals_are_to_be_written_small(tmp_path: Path, write: Callable[..., Path]) -> None:
@@ -549,7 +552,7 @@ def test_a_folder_within_and_rows_in_one_file_are_told(tmp_path: Path, write: Ca
     write("one/rows.csv", "text,label", "a,x", "b,y")
     told = ". If rows.csv has all rows, part them, at random, into train.csv and eval.csv"
     assert refusal(lambda: custom(tmp_path / "one")).endswith(told)
-    told = ". Where there are no rows but those of train.csv, take a part of these out, at random, for it"
+    told = ". Where all rows are in train.csv, take a part of these out, at random, for it"
     assert refusal(lambda: custom(tmp_path / "all" / "data")).endswith(f"; the folder has train.csv{told}")
 
 
