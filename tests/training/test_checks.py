@@ -340,7 +340,7 @@ def test_a_validation_split_that_is_shorter_than_a_window(toy_inputs: Path, tmp_
 
 def test_held_out_windows_too_few_for_the_probe(toy_inputs: Path, shards: Path, tmp_path: Path) -> None:
     """What gives more is named: the option where it limits, else text."""
-    by_option, by_text = "To have 32 or more, raise --data.held_out_windows above 31", "give more text"
+    by_option, by_text = "To have 32 or more, raise --data.held_out_windows above 31", "give 2.1 times as much text"
     for options, *texts in (
         ({"data.shards": shards, "data.held_out_windows": 31}, "31 windows", "by up to 0.1 by chance. ", by_option),
         ({"data.held_out_windows": 32}, "15 windows", "by up to 0.14 by chance. ", by_text),
