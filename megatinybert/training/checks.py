@@ -258,7 +258,7 @@ def _check_held_out(config: SettledConfig, held_out: HeldOut) -> Finding:
     if count < FEW_WINDOWS and config.objective.name != "mlm":
         level = "warn"
         few = f"On so few windows the report's probes differ by up to {by_chance(count):.2g} by chance."
-        more = more_windows(count, config.data.held_out_windows)
+        more = more_windows(count, config.data.held_out_windows, FEW_WINDOWS)
         text += f". {on_no_probe(count) or few} To have {FEW_WINDOWS} or more, {more}"
     return Finding(level, "held-out text", text)
 

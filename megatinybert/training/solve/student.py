@@ -48,8 +48,8 @@ class Solution:
     def __str__(self) -> str:
         errors = ", ".join(f"{error:.3f}" for error in self.errors)
         return (
-            f"solved on {self.tokens:,} tokens in {duration(self.seconds)}; errors of its states, as shares of their "
-            f"variance: {errors}"
+            f"solved on {self.tokens:,} tokens in {duration(self.seconds)}; errors of its states (embeddings, then "
+            f"each layer), as shares of their variance: {errors}"
         )
 
 
