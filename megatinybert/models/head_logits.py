@@ -17,10 +17,11 @@ def head_logits(model: PreTrainedModel, states_BSD: Tensor, batch: dict[str, Ten
     """
     if isinstance(model, BertForSequenceClassification):
         assert model.bert.pooler is not None
-        pooled_BD = model.bert.pooler(states_BSD)
-        if getattr(model.config, "relu_before_classifier", False):
-            pooled_BD = pooled_BD.relu()
-        return model.classifier(model.dropout(pooled_BD))
+        with torch.autocast(states_BSD.device.type, enabled=False):
+            pooled_BD = model.bert.pooler(states_BSD)
+            if getattr(model.config, "relu_before_classifier", False):
+                pooled_BD = pooled_BD.relu()
+            return model.classifier(model.dropout(pooled_BD))
     if isinstance(model, BertForMaskedLM):
         assert "masked_positions" in batch
         return model.cls(torch.take_along_dim(states_BSD, batch["masked_positions"][:, :, None], dim=1))

@@ -20,10 +20,12 @@ from megatinybert.tasks.baseline import constant_scores, only_answer
 from megatinybert.tasks.card import write_card
 from megatinybert.tasks.classifiers import load_fine_tuned
 from megatinybert.tasks.confusion import confusion_figure, count_confusions, scatter_figure
+from megatinybert.tasks.few_steps import on_few_steps
 from megatinybert.tasks.inputs import TaskInputs
 from megatinybert.tasks.latency import compare_latency
 from megatinybert.tasks.logits import logits_of
 from megatinybert.tasks.metrics import compute_metrics, predictions_of
+from megatinybert.tasks.model_folder import records_of
 from megatinybert.tasks.prediction_files import check_table, free_file, record_input, write_predictions
 from megatinybert.tasks.reading.formats import read_records
 from megatinybert.tasks.reading.row_checks import check_unlabelled
@@ -52,12 +54,14 @@ def evaluate(
         STUDENT: load_fine_tuned(student, "predict", task, inputs.config.predict.labels),
     }
     _check_reads(models[STUDENT], student, inputs)
-    advice = better_student(inputs.config)
+    is_own, advice = Path(student) == output / "student", better_student(inputs.config)
+    folders = {"teacher": Path(teacher), **({"one": output / "student-one"} if is_own else {}), "two": Path(student)}
+    about = [*about_rows, *on_few_steps(records_of(folders))]
     facts = {
         **{name: Digest.of(model).checksum for name, model in models.items()},
         "rows": {split: rows.identity for split, rows in inputs.dev.items()},
         "labels": list(task.labels or ()),
-        "about_rows": list(about_rows),
+        "about": about,
         "advice": advice,
         "device": device.type,
         "threads": torch.get_num_threads(),
@@ -72,10 +76,9 @@ def evaluate(
         found, image = _measure(inputs, models, device)
         constant = {split: constant_scores(task, rows.gold) for split, rows in inputs.dev.items()}
         counts = {split: len(rows) for split, rows in inputs.dev.items()}
-        results = merge_results(path, task.name, found, constant, counts, about_rows, advice, facts)
+        results = merge_results(path, task.name, found, constant, counts, about, advice, facts)
         save_picture(image, picture)
         _write_events(output, found, results_table(results), image, legend_text(legend))
-    is_own = Path(student) == output / "student"
     if is_own:
         write_card(inputs, results)
     print(f"{results_table(results)}\n\nresults: {path}, {picture}")

@@ -1,9 +1,10 @@
-"""Stages of so few steps that they teach little: told before the first of them begins."""
+"""Stages of so few steps that they teach little: told before the first of them begins, and beside scores."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from megatinybert.config.task import StageConfig, TaskConfig
 from megatinybert.runtime.counts import counted
@@ -39,6 +40,17 @@ def few_steps(config: TaskConfig, stages: Sequence[str], rows: int, length: floa
         )
     few = f"enough for a trial; below {FEWEST_STEPS} steps a stage mostly learns little"
     return [f"{', '.join(asked)}: {few}", *told] if asked else told
+
+
+def on_few_steps(stages: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What to say beside the scores of models whose stages had few steps.
+
+    stages: what is recorded of each that made them, by its name, as of `records_of`.
+    """
+    few = [f"{name} {recorded['steps']}" for name, recorded in stages.items() if recorded["steps"] < FEWEST_STEPS]
+    learns = f"below {FEWEST_STEPS} one mostly learns little"
+    says = "What a student keeps of its teacher then says little."
+    return [f"A trial: stages of few steps ({', '.join(few)}; {learns}). {says}"] if few else []
 
 
 def _rounded_up(value: float) -> float:

@@ -33,6 +33,11 @@ def made_of(stage: str, output: Path) -> list[Path]:
     return [folder for name in _MADE_FROM.get(stage, ()) if (folder := output / name).is_dir()]
 
 
+def records_of(models: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
+    """What each of some model folders was made of, by name; nothing of those that no stage has left."""
+    return {name: _record_in(folder) for name, folder in models.items() if (folder / _MADE_OF).is_file()}
+
+
 @dataclass(frozen=True)
 class ModelFolder:
     """The model that a stage leaves, and beside it, in stage.json, all that decided it.
@@ -52,8 +57,7 @@ class ModelFolder:
     @property
     def recorded(self) -> dict[str, Any]:
         """What it was made of, where it is there."""
-        found: dict[str, Any] = json.loads((self.path / _MADE_OF).read_text(encoding="utf-8"))
-        return found
+        return _record_in(self.path)
 
     def is_made(self, facts: Facts) -> bool:
         if not self.is_there:
@@ -95,6 +99,11 @@ class ModelFolder:
 def _made_of(facts: Facts) -> dict[str, Any]:
     """Where a stage runs is not what its result is made of; its batch is there by the name of its own option."""
     return {key: value for key, value in facts.items() if key not in {*PLACEMENT, "run.global_batch"}}
+
+
+def _record_in(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / _MADE_OF).read_text(encoding="utf-8"))
+    return found
 
 
 def _publish_copy(best: Path, product: Path, files: Mapping[str, str]) -> None:

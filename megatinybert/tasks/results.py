@@ -41,14 +41,14 @@ def merge_results(
     models: Mapping[str, ModelResult],
     constant: Mapping[str, Mapping[str, float]] | None = None,
     rows: Mapping[str, int] | None = None,
-    about_rows: Sequence[str] = (),
+    about: Sequence[str] = (),
     advice: str = "",
     measured: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write results into results.json, in place of those of the same models; the other model's stay. -> its content.
 
     models: by name, "teacher" or "student". constant: what the best constant answer reaches (`constant_scores`), by dev
-    split; with it rows: how many each has. about_rows: what has to be said of the rows. advice: as of `remarks`.
+    split; with it rows: how many each has. about: what has to be said of rows and stages. advice: as of `remarks`.
     measured: all that decides these results, for `known_results`.
 
     With both models there is "retention", the student's score as a part of the teacher's on the first dev split, and
@@ -73,7 +73,7 @@ def merge_results(
         if baseline is not None:
             merged["retention_over_constant"] = over
     answers = {name: parts[name]["only_answer"] for name in scores if "only_answer" in parts[name]}
-    said = [*about_rows, *(remarks(split, scores, baseline, answers, advice) if baseline is not None else [])]
+    said = [*about, *(remarks(split, scores, baseline, answers, advice) if baseline is not None else [])]
     if said:
         merged["remarks"] = said
     if measured:

@@ -46,6 +46,19 @@ def test_a_classifier_in_training_has_the_dropout_of_transformers(batch: dict[st
     assert not torch.equal(logits, model.eval()(**batch).logits)
 
 
+def test_a_classifier_answers_in_float32_under_autocast(batch: dict[str, Tensor]) -> None:
+    """Of answers that are nearly equal, as those of a regression after few steps, bfloat16 would make one."""
+    model = seeded(BertForSequenceClassification, num_labels=1).float()
+    states = model.bert(**batch).last_hidden_state
+    assert model.bert.pooler is not None
+    torch.nn.init.constant_(model.classifier.bias, 1000.0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = head_logits(model, states, batch)
+        rounded = model.classifier(model.bert.pooler(states))
+    assert len(rounded.unique()) == 1 and logits is not None and len(logits.unique()) == 3
+    assert torch.equal(logits, head_logits(model, states, batch))
+
+
 def test_a_published_classifier_sees_no_negative_value(batch: dict[str, Tensor]) -> None:
     model = seeded(BertForSequenceClassification, relu_before_classifier=True)
     states = model.bert(**batch).last_hidden_state

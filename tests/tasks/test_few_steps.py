@@ -6,7 +6,7 @@ import pytest
 
 from megatinybert.config.load import load_options
 from megatinybert.config.task import TASK
-from megatinybert.tasks.few_steps import few_steps
+from megatinybert.tasks.few_steps import few_steps, on_few_steps
 
 GIVEN = ["--task.name", "custom", "--task.data_dir", "none", "--teacher.model", "none", "--student.config", "4L-312"]
 STAGES = ("teacher", "mlm", "one", "two")
@@ -60,3 +60,12 @@ def test_steps_that_were_asked_for_are_told_once() -> None:
 def test_how_many_rows_there_will_be_with_copies_is_not_known() -> None:
     assert [line.split(":")[0] for line in told("--augment.copies 2", 60)] == ["stage teacher", "stage mlm"]
     assert len(told("--augment.copies 2 --one.max_steps 5", 60)) == 3
+
+
+def test_scores_of_stages_of_few_steps_are_those_of_a_trial() -> None:
+    stages = {"teacher": {"steps": 40}, "one": {"steps": 100}, "two": {"steps": 99}}
+    assert on_few_steps(stages) == [
+        "A trial: stages of few steps (teacher 40, two 99; below 100 one mostly learns little). What a student keeps "
+        "of its teacher then says little."
+    ]
+    assert on_few_steps({"one": {"steps": 100}}) == on_few_steps({}) == []
