@@ -17,10 +17,10 @@ import torch
 from megatinybert.config.duration import duration_seconds
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.rendezvous import AGENT
+from megatinybert.runtime.signals import ONE_SIGNAL
 
 STOP = "STOP"  # the file in the output folder
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
-_ONE_CTRL_C = 1.0  # seconds in which launchers may pass the same one on a second time
 _LARGEST_RESERVE = 60.0  # seconds of the time limit that are kept for leaving
 
 
@@ -71,7 +71,7 @@ class Requests:
                 self._interrupted = now
                 if self._world.is_main:
                     os.write(2, b"\nstopping after this step, with a checkpoint; Ctrl-C once more ends at once\n")
-            elif now - self._interrupted > _ONE_CTRL_C:
+            elif now - self._interrupted > ONE_SIGNAL:
                 os._exit(130)
         self._asked = True
 
