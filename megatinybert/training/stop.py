@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -91,17 +91,25 @@ def interrupted_as(text: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        raise KeyboardInterrupt(*(error.args or (text,))) from None
+        raise _saying(text, error) from None
 
 
-def before_a_step(name: str, done: int, saved: bool = False) -> contextlib.AbstractContextManager[None]:
-    """The same of what precedes the first step of a run. name: what trains. done: steps of its checkpoint, if any.
-
-    saved: whether there is one of step 0.
+@contextlib.contextmanager
+def before_a_step(name: str, done: int, is_saved: Callable[[], bool]) -> Iterator[None]:
+    """The same of what precedes the first step of a run. name: what trains. done: the steps before it. is_saved:
+    whether there is a checkpoint of these, asked where it is interrupted.
     """
-    anew = "nothing of it was saved: the same command begins it anew"
-    left = f"the same command continues from step {done:,}" if done or saved else anew
-    return interrupted_as(f"{name}: stopped before step {done + 1:,}; {left}")
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        anew = "nothing of it was saved: the same command begins it anew"
+        left = f"the same command continues from step {done:,}" if is_saved() else anew
+        raise _saying(f"{name}: stopped before step {done + 1:,}; {left}", error) from None
+
+
+def _saying(text: str, interrupt: KeyboardInterrupt) -> KeyboardInterrupt:
+    """What is said further inside says more."""
+    return KeyboardInterrupt(*(interrupt.args or (text,)))
 
 
 def _began() -> float:
