@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate, chain, islice
 from typing import TYPE_CHECKING
 
 from megatinybert.config.data import DataConfig
@@ -28,7 +29,8 @@ READ_WHOLE = 8 * 2**20  # bytes of all files together; those of more are read wh
 _PARSED = 2**20  # bytes of them that are parsed as JSON, which takes 50 times as long as to see their encoding
 _FILES, _TOLD = 128, 5  # that are looked at, and told of
 _OF_LINES = (".txt", ".jsonl")
-_SAMPLED_FILES, _SAMPLED_BYTES = 4, 1 << 16  # of each, that are tokenized
+_PLACES, _PLACE_BYTES = 8, 1 << 15  # of a text, that are tokenized, in a few tenths of a second
+_FEWEST_PLACES = 4  # that tell what language a text is in which is not seen whole
 
 
 def wrong_text(config: DataConfig) -> list[str]:
@@ -82,26 +84,76 @@ def wrong_sources(sources: Sequence[Source], settings: ReadSettings) -> list[str
 
 
 def unknown_text(sources: Sequence[Source], settings: ReadSettings, tokenizer: Tokenizer, name: str) -> list[str]:
-    """What to say of a text whose beginning is mostly [UNK] to a tokenizer, called `name`: a run would refuse it, once
-    shards are made of it. Four files are looked at, from all over the text, the first 64 kB of each.
+    """What to say of a text that is mostly [UNK] to a tokenizer, called `name`: a run would refuse it, once shards are
+    made of it. Up to eight places of 32 kB are looked at, evenly spread over the bytes of all files.
+
+    Of a large file that is compressed, a table or JSON, a place is its beginning, since the rest cannot be reached
+    cheaply. Where that leaves fewer than four places, as of one such file, or where lines are too long to see one,
+    nothing is said: what is not seen may be in another language.
     """
-    vocabulary, tokens, unknown = Vocabulary(tokenizer, name), 0, 0
+    reading = replace(settings, block_bytes=_PLACE_BYTES)
+    try:
+        looked_at = {source: _lines_of(source, places, reading) for source, places in _places(sources).items()}
+    except (ValueError, OSError):  # which whoever builds shards tells
+        return []
+    samples = [lines for found, _ in looked_at.values() for lines in found]
+    all_over = all(is_all_over for _, is_all_over in looked_at.values())
+    if not all(samples) or (len(samples) < _FEWEST_PLACES and not all_over):
+        return []
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    reading = replace(settings, block_bytes=_SAMPLED_BYTES)
-    looked_at = sources[:: -(-len(sources) // _SAMPLED_FILES) or 1]
-    for source in looked_at:
-        with suppress(ValueError, OSError):  # which whoever builds shards tells
-            if kind_of(source.path) in _OF_LINES and source.size > _SAMPLED_BYTES and _is_one_line(source, reading):
-                continue
-            block = next(read_blocks([source], reading))
-            for line in split_documents(block, *_reading_of(reading), []).lines.all():
-                ids = tokenizer.encode(line.decode(), add_special_tokens=False).ids
-                tokens, unknown = tokens + len(ids), unknown + sum(each == vocabulary.unknown_id for each in ids)
+    vocabulary, tokens, unknown = Vocabulary(tokenizer, name), 0, 0
+    for line in chain.from_iterable(samples):
+        ids = tokenizer.encode(line.decode(), add_special_tokens=False).ids
+        tokens, unknown = tokens + len(ids), unknown + sum(each == vocabulary.unknown_id for each in ids)
     if unknown <= FAR_TOO_MANY_UNKNOWN * tokens:
         return []
     files = some_of([source.path for source in looked_at])
-    return [f"{settings.names['input']} {files}: at the beginning {vocabulary.unknowns(unknown, tokens)}"]
+    return [f"{settings.names['input']} {files}: in a sample {vocabulary.unknowns(unknown, tokens)}"]
+
+
+def _places(sources: Sequence[Source]) -> Mapping[Source, Sequence[int]]:
+    """Where to look: at which bytes of which files."""
+    found: defaultdict[Source, list[int]] = defaultdict(list)
+    ends = list(accumulate(source.size for source in sources))
+    total = ends[-1] if ends else 0
+    for at in range(0, total, -(-total // _PLACES) or 1):
+        number = bisect_right(ends, at)
+        source = sources[number]
+        within = at - ends[number] + source.size
+        place = within - within % _PLACE_BYTES if _is_in_any_order(source) else 0
+        if place not in found[source]:
+            found[source].append(place)
+    return found
+
+
+def _is_in_any_order(source: Source) -> bool:
+    """Whether its lines are read from any place on; a small file is read whole."""
+    return source.size > _PLACE_BYTES and source.path.suffix.lower() in _OF_LINES  # and thus not compressed
+
+
+def _lines_of(source: Source, places: Sequence[int], settings: ReadSettings) -> tuple[list[list[bytes]], bool]:
+    """(Whole lines at each of some places of a file; whether these are all over it). Raises DataError."""
+    small = source.size <= settings.block_bytes
+    if kind_of(source.path) in _OF_LINES and not small and _is_one_line(source, settings):
+        return [[]], False
+    blocks = read_blocks([source], settings)
+    first = next(blocks)
+    pieces = [_cut_out(source, at, first) if at else first for at in places]
+    if small:
+        pieces += islice(blocks, 3)  # compressed, or in another encoding, it may have as much text
+    lines = [split_documents(piece, *_reading_of(settings), []).lines.all() for piece in pieces]
+    return lines, next(blocks, None) is None if small else _is_in_any_order(source)
+
+
+def _cut_out(source: Source, at: int, like: Block) -> Block:
+    """The whole lines within the next 32 kB of a file of lines. like: another block of it."""
+    with source.path.open("rb") as file:
+        file.seek(at)
+        text = file.read(_PLACE_BYTES).decode(like.encoding, "ignore")
+    # What is cut within a character may be read wrongly up to the line's end; UTF-16 and UTF-32 are not cut so.
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")[1:-1]
+    return replace(like, data="\n".join(lines).encode())
 
 
 def _look(source: Source, settings: ReadSettings, parsed: int, limit: int) -> None:

@@ -106,7 +106,8 @@ def estimate(ready: ReadyFamily, ranks: int, alone: World, seconds: float = 10.0
     scaled = {name: value * (1 if name == "optimizer" else accumulation / shown) for name, value in parts.items()}
     occasions = [*solving, *_occasions(ready, trainees, ranks, alone)]
     saving = _save_once(family.output, trainees, alone, run.async_save)
-    occasions.append(Occasion("checkpoint", saving, _times(run.save_interval, ready.first)))
+    done = -1 if start.checkpoint is None else start.first_step
+    occasions.append(Occasion("checkpoint", saving, sum(step > done for step in family.saves)))
     tokens = run.global_batch * stage.length
     to_do, peak = stage.max_steps - start.first_step, peak_memory(alone.device)
     return Estimate(steps, scaled, to_do, tokens, occasions, family.checkpoint_bytes, peak)

@@ -24,6 +24,7 @@ from megatinybert.programs.launch_options import Launch, plan_agent, plan_launch
 from megatinybert.programs.remote import carried, signal_ranks, wait_for_launcher
 from megatinybert.runtime.counts import counted
 from megatinybert.runtime.rendezvous import LOST
+from megatinybert.runtime.signals import ONE_SIGNAL
 from megatinybert.training.lock import HELD_BY, this_process
 
 # Exit codes beside 0 to 2. STOPPED (EX_TEMPFAIL of sysexits.h): stopped early, the same command continues.
@@ -85,7 +86,8 @@ class _Front:
 
     def __init__(self, process: subprocess.Popen[bytes], plan: Launch) -> None:
         self._process, self._plan = process, plan
-        self._told = self._without_ranks = self._killed = False
+        self._told: float | None = None  # when, first
+        self._without_ranks = self._killed = False
         self._ranks_began = False  # over pdsh they are on other machines, and not seen
         for number in _TOLD:
             # `nohup` has SIGHUP ignored, which is to stay.
@@ -100,9 +102,10 @@ class _Front:
             # A launcher that is killed says 0. The agent does not, and its server may take long to end.
             code = 1
         if self._killed:
+            print("\nended at once; the same command starts or continues the run", file=sys.stderr)
             return ENDED_AT_ONCE
         # A rank that is still importing what it runs has no handler yet, so that the signal ends it.
-        if self._without_ranks or (self._told and code in (-signal.SIGTERM, 256 - signal.SIGTERM)):
+        if self._without_ranks or (self._told is not None and code in (-signal.SIGTERM, 256 - signal.SIGTERM)):
             where = "while no rank was running" if self._plan.remote else "before the run began"
             print(f"stopped {where}; the same command starts or continues it", file=sys.stderr)
             return STOPPED
@@ -127,18 +130,22 @@ class _Front:
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         """Tell the ranks to save and to stop; at a second Ctrl-C end them."""
-        if number == signal.SIGINT and self._told:
+        told, now = self._told, time.monotonic()
+        if told is None:
+            self._told = now
+        elif now - told < ONE_SIGNAL:
+            return
+        elif number == signal.SIGINT:
             self._killed = True
             self._kill()
             return
-        first, self._told = not self._told, True
         if self._plan.remote:
             self._stop_remote()
             return
         ranks = self._ranks()
         self._ranks_began = self._ranks_began or bool(ranks)
         self._without_ranks = not self._ranks_began
-        if first and ranks:
+        if told is None and ranks:
             again = "; Ctrl-C again ends it at once" if number == signal.SIGINT else ""
             _say_at_once(f"\nstopping, if in training after this step{again}\n")
         if self._plan.restarts:

@@ -40,7 +40,9 @@ def run_program(read: Callable[[list[str], bool], Any], work: str, finished: str
     try:
         _run(read, work, finished)
     except KeyboardInterrupt as interrupt:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the launcher sends it to all ranks once the first has ended
+        # The launcher sends SIGTERM to all ranks once the first has ended, and what sent this signal may send it twice.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
         if _speaks_for_machine():
             print(f"\n{str(interrupt) or 'stopped; the same command starts or continues the run'}", file=sys.stderr)
         _exit(_stopped())  # peers and threads may wait for this rank

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-def counted(number: int, noun: str, plural: str = "") -> str:
-    """The number with the noun in singular or plural. plural: where it is not the noun with an s."""
-    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+def counted(number: float, noun: str, plural: str = "") -> str:
+    """The number, a float to two digits, with the noun in singular or plural. plural: where it is not the noun with
+    an s.
+    """
+    shown = f"{float(f'{number:.2g}'):,g}" if isinstance(number, float) else f"{number:,}"
+    return f"{shown} {noun if shown == '1' else plural or f'{noun}s'}"
 
 
 def some_of(names: Sequence[object], most: int = 4) -> str:

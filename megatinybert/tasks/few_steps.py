@@ -32,8 +32,7 @@ def few_steps(config: TaskConfig, stages: Sequence[str], rows: int, length: floa
             continue
         epochs = _rounded_up(FEWEST_STEPS * stage.global_batch / rows)
         longer = stage.model_copy(update={"epochs": epochs})
-        passes = float(f"{steps * stage.global_batch / rows:.2g}")
-        over = f"{passes:g} pass{'' if passes == 1 else 'es'} over {counted(rows, 'row')}"
+        over = f"{counted(steps * stage.global_batch / rows, 'pass', 'passes')} over {counted(rows, 'row')}"
         told.append(
             f"stage {name}: {counted(steps, 'step')} ({over}) are few: --{section}.epochs {epochs:g} makes "
             f"{steps_of(longer, rows, 1):,}{'; more rows help, too' if epochs > 1 else ''}"

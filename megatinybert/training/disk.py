@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.config.missing import nearest_existing, unusable_output
+from megatinybert.config.schema import RunConfig
+from megatinybert.runtime.counts import counted
 from megatinybert.runtime.findings import Finding
+from megatinybert.training.checkpoints.checkpoint import stays, steps_in
 
 
 def check_output_folder(folder: Path) -> Finding | None:
@@ -17,22 +20,35 @@ def check_output_folder(folder: Path) -> Finding | None:
     return Finding("fail", "output folder", problem) if problem else None
 
 
-def check_room(folder: Path, keep: int, members: Mapping[Path, int]) -> Finding:
-    """Whether the checkpoints of a run in `folder` fit on the disk. members: bytes of one, by the member's folder."""
+def check_room(folder: Path, run: RunConfig, saves: Sequence[int], members: Mapping[Path, int]) -> Finding:
+    """Whether the checkpoints of a run in `folder` fit on the disk.
+
+    saves: the steps of all that it saves, in order. members: bytes of one, by the member's folder.
+    """
     one = sum(members.values())
     free = shutil.disk_usage(nearest_existing(folder)).free
-    # A new checkpoint is whole before the oldest goes. Those that are there need no more room.
-    there = {member: len(list((member / "checkpoints").glob("step-*"))) for member in members}
-    needed = sum(count * max(keep + 1 - there[member], 1) for member, count in members.items())
-    text = f"a checkpoint takes {size(one)}, {keep} are kept; {size(free)} are free"
+    needed = sum(count * _more(run, saves, steps_in(member / "checkpoints")) for member, count in members.items())
+    kept = f"{run.keep_checkpoints:,} {'is' if run.keep_checkpoints == 1 else 'are'} kept"
+    stay = f", and those of every {counted(run.keep_every, 'step')}" if run.keep_every else ""
+    text = f"a checkpoint takes {size(one)}, {kept}{stay}; {size(free)} are free"
     if free < one:
         return Finding(
             "fail", "disk", f"--run.output_dir {folder}: {text}: not enough for one; name a folder on another disk"
         )
     if free < needed:
         text = f"--run.output_dir {folder}: {text}; while one is written {size(needed)} more are needed: free some"
-        return Finding("warn", "disk", f"{text}, or lower --run.keep_checkpoints")
+        fewer = "raise --run.keep_every" if run.keep_every else "lower --run.keep_checkpoints"
+        return Finding("warn", "disk", f"{text}, or {fewer}")
     return Finding("ok", "disk", text)
+
+
+def _more(run: RunConfig, saves: Sequence[int], there: Collection[int]) -> int:
+    """How many checkpoints more than are there will be on the disk at once. saves, there: their steps, in order."""
+    last = max(there, default=-1)
+    steps = [*there, *(step for step in saves if step > last)]
+    newest = run.keep_checkpoints + 1  # a new one is whole before the oldest goes
+    at_last = len(steps[-newest:]) + sum(stays(step, run.keep_every) for step in steps[:-newest])
+    return max(at_last - len(there), 1)
 
 
 def not_saved(error: Exception, step: int, needed: int, folder: Path) -> str:

@@ -47,7 +47,7 @@ def in_words(here: Placement, there: Placement) -> str:
     new, old = (
         ", ".join(
             [
-                *([f"{each.ranks} rank{'' if each.ranks == 1 else 's'}"] if each.ranks else []),
+                *([counted(each.ranks, "rank")] if each.ranks else []),
                 f"ZeRO {each.stage}",
                 *([each.precision] if precise else []),
             ]

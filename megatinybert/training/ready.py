@@ -121,7 +121,7 @@ def get_ready(family: Family, facts: Mapping[str, Facts], world: World, findings
 
 def _check_disk(family: Family) -> Finding:
     needed = {stage.output: stage.checkpoint_bytes for stage in family.members.values()}
-    return check_room(family.output, family.first.config.run.keep_checkpoints, needed)
+    return check_room(family.output, family.first.config.run, family.saves, needed)
 
 
 def _get_ready(stage: Stage, facts: Facts, world: World, findings: Findings, fits: bool) -> Ready | None:

@@ -103,20 +103,17 @@ def _take_over(ready: ReadyFamily, findings: Findings, world: World) -> None:
 
 def _train(ready: ReadyFamily, world: World) -> None:
     """Train, or resume training, to the products. The output folder is locked."""
-    family, name, done = ready.family, ready.first.stage.name, ready.first.start.first_step
-    begun = ready.first.start.checkpoint is not None
-    with before_a_step(name, done, begun):
-        run, choices = _begin(ready, world)
-        monitor = begin(family, done, choices, world) if world.is_main else None
-    try:
-        with before_a_step(name, done, begun):
-            saved = begun or (family.solve is not None and _save_first(run))
-        with before_a_step(name, done, saved):
+    family, start = ready.family, ready.first.start
+    with contextlib.ExitStack() as at_the_end:
+        with before_a_step(ready.first.stage.name, start.first_step, functools.partial(_is_saved, ready)):
+            run, choices = _begin(ready, world)
+            monitor = begin(family, start.first_step, choices, world) if world.is_main else None
+            if monitor:
+                at_the_end.callback(close, monitor)
+            if family.solve and start.checkpoint is None:
+                _save_first(run)
             work = describe(run, monitor)
         fit(run, work, monitor)
-    finally:
-        if monitor:
-            close(monitor)
     if run.best and (kept := world.first(run.best.state)):
         before = _measured_first(family.output, run.best.tag)
         world.say(_kept_in_words(run.best.tag, kept, family.first.max_steps, before))
@@ -160,11 +157,15 @@ def _begin(ready: ReadyFamily, world: World) -> tuple[Run, dict[str, Choices]]:
     return Run(family, trainees, facts, start.first_step, best, world, skipped), choices
 
 
-def _save_first(run: Run) -> bool:
-    """Save weights that were solved, which may have taken long, before the first step: whether that was possible."""
+def _save_first(run: Run) -> None:
+    """Save weights that were solved, which may have taken long, before the first step."""
     with Saver(run.family, run.trainees, run.world, 0) as saver:
         saver.save(0, run.facts_now(), at_once=True)
-    return all(checkpoint.steps_in(stage.checkpoints) for stage in run.family.members.values())
+
+
+def _is_saved(ready: ReadyFamily) -> bool:
+    """Whether there is a checkpoint to continue from: that which the run began with, or one that it has saved."""
+    return all(each.start.checkpoint or checkpoint.steps_in(each.stage.checkpoints) for each in ready.members.values())
 
 
 def _load(start: Start, trainees: Trainees, world: World) -> str | None:

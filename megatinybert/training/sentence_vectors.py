@@ -95,17 +95,16 @@ def by_chance(windows: int) -> float:
     return 2 * _DEVIATION / math.sqrt(windows)
 
 
-def more_windows(windows: int, asked: int | None, enough: int | None = None) -> str:
-    """What gives more held-out windows than there are. asked: for how many --data.held_out_windows asks. enough:
-    fewer, where these will do.
+def more_windows(windows: int, asked: int | None, enough: float = math.inf) -> str:
+    """What gives more held-out windows than there are. asked: for how many --data.held_out_windows asks. enough: how
+    many will do, if fewer.
     """
-    if asked is not None and windows >= asked:
-        return f"raise --data.held_out_windows above {asked}"
     if asked is None or windows == 0:
         return "give more text"
-    if enough is not None and enough < asked:
-        return f"give {enough / windows:.2g} times as much text"
-    return f"give {asked / windows:.2g} times as much text, for the {asked} of --data.held_out_windows"
+    if windows >= asked:
+        return f"raise --data.held_out_windows above {asked}"
+    more = f"give {min(asked, enough) / windows:.2g} times as much text"
+    return more if enough < asked else f"{more}, for the {asked} of --data.held_out_windows"
 
 
 def which_to_use(

@@ -164,6 +164,13 @@ class Family:
         return sum(stage.checkpoint_bytes for stage in self.members.values())
 
     @property
+    def saves(self) -> list[int]:
+        """After how many steps a run saves a checkpoint, unless it is stopped; of a solved student before the first,
+        too."""
+        every, last = self.first.config.run.save_interval, self.first.max_steps
+        return [*([0] if self.solve else []), *range(every, last, every), last]
+
+    @property
     def commands(self) -> Path:
         """The folder in which the file STOP ends the run."""
         return self.first.product.path.parent if self.is_one else self.output

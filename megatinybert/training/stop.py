@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -17,10 +17,10 @@ import torch
 from megatinybert.config.duration import duration_seconds
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.rendezvous import AGENT
+from megatinybert.runtime.signals import ONE_SIGNAL
 
 STOP = "STOP"  # the file in the output folder
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
-_ONE_CTRL_C = 1.0  # seconds in which launchers may pass the same one on a second time
 _LARGEST_RESERVE = 60.0  # seconds of the time limit that are kept for leaving
 
 
@@ -71,7 +71,7 @@ class Requests:
                 self._interrupted = now
                 if self._world.is_main:
                     os.write(2, b"\nstopping after this step, with a checkpoint; Ctrl-C once more ends at once\n")
-            elif now - self._interrupted > _ONE_CTRL_C:
+            elif now - self._interrupted > ONE_SIGNAL:
                 os._exit(130)
         self._asked = True
 
@@ -91,17 +91,25 @@ def interrupted_as(text: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        raise KeyboardInterrupt(*(error.args or (text,))) from None
+        raise _saying(text, error) from None
 
 
-def before_a_step(name: str, done: int, saved: bool = False) -> contextlib.AbstractContextManager[None]:
-    """The same of what precedes the first step of a run. name: what trains. done: steps of its checkpoint, if any.
-
-    saved: whether there is one of step 0.
+@contextlib.contextmanager
+def before_a_step(name: str, done: int, is_saved: Callable[[], bool]) -> Iterator[None]:
+    """The same of what precedes the first step of a run. name: what trains. done: the steps before it. is_saved:
+    whether there is a checkpoint of these, asked where it is interrupted.
     """
-    anew = "nothing of it was saved: the same command begins it anew"
-    left = f"the same command continues from step {done:,}" if done or saved else anew
-    return interrupted_as(f"{name}: stopped before step {done + 1:,}; {left}")
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        anew = "nothing of it was saved: the same command begins it anew"
+        left = f"the same command continues from step {done:,}" if is_saved() else anew
+        raise _saying(f"{name}: stopped before step {done + 1:,}; {left}", error) from None
+
+
+def _saying(text: str, interrupt: KeyboardInterrupt) -> KeyboardInterrupt:
+    """What is said further inside says more."""
+    return KeyboardInterrupt(*(interrupt.args or (text,)))
 
 
 def _began() -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import subprocess
 import sys
@@ -15,10 +16,10 @@ from megatinybert.config.data import DataConfig
 from megatinybert.config.load import load_config
 from megatinybert.config.schema import ConfigError
 from megatinybert.corpus import cache
-from megatinybert.corpus.blocks import ReadSettings, read_blocks
+from megatinybert.corpus.blocks import BLOCK_BYTES, ReadSettings, read_blocks
 from megatinybert.corpus.documents import split_documents
 from megatinybert.corpus.run_text import NAMES, sources_of
-from megatinybert.corpus.wrong_text import READ_WHOLE, wrong_text
+from megatinybert.corpus.wrong_text import READ_WHOLE, unknown_text, wrong_text
 from megatinybert.general import read_arguments
 from tests.helpers.toys import REPOSITORY, environment, write_teacher
 
@@ -194,8 +195,61 @@ def test_a_text_that_the_tokenizer_does_not_know_is_told_before_it_is_built(
     if not told:
         read_arguments(options, look=True)
         return
-    message = r"--data.text 0.txt, 2.txt, 4.txt: at the beginning 9\d.\d % of the tokens are \[UNK\], of which nothing"
+    message = r"--data.text 0.txt, 1.txt, 2.txt, 3.txt and 2 more: in a sample 9\d.\d % of the tokens are \[UNK\], of"
     with pytest.raises(ConfigError, match=message):
         read_arguments(options, look=True)
     with pytest.raises(ValueError, match=message):
         cache.shard_text(load_config(options).data, "teacher")
+
+
+@pytest.fixture
+def unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """`unknown_text` of files of these contents, to a tokenizer of Latin words."""
+    monkeypatch.chdir(tmp_path)
+    tokenizer = Tokenizer.from_file(str(write_teacher(tmp_path / "teacher") / "tokenizer.json"))
+
+    def write(files: dict[str, bytes], **options: object) -> list[str]:
+        for name, content in files.items():
+            Path(name).write_bytes(content)
+        config = DataConfig.model_validate({"text": list(files), **options})
+        settings = ReadSettings.of(config, BLOCK_BYTES, NAMES)
+        return unknown_text(sources_of(config), settings, tokenizer, "teacher")
+
+    return write
+
+
+KNOWN, UNKNOWN = "w1 w2 w3 w4 w5 w6 w7 w8\n" * 6000, CHINESE * 2000  # 144 kB each, and of about as many tokens
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "gb18030", "utf-16-le", "utf-32-be"])
+@pytest.mark.parametrize("suffix", ["txt", "jsonl"])
+def test_a_large_file_is_judged_by_places_all_over_it(
+    encoding: str, suffix: str, unknown: Callable[..., list[str]]
+) -> None:
+    def told(text: str) -> bool:
+        if suffix == "jsonl":
+            text = "".join(json.dumps({"text": line}, ensure_ascii=False) + "\n" for line in text.splitlines())
+        return bool(unknown({f"a.{suffix}": text.encode(encoding)}, encoding=encoding))
+
+    assert told(UNKNOWN * 5)
+    assert not told(UNKNOWN + KNOWN * 4)  # known but for a preface
+    assert told(KNOWN + UNKNOWN * 4)
+
+
+def test_the_beginning_alone_of_a_large_file_tells_nothing(unknown: Callable[..., list[str]]) -> None:
+    lines = [f"{CHINESE.strip()}{number}\n" for number in range(20_000)]
+    packed = gzip.compress("".join(lines).encode(), 1)
+    values = json.dumps([{"text": line} for line in lines], ensure_ascii=False).encode()
+    for name, content in {"a.txt.gz": packed, "a.json": values}.items():
+        assert len(content) > 1 << 15
+        assert unknown({name: content}) == []
+        assert unknown({name: content, "b.txt": CHINESE.encode()}) == []
+        several = {f"{number}-{name}": content for number in range(4)}
+        assert "0-a" in unknown(several)[0]
+    assert "b.txt.gz: in a sample 100" in unknown({"b.txt.gz": gzip.compress("".join(lines[:1000]).encode())})[0]
+
+
+def test_where_lines_are_too_long_to_see_one_nothing_is_said(unknown: Callable[..., list[str]]) -> None:
+    line = KNOWN.replace("\n", " ")
+    assert unknown({"a.txt": (CHINESE * 1000 + line + "\n" + CHINESE * 1000).encode()}) == []
+    assert unknown({"a.txt": UNKNOWN.replace("\n", "").encode()}) == []

@@ -264,6 +264,7 @@ def test_the_doctor_estimates_all_together(
     assert [each.name for each in found.occasions] == [
         *("solving", "held-out measurement", "set of attention maps", "checkpoint")
     ]
+    assert found.occasions[-1].times == 2  # of step 0, since a student is solved, and of the last
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ import pytest
 
 from megatinybert.programs import launcher
 from megatinybert.programs.launcher import ENDED_AT_ONCE, STOPPED
+from megatinybert.runtime.signals import ONE_SIGNAL
 from tests.helpers.processes import left_behind, wait_until
 from tests.helpers.toys import REPOSITORY, environment
 
@@ -147,8 +148,21 @@ def test_a_second_ctrl_c_ends_all_at_once(folder: Path) -> None:
     assert front.stderr is not None
     while "stopping" not in front.stderr.readline():
         pass
+    time.sleep(ONE_SIGNAL)
     front.send_signal(signal.SIGINT)
-    assert ended(front, folder) == (ENDED_AT_ONCE, [])
+    said = "ended at once; the same command starts or continues the run"
+    assert ended(front, folder) == (ENDED_AT_ONCE, [said])
+
+
+def test_one_that_is_sent_twice_is_one(folder: Path) -> None:
+    """As `timeout -s INT 8 sh launch/general.sh` does."""
+    front = start(folder)
+    front.send_signal(signal.SIGINT)
+    time.sleep(0.005)
+    front.send_signal(signal.SIGINT)
+    code, said = ended(front, folder)
+    assert (code, [line.split(";")[0] for line in said]) == (STOPPED, ["stopping, if in training after this step"])
+    assert (folder / "saved").exists() and not (folder / "lost").exists()
 
 
 def test_ranks_whose_launcher_was_killed_are_ended(folder: Path) -> None:

@@ -10,6 +10,9 @@ def test_singular_and_plural() -> None:
         *("0 minutes", "1 minute", "2 minutes", "2,000 minutes")
     ]
     assert counted(1, "pass", "passes") == "1 pass" and counted(3, "pass", "passes") == "3 passes"
+    assert [counted(number, "pass", "passes") for number in (0.0512, 0.996, 1.04, 8.36, 123.4, 1999.0)] == [
+        *("0.051 passes", "1 pass", "1 pass", "8.4 passes", "120 passes", "2,000 passes")
+    ]
 
 
 def test_long_lists_are_cut_short() -> None:

@@ -385,15 +385,36 @@ def test_output_folders_that_cannot_be_written(tmp_path: Path, monkeypatch: pyte
     assert finding and f"{tmp_path} cannot be written to" in finding.text
 
 
-@pytest.mark.parametrize(("free", "level"), [(2.9, "warn"), (0.9, "fail"), (3.1, "ok")])
-def test_disk(toy_inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: float, level: str) -> None:
-    """Two checkpoints are kept, and a third is there while it is written."""
+@pytest.mark.parametrize(
+    ("free", "level", "options"),
+    [
+        (2.9, "warn", {"run.save_interval": 1}),
+        (0.9, "fail", {"run.save_interval": 1}),
+        (3.1, "ok", {"run.save_interval": 1}),
+        (2.1, "ok", {"run.save_interval": 2}),  # which makes two
+        (2.9, "warn", {"run.save_interval": 2, "student.init": "solved"}),  # and one of step 0
+        (3.1, "ok", {"run.save_interval": 2, "student.init": "solved"}),
+        (3.9, "warn", {"run.save_interval": 1, "run.keep_every": 1}),
+        (4.1, "ok", {"run.save_interval": 1, "run.keep_every": 1}),
+    ],
+)
+def test_disk(
+    toy_inputs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    free: float,
+    level: str,
+    options: dict[str, object],
+) -> None:
+    """Of four steps. Two checkpoints are kept, and a third is there while it is written."""
     one = 4896 * 16
     usage = shutil.disk_usage(tmp_path)._replace(free=int(free * one))
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: usage)
-    findings = look(toy_inputs, tmp_path)
+    findings = look(toy_inputs, tmp_path, **options)
     found = next(each for each in findings.all if each.subject == "disk")
     assert found.level == level and f"a checkpoint takes {size(one)}" in found.text
+    option = "raise --run.keep_every" if "run.keep_every" in options else "lower --run.keep_checkpoints"
+    assert found.text.endswith(f"free some, or {option}") == (level == "warn")
 
 
 def test_checkpoints_that_are_there_need_no_more_room(
@@ -406,7 +427,7 @@ def test_checkpoints_that_are_there_need_no_more_room(
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: usage)
     config = load_config(recipe(toy_inputs, **{"run.output_dir": tmp_path / "run"}))
     needed = checkpoint_bytes(1000, load_ds_config("zero1", config, 1), config.optimizer.name)
-    assert check_room(tmp_path / "run", config.run.keep_checkpoints, {tmp_path / "run": needed}).level == "ok"
+    assert check_room(tmp_path / "run", config.run, [5, 10, 15], {tmp_path / "run": needed}).level == "ok"
 
 
 @pytest.mark.parametrize(

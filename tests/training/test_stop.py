@@ -113,7 +113,7 @@ def test_a_run_ends_before_its_time_limit_does(tmp_path: Path, monkeypatch: pyte
     ],
 )
 def test_what_is_interrupted_before_a_step_says_what_is_left_of_it(done: int, saved: bool, told: str) -> None:
-    with pytest.raises(KeyboardInterrupt) as caught, before_a_step("stage two", done, saved):
+    with pytest.raises(KeyboardInterrupt) as caught, before_a_step("stage two", done, lambda: saved):
         signal.default_int_handler(signal.SIGINT, None)
     assert str(caught.value) == f"stage two: stopped {told}"
     with pytest.raises(KeyboardInterrupt, match="^inner$"), interrupted_as("outer"), interrupted_as("inner"):

@@ -107,14 +107,21 @@ def unpublished(folder: Path, step: int) -> Path:
 
 def prune(folder: Path, newest: Path, keep: int, every: int | None = None) -> None:
     """Remove undamaged checkpoints but for the newest `keep`, of which `newest`, the one just written, is one, and for
-    those of steps that are multiples of `every`; that of step 0 is for the first steps alone.
+    those that stay (`stays`).
 
     Damaged ones do not count, and stay: a run that passes them over has set them aside, and a person may want them.
     """
     whole = [path for path in _published(folder) if path != newest and damage(path, checksums=False) is None]
     for old in whole[: max(len(whole) - (keep - 1), 0)]:
-        if not every or _number(old) % every or not _number(old):
+        if not stays(_number(old), every):
             shutil.rmtree(old, ignore_errors=True)
+
+
+def stays(step: int, every: int | None) -> bool:
+    """Whether a checkpoint is kept however many newer ones there are: of steps that are multiples of `every`, but for
+    that of step 0, which is for the first steps alone.
+    """
+    return bool(every and step and step % every == 0)
 
 
 def steps_in(folder: Path) -> dict[int, Path]:
