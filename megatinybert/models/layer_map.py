@@ -81,14 +81,14 @@ def resolve_layer_map(layer_map: str | Sequence[int], student_layers: int, teach
 
 def layers_in_words(layer_map: str | Sequence[int], layers: Sequence[int], teacher_layers: int) -> str:
     """Which layers learn from which, for people. layers: of `layer_map`, resolved."""
-    text = f"student layers 0 to {len(layers) - 1} learn from layers {', '.join(map(str, layers))} of the teacher's "
-    text += f"{teacher_layers}"
-    if layer_map == "uniform" and teacher_layers % len(layers):
-        count = len(layers)
+    count = len(layers)
+    learn = f"student layers 0 to {count - 1} learn from layers" if count > 1 else "student layer 0 learns from layer"
+    text = f"{learn} {', '.join(map(str, layers))} of the teacher's {teacher_layers} (counted from 0)"
+    if layer_map == "uniform" and teacher_layers % count:
         maps = (resolve_layer_map(name, count, teacher_layers) for name in ("top", "bottom"))
         words = " ".join(map(str, next(other for other in maps if other != list(layers))))
         text += (
-            f", the nearest to uniform, as {teacher_layers} is no multiple of {len(layers)}; others: "
+            f", the nearest to uniform, as {teacher_layers} is no multiple of {count}; others: "
             f"--objective.layer_map with a list such as {words}"
         )
     return text

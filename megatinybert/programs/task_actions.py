@@ -60,7 +60,8 @@ def run_task(asked: tuple[str, TaskConfig], world: World) -> None:
     world.first(lambda: check_options_of_stages(config, actions))
     findings = Findings()
     world.say("opening the task's files, models and tokenizer")
-    inputs = open_inputs(config, world, findings, compares_layers=action in ("one", "all") and has_stage_one(config))
+    compares_layers = action in ("one", "all") and has_stage_one(config)
+    inputs = open_inputs(config, world, findings, compares_layers, trains=action not in READING)
     world.refuse(findings.texts("fail"))
     assert inputs  # without failures there are inputs
     check_shared(inputs.output, world)

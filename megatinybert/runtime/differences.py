@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 
 def refuse_differences(
@@ -27,6 +28,15 @@ def refuse_differences(
     ]
     if lines:
         raise ValueError("\n".join([f"{what}:", *lines, remedy]))
+
+
+def removal(own: Sequence[Path], later: Sequence[Path] = ()) -> str:
+    """What to remove for a thing to be made again, for a remedy. own: its paths, at least one; later: those of what was
+    made from it.
+    """
+    *others, last = map(str, (*own, *later))
+    removed = f"{', '.join(others)} and {last}" if others else last
+    return f"remove {removed} to rebuild it{' and what was made from it' if later else ''}"
 
 
 def _flat(values: Mapping[str, object]) -> dict[str, object]:

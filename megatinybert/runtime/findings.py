@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, ParamSpec, TypeVar
 
 Level = Literal["ok", "warn", "fail"]
@@ -83,6 +84,20 @@ def _once(said: Mapping[str, Sequence[T]], named: Callable[[str, T], T]) -> list
         for one in own
     ]
     return list(dict.fromkeys(told))
+
+
+def once_of_files(texts: Iterable[str], files: Sequence[Path]) -> list[str]:
+    """Lines such as "FILE: what" or "FILE:LINE: what", with what is the same of several of these files told once."""
+    places: dict[str, list[str]] = {}  # by what is told of them
+    for text in texts:
+        file = next((str(path) for path in files if text.startswith(f"{path}:")), "")
+        place = file + text.removeprefix(file).partition(": ")[0] if file else ""
+        places.setdefault(text.removeprefix(place), []).append(place)
+    told = []
+    for what, (first, *others) in places.items():
+        too = dict.fromkeys(other for other in others if other != first)
+        told.append(f"{first} (likewise {' and '.join(too)}){what}" if too else first + what)
+    return told
 
 
 def refusal(texts: Iterable[str]) -> str:

@@ -144,11 +144,12 @@ class TaskInputs:
 
 
 def open_inputs(
-    config: TaskConfig, world: World, findings: Findings, compares_layers: bool = False
+    config: TaskConfig, world: World, findings: Findings, compares_layers: bool = False, trains: bool = True
 ) -> TaskInputs | None:
     """Open what the task's stages need. What is found is added to `findings`; None where some of it is a failure.
 
-    compares_layers: whether layers and heads of the two models have to fit each other. Every rank calls it.
+    compares_layers: whether layers and heads of the two models have to fit each other. trains: whether warnings of what
+    training alone can heed are wanted. Every rank calls it.
     """
     check_machine(Path(config.run.output_dir), world, findings)
     wanted = config.task
@@ -162,15 +163,17 @@ def open_inputs(
     tokenizer = findings.attempt("tokenizer", load_tokenizer, name) if teacher or config.teacher.tokenizer else None
     special = findings.attempt("tokenizer", special_ids, tokenizer) if tokenizer else None
     vocabulary = Vocabulary(tokenizer, name) if tokenizer else None
+    of_training = Findings()
     if vocabulary and vocabulary.capitals:
-        findings.add(Finding("warn", "tokenizer", vocabulary.capitals))
+        of_training.add(Finding("warn", "tokenizer", vocabulary.capitals))
     dtype = teacher_dtype(config.teacher.dtype, world.device)
     settings = {}
     for stage, section in SECTIONS.items():
         training = training_of(config, section, stage_folder(Path(config.run.output_dir), stage), max_steps=1)
-        found = check_settings(training, dtype if section in TAUGHT else None, "none", world, findings)
+        found = check_settings(training, dtype if section in TAUGHT else None, "none", world, of_training)
         if found:
             settings[stage] = found
+    findings.add(*(found for found in of_training.all if trains or found.level != "warn"))
     if not (files and teacher and student and tokenizer and special and vocabulary):
         return None
     inputs = TaskInputs(

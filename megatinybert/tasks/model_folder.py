@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from megatinybert.runtime.differences import refuse_differences
+from megatinybert.runtime.differences import refuse_differences, removal
 from megatinybert.runtime.files import publish_folder
 from megatinybert.tasks.stage_options import SECTIONS
 from megatinybert.training.checkpoints.checkpoint import Best
@@ -73,13 +73,8 @@ class ModelFolder:
 
     def refuse_others(self, before: Facts, now: Facts) -> None:
         """Raise ValueError where what it was made of is not what it would be made of now."""
-        later = [str(folder) for folder in made_of(self.stage.name, self.path.parent)]
-        *folders, last = [str(self.path), str(self.stage), *later]
-        rebuilt = "it and what was made from it" if later else "it"
-        remedy = (
-            f"set these back, remove {', '.join(folders)} and {last} to rebuild {rebuilt}, or choose another "
-            "--run.output_dir"
-        )
+        removed = removal([self.path, self.stage], made_of(self.stage.name, self.path.parent))
+        remedy = f"set these back, {removed}, or choose another --run.output_dir"
         if self.stage.name == "teacher":
             remedy += f" (there, --teacher.model {self.path} takes this teacher as it is)"
         options = deciding_options(SECTIONS[self.stage.name])

@@ -54,7 +54,7 @@ def _loss_of(family: Family, step: int) -> str:
     shapes, data, done = [each.trainee.student.config for each in family.members.values()], family.first.data, step - 1
     drops = any(shape.hidden_dropout_prob or shape.attention_probs_dropout_prob for shape in shapes)
     short = isinstance(data, ShortRows) and step > 0 and data.pieces(done, family.first.length) > 1
-    return f"{' with dropout' if drops else ''}{' on short rows' if short else ''}"
+    return f"{' with dropout' if drops else ''}{' on short rows (cut windows)' if short else ''}"
 
 
 def _lines(stage: Stage, choices: Choices, first_step: int, world: World) -> list[str]:

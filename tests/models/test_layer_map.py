@@ -24,11 +24,13 @@ def test_maps(layer_map: str | list[int], student: int, teacher: int, expected: 
 def test_where_layers_do_not_divide_the_nearest_are_taken_and_told() -> None:
     assert resolve_layer_map("uniform", 4, 6) == [1, 2, 3, 5]
     told = layers_in_words("uniform", [1, 2, 3, 5], 6)
-    assert "learn from layers 1, 2, 3, 5 of the teacher's 6" in told and "6 is no multiple of 4" in told
+    start = "student layers 0 to 3 learn from layers 1, 2, 3, 5 of the teacher's 6 (counted from 0), "
+    assert told.startswith(start) and "6 is no multiple of 4" in told
     words = told.rsplit("such as ", 1)[1]
     given = load_config(["--teacher.model", "t", "--data.shards", "s", "--objective.layer_map", *shlex.split(words)])
     assert given.objective.layer_map == [2, 3, 4, 5]  # as pasted into a shell; the list that was taken is no other
     assert layers_in_words("uniform", [1, 2], 3).endswith("such as 0 1")
+    assert layers_in_words([2], [2], 3) == "student layer 0 learns from layer 2 of the teacher's 3 (counted from 0)"
     assert "multiple" not in layers_in_words("uniform", [1, 3], 4) + layers_in_words([0, 1, 2, 3], [0, 1, 2, 3], 6)
 
 

@@ -410,6 +410,21 @@ def test_predictions_of_the_test_file_and_of_any_file(
     assert (output / "config.yaml").read_text() == recipe  # the rows that are skipped here are not those of a stage
 
 
+def test_what_training_alone_can_heed_is_not_told_where_nothing_is_trained(
+    done_task: Path,
+    task_inputs: Path,
+    world: World,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("megatinybert.training.checks.computes_bfloat16", lambda device: True)
+    given = options(task_inputs, "singles", copy(done_task, tmp_path))
+    for action, trains in (("teacher", True), ("eval", False), ("predict", False)):
+        run(action, given, world)
+        assert ("this CPU has instructions for bfloat16" in capsys.readouterr().err) == trains
+
+
 def test_a_submission_writes_classes_as_the_task_does(
     task_inputs: Path, world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

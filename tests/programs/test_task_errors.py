@@ -252,6 +252,9 @@ def test_rows_that_the_tokenizer_does_not_know_and_dropped_labels_are_told(
     opened = open_inputs(config, world, findings)
     assert opened is not None
     assert_says("\n".join(findings.warnings), "warning: tokenizer: ", "have capitals", "do_lower_case")
+    answering = Findings()
+    assert open_inputs(config, world, answering, trains=False)
+    assert "capitals" not in "\n".join(answering.warnings)
     with pytest.MonkeyPatch.context() as patch:
         said = io.StringIO()
         patch.setattr("sys.stderr", said)

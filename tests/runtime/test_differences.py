@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from megatinybert.runtime.differences import refuse_differences
+from megatinybert.runtime.differences import refuse_differences, removal
 
 
 def test_of_mappings_only_what_differs_in_them_is_told() -> None:
@@ -20,3 +22,10 @@ def test_of_mappings_only_what_differs_in_them_is_told() -> None:
         "mend it",
     ]
     refuse_differences("other", there, {**there}, "mend it")
+
+
+def test_all_that_has_to_be_removed_is_named() -> None:
+    a, b, c = map(Path, "abc")
+    assert removal([a]) == "remove a to rebuild it"
+    assert removal([a, b]) == "remove a and b to rebuild it"
+    assert removal([a], [b, c]) == "remove a, b and c to rebuild it and what was made from it"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from megatinybert.runtime.findings import Finding, Findings, lines_of_each, of_each
+from pathlib import Path
+
+from megatinybert.runtime.findings import Finding, Findings, lines_of_each, of_each, once_of_files
 
 
 def findings(*found: Finding) -> Findings:
@@ -26,3 +28,17 @@ def test_lines_likewise() -> None:
         "b: large",
     ]
     assert lines_of_each({"a": ["x", "x"]}) == ["x"]
+
+
+def test_what_is_the_same_of_several_files_is_told_once_with_their_names() -> None:
+    files = [Path("d/a"), Path("d/b"), Path("d/c")]
+    told = ["d/a: no rows", "d/b:3: empty", "d/c: no rows", "d/b: no rows", "d/a:12: empty", "d/a: odd", "lost", "lost"]
+    assert once_of_files(told, files) == [
+        "d/a (likewise d/c and d/b): no rows",
+        "d/b:3 (likewise d/a:12): empty",
+        "d/a: odd",
+        "lost",
+    ]
+    assert once_of_files(["d/ab: x", "d/a: x"], files) == ["d/ab: x", "d/a: x"]
+    merged = once_of_files(["d/a: x", "d/b: x"], files)
+    assert once_of_files(merged * 2, files) == merged

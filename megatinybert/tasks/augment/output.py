@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from megatinybert.config.augment import OTHER_COPIES, PUBLISHED_COPIES, AugmentOptions
 from megatinybert.config.flat import OptionNames
 from megatinybert.corpus.manifest import Record, read_record
-from megatinybert.runtime.differences import refuse_differences
+from megatinybert.runtime.differences import refuse_differences, removal
 from megatinybert.runtime.files import file_sha256, publish_file, write_atomically
 from megatinybert.tasks.reading.layout import given
 
@@ -197,19 +197,15 @@ def refuse_other_plan(
     """Raise ValueError where a file was made by another plan, with a line for each difference. later: folders of what
     was made from it.
     """
-    _refuse(f"{path} is there already, made otherwise", then, now, [path, *later], names)
+    _refuse(f"{path} is there already, made otherwise", then, now, removal([path], later), names)
 
 
 def refuse_other_beginning(path: Path, then: AugmentPlan, now: AugmentPlan, names: OptionNames) -> None:
     """The same of a file that is unfinished."""
-    _refuse(f"{path} was begun otherwise", then, now, [Output.parts_of(path)], names)
+    _refuse(f"{path} was begun otherwise", then, now, removal([Output.parts_of(path)]), names)
 
 
-def _refuse(what: str, then: AugmentPlan, now: AugmentPlan, there: Sequence[Path], names: OptionNames) -> None:
+def _refuse(what: str, then: AugmentPlan, now: AugmentPlan, removed: str, names: OptionNames) -> None:
     before, after = ({names[key]: value for key, value in (plan.options | plan.inputs).items()} for plan in (then, now))
-    *others, last = map(str, there)
-    removed = (
-        f"{', '.join(others)} and {last} to rebuild it and what was made from it" if others else f"{last} to rebuild it"
-    )
-    remedy = f"use the same options and files, remove {removed}, or choose another {names['output']}"
+    remedy = f"use the same options and files, {removed}, or choose another {names['output']}"
     refuse_differences(what, before, after, remedy)

@@ -12,7 +12,7 @@ from megatinybert.config.rows import compact
 from megatinybert.config.schema import ConfigError
 from megatinybert.corpus.other_kinds import ways_of_rows
 from megatinybert.runtime.counts import some_of
-from megatinybert.runtime.findings import Findings
+from megatinybert.runtime.findings import Findings, once_of_files
 from megatinybert.tasks.reading.columns import usual_columns
 from megatinybert.tasks.reading.formats import SUFFIXES, columns_of, row_for_header
 from megatinybert.tasks.reading.layout import Layout
@@ -87,7 +87,7 @@ def _custom_files(task: Task, folder: Path, option: str) -> TaskFiles:
         task = _with_columns(task, train, dev)
     except ValueError as error:
         told = getattr(error, "problems", [str(error)])
-        raise ConfigError.of(list(dict.fromkeys([*told, *_unreadable(task, others)]))) from error
+        raise ConfigError.of(once_of_files([*told, *_unreadable(task, others)], [train, *others])) from error
     return TaskFiles(task, train, {"dev": dev}, {"test": test} if test else {})
 
 

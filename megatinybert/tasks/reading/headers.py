@@ -9,6 +9,7 @@ from pathlib import Path
 
 from megatinybert.config.nearest import closest
 from megatinybert.config.schema import ConfigError
+from megatinybert.runtime.findings import once_of_files
 from megatinybert.tasks.reading.files import TaskFiles
 from megatinybert.tasks.reading.formats import OF_OBJECTS, is_plain, read_records
 from megatinybert.tasks.reading.misspelt import ALIKE, plain
@@ -33,9 +34,10 @@ _ROWS = 10_000  # of a file, among which no other may have the label that is tak
 
 def check_headers(files: TaskFiles) -> None:
     """Raise ConfigError for the training and development files of which `check_header` refuses the first row."""
-    problems = [text for path in (files.train, *files.dev.values()) if (text := header_in_rows(files.task, path))]
+    paths = [files.train, *files.dev.values()]
+    problems = [text for path in paths if (text := header_in_rows(files.task, path))]
     if problems:
-        raise ConfigError.of(problems)
+        raise ConfigError.of(once_of_files(problems, paths))
 
 
 def check_header(task: Task, path: Path, with_labels: bool) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from megatinybert.runtime.counts import counted
+from megatinybert.runtime.findings import once_of_files
 from megatinybert.tasks.reading.files import TaskFiles
 from megatinybert.tasks.reading.formats import is_plain, read_records, tab_rows
 from megatinybert.tasks.reading.headers import looks_like_header, named_by_option, options_of_header
@@ -61,7 +62,8 @@ def check_rows(files: TaskFiles, skip_bad: bool) -> RowChecks:
         elif same:
             facts.append(f"{split}: {text}")
     shared = all(dev.first == train.first for dev in tallies)
-    warnings = [text for tally in tallies for text in (*tally.header_warning(shared), *tally.quotes_warning())]
+    of_each = [text for tally in tallies for text in (*tally.header_warning(shared), *tally.quotes_warning())]
+    warnings = once_of_files(of_each, [files.train, *files.dev.values()])
     if task.labels is not None:
         facts.insert(0, _classes(files.train, train.counts, dev_counts))
         # An official task's files write other labels than its classes are called.

@@ -132,8 +132,7 @@ def _only_label(task: Task, names: Sequence[str], with_labels: bool) -> str:
     place = find_place(task, names, False, "") if with_labels else None
     if place is None:
         return ""
-    own = as_named(task.columns, task.layout).label
-    usual = "/".join(own if task.layout.label else dict.fromkeys((*own, *LABELS)))
+    usual = "/".join(_usual_labels(task))
     if all(index in place for index in range(len(names))):
         return f"but there is none for the label ({usual}): add it"
     option = task.layout.names["label_column"]
@@ -142,13 +141,19 @@ def _only_label(task: Task, names: Sequence[str], with_labels: bool) -> str:
     )
 
 
+def _usual_labels(task: Task) -> tuple[str, ...]:
+    """What `find_place` takes for a label: where options name columns the task's own names alone, else the usual ones
+    after them.
+    """
+    own, layout = as_named(task.columns, task.layout).label, task.layout
+    return own if layout.label or layout.text_a else tuple(dict.fromkeys((*own, *LABELS)))
+
+
 def _needed(task: Task, names: Sequence[str], with_labels: bool) -> str:
     """What a file of a task has to have, for a message: every name that `find_place` takes; of the label, where it has
     none. names: of its columns, in lower case.
     """
-
-    own = as_named(task.columns, task.layout)
-    usual_labels = own.label if task.layout.label else (*own.label, *LABELS)
+    own, usual_labels = as_named(task.columns, task.layout), _usual_labels(task)
     lacks_label = with_labels and first_of(usual_labels, names) is None
 
     def listed(texts: Iterable[Sequence[Iterable[str]]], labels: Iterable[str]) -> str:
@@ -157,15 +162,15 @@ def _needed(task: Task, names: Sequence[str], with_labels: bool) -> str:
 
     texts = own.text_a, own.text_b
     if task.layout.text_a:
-        told = listed([texts if task.pair else texts[:1]], own.label)
+        told = listed([texts if task.pair else texts[:1]], usual_labels)
     elif not task.pair:  # the task's own names are among the usual ones
-        told = listed([[dict.fromkeys((*own.text_a, *OWN_COLUMNS.text_a, *SINGLES))]], dict.fromkeys(usual_labels))
+        told = listed([[dict.fromkeys((*own.text_a, *OWN_COLUMNS.text_a, *SINGLES))]], usual_labels)
     else:
         usual = [(OWN_COLUMNS.text_a, OWN_COLUMNS.text_b), *(((first,), (second,)) for first, second in PAIRS)]
         known = [each for each in usual if set(texts[0]) <= set(each[0]) and set(texts[1]) <= set(each[1])]
         others = [each for each in usual if each not in known]
         if task.layout.label or set(own.label) <= set(LABELS):
-            told = listed([*(known or [texts]), *others], own.label if task.layout.label else LABELS)
+            told = listed([*(known or [texts]), *others], usual_labels)
         else:
             told = f"{listed([texts], own.label)}, or {listed([*known, *others], LABELS)}"
     which = "a custom task" if task.name == "custom" else task.name
@@ -187,7 +192,7 @@ def _misspelt_of(task: Task, names: Sequence[str], with_labels: bool) -> Hints:
     if task.pair:
         usual["text_b_column"] = own.text_b if task.layout.text_b else (*own.text_b, *OWN_COLUMNS.text_b)
     if with_labels:
-        usual["label_column"] = own.label if task.layout.label else (*own.label, *LABELS)
+        usual["label_column"] = _usual_labels(task)
     return misspelt(names, usual, task.layout)
 
 

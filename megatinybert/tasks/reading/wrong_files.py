@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from megatinybert.config.task import TaskDataConfig
-from megatinybert.runtime.findings import Findings
+from megatinybert.runtime.findings import Findings, once_of_files
 from megatinybert.tasks.reading.files import find_files
 from megatinybert.tasks.reading.formats import columns_of, read_records
 from megatinybert.tasks.reading.headers import check_header
@@ -41,7 +41,7 @@ def wrong_files(given: TaskDataConfig, answers: bool, answered: Path | None = No
         findings.attempt("task", _begin, files.task, path, path in labelled)
     if not findings.failed and size_of([*labelled, *unlabelled]) <= READ_WHOLE:
         _read_whole(given, unlabelled if answers else None, findings)
-    return findings.texts("fail")
+    return once_of_files(findings.texts("fail"), [*labelled, *unlabelled])
 
 
 def size_of(paths: Sequence[Path]) -> int:

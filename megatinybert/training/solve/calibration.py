@@ -72,6 +72,7 @@ class Calibration:
         available = max(data.samples // micro_batch, 1)
         self.count = min(batches, available)
         self.passes = 0
+        self._asked, self._is_enough = tokens, batches <= available
         self._data, self._micro_batch, self._world = data, min(micro_batch, data.samples), world
         self._kept: dict[int, Batch] = {}
         self._bytes = 0
@@ -86,6 +87,14 @@ class Calibration:
         or more, as far as there is text.
         """
         return sum(_real_tokens(self._arrays(index)) for index in range(self.count))
+
+    def in_words(self) -> str:
+        """How many tokens these are, and why not as many as were asked for."""
+        tokens = self.tokens()
+        if tokens == self._asked:
+            return f"{tokens:,} tokens"
+        why = f"{self._asked:,} in whole batches" if self._is_enough else f"of {self._asked:,}: there is no more text"
+        return f"{tokens:,} tokens ({why})"
 
     def keep(self, batch: Batch, name: str, states: Tensor) -> None:
         """Remember states of a batch for later passes, as long as there is room."""

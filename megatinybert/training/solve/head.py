@@ -40,7 +40,7 @@ def solve_head(
     width, wide = student.config.hidden_size, teacher.config.hidden_size
     moments = Moments(width, wide, world.device)
     squares_E = torch.zeros(wide, dtype=torch.float64, device=world.device)
-    title = f"solving the classifier on {calibration.tokens():,} tokens, {_PASSES} passes"
+    title = f"solving the classifier on {calibration.in_words()}, {_PASSES} passes"
     with progress_bar(_PASSES * calibration.count, "batch", desc=title, disable=not world.is_main) as bar:
         for batch, first, before in _first_states(student, teacher, calibration):
             moments.add(first, before, batch.held_out)

@@ -65,7 +65,7 @@ def solve_student(
     began = time.perf_counter()
     student.eval()
     passes = 2 + 4 * len(layer_map)
-    title = f"solving on {calibration.tokens():,} tokens, {passes} passes"
+    title = f"solving on {calibration.in_words()}, {passes} passes"
     with progress_bar(passes * calibration.count, "batch", desc=title, disable=not world.is_main) as bar:
 
         def batches() -> Iterator[Batch]:

@@ -10,6 +10,7 @@ import pytest
 from megatinybert.tasks.reading.columns import usual_columns
 from megatinybert.tasks.reading.layout import Layout
 from megatinybert.tasks.reading.read import Row, open_task, read_rows
+from tests.tasks.reading.test_wrong_files import wrong
 
 
 def found(names: str, layout: Layout | None = None) -> tuple[str, ...] | None:
@@ -134,7 +135,7 @@ def test_files_of_one_task_may_name_their_columns_differently(tmp_path: Path) ->
             {"text_a": "评论", "label": "类别"},
             "train.csv: its columns seem to be separated by '\uff0c' (a full-width comma), but those of a .csv have",
         ),
-        ("评论\uff0c类别", {}, "dev.csv: its columns seem to be separated by '\uff0c' (a full-width comma), but"),
+        ("评论\uff0c类别", {}, "dev.csv): its columns seem to be separated by '\uff0c' (a full-width comma), but"),
         ("text;label", {}, ": its columns seem to be separated by ';', but those"),
         (
             "a,x",
@@ -189,6 +190,14 @@ def test_keys_that_are_not_there_are_told_as_columns_are(tmp_path: Path) -> None
     told = r"train.jsonl:1: no label: no key labl \(--task.label_column; did you mean labels\?\): "
     with pytest.raises(ValueError, match=told):
         open_task("custom", str(tmp_path), layout=Layout(label="labl"))
+
+
+def test_no_name_of_a_label_is_told_that_is_not_taken(tmp_path: Path) -> None:
+    for name in ("train", "dev"):
+        (tmp_path / f"{name}.tsv").write_text("body\tscore\na\t1\nb\t0\n")
+    (told,) = wrong(tmp_path, "sst-2", text_a_column="body")
+    assert "the columns body, score, of which none is a label (label): name it with" in told
+    assert wrong(tmp_path, "sst-2", text_a_column="body", label_column="score") == []
 
 
 @pytest.mark.parametrize("suffix", ["tsv", "csv"])

@@ -35,10 +35,10 @@ def test_a_header_that_an_option_would_make_a_row_is_refused(tmp_path: Path, hea
     with pytest.raises(ConfigError) as caught:  # the run says the same
         open_task("custom", str(tmp_path), layout=Layout(columns=("text", "label")))
     assert told == caught.value.problems
-    names = header.replace("\t", ", ")
-    for path, problem in zip(paths, told, strict=True):
-        assert problem.startswith(f"{path}:1: a header ({names}) without the names of --task.columns (text, label)")
-        assert ("--task.columns null" in problem) == (suffix != ".txt")
+    names, (problem,) = header.replace("\t", ", "), told
+    places = f"{paths[0]}:1 (likewise {paths[1]}:1)"
+    assert problem.startswith(f"{places}: a header ({names}) without the names of --task.columns (text, label)")
+    assert ("--task.columns null" in problem) == (suffix != ".txt")
     for path in paths:  # what helps
         path.write_text(path.read_text("utf-8").replace(*_first_line(path, "text", "label")), "utf-8")
     assert wrong(tmp_path, columns=["text", "label"]) == []
@@ -53,7 +53,7 @@ def test_the_options_that_are_told_read_the_files(tmp_path: Path, task: str) -> 
     rows = ROWS.replace("good", "1").replace("bad", "0")
     for path in write(tmp_path, "sentense\tlable", rows=rows):
         path.rename(path.with_name(path.name.replace("eval", "dev")))
-    (told, _) = wrong(tmp_path, task, columns=["sentence", "label"])
+    (told,) = wrong(tmp_path, task, columns=["sentence", "label"])
     words = shlex.split(told.partition(" every file has it, use ")[2])
     given: dict[str, Any] = {words[i].removeprefix("--task."): words[i + 1] for i in range(0, len(words), 2)}
     assert given.pop("columns") == "null" and len(given) == 2
