@@ -175,7 +175,8 @@ class TaskRunConfig(Section):
     save_interval: Count = Field(500, description="steps between checkpoints; also at a stage's last step")
     held_out_interval: Count | None = Field(
         None,
-        description="steps between measurements on development rows (null: ten per stage); also at step 0 and the last",
+        description="steps between measurements on development rows (null: ten in a stage, fewer where these rows are "
+        "many); also at step 0 and the last",
     )
     keep_checkpoints: Count = Field(1, description="number of newest checkpoints of a stage to keep")
     time_limit: Duration | None = Field(None, description=TIME_LIMIT)

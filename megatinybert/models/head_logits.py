@@ -11,7 +11,8 @@ def head_logits(model: PreTrainedModel, states_BSD: Tensor, batch: dict[str, Ten
     """The logits of `model` for the last hidden states of its body, in their dtype; None for a model without a head.
 
     A classifier gives (B, C), with dropout in train mode, as Transformers computes it; where
-    `model.config.relu_before_classifier` is true, as in published task TinyBERTs, with a ReLU after the pooler.
+    `model.config.relu_before_classifier` is true, as in published task TinyBERTs, with a ReLU after the pooler. It
+    leaves autocast: in bfloat16 the answers of a regression, in its first steps, would mostly be equal.
     A masked-LM head gives (B, P, V), at the positions batch["masked_positions"] (int64 (B, P)) alone: over a whole
     sequence the vocabulary would be most of the memory and time.
     """

@@ -31,7 +31,7 @@ SECTIONS = {"teacher": "finetune", "mlm": "mlm", "one": "one", "two": "two"}
 PRODUCTS = {"teacher": "teacher", "mlm": "mlm", "one": "student-one", "two": "student"}  # the model folder of each
 TAUGHT = ("one", "two")  # the sections of those that have a teacher
 SINGLE_LENGTH, PAIR_LENGTH = 64, 128  # tokens of a row, in the published runs
-_MEASUREMENTS = 10  # in a stage
+_FEWEST_MEASUREMENTS, _MOST_MEASUREMENTS = 3, 10  # in a stage
 
 
 @dataclass(frozen=True)
@@ -130,18 +130,28 @@ def _facts(section: str, options: Section, without: set[str]) -> dict[str, Any]:
     return {f"{section}.{key}": value for key, value in options.model_dump(mode="json", exclude=without).items()}
 
 
-def measurements_of(config: TaskConfig, max_steps: int) -> int:
-    """How often a stage of so many steps is measured, before its first step and after its last among them."""
-    return 1 + math.ceil(max_steps / _interval(config, max_steps)) if max_steps else 0
+def measuring_interval(config: TaskConfig, section: str, steps: int, measured: int) -> int:
+    """Steps between measurements of a stage of so many. measured: rows of each measurement; by default all of them
+    together have no more rows than the stage trains on, if that leaves a few.
+    """
+    stage: StageConfig = getattr(config, section)
+    times = min(max(steps * stage.global_batch // measured, _FEWEST_MEASUREMENTS), _MOST_MEASUREMENTS)
+    return config.run.held_out_interval or math.ceil(steps / times)
 
 
-def _interval(config: TaskConfig, max_steps: int) -> int:
-    """Steps between measurements."""
-    return config.run.held_out_interval or math.ceil(max_steps / _MEASUREMENTS)
+def measurements_of(config: TaskConfig, section: str, steps: int, measured: int) -> int:
+    """How often a stage is measured, before its first step and after its last among them. The arguments are those of
+    `measuring_interval`.
+    """
+    return 1 + math.ceil(steps / measuring_interval(config, section, steps, measured)) if steps else 0
 
 
-def training_of(config: TaskConfig, section: str, folder: Path, max_steps: int) -> StageTraining:
-    """What the engine is told of the stage whose options are `section`. folder: of its checkpoints and metrics."""
+def training_of(
+    config: TaskConfig, section: str, folder: Path, max_steps: int, interval: int | None = None
+) -> StageTraining:
+    """What the engine is told of the stage whose options are `section`. folder: of its checkpoints and metrics.
+    interval: steps between measurements.
+    """
     stage: StageConfig = getattr(config, section)
     every = config.run
     return StageTraining(
@@ -158,7 +168,7 @@ def training_of(config: TaskConfig, section: str, folder: Path, max_steps: int) 
             compile="never",  # rows of many lengths
             log_interval=every.log_interval,
             save_interval=every.save_interval,
-            held_out_interval=_interval(config, max_steps),
+            held_out_interval=interval,
             keep_checkpoints=every.keep_checkpoints,
             time_limit=every.time_limit,
             lost_after=every.lost_after,

@@ -35,6 +35,7 @@ from megatinybert.tasks.stage_options import (
     facts_of_options,
     has_stage_one,
     keeps_answers,
+    measuring_interval,
     stage_folder,
     steps_of,
     training_of,
@@ -42,7 +43,6 @@ from megatinybert.tasks.stage_options import (
 from megatinybert.tracking.attention_maps import AttentionPictures, choose_maps, drawing_interval
 from megatinybert.training.first_weights import Lesson, give_first_weights, projections_left_aside
 from megatinybert.training.held_out import beside_losses, held_out
-from megatinybert.training.schedule import held_out_interval
 from megatinybert.training.solve.calibration import ROWS, Calibration
 from megatinybert.training.solve.first import SOLVED, solve_first_weights
 from megatinybert.training.solve.head import solve_head
@@ -75,7 +75,7 @@ def layers(inputs: TaskInputs, teacher_folder: str, rows: EncodedRows, world: Wo
     trainee = Trainee(student, objective)
     dtype = teacher_dtype(config.teacher.dtype, world.device)
     teacher = load_teacher(teacher_folder, objective.teacher_layers, dtype, world.device)
-    some = _First(next(iter(inputs.dev.values())), HELD_OUT_ROWS)
+    some = _some(inputs)
     whole = read_bert_config(teacher_folder, "teacher")
     maps = choose_maps(config, student.config, whole, objective.teacher_layers)
 
@@ -160,7 +160,7 @@ def masked_lm(inputs: TaskInputs, rows: EncodedRows) -> Stage:
     config = inputs.config
     model = build_mlm_model(inputs.teacher, config.teacher.model, config.mlm.train, config.run.seed)
     masking = Masking(inputs.tokenizer, config.run.seed)
-    some = MaskedHeldOut(_First(next(iter(inputs.dev.values())), HELD_OUT_ROWS), masking)
+    some = MaskedHeldOut(_some(inputs), masking)
     data = Masked(BucketedRows(rows, config.mlm.global_batch, config.run.seed), masking)
 
     def measure(trainees: Trainees, world: World) -> dict[str, float]:
@@ -232,7 +232,7 @@ def _stage(
     data: TrainingData,
     decides: Facts,
     measure: Callable[[Trainees, World], dict[str, float]],
-    measured: Sequence[str],
+    tags: Sequence[str],
     best: str | None = None,
     pictures: Callable[[int], AttentionPictures | None] | None = None,
     solve: Callable[[World], None] | None = None,
@@ -244,8 +244,10 @@ def _stage(
     options: StageConfig = getattr(config, section)
     max_steps = steps_of(options, len(rows), int(rows.lengths.sum()))
     folder = stage_folder(inputs.output, name)
-    training = training_of(config, section, folder, max_steps)
-    interval = drawing_interval(config.monitor, held_out_interval(training.run, max_steps), max_steps)
+    measured = sum(map(len, inputs.dev.values())) if best else len(_some(inputs))
+    between = measuring_interval(config, section, max_steps, measured)
+    training = training_of(config, section, folder, max_steps, between)
+    interval = drawing_interval(config.monitor, between, max_steps)
     student, first = trainee.student.config, Digest.of(trainee)
     return Stage(
         name=f"stage {name}",
@@ -264,11 +266,11 @@ def _stage(
             "first weights checksum": first.checksum,
             "steps": max_steps,
             "student dropout": [student.hidden_dropout_prob, student.attention_probs_dropout_prob],
-            **({"steps between measurements": training.run.held_out_interval} if best else {}),
+            **({"steps between measurements": between} if best else {}),
             **facts_of_options(config, name),
         },
         measure=measure,
-        measured=measured,
+        measured=tags,
         product=ModelFolder(inputs.output / product, folder, inputs.tokenizer_name),
         best=best,
         pictures=pictures(interval) if pictures else None,
@@ -277,6 +279,11 @@ def _stage(
         prepare=prepare,
         learner=_LEARNERS[name],
     )
+
+
+def _some(inputs: TaskInputs) -> _First:
+    """The rows that stages without answers are measured on."""
+    return _First(next(iter(inputs.dev.values())), HELD_OUT_ROWS)
 
 
 class _First:

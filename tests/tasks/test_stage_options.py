@@ -16,8 +16,15 @@ def config(*more: str) -> TaskConfig:
 
 @pytest.mark.parametrize(("steps", "measured"), [(0, 0), (1, 2), (9, 10), (25, 10), (300, 11)])
 def test_a_stage_is_measured_at_both_ends_and_some_times_between(steps: int, measured: int) -> None:
-    assert measurements_of(config(), steps) == measured
-    assert measurements_of(config("--run.held_out_interval", "100"), 250) == 4  # at 0, 100, 200 and 250
+    assert measurements_of(config(), "one", steps, 10) == measured
+    assert measurements_of(config("--run.held_out_interval", "100"), "one", 250, 10) == 4  # at 0, 100, 200 and 250
+
+
+@pytest.mark.parametrize(("rows", "measured"), [(320, 11), (321, 10), (800, 5), (1066, 4), (50_000, 4)])
+def test_a_stage_measures_no_more_rows_than_it_trains_on_but_three_times(rows: int, measured: int) -> None:
+    """Steps: 100 of 32 rows."""
+    assert measurements_of(config(), "two", 100, rows) == measured
+    assert measurements_of(config("--run.held_out_interval", "10"), "two", 100, rows) == 11
 
 
 @pytest.mark.parametrize(
