@@ -48,8 +48,8 @@ def on_few_steps(stages: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """
     few = [f"{name} {recorded['steps']}" for name, recorded in stages.items() if recorded["steps"] < FEWEST_STEPS]
     learns = f"below {FEWEST_STEPS} one mostly learns little"
-    says = "What a student keeps of its teacher then says little."
-    return [f"A trial: stages of few steps ({', '.join(few)}; {learns}). {says}"] if few else []
+    says = "what a student keeps of its teacher then says little."
+    return [f"Stages of few steps ({', '.join(few)}; {learns}): {says}"] if few else []
 
 
 def _rounded_up(value: float) -> float:

@@ -76,7 +76,7 @@ def test_all_leaves_models_results_and_the_stages_metrics(done_task: Path, task_
     assert said["teacher"]["parameters"] > said["student"]["parameters"]
     assert said["constant"]["dev"]["accuracy"] == pytest.approx(1 / 3)
     assert len(said["remarks"]) == 1  # of 30 steps in each stage
-    assert said["remarks"][0].startswith("A trial: stages of few steps (teacher 30, one 30, two 30;")
+    assert said["remarks"][0].startswith("Stages of few steps (teacher 30, one 30, two 30;")
     gains = [model["score"] - said["constant"]["dev"]["score"] for model in (student, teacher)]
     assert said["retention_over_constant"] == pytest.approx(gains[0] / gains[1])
     assert (done_task / "confusion.png").read_bytes().startswith(b"\x89PNG")

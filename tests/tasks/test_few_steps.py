@@ -62,10 +62,10 @@ def test_how_many_rows_there_will_be_with_copies_is_not_known() -> None:
     assert len(told("--augment.copies 2 --one.max_steps 5", 60)) == 3
 
 
-def test_scores_of_stages_of_few_steps_are_those_of_a_trial() -> None:
+def test_scores_of_stages_of_few_steps_are_told_to_say_little() -> None:
     stages = {"teacher": {"steps": 40}, "one": {"steps": 100}, "two": {"steps": 99}}
     assert on_few_steps(stages) == [
-        "A trial: stages of few steps (teacher 40, two 99; below 100 one mostly learns little). What a student keeps "
-        "of its teacher then says little."
+        "Stages of few steps (teacher 40, two 99; below 100 one mostly learns little): what a student keeps of its "
+        "teacher then says little."
     ]
     assert on_few_steps({"one": {"steps": 100}}) == on_few_steps({}) == []
