@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 
 from megatinybert.config.asked import read_asked
-from megatinybert.config.recipe import OtherRecipe
+from megatinybert.config.recipe import OtherProgram
 from megatinybert.programs.doctor import examine, examine_apart, findings_table
 from megatinybert.programs.start import say
 from megatinybert.runtime.findings import Finding, Findings
@@ -31,6 +31,8 @@ Exit code: 0, also with warnings; 1 where something is wrong; 2 for a mistake in
 not there, beside which all that can be is looked at; 130 after Ctrl-C.
 """
 
+_NO_TASKS = "; launch/task.sh itself looks at all that a task needs, before its first stage, and says how long it takes"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
@@ -48,8 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     try:
         asked = read_asked(options)
-    except OtherRecipe as problem:
-        print(f"error: {problem}", file=sys.stderr)
+    except OtherProgram as problem:
+        print(f"error: {problem}{_NO_TASKS}", file=sys.stderr)
         return 2
     if any(finding.level == "fail" for finding in check_versions()):
         findings = Findings()

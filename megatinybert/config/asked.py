@@ -10,7 +10,7 @@ from megatinybert.config.general import GeneralConfig
 from megatinybert.config.hub import NotInCache, settle_hub
 from megatinybert.config.load import load_config
 from megatinybert.config.named_paths import hub_names, missing_of_general, names_in
-from megatinybert.config.recipe import OtherRecipe
+from megatinybert.config.recipe import OtherProgram
 from megatinybert.config.schema import ConfigError
 
 
@@ -32,8 +32,8 @@ class Asked:
 
 
 def read_asked(arguments: list[str]) -> Asked:
-    """arguments: as of `load_config`, which answers --help and --print-config. Of what is wrong, raises OtherRecipe
-    alone: of what another program's recipe names nothing is worth a look.
+    """arguments: as of `load_config`, which answers --help and --print-config. Of what is wrong, raises OtherProgram
+    alone: of what is another program's nothing is worth a look.
     """
     given: dict[str, Any] = {}
     absent: list[str] = []
@@ -46,7 +46,7 @@ def read_asked(arguments: list[str]) -> Asked:
     config, problems = None, list[str]()
     try:
         config = load_config(arguments, look)
-    except OtherRecipe:
+    except OtherProgram:
         raise
     except ConfigError as error:
         problems = error.problems

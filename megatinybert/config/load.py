@@ -68,7 +68,7 @@ def load_options(argv: list[str], program: Program[Schema], missing: Missing | N
     """The configuration of `argv` (without the program's name): defaults, then recipe, then overrides.
 
     --help and --print-config print and raise SystemExit(0). The launcher's --local_rank is ignored. missing: one of
-    `named_paths`. Raises OtherRecipe for that of another program, and ConfigError listing every unknown option, wrong
+    `named_paths`. Raises OtherProgram for what is of another, and ConfigError listing every unknown option, wrong
     value, conflict of recipe and command line, and missing path together.
     """
     options = options_of(program.schema)
@@ -80,7 +80,7 @@ def load_options(argv: list[str], program: Program[Schema], missing: Missing | N
     overrides, recipe, print_config = read_arguments(argv, options, problems)
     read = read_recipe(recipe, options, problems) if recipe is not None else {}
     written = read or {}
-    check_program(str(recipe), written, options)
+    check_program(str(recipe), written, overrides, options)
     for name, given in [*written.items(), *overrides.items()]:
         fixed = program.schema.removed.get(name)
         if fixed and not fixed.agrees(given.value):

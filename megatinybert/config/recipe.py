@@ -45,8 +45,8 @@ _INSTEAD = {"max_steps": "epochs", "warmup_steps": "warmup_fraction"}
 _INSTEAD |= {other: key for key, other in _INSTEAD.items()}
 
 
-class OtherRecipe(ConfigError):
-    """The recipe is one of another program: each line of it would be a mistake here."""
+class OtherProgram(ConfigError):
+    """The recipe or the options are those of another program: each of them would be a mistake here."""
 
 
 class RecipeLoader(yaml.SafeLoader):
@@ -153,15 +153,23 @@ def read_recipe(path: str, options: Options, problems: list[str]) -> dict[str, G
     return written
 
 
-def check_program(path: str, written: Mapping[str, Given], options: Options) -> None:
-    """Raise OtherRecipe where a recipe is one of another program than that of `options`, by its sections."""
-    here, there = _sections_of_one(options), _sections_of_one(written)
-    if len(here) == len(there) == 1 and here.keys() != there.keys():
+def check_program(path: str, written: Mapping[str, Given], overrides: Mapping[str, Given], options: Options) -> None:
+    """Raise OtherProgram where a recipe, or else the command line, is one of another program than that of `options`, by
+    its sections. path: of the recipe, if there is one.
+    """
+    here = _sections_of_one(options)
+    for names in (written, {**written, **overrides}):
+        there = _sections_of_one(names)
+        if not len(here) == len(there) == 1 or here.keys() == there.keys():
+            continue
         (script,), ((other, own),) = here, there.items()
-        raise OtherRecipe(
-            f"--config {path} (command line): a recipe of {other} (it has {', '.join(sorted(own))}), and this program "
-            f"reads recipes of {script}"
-        )
+        if names is written:
+            raise OtherProgram(
+                f"--config {path} (command line): a recipe of {other} (it has {', '.join(sorted(own))}), and this "
+                f"program reads recipes of {script}"
+            )
+        theirs = [f"--{name}" for name in names if name.partition(".")[0] in own]
+        raise OtherProgram(f"{', '.join(theirs)}: of {other}, and this program takes the options of {script}")
 
 
 def _sections_of_one(names: Iterable[str]) -> dict[str, frozenset[str]]:

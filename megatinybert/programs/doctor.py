@@ -40,6 +40,7 @@ def examine(
     from megatinybert.programs.distil import look, silence_transformers
     from megatinybert.programs.estimate import estimate
     from megatinybert.runtime.dist import World
+    from megatinybert.training.lock import check_unlocked
 
     silence_transformers()
     ranks = ranks or get_accelerator().device_count()
@@ -47,6 +48,9 @@ def examine(
     _look_at_device(world, findings)
     world.say("opening teacher, student and data, and trying the first batch")
     ready = look(config, World(0, ranks, world.device), findings)
+    findings.attempt("output folder", check_unlocked, Path(config.run.output_dir))
+    if findings.failed:
+        ready = None
     if ready:
         findings.add(_where_it_starts(ready.first))
     _add_absent(absent, findings)

@@ -148,7 +148,7 @@ def test_an_option_that_is_gone_is_refused_with_another_value(tmp_path: Path) ->
 
 def test_a_program_that_never_had_an_option_does_not_know_it() -> None:
     with pytest.raises(ConfigError, match=r"--data\.shuffle_group 64 \(command line\): no such option"):
-        load_options(["--data.shuffle_group", "64"], TASK)
+        load_options(["--data.shuffle_group", "64", "--task.name", "sst-2"], TASK)
 
 
 def test_every_problem_is_reported_at_once_with_its_source(tmp_path: Path) -> None:

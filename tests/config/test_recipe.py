@@ -13,7 +13,7 @@ from megatinybert.config.general import GeneralConfig
 from megatinybert.config.help import options_of
 from megatinybert.config.load import GENERAL, ConfigError, load_config, load_options
 from megatinybert.config.named_paths import missing_of_general
-from megatinybert.config.recipe import SECTIONS, OtherRecipe
+from megatinybert.config.recipe import SECTIONS, OtherProgram
 from megatinybert.config.task import TASK, TaskConfig
 from tests.helpers.hostile_recipes import hostile_recipe, many_aliases
 from tests.helpers.toys import REPOSITORY
@@ -114,7 +114,7 @@ def test_a_recipe_of_the_other_program_is_one_problem(tmp_path: Path) -> None:
     of_tasks = {recipes / "task-paper.yaml"}
     for path in recipes.glob("*.yaml"):
         script, other = ("general", "task")[:: -1 if path in of_tasks else 1]
-        with pytest.raises(OtherRecipe) as raised:
+        with pytest.raises(OtherProgram) as raised:
             load_options(["--config", str(path), "--sed", "1"], GENERAL if path in of_tasks else TASK)
         (problem,) = raised.value.problems
         assert problem.startswith(f"--config {path} (command line): a recipe of launch/{script}.sh (it has ")
@@ -127,6 +127,19 @@ def test_a_recipe_of_the_other_program_is_one_problem(tmp_path: Path) -> None:
     strays.write_text("data: {sequence_length: 64}\none: {epochs: 1}")
     with pytest.raises(ConfigError, match="--one.epochs 1 .*: no such option; did you mean --run.epochs"):
         load_config([*REQUIRED, "--config", str(strays)])
+
+
+def test_the_options_of_the_other_program_are_one_problem() -> None:
+    of_task = ["--task.name", "sst-2", "--one.epochs", "3", "--run.output_dir", "o", "--run.sed", "1"]
+    with pytest.raises(OtherProgram) as raised:
+        load_config(of_task)
+    assert str(raised.value) == (
+        "--task.name, --one.epochs: of launch/task.sh, and this program takes the options of launch/general.sh"
+    )
+    with pytest.raises(OtherProgram, match=r"^--data\.text: of launch/general\.sh"):
+        load_options(["--data.text", "a.txt"], TASK)
+    with pytest.raises(ConfigError, match=r"--task\.name.* no such option"):
+        load_config([*of_task, "--data.shards", "s"])  # of both
 
 
 @pytest.mark.parametrize("recipe", ["run: {max_steps: 4}", "run: {epochs: 2}"])

@@ -20,6 +20,7 @@ from megatinybert.programs.distil import look
 from megatinybert.programs.doctor import estimate_table, examine
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Findings
+from megatinybert.training.lock import run_lock
 from megatinybert.training.ready import ReadyFamily
 from tests.helpers.messages import assert_says
 from tests.helpers.toys import REPOSITORY, environment, recipe
@@ -211,3 +212,22 @@ def test_another_kind_of_run_in_the_folder(world: World, toy_inputs: Path, golde
     findings = examine(config, 1, True, world, time.perf_counter())
     assert [finding.subject for finding in findings.all if finding.level == "fail"] == ["output folder"]
     assert "run.seed: 0 there, 3 now" in findings.texts("fail")[0]
+
+
+def test_a_run_that_is_going_on_in_the_folder(
+    world: World, toy_inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with run_lock(tmp_path, world):
+        findings = examine(load_config(golden_options(toy_inputs, tmp_path)), 1, True, world, time.perf_counter())
+    (told,) = findings.texts("fail")
+    assert told.startswith(f"--run.output_dir {tmp_path} is in use by another run (process ")
+    assert "measuring ..." not in capsys.readouterr().err
+
+
+def test_the_options_of_a_task_are_no_run_of_it() -> None:
+    found = run_doctor("--task.name", "sst-2", "--task.data_dir", "data", python=warm_python())
+    assert found.returncode == 2 and found.stdout == ""
+    assert found.stderr.startswith(
+        "error: --task.name, --task.data_dir: of launch/task.sh, and this program takes the "
+    )
+    assert "launch/task.sh itself looks at all that a task needs" in found.stderr
