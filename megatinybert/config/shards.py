@@ -11,6 +11,8 @@ from megatinybert.config.flat import FilePath, FlatOptions
 from megatinybert.config.load import Program
 from megatinybert.config.values import Count, FractionBelowOne, Index, Names, Text
 
+HELD_OUT_SHARE = 0.01  # of the documents, unless another is asked for
+
 
 class BuildOptions(FlatOptions):
     """From text files to token shards."""
@@ -24,7 +26,7 @@ class BuildOptions(FlatOptions):
     workers: Index = Field(0, description="processes, which change no byte (0: one per usable core)")
     shard_tokens: Count = Field(100_000_000, description="a shard ends with the document that reaches so many tokens")
     validation_fraction: FractionBelowOne = Field(
-        0.01, description="share of documents held out, chosen by a hash of their text"
+        HELD_OUT_SHARE, description="share of documents held out, chosen by a hash of their text"
     )
     text_key: Text = Field(
         "text", description="key of the text in JSON objects; column of the text of a .parquet or .arrow file"

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 
 from megatinybert import __version__
 from megatinybert.config.data import DataConfig
-from megatinybert.config.shards import BuildOptions
+from megatinybert.config.shards import HELD_OUT_SHARE, BuildOptions
 from megatinybert.corpus.blocks import BLOCK_BYTES, ReadSettings
 from megatinybert.corpus.build import build_corpus, shaping
 from megatinybert.corpus.describe import build_summary
@@ -30,6 +30,8 @@ from megatinybert.runtime.files import file_lock
 from megatinybert.runtime.progress_bar import progress_bar
 
 _CHUNK = 1 << 20
+_HELD_OUT_BYTES = 1 << 17  # of text: some 250 windows of 128 tokens
+_LARGEST_SHARE = 0.05  # held out of a small text
 
 
 def shard_text(config: DataConfig, tokenizer: str) -> list[str]:
@@ -56,6 +58,7 @@ def shard_text(config: DataConfig, tokenizer: str) -> list[str]:
 
 def _find_or_build(config: DataConfig, paths: list[str], tokenizer: str, reader: Tokenizer) -> Path:
     cache = Path(config.cache)
+    sources, left_out = find_sources(paths, cache, NAMES["input"])
     options = BuildOptions(
         input=paths,
         tokenizer=tokenizer,
@@ -65,10 +68,10 @@ def _find_or_build(config: DataConfig, paths: list[str], tokenizer: str, reader:
         encoding=config.encoding,
         invalid_utf8=config.invalid_utf8,
         skip_bad_records=config.skip_bad_records,
+        validation_fraction=_held_out_share(sum(source.size for source in sources)),
         resume=True,
         names=NAMES,
     )
-    sources, left_out = find_sources(paths, cache, NAMES["input"])
     if left_out:
         _say(f"data: {left_aside(left_out)}")
     folder = _folder(cache, _label(paths), _key(sources, options, tokenizer_fingerprint(reader)))
@@ -89,6 +92,11 @@ def _find_or_build(config: DataConfig, paths: list[str], tokenizer: str, reader:
     quiet = report.manifest.model_copy(update={"warnings": [], "options": shown})
     _say(build_summary(replace(report, manifest=quiet, left_out=[]), NAMES))
     return folder
+
+
+def _held_out_share(size: int) -> float:
+    """Of the documents of so many bytes: more than the usual part where that would leave too little to measure on."""
+    return min(max(float(f"{_HELD_OUT_BYTES / max(size, 1):.1g}"), HELD_OUT_SHARE), _LARGEST_SHARE)
 
 
 def _folder(cache: Path, label: str, key: str) -> Path:

@@ -108,7 +108,7 @@ def report_of(
 
     from megatinybert.training.model_card import logged_time
     from megatinybert.training.record import HELD_OUT
-    from megatinybert.training.sentence_vectors import advice_of
+    from megatinybert.training.sentence_vectors import advice_of, by_chance
     from megatinybert.training.size import moves_little
     from megatinybert.training.solve.record import read_record
 
@@ -148,6 +148,7 @@ def report_of(
         on_first_losses=on_first_losses(rows) if is_solved else None,
         on_no_probe=on_no_probe(windows) if teacher else None,
         masked_tokens=last.get(MASKED),
+        probe_chance=by_chance(windows) if windows else 0.0,
         few_steps=rate is not None and moves_little(init, optimizer["name"], trained, rate),
         advice=advice_of(first, last, layer_map, student.layers, teacher.layers, windows, asked) if teacher else None,
     )

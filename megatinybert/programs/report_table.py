@@ -51,7 +51,8 @@ class Report:
     projected_probe: of the student's states after the projection, where the objective learns one. advice: which of the
     two to use for what. few_steps: whether the steps were too few at their learning rate. on_first_losses: of
     a solved student, why its losses in training begin below held-out ones, where they do. on_no_probe: why there is no
-    probe, where a teacher has none. masked_tokens: that the accuracy is measured on.
+    probe, where a teacher has none. masked_tokens: that the accuracy is measured on. probe_chance: how far two
+    probes differ by it.
     is_solved: whether the student's first weights were solved, so that the first values are what solving gave; solving:
     its record, where the run left one. training_seconds: spent on steps, where all are logged. shared_top: share of the
     teacher's TOP nearest passages that the student finds, where megatinybert.search was run; shared_of: what it is of.
@@ -79,6 +80,7 @@ class Report:
     on_first_losses: str | None = None
     on_no_probe: str | None = None
     masked_tokens: float | None = None
+    probe_chance: float = 0.0
 
     @property
     def beside(self) -> dict[str, tuple[float, float]]:
@@ -176,7 +178,7 @@ def _what_each_gave(report: Report) -> str:
 
 def what_got_worse(report: Report) -> list[str]:
     """A sentence about what training left worse than it was; [] where there is nothing of that."""
-    sentence = on_what_got_worse(report.held_out, report.beside, report.few_steps)
+    sentence = on_what_got_worse(report.held_out, report.beside, report.few_steps, report.probe_chance)
     return [sentence] if sentence else []
 
 

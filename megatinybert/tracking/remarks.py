@@ -39,16 +39,21 @@ def row_of(tag: str, masked: float | None) -> str:
 
 
 def on_what_got_worse(
-    losses: Mapping[str, tuple[float, float]], beside: Mapping[str, tuple[float, float]], few_steps: bool
+    losses: Mapping[str, tuple[float, float]],
+    beside: Mapping[str, tuple[float, float]],
+    few_steps: bool,
+    chance: float = 0.0,
 ) -> str | None:
     """What training left worse than it was; None where there is nothing of that.
 
     Pairs (before, after) on held-out text: losses by name, "total" among them; by tag what is measured beside them, of
-    which more is better. few_steps: whether the steps were too few at their learning rate.
+    which more is better. few_steps: whether the steps were too few at their learning rate. chance: how far two probes
+    of as many windows differ by it.
     """
     risen = [name for name, (before, after) in losses.items() if after > before]
     worse = ["total" if name == "total" else f"{name} loss" for name in risen]
-    worse += [BESIDE_LOSSES[tag].row for tag, (before, after) in beside.items() if after < before]
+    fallen = [tag for tag, (before, after) in beside.items() if before - after > (0 if tag == ACCURACY else chance)]
+    worse += [BESIDE_LOSSES[tag].row for tag in fallen]
     if not worse:
         return None
     why = " Terms may rise while their weighted sum, the total, falls." if "total" not in risen else ""

@@ -29,7 +29,7 @@ from megatinybert.tracking.remarks import Row, on_first_losses, on_no_probe, on_
 from megatinybert.training.front_matter import front_matter, is_for_chinese, shown_model, shown_text, shown_weights
 from megatinybert.training.optimizers import rates_in_words
 from megatinybert.training.record import HELD_OUT
-from megatinybert.training.sentence_vectors import advice_of, read_projection
+from megatinybert.training.sentence_vectors import advice_of, by_chance, read_projection
 from megatinybert.training.size import moves_little
 from megatinybert.training.solve.record import SolvingRecord, read_record, what_solving_gave
 
@@ -206,7 +206,8 @@ def _remarks(
     losses = {name: (first[f"held_out/{name}"], last[f"held_out/{name}"]) for name in curves.loss_names(measured)}
     beside = {tag: (first[tag], last[tag]) for tag in BESIDE_LOSSES if tag in first and tag in last}
     no_probe = on_no_probe(windows) if run.teacher else None
-    return list(filter(None, [*solved, no_probe, on_what_got_worse(losses, beside, few_steps)]))
+    chance = by_chance(windows) if windows else 0.0
+    return list(filter(None, [*solved, no_probe, on_what_got_worse(losses, beside, few_steps, chance)]))
 
 
 def _words(run: Provenance) -> _Words:

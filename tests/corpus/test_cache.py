@@ -112,6 +112,16 @@ def test_text_is_found_again_however_its_files_are_named(place: Path, shards: Ca
         shards("--data.text", "rust")
 
 
+def test_more_of_a_small_text_is_held_out(place: Path, shards: Callable[..., list[str]]) -> None:
+    body = text(1)
+    for documents, share in ((40, 0.05), (27_000, 0.03), (85_000, 0.01)):
+        numbers = (" ".join(WORDS[int(digit)] for digit in f"{number:06d}") for number in range(documents))
+        Path("text.txt").write_text("\n\n".join(f"{number}\n{body}" for number in numbers))
+        manifest = read_manifest(Path(shards("--data.text", "text.txt")[0]))
+        assert manifest.options["validation_fraction"] == share
+        assert manifest.totals["validation"]["documents"] == pytest.approx(share * documents, rel=0.1, abs=2)
+
+
 def test_what_is_unfinished_is_not_taken_for_the_same_text(place: Path, shards: Callable[..., list[str]]) -> None:
     (folder,) = shards("--data.text", "data/a.txt")
     (Path(folder) / "manifest.json").unlink()
