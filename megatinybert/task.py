@@ -16,7 +16,7 @@ from megatinybert.config.nearest import nearest
 from megatinybert.config.rows import RowOptions
 from megatinybert.config.schema import ConfigError
 from megatinybert.config.task import ACTIONS, READING, TASK, TaskConfig, TaskDataConfig
-from megatinybert.models.shapes import misfit
+from megatinybert.models.shapes import misfit, shape_named
 from megatinybert.programs.start import run_program
 from megatinybert.runtime.findings import Findings
 from megatinybert.tasks.reading.wrong_files import wrong_files
@@ -34,9 +34,9 @@ def read_arguments(argv: list[str], look: bool = False) -> tuple[str, TaskConfig
     named and the task's files, too, and whether another run is in the output folder. Raises ConfigError.
     """
     rest = [argument for argument in argv if not argument.startswith(("--local_rank=", "--local-rank="))]
-    if not rest:
+    if not rest or (rest[0].startswith("--") and rest[0] not in ("--help", "-h")):
         needed = f"the first argument is one of {', '.join(ACTIONS)}; --help lists the options"
-        raise ConfigError(f"no action is given: {needed}\n\n{TASK.usage}")
+        raise ConfigError(f"no action is given: {needed}" + ("" if rest else f"\n\n{TASK.usage}"))
     if rest[0] in ("--help", "-h"):
         return "", load_options(["--help"], TASK)
     action, *options = rest
@@ -57,7 +57,8 @@ def _check_fits(action: str, config: TaskConfig) -> None:
     """
     findings, problems = Findings(), list[str]()
     if action in ("one", "all") and has_stage_one(config):
-        problems = misfit(config.objective, config.student.config or config.student.init, config.teacher.model)
+        shape, option = shape_named(config.student.config, config.student.init)
+        problems = misfit(config.objective, shape, config.teacher.model, option)
     if action not in READING:
         findings.attempt("run", check_unlocked, Path(config.run.output_dir))
     if action not in READING and not findings.failed and Path(config.run.output_dir).is_dir():
@@ -66,6 +67,10 @@ def _check_fits(action: str, config: TaskConfig) -> None:
         for check in (check_stages_early, check_augmentation):
             findings.attempt("task", check, config, ACTIONS if action == "all" else (action,))
     problems += findings.texts("fail")
+    if action not in READING:
+        from megatinybert.tasks.unknown_rows import unknown_rows
+
+        problems += unknown_rows(config)
     if problems:
         raise ConfigError.of(problems)
 

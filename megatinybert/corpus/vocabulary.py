@@ -59,9 +59,10 @@ class Vocabulary:
         if len(capitals) <= _CAPITALS * words:
             return None
         return (
-            f"{len(capitals):,} of the {words:,} tokens of {self._name} have capitals (such as {capitals[0]}) and can "
-            "never occur, since it lower-cases the text: of a model that was trained so, nothing is to be done; beside "
-            'the vocab.txt of a cased one put {"do_lower_case": false} into tokenizer_config.json'
+            f"{self._name} lower-cases the text, so {len(capitals):,} of its {words:,} tokens, which have capitals "
+            f"(such as {capitals[0]}), never occur. Nothing is to be done if the model was trained so; if it is a "
+            'cased one, set "lowercase" to false in its tokenizer.json, or, of a vocab.txt alone, put '
+            '{"do_lower_case": false} into tokenizer_config.json'
         )
 
     def warnings(

@@ -42,8 +42,10 @@ def read_bert_config(name: str, role: str) -> BertConfig:
     return config
 
 
-def student_config(name: str, teacher: BertConfig, hidden_dropout: float, attention_dropout: float) -> BertConfig:
-    """The student's configuration: a shipped size, or a folder or file with a config.json.
+def student_config(
+    name: str, teacher: BertConfig, hidden_dropout: float, attention_dropout: float, option: str = "--student.config"
+) -> BertConfig:
+    """The student's configuration: a shipped size, or a folder or file with a config.json. option: which names it.
 
     A shipped size gives the shape alone; vocabulary, positions and segment types are the teacher's. Raises ValueError
     for an own configuration that is wrong in itself, or of another vocabulary.
@@ -54,8 +56,8 @@ def student_config(name: str, teacher: BertConfig, hidden_dropout: float, attent
         for key, value in json.loads(shipped.read_text()).items():
             setattr(config, key, value)
     else:
-        config = copy.deepcopy(read_bert_config(name, "--student.config"))
-        if problems := shape_mistakes(name, read_settings(name), teacher.to_dict()):
+        config = copy.deepcopy(read_bert_config(name, option))
+        if problems := shape_mistakes(name, read_settings(name), teacher.to_dict(), option):
             raise ConfigError.of(problems)
     config.hidden_dropout_prob, config.attention_probs_dropout_prob = hidden_dropout, attention_dropout
     config.architectures = ["BertModel"]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from megatinybert.config.nearest import closest
+from megatinybert.config.run_folder import STUDENT_FOLDER, is_run
 from megatinybert.config.schema import STUDENTS_FOLDER, ConfigError
 from megatinybert.config.transfer import TransferConfig
 from megatinybert.models.layer_map import fitting_layers, widths_for
@@ -49,20 +50,20 @@ class Shape:
     vocab_size: int | None
 
 
-def misfit(config: TransferConfig, student: str, teacher: str) -> list[str]:
+def misfit(config: TransferConfig, student: str, teacher: str, option: str = "--student.config") -> list[str]:
     """What is wrong with a student's shape, and why it does not fit the teacher, as the run would say, a line each; []
     where nothing is, or nothing is known yet.
 
     student: a shipped shape, or a model's folder or config.json. teacher: a folder. Nothing is known of names on the
-    hub, and of runs.
+    hub. option: which names the student.
     """
     shipped = _content(STUDENTS_FOLDER / f"{student}.json")
     small, large = shipped or _of_folder(student), _of_folder(teacher)
-    named = {f"--student.config {student}": small, f"--teacher.model {teacher}": large}
+    named = {f"{option} {student}": small, f"--teacher.model {teacher}": large}
     others = [other_family(name, str(kind)) for name, each in named.items() if (kind := _family(each)) != "bert"]
     if others:
         return others  # whose keys have other names and meanings
-    problems = [] if shipped else shape_mistakes(student, small, _with_defaults(large))
+    problems = [] if shipped else shape_mistakes(student, small, _with_defaults(large), option)
     ours, theirs = _shape(small), _shape(large)
     if ours and theirs:
         try:
@@ -70,6 +71,15 @@ def misfit(config: TransferConfig, student: str, teacher: str) -> list[str]:
         except ConfigError as error:
             problems += error.problems
     return problems
+
+
+def shape_named(config: str | None, init: str) -> tuple[str, str]:
+    """(A shipped shape, a model or the file that gives a student its shape; the option that names it). config, init: of
+    the student; of a run it is the model that it has left.
+    """
+    if config:
+        return config, "--student.config"
+    return str(Path(init) / STUDENT_FOLDER) if is_run(Path(init)) else init, "--student.init"
 
 
 def shape_in_files(student: str) -> list[int] | None:
@@ -88,29 +98,31 @@ def other_family(model: str, kind: str) -> str:
     return f"{model} is {article} {kind} model; only BERT encoders (model_type bert) can be used"
 
 
-def shape_mistakes(name: str, content: Mapping[str, Any], teacher: Mapping[str, Any]) -> list[str]:
-    """What is wrong within a student's configuration, a line each. name: of --student.config. content: by key, as it is
-    written. teacher: the same of the teacher, as far as it is known.
+def shape_mistakes(
+    name: str, content: Mapping[str, Any], teacher: Mapping[str, Any], option: str = "--student.config"
+) -> list[str]:
+    """What is wrong within a student's configuration, a line each. name: of the option, which is --student.init where
+    its weights are taken, too. content: by key, as it is written. teacher: the same of the teacher, as far as it is
+    known.
     """
     problems = [
-        f"--student.config {name}: no key is called {key}; did you mean {meant}?"
-        for key, meant in _misspelt(content).items()
+        f"{option} {name}: no key is called {key}; did you mean {meant}?" for key, meant in _misspelt(content).items()
     ]
     content = _with_defaults(content)
     for key in _DEFAULTS:
         if key in content and not _is_count(content[key]):
-            problems.append(f"--student.config {name}: {key} must be a whole number above 0, not {content[key]!r}")
+            problems.append(f"{option} {name}: {key} must be a whole number above 0, not {content[key]!r}")
     width, heads = (content.get(key) for key in ("hidden_size", "num_attention_heads"))
     if _is_count(width) and _is_count(heads) and width % heads:
         problems.append(
-            f"--student.config {name}: hidden_size {width} is no multiple of num_attention_heads {heads}: "
+            f"{option} {name}: hidden_size {width} is no multiple of num_attention_heads {heads}: "
             f"{_heads_that_fit(width, heads, teacher.get('num_attention_heads'))}"
         )
     own, theirs = content.get("vocab_size"), teacher.get("vocab_size")
     if _is_count(own) and _is_count(theirs) and own != theirs:
         problems.append(
-            f"--student.config {name} has a vocabulary of {own:,}, the teacher {theirs:,}: both read the same tokens, "
-            "so set vocab_size to the teacher's"
+            f"{option} {name} has a vocabulary of {own:,}, the teacher {theirs:,}: both read the same tokens, so "
+            + ("set vocab_size to the teacher's" if option == "--student.config" else "take a student of this teacher")
         )
     return problems
 

@@ -74,8 +74,8 @@ def forecast(
     parts = ", ".join(f"{name} {_rounded(value)}" for name, value in seconds.items())
     left_out += [what for name in later for what in uncounted.get(name, ())]
     return (
-        f"{text}; of all stages about {_rounded(sum(seconds.values()))}{_without(left_out)} ({parts}: by the "
-        "operations of each, at this stage's speed)"
+        f"{text}; with the stages after it about {_rounded(sum(seconds.values()))}{_without(left_out)} ({parts}: by "
+        "the operations of each, at this stage's speed)"
     )
 
 
@@ -133,11 +133,12 @@ def uncounted_in_stages(config: TaskConfig) -> dict[str, list[str]]:
 
 
 def _without(left_out: Sequence[str]) -> str:
-    return f", without {', '.join(dict.fromkeys(left_out))}" if left_out else ""
+    *others, last = dict.fromkeys(left_out) or [""]
+    return f", without {', '.join(others)} and {last}" if others else f", without {last}" if last else ""
 
 
 def _rounded(seconds: float) -> str:
-    return duration(float(f"{seconds:.2g}"))
+    return duration(seconds, digits=2)
 
 
 def _forward(config: BertConfig, rows: int, length: int) -> int:

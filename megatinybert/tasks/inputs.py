@@ -21,6 +21,7 @@ from megatinybert.models.configuration import read_bert_config, student_config
 from megatinybert.models.initialize import model_folder
 from megatinybert.models.layer_map import fitting_layers
 from megatinybert.models.load import teacher_dtype
+from megatinybert.models.shapes import shape_named
 from megatinybert.runtime.counts import counted
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.findings import Finding, Findings
@@ -179,7 +180,8 @@ def open_inputs(
     inputs = TaskInputs(
         config, files, teacher, student, name, tokenizer, special, vocabulary, settings, not world.is_main
     )
-    models = {f"--teacher.model {config.teacher.model}": teacher, f"--student.config {_shape_of(config)}": student}
+    shape, option = shape_named(config.student.config, config.student.init)
+    models = {f"--teacher.model {config.teacher.model}": teacher, f"{option} {shape}": student}
     fingerprint = tokenizer_fingerprint(tokenizer)
     findings.add(*(check_tokenizer(name, special, fingerprint, option, shape) for option, shape in models.items()))
     findings.add(*check_positions("--task.max_length", inputs.max_length, models))
@@ -188,9 +190,7 @@ def open_inputs(
 
 def student_shape(wanted: TaskStudentConfig, teacher: BertConfig) -> BertConfig:
     """The student's configuration. Where no shape is named it is that of --student.init."""
-    name = wanted.config or model_folder(wanted.init)
-    return student_config(name, teacher, wanted.hidden_dropout, wanted.attention_dropout)
-
-
-def _shape_of(config: TaskConfig) -> str:
-    return config.student.config or config.student.init
+    if not wanted.config:
+        model_folder(wanted.init)  # refuses a run that has left no model yet
+    name, option = shape_named(wanted.config, wanted.init)
+    return student_config(name, teacher, wanted.hidden_dropout, wanted.attention_dropout, option)

@@ -55,7 +55,7 @@ def answered(
         again = "" if lacking == count else f", of which {count - lacking:,} are there already,"
         world.say(
             f"teacher: its answers to {counted(count, 'row')} ({size(stored)}){again} are computed once, for "
-            f"{passes:.3g} passes over them, and kept in {folder}: about {duration(float(f'{seconds:.1g}'))}"
+            f"{passes:.3g} passes over them, and kept in {folder}: about {duration(seconds, digits=1)}"
         )
     else:
         world.say(f"teacher: its answers to {counted(count, 'row')} are read from {folder}")

@@ -10,9 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Tokenizer
+
 from megatinybert.config.task import TaskConfig
 from megatinybert.corpus.tokenizer import load_tokenizer, special_ids
 from megatinybert.runtime.counts import counted
+from megatinybert.tasks.reading.files import TaskFiles, find_files
 from megatinybert.tasks.reading.layout import layout_of
 from megatinybert.tasks.reading.read import open_task, read_rows
 from megatinybert.tasks.reading.skipped import Skipped
@@ -50,21 +53,39 @@ def rows_now(config: TaskConfig) -> RowsNow | None:
     """None where it takes long to look (files of more than 8 MiB, or a tokenizer that is in no folder), or where the
     files cannot be read, which is told by who opens them.
     """
+    with suppress(ValueError, OSError):
+        if found := open_early(config):
+            files, reader = found
+            paths = [files.train, *files.dev.values()]
+            train, *dev = ((path, encoded_now(config, files, reader, path)) for path in paths)
+            return RowsNow(train, dev, config.augment.copies != 0)
+    return None
+
+
+def open_early(config: TaskConfig) -> tuple[TaskFiles, Tokenizer] | None:
+    """The task's files and its tokenizer; None where that takes long. Raises ValueError or OSError where they cannot be
+    read.
+    """
     tokenizer, wanted = Path(config.teacher.tokenizer or config.teacher.model), config.task
     if not any((tokenizer / name).is_file() for name in _OF_A_TOKENIZER):
         return None
-    with suppress(ValueError, OSError):
-        files = open_task(wanted.name, wanted.data_dir, wanted.labels, wanted.kind, layout_of(wanted))
-        paths = [files.train, *files.dev.values()]
-        if size_of(paths) > READ_WHOLE:
-            return None
-        reader, length = load_tokenizer(tokenizer), length_of_rows(config, files.task.pair)
-        special, is_scored = special_ids(reader), files.task.labels is None
-        read = [read_rows(files.task, path, Skipped() if wanted.skip_bad_rows else None) for path in paths]
-        encoded = [encode_rows(rows, reader, special, length, is_scored) for rows in read]
-        train, *dev = zip(paths, encoded, strict=True)
-        return RowsNow(train, dev, config.augment.copies != 0)
-    return None
+    found = find_files(wanted.name, wanted.data_dir, layout_of(wanted))
+    if size_of([found.train, *found.dev.values()]) > READ_WHOLE:
+        return None
+    files = open_task(wanted.name, wanted.data_dir, wanted.labels, wanted.kind, layout_of(wanted))
+    return files, load_tokenizer(tokenizer)
+
+
+def encoded_now(
+    config: TaskConfig, files: TaskFiles, tokenizer: Tokenizer, path: Path, most: int | None = None
+) -> EncodedRows:
+    """The rows of a file; with `most` no more of them than that, from all over it."""
+    rows = read_rows(files.task, path, Skipped() if config.task.skip_bad_rows else None)
+    if most:
+        read = list(rows)
+        rows = iter(read[:: -(-len(read) // most)])
+    length = length_of_rows(config, files.task.pair)
+    return encode_rows(rows, tokenizer, special_ids(tokenizer), length, files.task.labels is None)
 
 
 def _in_words(path: Path, rows: EncodedRows, recorded: str) -> str:

@@ -23,7 +23,7 @@ from megatinybert.config.task import (
     StageTwoConfig,
     TaskConfig,
 )
-from megatinybert.models.shapes import shape_in_files
+from megatinybert.models.shapes import shape_in_files, shape_named
 from megatinybert.training.same_run import SHAPE, facts_of_first_weights
 
 # The section of each stage's options.
@@ -117,8 +117,8 @@ def facts_of_options(config: TaskConfig, name: str) -> dict[str, Any]:
 
 def _of_student(config: TaskConfig) -> dict[str, Any]:
     wanted = config.student
-    # Where no shape is named it is that of the first weights. Of a run, and of a model on the hub, it is told later.
-    shape = shape_in_files(wanted.config or wanted.init)
+    # Where no shape is named it is that of the first weights. Of a model on the hub it is told later.
+    shape = shape_in_files(shape_named(wanted.config, wanted.init)[0])
     return {
         **({SHAPE: shape} if shape else {}),
         **facts_of_first_weights(wanted),

@@ -32,6 +32,11 @@ _OPTIONS = {
     "steps": "--{section}.max_steps or --{section}.epochs",
     "steps between measurements": "--run.held_out_interval",
 }
+# Facts that differ with any of others.
+_FOLLOWERS = {
+    ("first weights", "first weights checksum"): (SHAPE, "run.seed"),
+    ("steps between measurements",): ("steps", "rows", "development rows"),
+}
 
 
 def deciding_options(section: str) -> dict[str, str]:
@@ -51,11 +56,15 @@ def known_to(recorded: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str,
 
 
 def without_followers(there: Mapping[str, Any], here: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The facts of two runs; where the student's shape or the seed differs, without the first weights, which do so with
-    it and which nobody can set back.
+    """The facts of two runs, without those that differ because others do, and which nobody can set back: the first
+    weights, with the student's shape or the seed; when a stage is measured, with its steps.
     """
-    others = any(there.get(name) != here.get(name) for name in (SHAPE, "run.seed"))
-    left_out = ("first weights", "first weights checksum") if others else ()
+    left_out = [
+        follower
+        for followers, leaders in _FOLLOWERS.items()
+        if any(there.get(name) != here.get(name) for name in leaders)
+        for follower in followers
+    ]
     before, now = ({name: fact for name, fact in facts.items() if name not in left_out} for facts in (there, here))
     return before, now
 

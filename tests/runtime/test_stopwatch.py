@@ -143,3 +143,8 @@ def test_the_time_of_one_of_several_calls(clock: Clock) -> None:
 )
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(63.4, "63 s"), (320, "5.3 minutes"), (7100, "120 minutes")])
+def test_durations_that_are_guessed(seconds: float, text: str) -> None:
+    assert duration(seconds, digits=2) == text

@@ -60,7 +60,7 @@ def test_of_what_follows_by_its_operations() -> None:
     """40 steps of 2 s are 100 operations: 0.8 s each."""
     assert forecast("one", STAGES, 40, MEASURED, WORK, UNCOUNTED) == (
         "stage one: about 63 s left, without attention maps, by the speed of the last 10 steps; "
-        "of all stages about 110 s, without attention maps, solving (one 63 s, two 40 s, "
+        "with the stages after it about 110 s, without attention maps and solving (one 63 s, two 40 s, "
         "eval 2.4 s: by the operations of each, at this stage's speed)"
     )
 
@@ -68,7 +68,7 @@ def test_of_what_follows_by_its_operations() -> None:
 def test_what_no_operations_tell_is_left_out_and_said() -> None:
     said = forecast("teacher", STAGES, 40, MEASURED, WORK, UNCOUNTED)
     assert (
-        ", without augmentation, solving, attention maps (teacher 63 s, mlm 80 s, one 29 s, two 13 s, eval 0.8 s:"
+        ", without augmentation, solving and attention maps (teacher 63 s, mlm 80 s, one 29 s, two 13 s, eval 0.8 s:"
         in said
     )
 
