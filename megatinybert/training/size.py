@@ -145,7 +145,7 @@ def _by_size(config: GeneralConfig, windows: int, width: int, ranks: int, began:
         reasons.append(why)
     if began:
         values = ", ".join(f"--{name} {value:g}" for name, value in began.items())
-        reasons.append(f"{values}, as the run began")
+        reasons.append(f"{values}, as in its newest checkpoint")
     return Size(_settled(config, int(batch), epochs, rate), steps, reasons)
 
 

@@ -182,7 +182,7 @@ def test_a_run_that_is_continued_goes_on_as_it_began(tmp_path: Path) -> None:
     size = settle(given(tmp_path), 17_000, 312, 1)
     assert (size.config.run.epochs, size.config.run.global_batch, size.steps) == (4, 256, 266)
     assert size.config.optimizer.learning_rate == 1e-4
-    assert size.reasons[0].endswith("--optimizer.learning_rate 0.0001, as the run began")
+    assert size.reasons[0].endswith("--optimizer.learning_rate 0.0001, as in its newest checkpoint")
     assert settle(given(tmp_path, "--run.epochs", "2"), 17_000, 312, 1).steps == 133
     check_steps_done(size.config.run, 12)
     with pytest.raises(ValueError, match=r"--run\.max_steps 5: .*step-00000012 has 12 steps behind it, more than 5"):
