@@ -248,7 +248,7 @@ def _check_held_out(config: SettledConfig, held_out: HeldOut) -> Finding:
         level = "warn"
         text += ": one end of the text may not be like the rest. "
         if config.data.text:
-            text += "Of more documents, one in a hundred is held out, from all over the text"
+            text += "Of more documents, some are held out, from all over the text"
         else:
             text += (
                 "data_prep/build_shards.py holds out documents from all over it, and more of them with a larger "
@@ -260,6 +260,8 @@ def _check_held_out(config: SettledConfig, held_out: HeldOut) -> Finding:
         few = f"On so few windows the report's probes differ by up to {by_chance(count):.2g} by chance."
         more = more_windows(count, config.data.held_out_windows, FEW_WINDOWS)
         text += f". {on_no_probe(count) or few} To have {FEW_WINDOWS} or more, {more}"
+        if count < config.data.held_out_windows and not (config.data.text or held_out.unused):
+            text += ", or build the shards with a larger --validation-fraction"
     return Finding(level, "held-out text", text)
 
 

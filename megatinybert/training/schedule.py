@@ -34,4 +34,4 @@ def learning_rate(optimizer: OptimizerConfig, schedule: ScheduleConfig, step: in
 
 def held_out_interval(run: RunConfig, max_steps: int) -> int:
     """Steps between held-out measurements: so few by default that a short run has some between its ends."""
-    return run.held_out_interval or min(_HELD_OUT_INTERVAL, max(max_steps // 4, 2))
+    return run.held_out_interval or min(_HELD_OUT_INTERVAL, max(math.ceil(max_steps / 4), 2))

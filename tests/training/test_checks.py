@@ -323,7 +323,7 @@ def test_of_text_without_a_validation_split_no_option_of_another_program_is_name
     file.write_text("\n\n".join(" ".join(WORDS) for _ in range(4)))
     given = {"data.shards": "null", "data.text": file, "data.cache": tmp_path / "cache"}
     found = look(toy_inputs, tmp_path, **given)
-    expect(found, "warn", "held-out text", "no validation split", "Of more documents, one in a hundred is held out")
+    expect(found, "warn", "held-out text", "no validation split", "Of more documents, some are held out")
     assert "--validation-fraction" not in "".join(each.text for each in found.all)
 
 
@@ -340,10 +340,11 @@ def test_a_validation_split_that_is_shorter_than_a_window(toy_inputs: Path, tmp_
 
 def test_held_out_windows_too_few_for_the_probe(toy_inputs: Path, shards: Path, tmp_path: Path) -> None:
     """What gives more is named: the option where it limits, else text."""
-    by_option, by_text = "To have 32 or more, raise --data.held_out_windows above 31", "give 2.1 times as much text"
+    by_option = "To have 32 or more, raise --data.held_out_windows above 31"
+    by_text = "give 2.1 times as much text", "or build the shards with a larger --validation-fraction"
     for options, *texts in (
         ({"data.shards": shards, "data.held_out_windows": 31}, "31 windows", "by up to 0.1 by chance. ", by_option),
-        ({"data.held_out_windows": 32}, "15 windows", "by up to 0.14 by chance. ", by_text),
+        ({"data.held_out_windows": 32}, "15 windows", "by up to 0.14 by chance. ", *by_text),
     ):
         expect(look(toy_inputs, tmp_path, **options), "warn", "held-out text", *texts)
     found = look(toy_inputs, tmp_path, **{"data.shards": shards, "data.held_out_windows": 32})
