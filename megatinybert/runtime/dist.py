@@ -18,6 +18,7 @@ from typing import Any, TypeVar, cast
 import torch
 import torch.distributed
 from torch import Tensor
+from tqdm import tqdm
 
 from megatinybert.runtime.devices import choose_accelerator, share_threads
 from megatinybert.runtime.findings import refusal
@@ -50,7 +51,7 @@ class World:
     def say(self, text: str) -> None:
         """Tell the person who started the run, once and on stderr."""
         if self.is_main:
-            print(text, file=sys.stderr)
+            tqdm.write(text, file=sys.stderr)  # which lets no bar stand in its line
 
     def mean(self, tensor: Tensor) -> Tensor:
         """The mean over ranks of a tensor of one shape; NaN or infinity on any rank reaches all."""

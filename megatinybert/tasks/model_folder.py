@@ -23,9 +23,13 @@ if TYPE_CHECKING:  # else torch would be imported before a record can be read
 
 _MADE_OF = "stage.json"
 # What is made from the model of a stage, or from augmented rows: folders beside it.
-_OF_STAGE_ONE = ("student", "stages/two")
+_OF_STAGE_TWO = ("predictions",)
+_OF_STAGE_ONE = ("student", "stages/two", *_OF_STAGE_TWO)
 _OF_ROWS = ("student-one", "stages/one", *_OF_STAGE_ONE)
-_MADE_FROM = {"teacher": _OF_ROWS, "mlm": ("augmented", *_OF_ROWS), "augment": _OF_ROWS, "one": _OF_STAGE_ONE}
+_MADE_FROM = {
+    **{"teacher": _OF_ROWS, "mlm": ("augmented", *_OF_ROWS), "augment": _OF_ROWS},
+    **{"one": _OF_STAGE_ONE, "two": _OF_STAGE_TWO},
+}
 
 
 def made_of(stage: str, output: Path) -> list[Path]:

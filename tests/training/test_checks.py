@@ -341,12 +341,16 @@ def test_a_validation_split_that_is_shorter_than_a_window(toy_inputs: Path, tmp_
 def test_held_out_windows_too_few_for_the_probe(toy_inputs: Path, shards: Path, tmp_path: Path) -> None:
     """What gives more is named: the option where it limits, else text."""
     by_option = "To have 32 or more, raise --data.held_out_windows above 31"
-    by_text = "give 2.1 times as much text", "or build the shards with a larger --validation-fraction"
+    by_text = "give 2.1 times as much text"
     for options, *texts in (
         ({"data.shards": shards, "data.held_out_windows": 31}, "31 windows", "by up to 0.1 by chance. ", by_option),
-        ({"data.held_out_windows": 32}, "15 windows", "by up to 0.14 by chance. ", *by_text),
+        ({"data.held_out_windows": 32}, "15 windows", "by up to 0.14 by chance. ", by_text),
     ):
         expect(look(toy_inputs, tmp_path, **options), "warn", "held-out text", *texts)
+    long = {"data.shards": shards, "data.sequence_length": 60}
+    expect(
+        look(toy_inputs, tmp_path, **long), "warn", "held-out text", "or build the shards with a larger --validation-"
+    )
     found = look(toy_inputs, tmp_path, **{"data.shards": shards, "data.held_out_windows": 32})
     assert Finding("ok", "held-out text", "32 windows, validation split") in found.all
 

@@ -10,25 +10,13 @@ from pathlib import Path
 from megatinybert.config.nearest import closest
 from megatinybert.config.schema import ConfigError
 from megatinybert.runtime.findings import once_of_files
+from megatinybert.tasks.reading.columns import LABELS, TEXTS
 from megatinybert.tasks.reading.files import TaskFiles
 from megatinybert.tasks.reading.formats import OF_OBJECTS, is_plain, read_records
 from megatinybert.tasks.reading.misspelt import ALIKE, plain
-from megatinybert.tasks.table import OWN_COLUMNS, Task
+from megatinybert.tasks.table import Task
 
-_LABEL_NAMES = {*OWN_COLUMNS.label, "labels", "class", "category", "target", "gold_label", "sentiment", "标签", "类别"}
-_TEXT_NAMES = {
-    *OWN_COLUMNS.text_a,
-    "review",
-    "content",
-    "question",
-    "query",
-    "premise",
-    "title",
-    "comment",
-    "文本",
-    "内容",
-    "句子",
-}
+_LABEL_NAMES = {*LABELS, "labels", "class", "category", "target", "sentiment"}
 _ROWS = 10_000  # of a file, among which no other may have the label that is taken for a column's name
 
 
@@ -95,7 +83,7 @@ def looks_like_header(task: Task, text_a: str, label: str) -> bool:
 
 
 def _texts(task: Task) -> set[str]:
-    return _TEXT_NAMES | {name.casefold() for name in (*task.columns.text_a, task.layout.text_a or "")}
+    return {*TEXTS} | {name.casefold() for name in (*task.columns.text_a, task.layout.text_a or "")}
 
 
 def _labels(task: Task) -> set[str]:
