@@ -24,6 +24,7 @@ FEW_WINDOWS = 32  # the fewest that tell a difference of 0.1 of the two probes; 
 # (benchmarks/probe.py, docs/general.md); the figures of more windows give a little less.
 _DEVIATION = 0.28
 _OF_USE = 0.1  # a probe below it: similar texts are hardly found
+_MORE = 16  # times as many windows: what even these would not tell apart is alike
 
 _MODULES = {"Transformer": "", "Pooling": "1_Pooling", "Dense": "2_Dense"}
 _DENSE = Path("2_Dense") / "model.safetensors"
@@ -136,10 +137,13 @@ def which_to_use(
         lines[1] = f"Neither kind of sentence vectors is of use yet ({measured}): train for longer, on more text."
     else:
         chance = by_chance(windows) if windows else 0.0
-        if windows and abs(projected[1] - own[1]) <= chance:
+        gap = abs(projected[1] - own[1])
+        if windows and gap <= chance:
+            close = gap * math.sqrt(_MORE) < chance
+            what = "So close, either kind will do" if close else f"To tell them apart, {more_windows(windows, asked)}"
             lines[1] = (
                 f"Which sentence vectors are better cannot be said ({measured}): on so many windows two probes differ "
-                f"by up to {chance:.2g} by chance. To tell them apart, {more_windows(windows, asked)}."
+                f"by up to {chance:.2g} by chance. {what}."
             )
         if max(own[0], projected[0]) - max(own[1], projected[1]) >= chance:
             lines.append(

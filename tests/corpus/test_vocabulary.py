@@ -108,7 +108,8 @@ def test_capitals_under_a_tokenizer_that_lower_cases(tmp_path: Path) -> None:
 
     (warning,) = told(folder_of(tmp_path / "alone", vocabulary))
     assert warning.startswith(
-        f"5 of the {len(vocabulary) - 5} tokens of {tmp_path / 'alone'} have capitals (such as ##"
+        f"{tmp_path / 'alone'} lower-cases the text, so 5 of its {len(vocabulary) - 5} tokens, which have capitals "
+        "(such as ##"
     )
     assert '{"do_lower_case": false}' in warning
     assert told(folder_of(tmp_path / "cased", vocabulary, do_lower_case=False)) == []

@@ -347,7 +347,7 @@ def test_held_out_windows_too_few_for_the_probe(toy_inputs: Path, shards: Path, 
         ({"data.held_out_windows": 32}, "15 windows", "by up to 0.14 by chance. ", by_text),
     ):
         expect(look(toy_inputs, tmp_path, **options), "warn", "held-out text", *texts)
-    long = {"data.shards": shards, "data.sequence_length": 60}
+    long = {"data.shards": shards, "data.sequence_length": 60, "data.held_out_windows": 32}
     expect(
         look(toy_inputs, tmp_path, **long), "warn", "held-out text", "or build the shards with a larger --validation-"
     )

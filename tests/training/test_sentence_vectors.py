@@ -166,6 +166,8 @@ def test_more_windows_are_asked_for_where_the_option_limits_them_and_else_more_t
         and "apart, raise --data.held_out_windows above 26." in by_option
     )
     assert by_text and "give 9.8 times as much text, for the 256 of --data.held_out_windows." in by_text
+    close = which_to_use((0.3, 0.474), (0.1, 0.5), True, 26, 256)  # 0.026 of 0.11: sixteen times as many windows
+    assert close and "by up to 0.11 by chance. So close, either kind will do." in close and "text" not in close
     assert "train for longer" not in by_text and worse and "than the first weights did (0.900)" in worse
 
 
