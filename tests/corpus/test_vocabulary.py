@@ -97,7 +97,7 @@ def test_an_old_manifest_and_an_old_build_say_nothing_of_them(build: Build, tmp_
 
 
 def test_capitals_under_a_tokenizer_that_lower_cases(tmp_path: Path) -> None:
-    vocabulary = [*VOCABULARY, "Bird", "Stone", "River", "##Ring", "É"]
+    vocabulary = [*VOCABULARY, *(word.capitalize() for word in words(string.ascii_lowercase, 18)), "##Ring", "É"]
     (tmp_path / "a.txt").write_text(as_text(documents(20)))
 
     def told(folder: Path) -> list[str]:
@@ -108,12 +108,12 @@ def test_capitals_under_a_tokenizer_that_lower_cases(tmp_path: Path) -> None:
 
     (warning,) = told(folder_of(tmp_path / "alone", vocabulary))
     assert warning.startswith(
-        f"{tmp_path / 'alone'} lower-cases the text, so 5 of its {len(vocabulary) - 5} tokens, which have capitals "
+        f"{tmp_path / 'alone'} lower-cases the text, so 20 of its {len(vocabulary) - 5} tokens, which have capitals "
         "(such as ##"
     )
     assert '{"do_lower_case": false}' in warning
     assert told(folder_of(tmp_path / "cased", vocabulary, do_lower_case=False)) == []
-    assert told(folder_of(tmp_path / "few", [*VOCABULARY, "Bird"])) == []
+    assert told(folder_of(tmp_path / "few", [*VOCABULARY, "Bird", "É"])) == []
 
 
 def words(letters: str, count: int) -> list[str]:
