@@ -148,7 +148,7 @@ def report_of(
         on_first_losses=on_first_losses(rows) if is_solved else None,
         on_no_probe=on_no_probe(windows) if teacher else None,
         masked_tokens=last.get(MASKED),
-        probe_chance=by_chance(windows) if windows else 0.0,
+        probe_chance=by_chance(windows),
         few_steps=rate is not None and moves_little(init, optimizer["name"], trained, rate),
         advice=advice_of(first, last, layer_map, student.layers, teacher.layers, windows, asked) if teacher else None,
     )

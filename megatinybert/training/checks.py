@@ -13,6 +13,7 @@ from transformers import BertConfig, BertModel, PreTrainedConfig, PreTrainedMode
 
 from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.config.general import GeneralConfig, SettledConfig
+from megatinybert.config.shards import HELD_OUT_SHARE
 from megatinybert.config.training import TrainingConfig
 from megatinybert.corpus.manifest import is_mostly_unknown, read_manifest, share_of_unknown
 from megatinybert.corpus.tokenizer import SpecialIds
@@ -250,10 +251,8 @@ def _check_held_out(config: SettledConfig, held_out: HeldOut) -> Finding:
         if config.data.text:
             text += "Of more documents, some are held out, from all over the text"
         else:
-            text += (
-                "data_prep/build_shards.py holds out documents from all over it, and more of them with a larger "
-                "--validation-fraction (default 0.01)"
-            )
+            text += "data_prep/build_shards.py holds out documents from all over it, and more of them with a larger "
+            text += f"--validation-fraction (default {HELD_OUT_SHARE})"
         text += "; a shorter --data.sequence_length makes windows of what it has" if any(held_out.unused) else ""
     if count < FEW_WINDOWS and config.objective.name != "mlm":
         level = "warn"

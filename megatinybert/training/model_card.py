@@ -206,8 +206,7 @@ def _remarks(
     losses = {name: (first[f"held_out/{name}"], last[f"held_out/{name}"]) for name in curves.loss_names(measured)}
     beside = {tag: (first[tag], last[tag]) for tag in BESIDE_LOSSES if tag in first and tag in last}
     no_probe = on_no_probe(windows) if run.teacher else None
-    chance = by_chance(windows) if windows else 0.0
-    return list(filter(None, [*solved, no_probe, on_what_got_worse(losses, beside, few_steps, chance)]))
+    return list(filter(None, [*solved, no_probe, on_what_got_worse(losses, beside, few_steps, by_chance(windows))]))
 
 
 def _words(run: Provenance) -> _Words:

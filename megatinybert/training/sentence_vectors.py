@@ -91,9 +91,11 @@ def advice_of(
     return which_to_use(own, projected, resolve_layer_map(layer_map, layers, of)[-1] == of - 1, windows, asked)
 
 
-def by_chance(windows: int) -> float:
-    """How far two probes of a student on so many windows may differ by chance: two standard deviations."""
-    return 2 * _DEVIATION / math.sqrt(windows)
+def by_chance(windows: int | None) -> float:
+    """How far two probes of a student on so many windows may differ by chance: two standard deviations; 0 where it is
+    not known how many.
+    """
+    return 2 * _DEVIATION / math.sqrt(windows) if windows else 0.0
 
 
 def more_windows(windows: int, asked: int | None, enough: float = math.inf) -> str:
@@ -136,7 +138,7 @@ def which_to_use(
     elif max(own[1], projected[1]) < _OF_USE:
         lines[1] = f"Neither kind of sentence vectors is of use yet ({measured}): train for longer, on more text."
     else:
-        chance = by_chance(windows) if windows else 0.0
+        chance = by_chance(windows)
         gap = abs(projected[1] - own[1])
         if windows and gap <= chance:
             close = gap * math.sqrt(_MORE) < chance
