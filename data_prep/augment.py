@@ -38,7 +38,7 @@ def main() -> int:
 
 
 def write_rows(options: AugmentOptions) -> int:
-    settle_hub([options.model, options.tokenizer])
+    settle_hub({"--model": options.model, "--tokenizer": options.tokenizer})
     print("loading PyTorch and Transformers", file=sys.stderr, flush=True)
 
     from megatinybert.tasks.augment.run import augment  # not before the options are read, since it takes seconds

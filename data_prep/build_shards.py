@@ -40,7 +40,7 @@ def build(options: BuildOptions) -> int:
     if wrong := wrong_input(options):
         print(f"error: {refusal(wrong)}", file=sys.stderr)
         return 1
-    settle_hub([options.tokenizer])
+    settle_hub({"--tokenizer": options.tokenizer})
     # Not before the options are read, since it takes seconds.
     from megatinybert.corpus.build import build_corpus
     from megatinybert.corpus.describe import build_summary

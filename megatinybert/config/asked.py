@@ -51,7 +51,8 @@ def read_asked(arguments: list[str]) -> Asked:
     except ConfigError as error:
         problems = error.problems
     try:
-        settle_hub(hub_names(config) if config else names_in(given, "teacher.model"))
+        teacher = next(iter(names_in(given, "teacher.model")), None)
+        settle_hub(hub_names(config) if config else {"--teacher.model": teacher})
     except NotInCache as error:
         absent.append(str(error))
     return Asked(config, given, problems, absent)

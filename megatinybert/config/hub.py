@@ -7,7 +7,7 @@ import ssl
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from megatinybert.config.missing import is_path
 
@@ -20,8 +20,9 @@ class NotInCache(ValueError):
     """Models that are neither folders here nor in the hub's cache, where the hub is not asked."""
 
 
-def settle_hub(names: Iterable[str | None]) -> None:
-    """Where a name is no path here and the hub cannot be reached, set HF_HUB_OFFLINE=1 and say so on stderr.
+def settle_hub(names: Mapping[str, str | None]) -> None:
+    """Where a name is no path here and the hub cannot be reached, set HF_HUB_OFFLINE=1 and say so on stderr. names: by
+    the option that has it, or another word for what it is of.
 
     Why it cannot is kept in MEGATINYBERT_HUB_UNREACHABLE, for `advice`.
 
@@ -29,11 +30,13 @@ def settle_hub(names: Iterable[str | None]) -> None:
     NotInCache for names that the hub would have to be asked for.
     """
     # Of a path that is not there whoever opens it tells.
-    asked = list(dict.fromkeys(name for name in names if name and not is_path(name)))
+    asked = {option: name for option, name in names.items() if name and not is_path(name)}
     if not asked:
         return
     if not os.environ.get(OFFLINE):
-        print(f"asking the Hugging Face hub for {', '.join(asked)}", file=sys.stderr, flush=True)
+        print(
+            f"asking the Hugging Face hub for {', '.join(dict.fromkeys(asked.values()))}", file=sys.stderr, flush=True
+        )
         reason = _unreachable(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
         if reason:
             os.environ |= {OFFLINE: "1", UNREACHABLE: reason}
@@ -42,8 +45,10 @@ def settle_hub(names: Iterable[str | None]) -> None:
     if _is_offline():
         from huggingface_hub.constants import HF_HUB_CACHE  # not before the variable is set
 
-        cached = {name: os.path.join(HF_HUB_CACHE, f"models--{name.replace('/', '--')}") for name in asked}
-        lacking = [name for name, folder in cached.items() if not os.path.isdir(folder)]
+        def is_cached(name: str) -> bool:
+            return os.path.isdir(os.path.join(HF_HUB_CACHE, f"models--{name.replace('/', '--')}"))
+
+        lacking = [f"{option} {name}" for option, name in asked.items() if not is_cached(name)]
         if lacking:
             raise NotInCache(f"{', '.join(lacking)}: no such folder here, nor in {HF_HUB_CACHE}{advice()}")
 

@@ -80,12 +80,14 @@ def missing_of_augment(given: Mapping[str, Any]) -> list[str]:
     )
 
 
-def hub_names(config: GeneralConfig | TaskConfig) -> list[str | None]:
-    """What may be names on the hub: of teacher, tokenizer and student, and of the other models of a task."""
-    teacher, student = config.teacher, config.student
-    own = [name for name in (student.config, student.init) if name not in (*MADE_WEIGHTS, *shipped_students())]
-    more = [config.augment.model, config.predict.model] if isinstance(config, TaskConfig) else []
-    return [teacher.model, teacher.tokenizer, *own, *more]
+def hub_names(config: GeneralConfig | TaskConfig) -> dict[str, str | None]:
+    """What may be names on the hub, by option: of teacher, tokenizer and student, and of the other models of a task."""
+    student = {"--student.config": config.student.config, "--student.init": config.student.init}
+    names = {"--teacher.model": config.teacher.model, "--teacher.tokenizer": config.teacher.tokenizer}
+    names |= {option: name for option, name in student.items() if name not in (*MADE_WEIGHTS, *shipped_students())}
+    if isinstance(config, TaskConfig):
+        names |= {"--augment.model": config.augment.model, "--predict.model": config.predict.model}
+    return names
 
 
 def _missing_of_any(given: Mapping[str, Any]) -> list[str]:

@@ -156,7 +156,7 @@ def report_of(
 
 def measure_models(teacher: str | None, *students: Path) -> tuple[ModelFacts | None, list[ModelFacts], int]:
     """Load them with plain Transformers and time them on one batch: (teacher, if any, students, tokens a sentence)."""
-    settle_hub([teacher])
+    settle_hub({"the teacher": teacher})
     say("loading PyTorch and Transformers")
     import torch
     from transformers.utils import logging

@@ -99,7 +99,7 @@ def read_passages(paths: Sequence[Path], data: Mapping[str, Any]) -> list[str]:
 
 def search(teacher: str, student: Path, passages: list[str], of: int, questions: list[str]) -> Search:
     """Ask all questions. teacher: folder or hub name. Raises ValueError where a model cannot be loaded."""
-    settle_hub([teacher])
+    settle_hub({"the teacher": teacher})
     say("loading PyTorch and Transformers")
     import torch
     from torch.nn.functional import normalize

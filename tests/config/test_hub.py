@@ -42,13 +42,14 @@ def test_without_an_answer_nobody_asks_again(
     began = time.monotonic()
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     refused = (
-        rf"^{NAME}: no such folder here, nor in {tmp_path}; the hub could not be reached \(.*\): .* name its folder"
+        rf"^--teacher.model {NAME}, --teacher.tokenizer {NAME}: no such folder here, nor in {tmp_path}; the hub could not "
+        r"be reached \(.*\): .* name its folder"
     )
     with pytest.raises(NotInCache, match=refused):
-        settle_hub([NAME, None, NAME])
+        settle_hub({"--teacher.model": NAME, "--student.init": None, "--teacher.tokenizer": NAME})
     assert OFFLINE not in advice()  # which the user has not set
     (tmp_path / "models--owner--no-such-model").mkdir()
-    settle_hub([NAME])  # is read from the cache
+    settle_hub({"--teacher.model": NAME})  # is read from the cache
     assert time.monotonic() - began < 30 and os.environ[OFFLINE] == "1"
     first, second = capsys.readouterr().err.splitlines()
     assert first == f"asking the Hugging Face hub for {NAME}"
@@ -61,18 +62,18 @@ def test_with_an_answer_or_a_folder_nothing_changes(
     server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", server)
-    settle_hub([NAME])
+    settle_hub({"--teacher.model": NAME})
     assert not os.environ[OFFLINE] and advice() == ""
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     capsys.readouterr()
-    settle_hub([str(tmp_path), None])
+    settle_hub({"--teacher.model": str(tmp_path), "--student.init": None})
     assert not os.environ[OFFLINE] and capsys.readouterr().err == ""
 
 
 def test_a_name_that_no_folder_of_the_cache_can_have(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(OFFLINE, "1")
-    with pytest.raises(NotInCache, match="^x{5000}: no such folder here"):
-        settle_hub(["x" * 5000])
+    with pytest.raises(NotInCache, match="^--teacher.model x{5000}: no such folder here"):
+        settle_hub({"--teacher.model": "x" * 5000})
 
 
 def test_the_refusal_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
