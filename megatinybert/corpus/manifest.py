@@ -12,6 +12,7 @@ from megatinybert.corpus.vocabulary import FAR_TOO_MANY_UNKNOWN
 
 MANIFEST = "manifest.json"
 PROGRESS = "progress.json"
+LEFT_OUT = "left_out.jsonl"  # records that could not be read
 
 Count = Annotated[int, Field(ge=0, lt=1 << 62)]
 Model = TypeVar("Model", bound=BaseModel)
