@@ -136,6 +136,14 @@ def kind_of(path: Path) -> str:
     return next(filter(name.removesuffix(packing).endswith, _TEXT_KINDS), "")
 
 
+def holds_text(folder: Path) -> bool:
+    """Whether files of text lie in this folder itself. Those in .json, which lie in folders of all kinds, tell nothing;
+    False where it is no folder.
+    """
+    names = [path.name for path in folder.iterdir() if path.is_file()] if folder.is_dir() else []
+    return any(kind_of(Path(name)) not in ("", ".json") for name in set(names) - _no_text(names).keys())
+
+
 def _supported(path: Path) -> bool:
     return bool(kind_of(path))
 
