@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also where the package is not installed
@@ -35,10 +36,11 @@ def main() -> int:
     )
     options = parser.parse_args()
     try:
-        if not options.verify or options.decode:
+        checked = list(verify(options.path)) if options.verify else []
+        if not any(problems for _, problems in checked):  # which need not let anything be shown
             show(options.path, options.decode, options.tokenizer)
         if options.verify:
-            return check(options.path)
+            return tell(checked)
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return 130
@@ -50,14 +52,13 @@ def main() -> int:
     return 0
 
 
-def check(path: str) -> int:
-    """Verify the files of a corpus: 1 where any is corrupt or missing."""
-    found = list(verify(path))
-    problems = [problem for _, of_shard in found for problem in of_shard]
+def tell(checked: Sequence[tuple[str, list[str]]]) -> int:
+    """Print what `verify` found; 1 where any file is corrupt or missing."""
+    problems = [problem for _, of_shard in checked for problem in of_shard]
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
     print(
-        f"{counted(len(found), 'shard')} checked, "
+        f"{counted(len(checked), 'shard')} checked, "
         + (f"{counted(len(problems), 'file')} damaged" if problems else "all intact")
     )
     return 1 if problems else 0

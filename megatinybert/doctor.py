@@ -7,8 +7,10 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from megatinybert.config.asked import read_asked
+from megatinybert.config.load import GENERAL
 from megatinybert.config.recipe import OtherProgram
 from megatinybert.programs.doctor import examine, examine_apart, findings_table
 from megatinybert.programs.start import say
@@ -31,6 +33,7 @@ Exit code: 0, also with warnings; 1 where something is wrong; 2 for a mistake in
 not there, beside which all that can be is looked at; 130 after Ctrl-C.
 """
 
+_OF_RUNS = replace(GENERAL, words=(*GENERAL.words, "ranks", "no-burst"))
 _NO_TASKS = "; launch/task.sh itself looks at all that a task needs, before its first stage, and says how long it takes"
 
 
@@ -49,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("error: the doctor is one process: start it without the launcher, and say --ranks N", file=sys.stderr)
         return 2
     try:
-        asked = read_asked(options)
+        asked = read_asked(options, _OF_RUNS)
     except OtherProgram as problem:
         print(f"error: {problem}{_NO_TASKS}", file=sys.stderr)
         return 2

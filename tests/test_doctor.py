@@ -56,6 +56,16 @@ def test_ctrl_c_is_told_in_a_line(
     assert left and capsys.readouterr().err.endswith("\nstopped\n")
 
 
+def test_a_misspelt_option_of_its_own(toy_inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(doctor, "examine_apart", lambda asked, _: told.extend(asked.problems))
+    monkeypatch.setattr(dist, "start", lambda: dist.World(0, 1, torch.device("cpu")))
+    monkeypatch.setattr(dist, "stop", lambda: None)
+    assert doctor.main([*recipe(toy_inputs), "--rank", "4", "--no-brust"]) == 2
+    wrong = (("rank", "ranks"), ("no-brust", "no-burst"))
+    assert told == [f"--{name} (command line): no such option; did you mean --{meant}?" for name, meant in wrong]
+
+
 @pytest.mark.usefixtures("pinned_versions")
 def test_without_a_package_that_alone_is_told(
     toy_inputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -17,20 +17,24 @@ from megatinybert.general import read_arguments
 
 @pytest.mark.parametrize("more", [[], ["--data.cache", "cache"]])
 def test_shards_that_are_wrong_are_told_with_all_else(tmp_path: Path, more: list[str]) -> None:
-    (tmp_path / "text").mkdir()
+    for name in ("text", "empty"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "text" / "a.jsonl").touch()
+    (tmp_path / "empty" / "tokenizer.json").touch()
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "manifest.json").write_text(json.dumps({"format_version": 2}))
-    folders = [str(tmp_path / name) for name in ("nothing", "text", "damaged")]
+    folders = [str(tmp_path / name) for name in ("nothing", "text", "empty", "damaged")]
     models = ["--teacher.model", "organisation/teacher", "--student.config", "2L-192"]
     with pytest.raises(ConfigError) as caught:
         read_arguments([*models, "--data.shards", *folders, *more], look=True)
-    *options, nothing, text, damaged = caught.value.problems
+    *options, nothing, text, empty, damaged = caught.value.problems
     assert len(options) == bool(more) and all(
         "--data.cache cache (command line) has no effect" in each for each in options
     )
-    assert nothing.startswith(f"{folders[0]} is neither a folder of shards nor the prefix")
-    assert text.startswith(f"{folders[1]} holds no manifest.json")
-    assert damaged.startswith(f"{folders[2]}/manifest.json is damaged or of another version")
+    assert nothing.startswith(f"--data.shards {folders[0]} is neither a folder of shards nor the prefix")
+    assert text == f"--data.shards {folders[1]} holds text, no token shards: give --data.text {folders[1]} instead"
+    assert empty.startswith(f"--data.shards {folders[2]} holds no manifest.json: it is not a folder of")
+    assert damaged.startswith(f"{folders[3]}/manifest.json is damaged or of another version")
 
 
 def test_torch_is_not_imported_for_it(tmp_path: Path) -> None:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
 
 from megatinybert.config.help import Options, canonical, takes_list, value_alone
+from megatinybert.config.nearest import nearest
 from megatinybert.config.recipe import Given
 
 _DASHES = "-\N{EN DASH}\N{EM DASH}"  # word processors make one of the last two out of --
 
 
-def read_arguments(argv: list[str], options: Options, problems: list[str]) -> tuple[dict[str, Given], str | None, bool]:
-    """(overrides by name, recipe path, whether to print the configuration)."""
+def read_arguments(
+    argv: list[str], options: Options, words: Sequence[str], problems: list[str]
+) -> tuple[dict[str, Given], str | None, bool]:
+    """(overrides by name, recipe path, whether to print the configuration). words: the program's options that no recipe
+    has. What is wrong is added to `problems`, and what else is wrong is told as if it were not.
+    """
     overrides: dict[str, Given] = {}
     recipe: str | None = None
     print_config = False
@@ -23,10 +29,16 @@ def read_arguments(argv: list[str], options: Options, problems: list[str]) -> tu
         argument = rest.pop(0)
         if bare := _without_dashes(argument, options):
             problems.append(f"{argument} (command line): two dashes are missing before it; did you mean --{bare}?")
-            argument = f"--{bare}"  # what else is wrong is told as if they were there
+            argument = f"--{bare}"
         name, equals, text = argument.removeprefix("--").partition("=")
         name = canonical(name, options)
         alone = not equals and (not rest or rest[0].startswith("--"))
+        if meant := _misspelt_word(argument, name, options, words):
+            problems.append(f"{argument} (command line): no such option; did you mean --{meant}?")
+            if meant != "config":
+                del rest[: not (alone or equals)]  # its value
+                continue
+            name = meant
         if not argument.startswith("--"):
             problems.append(f"{argument} (command line): not an option, nor a value of the one before it")
         elif argument == "--print-config":
@@ -56,6 +68,14 @@ def _without_dashes(argument: str, options: Options) -> str:
     bare = argument.lstrip(_DASHES)
     name = canonical(bare.partition("=")[0], options)
     return bare if name in options or name in ("config", "print-config") else ""
+
+
+def _misspelt_word(argument: str, name: str, options: Options, words: Sequence[str]) -> str:
+    """Which of the program's words is meant by an argument of this name, where it is no option; else ""."""
+    if not argument.startswith("--") or "." in name or name in (*options, *words):
+        return ""
+    meant = nearest(name, [*options, *words])
+    return meant if meant and meant in words else ""
 
 
 def _begins_option(word: str, options: Options) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from megatinybert.config.general import GeneralConfig
 from megatinybert.config.hub import NotInCache, settle_hub
-from megatinybert.config.load import load_config
+from megatinybert.config.load import Program, load_options
 from megatinybert.config.named_paths import hub_names, missing_of_general, names_in
 from megatinybert.config.recipe import OtherProgram
 from megatinybert.config.schema import ConfigError
@@ -31,8 +31,8 @@ class Asked:
         return bool(self.problems or self.absent)
 
 
-def read_asked(arguments: list[str]) -> Asked:
-    """arguments: as of `load_config`, which answers --help and --print-config. Of what is wrong, raises OtherProgram
+def read_asked(arguments: list[str], program: Program[GeneralConfig]) -> Asked:
+    """arguments: as of `load_options`, which answers --help and --print-config. Of what is wrong, raises OtherProgram
     alone: of what is another program's nothing is worth a look.
     """
     given: dict[str, Any] = {}
@@ -45,7 +45,7 @@ def read_asked(arguments: list[str]) -> Asked:
 
     config, problems = None, list[str]()
     try:
-        config = load_config(arguments, look)
+        config = load_options(arguments, program, look)
     except OtherProgram:
         raise
     except ConfigError as error:

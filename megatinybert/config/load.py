@@ -50,10 +50,11 @@ Missing = Callable[[Mapping[str, Any]], list[str]]
 
 @dataclass(frozen=True)
 class Program(Generic[Schema]):
-    """What a command line is read by. usage: the beginning of --help."""
+    """What a command line is read by. usage: the beginning of --help. words: options that are none of the schema's."""
 
     schema: type[Schema]
     usage: str
+    words: Sequence[str] = ("config", "print-config", "help")
 
 
 GENERAL = Program(GeneralConfig, _GENERAL_USAGE)
@@ -77,7 +78,7 @@ def load_options(argv: list[str], program: Program[Schema], missing: Missing | N
         raise SystemExit(0)
     problems: list[str] = []
     misspelt: dict[str, Any] = {}  # values by what was probably meant, None where that may be several
-    overrides, recipe, print_config = read_arguments(argv, options, problems)
+    overrides, recipe, print_config = read_arguments(argv, options, program.words, problems)
     read = read_recipe(recipe, options, problems) if recipe is not None else {}
     written = read or {}
     check_program(str(recipe), written, overrides, options)

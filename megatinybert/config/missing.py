@@ -90,7 +90,9 @@ def _without_model(option: str, name: str, folder: Path) -> str:
         return f"{option} {name} {several}"
     if is_begun(folder):
         return f"{option} {name}: that run has left no student yet; let it end (the same command continues)"
-    return f"{option} {name} holds no model: there is no config.json in it"
+    within = [file.parent.name for file in folder.glob("*/config.json")]
+    meant = f", but one in {Path(name) / within[0]}" if len(within) == 1 else ""
+    return f"{option} {name} holds no model: there is no config.json in it{meant}"
 
 
 def missing_student(output: str) -> str:

@@ -39,7 +39,7 @@ def missing_of_general(given: Mapping[str, Any]) -> list[str]:
     texts = [] if "data.shards" in given else names_in(given, "data.text")
     problems = [
         *_missing_of_any(given),
-        *(missing_shards(Path(name)) for name in shards),
+        *(f"--data.shards {told}" for name in shards if (told := missing_shards(Path(name)))),
         *(missing_text("--data.text", name) for name in texts),
     ]
     resumed = [name for name in names_in(given, "run.resume") if name not in RESUME]

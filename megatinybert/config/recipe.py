@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -92,10 +91,11 @@ def _check(node: yaml.Node, counted: dict[yaml.Node, int]) -> int:
     if count is None:
         counted[node] = 0
         pairs = node.value if isinstance(node, yaml.MappingNode) else []
-        keys = Counter(key.value for key, _ in pairs if isinstance(key, yaml.ScalarNode))
-        for key, times in keys.items():
-            if times > 1:
-                raise _refusal(f"the key {key!r} is given twice", node)
+        keys = set[str]()
+        for key in (key for key, _ in pairs if isinstance(key, yaml.ScalarNode)):
+            if key.value in keys:
+                raise _refusal(f"the key {key.value!r} is given twice", key)
+            keys.add(key.value)
         inner = node.value if isinstance(node, yaml.SequenceNode) else [each for pair in pairs for each in pair]
         count = counted[node] = 1 + sum(_check(each, counted) for each in inner)
         if count > _MOST_VALUES:
@@ -107,12 +107,21 @@ def _refusal(problem: str, node: yaml.Node) -> yaml.YAMLError:
     return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
 
 
+def _told(error: yaml.YAMLError | UnicodeDecodeError) -> str:
+    """What is wrong and in which line, without the excerpt that PyYAML draws over several lines."""
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return " ".join(str(error).replace('in "<unicode string>", ', "at ").split())
+    parts = ((error.context, error.context_mark), (error.problem, error.problem_mark))
+    places = (f"{what} (line {mark.line + 1}, column {mark.column + 1})" if mark else what for what, mark in parts)
+    return " ".join(filter(None, places))
+
+
 def read_yaml(path: str, where: str) -> Any:
     """The content of a file. where: names it. Raises ValueError where it cannot be read."""
     try:
         return yaml.load(Path(path).read_text(encoding="utf-8"), Loader=RecipeLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from error
+        raise ValueError(f"{where}: not valid YAML: {_told(error)}") from error
     except (OSError, ValueError) as error:
         raise ValueError(f"{where}: {reason(error)}{meant_beside(Path(path))}") from error
     except RecursionError as error:

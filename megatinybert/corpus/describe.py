@@ -9,8 +9,7 @@ from megatinybert.config.flat import OptionNames
 from megatinybert.corpus.build import BuildReport
 from megatinybert.corpus.build_bar import speed
 from megatinybert.corpus.encode import TRAIN, VALIDATION
-from megatinybert.corpus.left_out import LEFT_OUT
-from megatinybert.corpus.manifest import Manifest, share_of_unknown
+from megatinybert.corpus.manifest import LEFT_OUT, Manifest, share_of_unknown
 from megatinybert.corpus.other_kinds import left_aside
 from megatinybert.corpus.shards import TokenShard
 from megatinybert.runtime.counts import counted

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import IO
 
 from megatinybert.corpus.documents import LeftOut
+from megatinybert.corpus.manifest import LEFT_OUT
 from megatinybert.runtime.files import sync_folder
 
-LEFT_OUT = "left_out.jsonl"
 _SHOWN = 5
 
 

@@ -12,9 +12,14 @@ from megatinybert.corpus.vocabulary import FAR_TOO_MANY_UNKNOWN
 
 MANIFEST = "manifest.json"
 PROGRESS = "progress.json"
+LEFT_OUT = "left_out.jsonl"  # records that could not be read
 
 Count = Annotated[int, Field(ge=0, lt=1 << 62)]
 Model = TypeVar("Model", bound=BaseModel)
+
+
+class NoShards(ValueError):
+    """A path names no shards, or none that are whole; the message begins with it."""
 
 
 class Record(BaseModel):
@@ -110,12 +115,12 @@ def is_mostly_unknown(manifest: Manifest) -> bool:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read the manifest of a folder. Raises ValueError where there is none: the folder is unfinished."""
+    """Read the manifest of a folder. Raises NoShards where there is none, and ValueError where it is damaged."""
     path = folder / MANIFEST
     if not path.is_file():
         if (folder / PROGRESS).is_file():
-            raise ValueError(f"{folder} is unfinished (no {MANIFEST}): run build_shards.py again with --resume")
-        raise ValueError(
+            raise NoShards(f"{folder} is unfinished (no {MANIFEST}): run build_shards.py again with --resume")
+        raise NoShards(
             f"{folder} holds no {MANIFEST}: it is not a folder of build_shards.py. "
             "A Megatron dataset is named by its prefix"
         )

@@ -6,10 +6,13 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from megatinybert.runtime.counts import counted, some_of
+from megatinybert.runtime.counts import some_of
 
 KINDS = ".txt, .jsonl, .json (each also .gz, .zst, .bz2 or .xz), .parquet or .arrow"
-LINK = " (a link to a folder)"  # as the names of such end here
+# What stands behind the name of a folder that a link leads to, and of one with such files, which are told together.
+LINK = " (a link to a folder)"
+SHARDS = " (token shards)"
+NOTES = " (what Hugging Face's datasets keeps beside rows)"
 _NAMED = 5
 _SPREADSHEETS = (".xls", ".xlsx", ".ods", ".numbers")
 _ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst", ".7z", ".rar")
@@ -30,7 +33,6 @@ _WAYS_OF_ROWS = {
 }
 _OF_LINKS = "name the folders themselves that links lead to"
 _OTHERWISE = "plain text has to be called .txt"
-_SHARDS = (".idx", ".bin")
 # The beginning of files that are no text, but for .zip's, whose entries say what it is.
 _FIRST_BYTES = {
     b"\x1f\x8b\x08": ".gz",
@@ -60,13 +62,13 @@ _READ = (".gz", ".zst", ".bz2", ".xz", ".parquet", ".arrow")  # as a text, where
 
 
 def left_aside(names: Sequence[str]) -> str:
-    """A line on the files of a folder that also has some which are read."""
-    return f"left aside, since not {KINDS}: {counted(len(names), 'file')} ({some_of(names, _NAMED)})"
+    """A line on what a folder has beside files which are read."""
+    return f"left aside, since not {KINDS}: {some_of(names, _NAMED)}"
 
 
 def none_to_read(names: Sequence[str]) -> str:
-    """What is wrong with a folder that has these files and none that is read."""
-    if any(name.endswith(_SHARDS) for name in names):
+    """What is wrong with a folder that has these and no file that is read."""
+    if any(name.endswith(SHARDS) for name in names):
         return f"no {KINDS} file in this folder, but token shards, which a run reads by --data.shards"
     found = f"but {some_of(names, _NAMED)}: {_ways(names)}" if names else "which is empty"
     return f"no {KINDS} file in this folder, {found}"

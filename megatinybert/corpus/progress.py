@@ -16,8 +16,8 @@ from megatinybert.corpus.blocks import Block
 from megatinybert.corpus.contents import ContentRecorder, ContentRules, Contents
 from megatinybert.corpus.duplicates import HASHES
 from megatinybert.corpus.encode import TRAIN, VALIDATION, EncodedBlock
-from megatinybert.corpus.left_out import LEFT_OUT
 from megatinybert.corpus.manifest import (
+    LEFT_OUT,
     MANIFEST,
     PROGRESS,
     Manifest,

@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from megatinybert.config.missing import missing_shards
-from megatinybert.corpus.manifest import MANIFEST, Manifest, ShardEntry, read_manifest
+from megatinybert.corpus.manifest import MANIFEST, Manifest, NoShards, ShardEntry, read_manifest
+from megatinybert.corpus.sources import holds_text
 
 _MAGIC = b"MMIDIDX\x00\x00"
 _HEADER = struct.Struct("<9sQBQQ")
@@ -149,16 +150,24 @@ def open_corpus(path: str | Path, split: str = "train") -> Corpus:
 
 
 def open_splits(path: str | Path) -> Corpus:
-    """The training split of what `open_corpus` opens, and the validation split looked at likewise."""
-    open_corpus(path, "validation")
-    return open_corpus(path)
+    """The training split of what --data.shards names, and the validation split looked at likewise. Raises as
+    `open_corpus` does.
+    """
+    try:
+        open_corpus(path, "validation")
+        return open_corpus(path)
+    except NoShards as error:
+        if holds_text(Path(path)):
+            text = f"--data.shards {path} holds text, no token shards: give --data.text {path} instead"
+            raise NoShards(text) from error
+        raise NoShards(f"--data.shards {error}") from error
 
 
 def open_shard(prefix: str | Path) -> TokenShard:
     """Open one .bin/.idx pair by what its index says. Raises ValueError where the two do not belong together."""
     prefix = Path(prefix)
     if problem := missing_shards(prefix):
-        raise ValueError(problem)
+        raise NoShards(problem)
     with idx_path(prefix).open("rb") as file:
         head = file.read(_HEADER.size)
         magic, version, code, sequences, indices = _HEADER.unpack(head.ljust(_HEADER.size, b"\0"))

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from megatinybert.config.missing import missing_file
-from megatinybert.corpus.manifest import MANIFEST, PROGRESS
-from megatinybert.corpus.other_kinds import LINK, none_to_read, not_read
+from megatinybert.corpus.manifest import LEFT_OUT, MANIFEST, PROGRESS
+from megatinybert.corpus.other_kinds import LINK, NOTES, SHARDS, none_to_read, not_read
 
 PARQUET, ARROW = ".parquet", ".arrow"
 _TEXT_KINDS = (".txt", ".jsonl", ".json")
 _PACKINGS = (".gz", ".zst", ".bz2", ".xz")
+_SHARD_RECORDS = {MANIFEST, PROGRESS, LEFT_OUT}
+_SHARD_PARTS = (".bin", ".idx", ".partial")
 # What Hugging Face's datasets writes beside the data of a saved data set.
 _DATASET_NOTES = {"dataset_info.json", "state.json", "dataset_dict.json"}
 
@@ -37,8 +39,8 @@ class Source:
 
 
 def find_sources(inputs: Sequence[str | Path], leave_out: Path, option: str) -> tuple[list[Source], list[str]]:
-    """Find the input files: (sources in the order of `inputs`, and of relative paths in a folder; files left
-    out).
+    """Find the input files: (sources in the order of `inputs`, and of relative paths in a folder; what is left out:
+    files, and folders with what is said of their files behind their names).
 
     leave_out: a folder that is not looked into (the output). option: that of `inputs`. Raises ValueError
     listing every input that is missing, unreadable, of a kind that is not supported, or named twice.
@@ -109,8 +111,10 @@ def _walk(folder: Path, leave_out: Path) -> tuple[list[Source], list[str]]:
                 folders.remove(name)
             elif path.is_symlink():
                 left_out.append(f"{label / path.relative_to(folder)}{LINK}")
-        for path in (Path(parent, name) for name in names):
-            if _supported(path) and path.is_file() and not _beside_data(path):
+        no_text = _no_text(names)
+        left_out += {f"{label / Path(parent).relative_to(folder)}{whose}" for whose in no_text.values()}
+        for path in (Path(parent, name) for name in names if name not in no_text):
+            if _supported(path) and path.is_file():
                 paths.append(path)
             else:
                 left_out.append(str(label / path.relative_to(folder)))
@@ -132,14 +136,25 @@ def kind_of(path: Path) -> str:
     return next(filter(name.removesuffix(packing).endswith, _TEXT_KINDS), "")
 
 
+def holds_text(folder: Path) -> bool:
+    """Whether files of text lie in this folder itself. Those in .json, which lie in folders of all kinds, tell nothing;
+    False where it is no folder.
+    """
+    names = [path.name for path in folder.iterdir() if path.is_file()] if folder.is_dir() else []
+    return any(kind_of(Path(name)) not in ("", ".json") for name in set(names) - _no_text(names).keys())
+
+
 def _supported(path: Path) -> bool:
     return bool(kind_of(path))
 
 
-def _beside_data(path: Path) -> bool:
-    """Whether this is no text but what stands beside data: the records of shards; of Hugging Face's datasets notes, and
-    `cache-*.arrow`, the results of earlier computations, which would be the same text again.
+def _no_text(names: Sequence[str]) -> dict[str, str]:
+    """Of the files of a folder those that are no text though some are called so, and whose they are: token shards with
+    their records; of Hugging Face's datasets notes, and `cache-*.arrow`, the results of earlier computations, which
+    would be the same text again.
     """
-    if path.name in (MANIFEST, PROGRESS):
-        return any(path.parent.glob("*.bin"))
-    return path.name in _DATASET_NOTES or (path.name.startswith("cache-") and path.suffix == ARROW)
+    parts = [name for name in names if name.endswith(_SHARD_PARTS)]
+    records = [name for name in names if name in _SHARD_RECORDS]
+    are_shards = bool(parts and records) or any(name.endswith(".idx") for name in parts)
+    notes = (name for name in names if name in _DATASET_NOTES or (name.startswith("cache-") and name.endswith(ARROW)))
+    return dict.fromkeys([*parts, *records] if are_shards else [], SHARDS) | dict.fromkeys(notes, NOTES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -33,12 +34,20 @@ class _LogBar(tqdm):
         return super().update(n)
 
 
+def _size() -> dict[str, int]:
+    """tqdm's settings for a terminal that says it has 0 columns or rows, as one of `script` or of a container may, on
+    which it would draw nothing; {} for any other, which it asks itself.
+    """
+    columns, rows = os.get_terminal_size(sys.stderr.fileno())
+    return {} if columns and rows else {"ncols": (columns or 80) - 1, "nrows": rows or 24}
+
+
 def progress_bar(total: int | None, unit: str, **settings: Any) -> tqdm:
     """A bar on stderr: redrawn every half second on a terminal, else a line every half minute.
 
     total: how many units there are, where that is known. settings: others of tqdm's.
     """
     if sys.stderr.isatty():
-        return tqdm(total=total, unit=unit, mininterval=0.5, **settings)
+        return tqdm(total=total, unit=unit, mininterval=0.5, **{**_size(), **settings})
     # Every update looks at the clock: tqdm would by itself wait for as many units as the last half minute had.
     return _LogBar(total=total, unit=unit, mininterval=30, file=_Lines(), **{"miniters": 1, **settings})

@@ -79,7 +79,8 @@ def draw(rows: Sequence[Row], title: str, solved: bool = False, short_rows: floa
         _draw_loss(axes[name], rows, name, training)
         if solved:
             _mark_solved(axes[name], _curve(rows, f"held_out/{name}"))
-    axes["total"].legend(loc="upper right", framealpha=1.0, edgecolor="none")  # it may lie upon a line
+    # Below the panel, as a noisy line leaves no room within.
+    axes["total"].legend(loc="upper center", bbox_to_anchor=(0.5, -0.09), ncols=3, frameon=False)
     for each, (steps, values) in beside.items():
         axis = axes[each.chart]
         lowest = min([0.0, *_finite(values), *axis.get_ylim()])

@@ -429,6 +429,20 @@ def test_forgotten_dashes_are_one_problem(tmp_path: Path, given: str, meant: str
     assert lines[1].endswith(f"did you mean --{meant}?") and lines[2].endswith("did you mean --teacher.model?")
 
 
+def test_a_misspelt_word_of_the_program_is_one_problem(tmp_path: Path) -> None:
+    recipe = write(tmp_path, "teacher: {model: t}\ndata: {text: a.txt}\nstudent: {config: 3L-312}")
+    for wrong, meant in (("confg", "config"), ("print-confg", "print-config"), ("print_config", "print-config")):
+        value = [recipe] if meant == "config" else []
+        rest = [] if meant == "config" else ["--config", recipe]
+        with pytest.raises(ConfigError) as caught:
+            load_config([f"--{wrong}", *value, *rest])
+        assert caught.value.problems == [f"--{wrong} (command line): no such option; did you mean --{meant}?"]
+    with pytest.raises(ConfigError, match="did you mean --print-config?") as caught:
+        load_config([*REQUIRED, "--print_config", "true", "--run.seed", "x"])
+    assert len(caught.value.problems) == 2  # of which none is of "true"
+    assert "lists all options" in refusal("--rank", "4")
+
+
 def test_one_value_is_a_list_of_one(tmp_path: Path) -> None:
     recipe = write(tmp_path, "objective: {layer_map: 1}\nmonitor: {attention_layers: 1, attention_heads: 0}")
     loaded = load_config([*REQUIRED, "--config", recipe])

@@ -12,7 +12,7 @@ from megatinybert.config.load import load_config, load_options
 from megatinybert.config.named_paths import missing_of_augment, missing_of_general, missing_of_task
 from megatinybert.config.schema import ConfigError
 from megatinybert.config.task import TASK
-from megatinybert.corpus.shards import open_corpus
+from megatinybert.corpus.shards import open_splits
 from megatinybert.corpus.sources import find_sources
 from megatinybert.corpus.tokenizer import load_tokenizer
 from megatinybert.models.configuration import read_bert_config
@@ -150,7 +150,7 @@ def test_the_later_checks_say_the_same(tmp_path: Path) -> None:
     for early, late in (
         (told(teacher__model=str(missing)), lambda: read_bert_config(str(missing), "--teacher.model")),
         (told(teacher__tokenizer=str(missing)), lambda: load_tokenizer(missing)),
-        (told(data__shards=str(missing)), lambda: open_corpus(missing)),
+        (told(data__shards=str(missing)), lambda: open_splits(missing)),
         (told(data__text=str(missing)), lambda: find_sources([missing], tmp_path, "--data.text")),
         (missing_of_augment({"vectors": str(missing)})[0], lambda: vectors_key(missing, "--vectors")),
         (missing_of_task("one", {"task.data_dir": str(missing)})[0], lambda: open_task("rte", str(missing))),
@@ -171,6 +171,13 @@ def test_files_unfinished_runs_and_other_folders_are_no_models(toy_inputs: Path,
 
     assert told("teacher.model", file) == [f"--teacher.model {file} is a file: name its folder, {file.parent}"]
     assert told("student.config", file) == []  # a shape may be one
+    assert told("student.init", run) == [f"--student.init {run} holds no model: there is no config.json in it"]
+    (run / "model").mkdir()
+    (run / "model" / "config.json").touch()
+    within = f"there is no config.json in it, but one in {run / 'model'}"
+    assert told("student.init", run) == [f"--student.init {run} holds no model: {within}"]
+    (run / "other").mkdir()
+    (run / "other" / "config.json").touch()
     assert told("student.init", run) == [f"--student.init {run} holds no model: there is no config.json in it"]
     (run / ".lock").touch()
     unfinished = f"--student.init {run}: that run has left no student yet; let it end (the same command continues)"

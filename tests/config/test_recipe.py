@@ -47,10 +47,21 @@ def refusal(tmp_path: Path, text: str) -> str:
         (f"run: {many_aliases(12)}", "more than 1,000,000 values"),
         ("run: {seed: 1}\nrun.seed: 2", "given twice"),
         ("run: {&a seed: 1, *a : 2}", "the key 'seed' is given twice"),
+        ("run:\n  seed: 1\n  epochs: 2\n  seed: 3", "not valid YAML: the key 'seed' is given twice (line 4, column 3)"),
+        (
+            "run:\n  seed: 1\n epochs: 2",
+            "not valid YAML: while parsing a block mapping (line 1, column 1) expected <block end>, but found "
+            "'<block mapping start>' (line 3, column 2)",
+        ),
+        (
+            "run: a\0b",
+            "not valid YAML: unacceptable character #x0000: special characters are not allowed at position 6",
+        ),
     ],
 )
 def test_what_no_recipe_holds(tmp_path: Path, text: str, problem: str) -> None:
-    assert problem in refusal(tmp_path, text)
+    said = refusal(tmp_path, text)
+    assert problem in said and "<unicode string>" not in said and "^" not in said
 
 
 def test_merges_of_merges_are_not_written_out(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def test_what_is_left_aside_is_told_in_a_line_whenever_the_folder_is_named(
     for _ in range(2):  # built, and there already
         shards("--data.text", "more")
         said = capfd.readouterr().err
-        assert said.startswith(f"{line}2 files (more/notes.md, more/paper.pdf)\n") and said.count("left aside") == 1
+        assert said.startswith(f"{line}more/notes.md, more/paper.pdf\n") and said.count("left aside") == 1
     shards("--data.text", "data/a.txt")
     assert "left aside" not in capfd.readouterr().err
 

@@ -42,7 +42,7 @@ def test_a_folder_without_text_is_told_with_what_is_in_it(tmp_path: Path) -> Non
         (["a.tar.gz", "b.zip"], ", but a.tar.gz, b.zip: unpack archives"),
         (["README", "a.log"], ", but README, a.log: plain text has to be called .txt"),
         (["a (a link to a folder)"], ", but a (a link to a folder): name the folders themselves that links lead to"),
-        (["train.bin", "train.idx"], ", but token shards, which a run reads by --data.shards"),
+        (["notes.md", "wiki (token shards)"], ", but token shards, which a run reads by --data.shards"),
         ([f"{number}.md" for number in range(7)], ", but 0.md, 1.md, 2.md, 3.md, 4.md and 2 more: plain text has"),
     ],
 )
@@ -61,7 +61,7 @@ def test_files_that_are_named_are_told_together() -> None:
 
 def test_files_beside_text_are_one_line() -> None:
     names = [f"{number}.md" for number in range(7)]
-    assert left_aside(names) == f"left aside, since not {KINDS}: 7 files (0.md, 1.md, 2.md, 3.md, 4.md and 2 more)"
+    assert left_aside(names) == f"left aside, since not {KINDS}: 0.md, 1.md, 2.md, 3.md, 4.md and 2 more"
 
 
 def test_what_makes_rows_is_told_by_kind() -> None:

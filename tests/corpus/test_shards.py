@@ -289,13 +289,16 @@ def test_the_inspection_command(corpus: Path, tmp_path: Path) -> None:
     manifest = read_manifest(corpus)
     assert shown.returncode == 0 and f"{manifest.totals['train']['tokens']:,}" in shown.stdout
     assert "train-00000, document 1" in shown.stdout and shown.stdout.count("[SEP]") == 2
-    both = run(str(corpus), "--verify", "--decode", "2").stdout
-    assert both.startswith(shown.stdout) and both.endswith("all intact\n")
+    for more in ([], ["--decode", "2"]):
+        verified = run(str(corpus), *more, "--verify").stdout
+        assert verified.startswith(run(str(corpus), *more).stdout) and verified.endswith("all intact\n")
     with idx_path(corpus / "train-00001").open("r+b") as file:
         file.seek(40)
         file.write(b"\xff")
-    broken = run(str(corpus), "--verify")
-    assert broken.returncode == 1 and "train-00001.idx is corrupt" in broken.stderr
+    for more in ([], ["--decode", "2"]):
+        broken = run(str(corpus), *more, "--verify")
+        assert broken.returncode == 1 and "train-00001.idx is corrupt" in broken.stderr
+        assert broken.stdout.endswith("1 file damaged\n") and broken.stdout.count("\n") == 1
     prefix = run(str(corpus / "train-00000"))
     assert prefix.returncode == 0 and "uint16" in prefix.stdout
     negative = write_dataset(tmp_path / "negative", np.int16, [[1, -7]], [1])

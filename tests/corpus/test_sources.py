@@ -34,26 +34,30 @@ def test_of_a_saved_data_set_only_its_rows_are_read(tmp_path: Path) -> None:
         "set/more/d.jsonl.bz2",
         "set/train/data-00000-of-00001.arrow",
     ]
-    assert [Path(name).name for name in left_out] == [
-        *("dataset_dict.json", "c.XZ", "cache-0f3a.arrow", "dataset_info.json", "state.json")
-    ]
+    notes = " (what Hugging Face's datasets keeps beside rows)"
+    assert left_out == [f"set{notes}", "set/more/c.XZ", f"set/train{notes}"]
 
 
 def test_shards_among_texts_are_no_text(tmp_path: Path) -> None:
     names = (
         "a.txt",
-        "manifest.json",
-        "wiki/manifest.json",
-        "wiki/train-00000.bin",
-        "begun/progress.json",
-        "begun/x.bin",
+        *("wiki/manifest.json", "wiki/train-00000.bin", "wiki/train-00000.idx", "wiki/left_out.jsonl", "wiki/b.md"),
+        *("begun/progress.json", "begun/train-00000.bin.partial", "megatron/p.bin", "megatron/p.idx", "weights.bin"),
     )
     for name in names:
         (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "data" / name).write_bytes(b"")
     sources, left_out = find_sources([tmp_path / "data"], tmp_path / "out", "--input")
-    assert [source.name for source in sources] == ["data/a.txt", "data/manifest.json"]  # which is beside no shards
-    assert left_out == [f"data/{name}" for name in sorted(names[2:])]
+    assert [source.name for source in sources] == ["data/a.txt"]
+    shards = [f"data/{name} (token shards)" for name in ("begun", "megatron", "wiki")]
+    assert left_out == sorted([*shards, "data/weights.bin", "data/wiki/b.md"])
+
+
+def test_files_called_as_records_of_shards_are_text_where_there_are_none(tmp_path: Path) -> None:
+    for name in ("manifest.json", "left_out.jsonl"):
+        (tmp_path / name).write_bytes(b"")
+    sources, left_out = find_sources([tmp_path], tmp_path / "out", "--input")
+    assert [source.path.name for source in sources] == ["left_out.jsonl", "manifest.json"] and not left_out
 
 
 def test_every_bad_input_is_listed(tmp_path: Path) -> None:

@@ -1,8 +1,13 @@
-"""The progress bar of a log file."""
+"""The progress bar of a log file, and of a terminal."""
 
 from __future__ import annotations
 
+import os
+import pty
+import sys
+import termios
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 from tqdm import tqdm
@@ -64,3 +69,22 @@ def test_a_bar_beside_another_moves_no_cursor(capsys: pytest.CaptureFixture[str]
         bar.update(2)
     text = capsys.readouterr().err
     assert "\x1b" not in text and all(text.splitlines())
+
+
+@pytest.mark.parametrize(("rows", "columns", "width"), [(0, 0, 79), (0, 60, 59), (24, 0, 79), (24, 100, 99)])
+def test_a_terminal_that_does_not_say_its_size_has_a_bar(
+    rows: int, columns: int, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen, terminal = pty.openpty()
+    termios.tcsetwinsize(terminal, (rows, columns))
+    with os.fdopen(terminal, "w") as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        with progress_bar(2, "step", desc="distil") as bar:
+            bar.update(2)
+    drawn = b""
+    with suppress(OSError):  # which ends it, as nothing writes there any more
+        while piece := os.read(screen, 10_000):
+            drawn += piece
+    os.close(screen)
+    begun, ended = (state.strip("\n") for state in drawn.decode().replace("\r\n", "\n").split("\r")[1:])
+    assert (len(begun), len(ended)) == (width, width) and "0/2" in begun and "2/2" in ended

@@ -50,6 +50,17 @@ def test_steps_on_short_rows_are_told_in_the_legend() -> None:
         assert draw(ROWS, "title", short_rows=share).axes[0].get_legend().get_texts()[0].get_text() == label
 
 
+@pytest.mark.parametrize("short_rows", [0.0, 0.3])
+def test_the_legend_hides_nothing(short_rows: float) -> None:
+    figure = draw(ROWS, "title", solved=True, short_rows=short_rows)
+    figure.draw_without_rendering()
+    axis = figure.axes[0]
+    legend, label = axis.get_legend().get_window_extent(), axis.xaxis.label.get_window_extent()
+    assert legend.y1 <= label.y0 and legend.x1 < figure.axes[1].get_tightbbox().x0
+    (why,) = (text for text in figure.texts if text.get_text() == figure.get_supxlabel())
+    assert legend.y0 >= why.get_window_extent().y1 and legend.x0 >= 0
+
+
 def test_both_probes_are_in_one_panel() -> None:
     rows: list[Row] = [row | {PROJECTED: 0.9} if "held_out/probe" in row else row for row in ROWS]
     axes = {axis.get_title(): axis for axis in draw(rows, "title", solved=True).axes}
