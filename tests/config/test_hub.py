@@ -42,8 +42,8 @@ def test_without_an_answer_nobody_asks_again(
     began = time.monotonic()
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     refused = (
-        rf"^--teacher.model {NAME}, --teacher.tokenizer {NAME}: no such folder here, nor in {tmp_path}; the hub could not "
-        r"be reached \(.*\): .* name its folder"
+        rf"^--teacher.model {NAME}, --teacher.tokenizer {NAME}: no such folder here, nor in {tmp_path}; the hub "
+        r"could not be reached \(.*\): .* name its folder"
     )
     with pytest.raises(NotInCache, match=refused):
         settle_hub({"--teacher.model": NAME, "--student.init": None, "--teacher.tokenizer": NAME})
