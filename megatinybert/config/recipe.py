@@ -11,6 +11,7 @@ import yaml
 
 from megatinybert.config.help import Options, canonical, show
 from megatinybert.config.missing import meant_beside, reason
+from megatinybert.config.run_folder import is_run
 from megatinybert.config.schema import ConfigError
 
 
@@ -141,6 +142,9 @@ def recorded_section(run: Path, name: str) -> Mapping[str, Any]:
 def read_recipe(path: str, options: Options, problems: list[str]) -> dict[str, Given] | None:
     """The recipe's values by name; None where it cannot be read. What is wrong with the file is added to `problems`."""
     where = f"--config {path} (command line)"
+    if is_run(Path(path)):
+        problems.append(f"{where}: the output folder of a run; its recipe is {Path(path) / 'config.yaml'}")
+        return None
     try:
         content = read_yaml(path, where)
     except ValueError as problem:

@@ -181,3 +181,11 @@ def test_so_do_those_of_a_task_and_of_an_entry(tmp_path: Path) -> None:
     family.write_text("schedule: {warmup_steps: 5}\nstudents: [{name: a}, {name: b, schedule: {warmup_fraction: 0.3}}]")
     students = load_config([*REQUIRED, "--config", str(family)]).students or []
     assert [(each.schedule.warmup_steps, each.schedule.warmup_fraction) for each in students] == [(5, 0.1), (None, 0.3)]
+
+
+def test_the_output_folder_of_a_run_is_told_to_hold_its_recipe(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").touch()
+    with pytest.raises(ConfigError) as raised:
+        load_config([*REQUIRED, "--config", str(tmp_path)])
+    told = f"--config {tmp_path} (command line): the output folder of a run; its recipe is {tmp_path / 'config.yaml'}"
+    assert raised.value.problems == [told]
