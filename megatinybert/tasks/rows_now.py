@@ -12,6 +12,8 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from megatinybert.config.help import show
+from megatinybert.config.recipe import recorded_section
 from megatinybert.config.task import TaskConfig
 from megatinybert.corpus.tokenizer import load_tokenizer, special_ids
 from megatinybert.runtime.counts import counted
@@ -28,25 +30,32 @@ _OF_A_TOKENIZER = ("tokenizer.json", "vocab.txt")  # what is read without Transf
 
 @dataclass(frozen=True)
 class RowsNow:
-    """train, dev: the rows of these files. augmented: whether the student trains on others, made of them."""
+    """train, dev: the rows of these files. augmented: whether the student trains on others, made of them. changed: how
+    they are read otherwise than by the last command.
+    """
 
     train: tuple[Path, EncodedRows]
     dev: list[tuple[Path, EncodedRows]]
     augmented: bool
+    changed: str = ""
 
     def others(self, stage: str, recorded: Mapping[str, Any]) -> dict[str, Any]:
         """Of the facts that a stage has recorded, those of rows that are others now: what to say of these."""
         told: dict[str, Any] = {}
         if "rows" in recorded and (stage == "teacher" or not self.augmented):
-            told["rows"] = _in_words(*self.train, recorded["rows"])
-        elif "rows" in recorded and _in_words(*self.train, recorded["rows"]) == recorded["rows"]:
+            told["rows"] = self._in_words(*self.train, recorded["rows"])
+        elif "rows" in recorded and self._in_words(*self.train, recorded["rows"]) == recorded["rows"]:
             told["rows"] = f"those of {self.train[0]} with copies (--augment.copies)"
         if "development rows" in recorded:
             before = recorded["development rows"]
-            told["development rows"] = [
-                _in_words(*each, before[number] if number < len(before) else "") for number, each in enumerate(self.dev)
-            ]
+            before = [*before, *[""] * (len(self.dev) - len(before))]
+            told["development rows"] = [self._in_words(*each, was) for each, was in zip(self.dev, before, strict=False)]
         return told
+
+    def _in_words(self, path: Path, rows: EncodedRows, recorded: str) -> str:
+        """The identity that is recorded where rows have it, with one segment or two; else theirs, with the file."""
+        same = recorded in {replace(rows, segments=segments).identity for segments in (True, False)}
+        return recorded if same else f"{rows.identity} ({counted(len(rows), 'row')} of {path}{self.changed})"
 
 
 def rows_now(config: TaskConfig) -> RowsNow | None:
@@ -58,7 +67,7 @@ def rows_now(config: TaskConfig) -> RowsNow | None:
             files, reader = found
             paths = [files.train, *files.dev.values()]
             train, *dev = ((path, encoded_now(config, files, reader, path)) for path in paths)
-            return RowsNow(train, dev, config.augment.copies != 0)
+            return RowsNow(train, dev, config.augment.copies != 0, _changed(config))
     return None
 
 
@@ -88,7 +97,8 @@ def encoded_now(
     return encode_rows(rows, tokenizer, special_ids(tokenizer), length, files.task.labels is None)
 
 
-def _in_words(path: Path, rows: EncodedRows, recorded: str) -> str:
-    """The identity that is recorded where rows have it, with one segment or two; else theirs, with the file."""
-    same = recorded in {replace(rows, segments=segments).identity for segments in (True, False)}
-    return recorded if same else f"{rows.identity} ({counted(len(rows), 'row')} of {path})"
+def _changed(config: TaskConfig) -> str:
+    """The options of reading that differ from those in the output folder's recipe."""
+    before, now = recorded_section(Path(config.run.output_dir), "task"), config.task.model_dump(mode="json")
+    others = [name for name, value in now.items() if name in before and before[name] != value]
+    return "".join(f"; --task.{name} {show(now[name])}, before {show(before[name])}" for name in others)

@@ -84,14 +84,16 @@ def more_rows(task_inputs: Path, tmp_path: Path) -> Path:
     return inputs
 
 
-def test_other_rows_are_told_early_with_other_options(more_rows: Path, done_task: Path) -> None:
+def test_other_rows_are_told_early_with_other_options(more_rows: Path, task_inputs: Path, done_task: Path) -> None:
     config = read(more_rows, "singles", done_task, **{"finetune.learning_rate": "0.5"})
     with pytest.raises(ValueError) as caught:
         check_stages_early(config, STAGES)
     first, rate, rows, *_ = str(caught.value).splitlines()
     assert first == f"{done_task / 'teacher'} was made otherwise:"
     assert rate.startswith("  --finetune.learning_rate: 0.003 there, 0.5 now") and rows.startswith("  rows (by --task")
-    assert rows.endswith(f" rows of {more_rows / 'singles' / 'train.txt'}) now")
+    folder = more_rows / "singles"
+    moved = f"--task.data_dir {folder}, before {task_inputs / 'singles'}"
+    assert rows.endswith(f" rows of {folder / 'train.txt'}; {moved}) now")
     assert not any("development rows" in line for line in str(caught.value).splitlines())
     (dev,) = (more_rows / "singles").glob("eval.*")
     dev.write_text(dev.read_text() + "bamo\tbad\n")
