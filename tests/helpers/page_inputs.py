@@ -16,6 +16,7 @@ from tests.helpers.toys import REPOSITORY, WORDS, write_dataset, write_teacher
 
 PROGRAM = ("data_prep", "ds_configs", "launch", "megatinybert")
 TEACHER = "google-bert/bert-base-uncased"
+CHINESE_TEACHER = "hfl/chinese-bert-wwm-ext"
 
 
 def teacher(path: Path) -> None:
@@ -34,13 +35,26 @@ def general_run(path: Path) -> None:
     save_file(projection, path / "objective.safetensors", {"objective": "{}", "trained_positions": "64"})
 
 
+def task_texts() -> list[str]:
+    return [" ".join(WORDS[(11 * row + word * word) % len(WORDS)] for word in range(4 + row % 5)) for row in range(16)]
+
+
+def labelled(texts: list[str]) -> str:
+    return "".join(f"{text}\t{row % 2}\n" for row, text in enumerate(texts))
+
+
 def sst_2(path: Path) -> None:
     path.mkdir(parents=True)
-    texts = [" ".join(WORDS[(11 * row + word * word) % len(WORDS)] for word in range(4 + row % 5)) for row in range(16)]
-    labelled = "".join(f"{text}\t{row % 2}\n" for row, text in enumerate(texts))
+    texts = task_texts()
     for split in ("train", "dev"):
-        (path / f"{split}.tsv").write_text("sentence\tlabel\n" + labelled)
+        (path / f"{split}.tsv").write_text("sentence\tlabel\n" + labelled(texts))
     (path / "test.tsv").write_text("index\tsentence\n" + "".join(f"{row}\t{text}\n" for row, text in enumerate(texts)))
+
+
+def reviews(path: Path) -> None:
+    path.mkdir(parents=True)
+    for split in ("train", "eval"):
+        (path / f"{split}.txt").write_text(labelled(task_texts()))
 
 
 def text(path: Path) -> None:
@@ -70,9 +84,12 @@ def hosts(path: Path) -> None:
 # Of pages whose commands run.
 INPUTS: dict[str, Callable[[Path], object]] = {
     TEACHER: teacher,
+    CHINESE_TEACHER: teacher,
     "my_text": text,
     "data/*.txt": lambda path: text(path.with_name("train.txt")),
     "data/SST-2": sst_2,
+    "data/reviews": reviews,
+    "data/评论": reviews,
     "data/shards": shards,
     "data/wikipedia": shards,
     "runs/tinybert-4l": general_run,

@@ -10,6 +10,7 @@ from tests.helpers.toys import REPOSITORY
 
 DOCS = REPOSITORY / "docs"
 README = REPOSITORY / "README.md"
+CHINESE_README = README.with_name("README.zh.md")
 PAGES = sorted([*REPOSITORY.glob("README*.md"), REPOSITORY / "CONTRIBUTING.md", *DOCS.glob("*.md")])
 
 
