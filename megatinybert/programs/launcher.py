@@ -24,7 +24,7 @@ from megatinybert.programs.launch_options import Launch, plan_agent, plan_launch
 from megatinybert.programs.remote import carried, signal_ranks, wait_for_launcher
 from megatinybert.runtime.counts import counted
 from megatinybert.runtime.rendezvous import LOST
-from megatinybert.runtime.signals import ONE_SIGNAL
+from megatinybert.runtime.signals import ONE_SIGNAL, STOP_SIGNALS
 from megatinybert.training.lock import HELD_BY, this_process
 
 # Exit codes beside 0 to 2. STOPPED (EX_TEMPFAIL of sysexits.h): stopped early, the same command continues.
@@ -32,7 +32,6 @@ STOPPED, ENDED_AT_ONCE = 75, 130
 STARTS = "MEGATINYBERT_LAUNCH"  # set by launch/start.sh: this process is to start the launcher
 _FORESEEN = {0, 1, 2, LOST, STOPPED, ENDED_AT_ONCE}
 _STARTS_RANKS = ("deepspeed.launcher.launch", "multiprocessing.forkserver")  # in the command line of what does
-_TOLD = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1}
 _SECONDS_BETWEEN_LOOKS = 1.0  # for ranks that are to start
 _SECONDS_TO_SAVE = 60.0  # of ranks whose launcher has died
 _SECONDS_TO_LEAVE = 10.0  # of what the ranks started themselves, such as workers that tokenize or compile
@@ -89,7 +88,7 @@ class _Front:
         self._told: float | None = None  # when, first
         self._without_ranks = self._killed = False
         self._ranks_began = False  # over pdsh they are on other machines, and not seen
-        for number in _TOLD:
+        for number in STOP_SIGNALS:
             # `nohup` has SIGHUP ignored, which is to stay.
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, self._stop)

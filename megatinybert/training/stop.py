@@ -17,10 +17,9 @@ import torch
 from megatinybert.config.duration import duration_seconds
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.rendezvous import AGENT
-from megatinybert.runtime.signals import ONE_SIGNAL
+from megatinybert.runtime.signals import ONE_SIGNAL, STOP_SIGNALS
 
 STOP = "STOP"  # the file in the output folder
-_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
 _LARGEST_RESERVE = 60.0  # seconds of the time limit that are kept for leaving
 
 
@@ -127,7 +126,7 @@ def listening(folder: Path, time_limit: str | None, world: World) -> Iterator[Re
     if threading.current_thread() is not threading.main_thread():  # which alone can take signals
         yield requests
         return
-    taken = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    taken = [number for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, requests.on_signal) for number in taken}
     try:
         yield requests
