@@ -194,7 +194,7 @@ def test_the_texts_are_files_and_folders(folder: Path, tmp_path: Path, capsys: p
     assert main(options) == 0
     told = capsys.readouterr()
     assert "Searched all 60 passages of the text." in told.out
-    assert f"{several}: left aside, since not .txt, " in told.err and ": 1 file (several/b.md)\n" in told.err
+    assert f"{several}: left aside, since not .txt, " in told.err and ": several/b.md\n" in told.err
     record = json.loads((run / "questions.json").read_text())
     assert record["text"] == [str(several), str(tmp_path / "c.md")]
 
