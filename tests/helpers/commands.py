@@ -23,7 +23,7 @@ from deepspeed.launcher import runner
 from tensorboard.program import TensorBoard
 from torch.distributed import run as torchrun
 
-from megatinybert.config import load
+from megatinybert.config import asked, load
 from megatinybert.config.deepspeed import find_ds_config, load_ds_config
 from megatinybert.config.load import GeneralConfig, dump_yaml
 from megatinybert.config.schema import ProgramConfig
@@ -121,7 +121,9 @@ def accepted_options(script: str, words: Sequence[str]) -> Any:
     assert Path(script).parts[0] in PROGRAM_FOLDERS, script
     read = load.load_options
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(load, "load_options", _then_stop(lambda argv, program, *_: read(argv, program)))
+        reader = _then_stop(lambda argv, program, *_: read(argv, program))
+        for module in (load, asked):  # which others import it from, and which has done so already
+            patch.setattr(module, "load_options", reader)
         patch.setattr(ArgumentParser, "parse_args", _then_stop(ArgumentParser.parse_args))
         patch.setattr(sys, "argv", [script, *words])
         patch.setattr(sys, "path", [*sys.path])

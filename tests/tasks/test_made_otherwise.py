@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from megatinybert.config.help import show
 from megatinybert.config.load import load_options
 from megatinybert.config.task import TASK, TaskConfig
 from megatinybert.runtime.dist import World
@@ -92,8 +93,8 @@ def test_other_rows_are_told_early_with_other_options(more_rows: Path, task_inpu
     assert first == f"{done_task / 'teacher'} was made otherwise:"
     assert rate.startswith("  --finetune.learning_rate: 0.003 there, 0.5 now") and rows.startswith("  rows (by --task")
     folder = more_rows / "singles"
-    moved = f"--task.data_dir {folder}, before {task_inputs / 'singles'}"
-    assert rows.endswith(f" rows of {folder / 'train.txt'}; {moved}) now")
+    moved = f"--task.data_dir {show(str(folder))}, before {show(str(task_inputs / 'singles'))}"
+    assert rows.partition(" rows of ")[2] == f"{folder / 'train.txt'}; {moved}) now"
     assert not any("development rows" in line for line in str(caught.value).splitlines())
     (dev,) = (more_rows / "singles").glob("eval.*")
     dev.write_text(dev.read_text() + "bamo\tbad\n")
