@@ -17,6 +17,11 @@ def is_run(folder: Path) -> bool:
     return os.path.isfile(folder / "config.yaml") and not os.path.isfile(folder / "config.json")
 
 
+def model_of(name: str) -> str:
+    """The student of a run by the name of its output folder; other names as they are."""
+    return str(Path(name) / STUDENT_FOLDER) if is_run(Path(name)) else name
+
+
 def is_begun(folder: Path) -> bool:
     """Whether a folder has been the output of a run: before its first step it holds no more than the lock."""
     return os.path.isfile(folder / LOCK) or is_run(folder)

@@ -40,6 +40,7 @@ from megatinybert.config.values import (
 
 ACTIONS = ("teacher", "augment", "one", "two", "eval", "predict", "all")
 READING = ("eval", "predict")  # those that may run beside a run in training
+CONTINUES_ANYWAY = "--task.force true continues anyway"  # at the end of what it overrules
 OF_PREDICTIONS = (".tsv", ".jsonl")  # how the name of a file of them ends
 
 # Where a stage's epochs are not given: tokens that it sees in all, which suits two CPU cores, and the most passes.

@@ -8,7 +8,7 @@ from pathlib import Path
 from transformers import BertModel
 
 from megatinybert.config.missing import missing_model
-from megatinybert.config.run_folder import STUDENT_FOLDER, is_run
+from megatinybert.config.run_folder import is_run, model_of
 from megatinybert.models.configuration import read_bert_config
 from megatinybert.models.load import load_encoder
 
@@ -55,8 +55,6 @@ def init_from_folder(student: BertModel, name: str) -> None:
 
 def model_folder(name: str) -> str:
     """The student of a finished run; other names as they are. Raises ValueError where a run has left none yet."""
-    if not is_run(Path(name)):
-        return name
-    if problem := missing_model("--student.init", name):
+    if is_run(Path(name)) and (problem := missing_model("--student.init", name)):
         raise ValueError(problem)
-    return str(Path(name) / STUDENT_FOLDER)
+    return model_of(name)

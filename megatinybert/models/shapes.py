@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from megatinybert.config.nearest import closest
-from megatinybert.config.run_folder import STUDENT_FOLDER, is_run
+from megatinybert.config.run_folder import model_of
 from megatinybert.config.schema import STUDENTS_FOLDER, ConfigError
 from megatinybert.config.transfer import TransferConfig
 from megatinybert.models.layer_map import fitting_layers, widths_for
@@ -79,7 +79,7 @@ def shape_named(config: str | None, init: str) -> tuple[str, str]:
     """
     if config:
         return config, "--student.config"
-    return str(Path(init) / STUDENT_FOLDER) if is_run(Path(init)) else init, "--student.init"
+    return model_of(init), "--student.init"
 
 
 def shape_in_files(student: str) -> list[int] | None:

@@ -12,7 +12,7 @@ import numpy as np
 from transformers import BertModel
 
 from megatinybert.config.missing import missing_student
-from megatinybert.config.task import READING, PredictConfig, TaskConfig
+from megatinybert.config.task import CONTINUES_ANYWAY, READING, PredictConfig, TaskConfig
 from megatinybert.corpus.vocabulary import FAR_TOO_MANY_UNKNOWN
 from megatinybert.models.initialize import SHAPE
 from megatinybert.models.load import Digest, load_encoder, teacher_dtype
@@ -249,7 +249,7 @@ def _check_vocabulary(inputs: TaskInputs, world: World, refuses: bool) -> None:
 def _refuse(text: str, inputs: TaskInputs, world: World) -> None:
     """Raise ValueError, or with --task.force warn and continue."""
     if not inputs.config.task.force:
-        raise ValueError(f"{text}; --task.force true continues anyway")
+        raise ValueError(f"{text}; {CONTINUES_ANYWAY}")
     inputs.say_once(f"warning: {text}", world)
 
 

@@ -1,4 +1,4 @@
-"""Losses and metrics on development rows in training."""
+"""Losses and metrics on development rows in training, and which rows these are."""
 
 from __future__ import annotations
 
@@ -10,12 +10,37 @@ from deepspeed.runtime.engine import DeepSpeedEngine
 
 from megatinybert.models.load import Teacher
 from megatinybert.runtime.dist import World
-from megatinybert.samples.batches import as_tensors
+from megatinybert.samples.batches import HeldOutData, as_tensors
 from megatinybert.tasks.baseline import SCORE
 from megatinybert.tasks.metrics import compute_metrics
 from megatinybert.tasks.rows import EncodedRows
 from megatinybert.tasks.table import Task
 from megatinybert.training.held_out import LossSums, shares
+
+HELD_OUT_ROWS = 256  # that stages without answers are measured on
+
+
+def measured_rows(dev: Mapping[str, EncodedRows], answers: bool) -> int:
+    """How many each measurement of a stage has. answers: whether it gives any."""
+    return sum(map(len, dev.values())) if answers else len(some_rows(dev))
+
+
+def some_rows(dev: Mapping[str, EncodedRows]) -> HeldOutData:
+    """The rows that stages without answers are measured on: the first of the first split."""
+    return _First(next(iter(dev.values())), HELD_OUT_ROWS)
+
+
+class _First:
+    """The first rows of some."""
+
+    def __init__(self, rows: EncodedRows, count: int) -> None:
+        self._rows, self._count = rows, min(count, len(rows))
+
+    def __len__(self) -> int:
+        return self._count
+
+    def batch(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        return self._rows.batch(rows)
 
 
 def measured_tags(task: Task, dev: Mapping[str, EncodedRows]) -> list[str]:

@@ -15,10 +15,10 @@ from megatinybert.config.task import StageTwoConfig, TaskConfig
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.stopwatch import duration
 from megatinybert.runtime.trainees import Trainees
+from megatinybert.tasks.development import HELD_OUT_ROWS, measured_rows
 from megatinybert.tasks.inputs import TaskInputs
 from megatinybert.tasks.rows import EncodedRows
 from megatinybert.tasks.stage_options import SECTIONS, TAUGHT, keeps_answers, measurements_of, steps_of
-from megatinybert.tasks.stages import HELD_OUT_ROWS
 from megatinybert.tracking.flops import forward_flops, training_flops
 from megatinybert.training.stage import Stage
 
@@ -104,7 +104,6 @@ def work_of_stages(inputs: TaskInputs, rows: EncodedRows) -> dict[str, Work]:
     count, tokens, length = len(rows), int(rows.lengths.sum()), rows.mean_length
     shapes = {"teacher": inputs.teacher, "student": inputs.student}
     on_all = {model: _on_dev(shape, dev) for model, shape in shapes.items()}
-    all_rows = sum(map(len, dev))
     on_some = {model: _on_dev(shape, dev[:1], HELD_OUT_ROWS) for model, shape in shapes.items()}
     work: dict[str, Work] = {}
     for name, section in SECTIONS.items():
@@ -112,9 +111,9 @@ def work_of_stages(inputs: TaskInputs, rows: EncodedRows) -> dict[str, Work]:
         steps = steps_of(options, count, tokens)
         seen, trained = steps * options.global_batch, "student" if section in TAUGHT else "teacher"
         training = training_flops(shapes[trained], seen, length)
-        on_each = name in ("teacher", "two")
-        measuring, measured = (on_all, all_rows) if on_each else (on_some, min(len(dev[0]), HELD_OUT_ROWS))
-        times = measurements_of(config, section, steps, measured)
+        answers = name in ("teacher", "two")
+        measuring = on_all if answers else on_some
+        times = measurements_of(config, section, steps, measured_rows(inputs.dev, answers))
         beside = times * measuring[trained]
         if isinstance(options, StageTwoConfig) and keeps_answers(options, count, steps):
             beside += _forward(inputs.teacher, count, length) + on_all["teacher"]

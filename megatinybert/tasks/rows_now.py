@@ -37,7 +37,7 @@ class RowsNow:
     train: tuple[Path, EncodedRows]
     dev: list[tuple[Path, EncodedRows]]
     augmented: bool
-    changed: str = ""
+    changed: str
 
     def others(self, stage: str, recorded: Mapping[str, Any]) -> dict[str, Any]:
         """Of the facts that a stage has recorded, those of rows that are others now: what to say of these."""

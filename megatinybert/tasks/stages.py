@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from transformers import BertModel
 
@@ -25,7 +24,7 @@ from megatinybert.samples.batches import TrainingData
 from megatinybert.samples.masking import Masked, MaskedHeldOut, Masking
 from megatinybert.tasks.answering import Answering
 from megatinybert.tasks.classifiers import classifier_on, new_classifier
-from megatinybert.tasks.development import measure_task, measured_tags, score_tag
+from megatinybert.tasks.development import measure_task, measured_rows, measured_tags, score_tag, some_rows
 from megatinybert.tasks.inputs import TaskInputs
 from megatinybert.tasks.kept_answers import FOLDER, answered
 from megatinybert.tasks.model_folder import ModelFolder
@@ -53,7 +52,6 @@ from megatinybert.training.trainee import Trainee
 
 _LEARNERS = {"teacher": "teacher", "mlm": "masked-LM", "one": "student", "two": "student"}  # by stage
 _ERROR = "error of its logits, as a share of their variance"
-HELD_OUT_ROWS = 256  # that stages without answers are measured on
 
 
 def finetuning(inputs: TaskInputs, rows: EncodedRows) -> Stage:
@@ -75,7 +73,7 @@ def layers(inputs: TaskInputs, teacher_folder: str, rows: EncodedRows, world: Wo
     trainee = Trainee(student, objective)
     dtype = teacher_dtype(config.teacher.dtype, world.device)
     teacher = load_teacher(teacher_folder, objective.teacher_layers, dtype, world.device)
-    some = _some(inputs)
+    some = some_rows(inputs.dev)
     whole = read_bert_config(teacher_folder, "teacher")
     maps = choose_maps(config, student.config, whole, objective.teacher_layers)
 
@@ -160,7 +158,7 @@ def masked_lm(inputs: TaskInputs, rows: EncodedRows) -> Stage:
     config = inputs.config
     model = build_mlm_model(inputs.teacher, config.teacher.model, config.mlm.train, config.run.seed)
     masking = Masking(inputs.tokenizer, config.run.seed)
-    some = MaskedHeldOut(_some(inputs), masking)
+    some = MaskedHeldOut(some_rows(inputs.dev), masking)
     data = Masked(BucketedRows(rows, config.mlm.global_batch, config.run.seed), masking)
 
     def measure(trainees: Trainees, world: World) -> dict[str, float]:
@@ -244,8 +242,7 @@ def _stage(
     options: StageConfig = getattr(config, section)
     max_steps = steps_of(options, len(rows), int(rows.lengths.sum()))
     folder = stage_folder(inputs.output, name)
-    measured = sum(map(len, inputs.dev.values())) if best else len(_some(inputs))
-    between = measuring_interval(config, section, max_steps, measured)
+    between = measuring_interval(config, section, max_steps, measured_rows(inputs.dev, best is not None))
     training = training_of(config, section, folder, max_steps, between)
     interval = drawing_interval(config.monitor, between, max_steps)
     student, first = trainee.student.config, Digest.of(trainee)
@@ -279,21 +276,3 @@ def _stage(
         prepare=prepare,
         learner=_LEARNERS[name],
     )
-
-
-def _some(inputs: TaskInputs) -> _First:
-    """The rows that stages without answers are measured on."""
-    return _First(next(iter(inputs.dev.values())), HELD_OUT_ROWS)
-
-
-class _First:
-    """The first rows of some."""
-
-    def __init__(self, rows: EncodedRows, count: int) -> None:
-        self._rows, self._count = rows, min(count, len(rows))
-
-    def __len__(self) -> int:
-        return self._count
-
-    def batch(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        return self._rows.batch(rows)

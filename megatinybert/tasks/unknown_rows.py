@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from megatinybert.config.task import TaskConfig
+from megatinybert.config.task import CONTINUES_ANYWAY, TaskConfig
 from megatinybert.corpus.tokenizer import special_ids
 from megatinybert.corpus.vocabulary import FAR_TOO_MANY_UNKNOWN, Vocabulary
 from megatinybert.tasks.rows import count_unknown
@@ -26,5 +26,5 @@ def unknown_rows(config: TaskConfig) -> list[str]:
             unknown, tokens = count_unknown(rows, special_ids(tokenizer), vocabulary.unknown_id)
             if unknown > FAR_TOO_MANY_UNKNOWN * tokens:
                 told = vocabulary.unknowns(unknown, tokens)
-                return [f"{split} ({path}): in a sample {told}; --task.force true continues anyway"]
+                return [f"{split} ({path}): in a sample {told}; {CONTINUES_ANYWAY}"]
     return []
