@@ -46,6 +46,14 @@ OF_PREDICTIONS = (".tsv", ".jsonl")  # how the name of a file of them ends
 # Where a stage's epochs are not given: tokens that it sees in all, which suits two CPU cores, and the most passes.
 TOKENS_BY_DEFAULT, MOST_EPOCHS = 500_000, 20
 _EPOCHS = f"passes over the rows (null: enough for {TOKENS_BY_DEFAULT:,} tokens, at most {MOST_EPOCHS}"
+# Where a stage's learning rate is not given, by the section of its options, for models of up to so many hidden units. A
+# wider model's is divided by its share of them: 5e-5 for a BERT-base to fine-tune, the highest that its paper tried.
+RATES, STEADY_WIDTH = {"finetune": 1e-4, "mlm": 3e-4, "one": 3e-4, "two": 1e-4}, 384
+
+
+def _rate(section: str, more: str = "") -> Any:
+    least = f"{RATES[section]:g}, divided by width / {STEADY_WIDTH} for a wider model"
+    return Field(None, description=f"peak learning rate (null: {least}{more})")
 
 
 class TaskTeacherConfig(TeacherConfig):
@@ -97,27 +105,27 @@ class StageConfig(Section):
     micro_batch: Count | None = Field(
         None, description="rows per forward pass on one rank (null: largest that divides evenly, up to 32)"
     )
-    learning_rate: LearningRate = Field(5e-5, description="peak learning rate")
+    learning_rate: LearningRate | None
 
 
 class FinetuneConfig(StageConfig):
     """Stage "teacher": the teacher learns the task from its labels."""
 
     epochs: Positive | None = Field(None, description=f"{_EPOCHS}, and at least 1)")
-    learning_rate: LearningRate = Field(1e-4, description="peak learning rate; 2e-5 to 5e-5 for a BERT-base")
+    learning_rate: LearningRate | None = _rate("finetune")
 
 
 class StageOneConfig(StageConfig):
     """Stage "one": the student learns the teacher's layers on the task's rows."""
 
     epochs: NonNegative | None = Field(None, description=f"{_EPOCHS}; 0: skip the stage)")
-    learning_rate: LearningRate = Field(3e-4, description="peak learning rate")
+    learning_rate: LearningRate | None = _rate("one")
 
 
 class StageTwoConfig(StageConfig):
     """Stage "two": the student learns the teacher's answers."""
 
-    learning_rate: LearningRate = Field(1e-4, description="peak learning rate")
+    learning_rate: LearningRate | None = _rate("two")
     temperature: Positive = Field(1.0, description="temperature of both models' logits (classification)")
     hard_label_weight: NonNegative = Field(0.0, description="weight of an additional loss on the labels")
     teacher_cache: Literal["auto", "always", "never"] = Field(
@@ -132,7 +140,7 @@ class MlmConfig(StageConfig):
     train: Literal["whole", "head"] = Field(
         "whole", description="a copy of the whole teacher (whole), or only a head on its frozen body (head)"
     )
-    learning_rate: LearningRate = Field(3e-4, description="peak learning rate; 1e-3 for a head alone")
+    learning_rate: LearningRate | None = _rate("mlm", "; 1e-3 suits a head alone")
 
 
 class AugmentConfig(Section):

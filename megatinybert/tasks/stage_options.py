@@ -17,6 +17,8 @@ from megatinybert.config.schema import (
 )
 from megatinybert.config.task import (
     MOST_EPOCHS,
+    RATES,
+    STEADY_WIDTH,
     TOKENS_BY_DEFAULT,
     FinetuneConfig,
     StageConfig,
@@ -61,6 +63,12 @@ def steps_of(stage: StageConfig, rows: int, tokens: int) -> int:
     return math.ceil(epochs * rows / stage.global_batch)
 
 
+def peak_rate(config: TaskConfig, section: str, width: int) -> float:
+    """The peak learning rate of a stage whose model has so many hidden units."""
+    stage: StageConfig = getattr(config, section)
+    return stage.learning_rate or float(f"{RATES[section] / max(width / STEADY_WIDTH, 1):.2g}")
+
+
 def length_of_rows(config: TaskConfig, pair: bool) -> int:
     """Tokens of a row, special ones included, at most. pair: whether it has two texts."""
     return config.task.max_length or (PAIR_LENGTH if pair else SINGLE_LENGTH)
@@ -100,12 +108,17 @@ def stage_folder(output: Path, name: str) -> Path:
     return output / "stages" / name
 
 
-def facts_of_options(config: TaskConfig, name: str) -> dict[str, Any]:
-    """What the options of a stage say of its result, known before anything is opened. name: of the stage."""
+def facts_of_options(config: TaskConfig, name: str, width: int | None = None) -> dict[str, Any]:
+    """What the options of a stage say of its result, known before anything is opened. name: of the stage. width: of
+    its model; by default as files of it say, and where none does, nothing is said of a learning rate by default.
+    """
     section = SECTIONS[name]
     stage: StageConfig = getattr(config, section)
+    width = width or _width_in_files(config, section)
+    rate = {f"--{section}.learning_rate": peak_rate(config, section, width)} if width or stage.learning_rate else {}
     return {
-        **_facts(f"--{section}", stage, {"epochs", "max_steps", "micro_batch", "teacher_cache"}),
+        **_facts(f"--{section}", stage, {"epochs", "max_steps", "micro_batch", "teacher_cache", "learning_rate"}),
+        **rate,
         **_facts("--optimizer", config.optimizer, {"implementation"}),
         **_facts("--schedule", config.schedule, set()),
         **({} if stage.max_steps is None else {"steps": stage.max_steps}),
@@ -113,6 +126,14 @@ def facts_of_options(config: TaskConfig, name: str) -> dict[str, Any]:
         **({"objective": config.objective.model_dump(mode="json")} if section == "one" else {}),
         "run.seed": config.run.seed,
     }
+
+
+def _width_in_files(config: TaskConfig, section: str) -> int:
+    """Hidden units of a stage's model; 0 where no file says them."""
+    wanted = config.student
+    model = shape_named(wanted.config, wanted.init)[0] if section in TAUGHT else config.teacher.model
+    _, width, *_ = shape_in_files(model) or (0, 0)
+    return width
 
 
 def _of_student(config: TaskConfig) -> dict[str, Any]:
@@ -147,17 +168,23 @@ def measurements_of(config: TaskConfig, section: str, steps: int, measured: int)
 
 
 def training_of(
-    config: TaskConfig, section: str, folder: Path, max_steps: int, interval: int | None = None
+    config: TaskConfig,
+    section: str,
+    folder: Path,
+    max_steps: int,
+    interval: int | None = None,
+    width: int = STEADY_WIDTH,
 ) -> StageTraining:
     """What the engine is told of the stage whose options are `section`. folder: of its checkpoints and metrics.
-    interval: steps between measurements.
+    interval: steps between measurements. width: hidden units of its model, by which its learning rate is chosen where
+    none is given.
     """
     stage: StageConfig = getattr(config, section)
     every = config.run
     return StageTraining(
         section=section,
         student=config.student,
-        optimizer=OptimizerConfig(**config.optimizer.model_dump(), learning_rate=stage.learning_rate),
+        optimizer=OptimizerConfig(**config.optimizer.model_dump(), learning_rate=peak_rate(config, section, width)),
         schedule=config.schedule,
         run=RunConfig(
             output_dir=str(folder),

@@ -243,9 +243,9 @@ def _stage(
     max_steps = steps_of(options, len(rows), int(rows.lengths.sum()))
     folder = stage_folder(inputs.output, name)
     between = measuring_interval(config, section, max_steps, measured_rows(inputs.dev, best is not None))
-    training = training_of(config, section, folder, max_steps, between)
-    interval = drawing_interval(config.monitor, between, max_steps)
     student, first = trainee.student.config, Digest.of(trainee)
+    training = training_of(config, section, folder, max_steps, between, student.hidden_size)
+    interval = drawing_interval(config.monitor, between, max_steps)
     return Stage(
         name=f"stage {name}",
         config=training,
@@ -264,7 +264,7 @@ def _stage(
             "steps": max_steps,
             "student dropout": [student.hidden_dropout_prob, student.attention_probs_dropout_prob],
             **({"steps between measurements": between} if best else {}),
-            **facts_of_options(config, name),
+            **facts_of_options(config, name, student.hidden_size),
         },
         measure=measure,
         measured=tags,

@@ -210,7 +210,26 @@ def test_the_engine_is_told_the_options_of_the_stage() -> None:
     run = training.run
     assert (run.output_dir, run.max_steps, run.global_batch, run.micro_batch) == ("there", 101, 12, 3)
     assert (run.seed, run.save_interval, run.held_out_interval) == (4, 9, 11)
-    assert training_of(asked, "one", Path("there"), 101).optimizer.learning_rate == asked.one.learning_rate
+
+
+@pytest.mark.parametrize(
+    ("section", "given", "width", "rate"),
+    [
+        ("finetune", (), 384, 1e-4),
+        ("finetune", (), 768, 5e-5),
+        ("finetune", (), 1024, 3.8e-5),
+        ("finetune", ("--finetune.learning_rate", "2e-5"), 768, 2e-5),
+        ("one", (), 192, 3e-4),
+        ("one", ("--two.learning_rate", "1e-3"), 768, 1.5e-4),
+        ("two", ("--one.learning_rate", "1e-3"), 312, 1e-4),
+        ("mlm", (), 768, 1.5e-4),
+    ],
+)
+def test_a_learning_rate_by_default_suits_the_width_of_the_model(
+    section: str, given: tuple[str, ...], width: int, rate: float
+) -> None:
+    training = training_of(config(*given), section, Path("there"), 101, width=width)
+    assert training.optimizer.learning_rate == rate
 
 
 @pytest.mark.parametrize("stage", ["finetune", "mlm", "one", "two"])

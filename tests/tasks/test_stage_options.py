@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from megatinybert.config.load import load_options
-from megatinybert.config.task import TASK, TaskConfig
-from megatinybert.tasks.stage_options import better_student, longer, measurements_of
+from megatinybert.config.task import TASK, TaskConfig, TaskTeacherConfig
+from megatinybert.tasks.stage_options import better_student, facts_of_options, longer, measurements_of
 
 
 def config(*more: str) -> TaskConfig:
@@ -60,3 +63,16 @@ def test_a_stage_trains_longer_by_the_option_that_counts(given: tuple[str, ...],
 )
 def test_a_students_advice_is_not_what_it_has_already(given: tuple[str, ...], expected: str) -> None:
     assert better_student(config(*given)) == expected
+
+
+@pytest.mark.parametrize(("layers", "rates"), [(None, [None, 3e-4]), (12, [5e-5, 3e-4])])
+def test_a_learning_rate_by_default_is_that_of_the_model_in_the_files(
+    layers: int | None, rates: list[float | None], tmp_path: Path
+) -> None:
+    """Of a teacher that is no folder here nothing is said of it before it is opened."""
+    if layers:
+        (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert", "num_hidden_layers": layers}))
+    asked = config().model_copy(update={"teacher": TaskTeacherConfig(model=str(tmp_path))})
+    facts = {**facts_of_options(asked, "teacher"), **facts_of_options(asked, "one")}
+    assert [facts.get(f"--{section}.learning_rate") for section in ("finetune", "one")] == rates
+    assert facts_of_options(asked, "teacher", 384)["--finetune.learning_rate"] == 1e-4
