@@ -31,13 +31,14 @@ from megatinybert.tasks.reading.formats import WITHOUT_LABEL
 from megatinybert.tasks.reading.layout import Layout, layout_of
 from megatinybert.tasks.reading.read import open_task, read_rows
 from megatinybert.tasks.reading.skipped import Skipped
-from megatinybert.tasks.rows import EncodedRows, count_unknown, encode_rows, on_cut
+from megatinybert.tasks.rows import EncodedRows, count_unknown, encode_rows, many_cut, on_cut
 from megatinybert.tasks.stage_options import SECTIONS, TAUGHT, length_of_rows, stage_folder, training_of
 from megatinybert.tasks.table import Task
 from megatinybert.training.checks import check_positions, check_tokenizer
 from megatinybert.training.ready import check_machine, check_settings
 
 _SAMPLED_ROWS = 2048  # among which the characters are looked for that are [UNK]
+_CUT = "cut rows"  # the warning of them, of one file is enough
 
 
 @dataclass(frozen=True)
@@ -98,10 +99,15 @@ class TaskInputs:
         bar = None if self.quiet else what
         encoded = encode_rows(rows, self.tokenizer, self.special, self.max_length, regression, self.segments, bar)
         if not self.quiet:
+            print(
+                f"{what}: {counted(len(encoded), 'row')} of {path}{on_cut(encoded, self.max_length)}", file=sys.stderr
+            )
             positions = min(self.teacher.max_position_embeddings, self.student.max_position_embeddings)
             # Rows that are only answered are as long as those that the model was trained on.
-            cut = on_cut(encoded, self.max_length, positions if with_labels else self.max_length)
-            print(f"{what}: {counted(len(encoded), 'row')} of {path}{cut}", file=sys.stderr)
+            cut = many_cut(encoded, self.max_length, positions) if with_labels else ""
+            if cut and _CUT not in self.told:
+                self.told.add(_CUT)
+                print(f"warning: {what}: {cut}", file=sys.stderr)
             if skipped and skipped.count:
                 lines = [f"warning: left out of {path}: {counted(skipped.count, 'row')}", *skipped.messages]
                 text = "\n  ".join(lines)

@@ -167,18 +167,21 @@ def encode_rows(
     )
 
 
-def on_cut(rows: EncodedRows, max_length: int, longest: int) -> str:
-    """The end of a line on these rows: how many of them were cut to `max_length` tokens; "" where none was.
+def on_cut(rows: EncodedRows, max_length: int) -> str:
+    """The end of a line on these rows: how many of them were cut to `max_length` tokens; "" where none was."""
+    return f", {rows.truncated:,} of them cut to {max_length} tokens" if rows.truncated else ""
 
-    longest: that --task.max_length may be, which is named with the length that would do where many were cut.
+
+def many_cut(rows: EncodedRows, max_length: int, longest: int) -> str:
+    """A warning where many rows were cut to `max_length` tokens, with the length that would do; "" where few were.
+
+    longest: that --task.max_length may be.
     """
-    if not rows.truncated:
+    share = rows.truncated / max(len(rows), 1)
+    if share <= _MANY_CUT or longest <= max_length:
         return ""
-    told = f", {rows.truncated:,} of them cut to {max_length} tokens"
-    if rows.truncated <= _MANY_CUT * len(rows) or longest <= max_length:
-        return told
     fits = f"{rows.enough} would cut 1 % or less" if rows.enough <= longest else f"may be up to {longest}"
-    return f"{told} (--task.max_length {fits})"
+    return f"{100 * share:.0f} % of the rows are cut to {max_length} tokens, the rest of them unread: --task.max_length {fits}"
 
 
 def count_unknown(rows: EncodedRows, special: SpecialIds, unknown: int | None) -> tuple[int, int]:

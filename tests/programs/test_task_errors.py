@@ -226,10 +226,16 @@ def test_a_length_that_is_enough_is_told_of_rows_with_labels(
     opened = open_inputs(config, world, Findings())
     assert opened is not None
     enough = opened.rows(opened.files.train, "train").enough
-    assert f"of them cut to 8 tokens (--task.max_length {enough} would cut 1 % or less)\n" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    told = (
+        f" of the rows are cut to 8 tokens, the rest of them unread: --task.max_length {enough} would cut 1 % or less\n"
+    )
+    assert " of them cut to 8 tokens\nwarning: train: " in said and said.count(told) == 1
     assert enough < min(opened.teacher.max_position_embeddings, opened.student.max_position_embeddings)
     opened.rows(opened.files.train, "answered", with_labels=False)
-    assert " of them cut to 8 tokens\n" in capsys.readouterr().err
+    opened.rows(opened.files.train, "train")
+    said = capsys.readouterr().err
+    assert said.count(" of them cut to 8 tokens\n") == 2 and "warning" not in said  # it was told
 
 
 def test_rows_that_the_tokenizer_does_not_know_and_dropped_labels_are_told(

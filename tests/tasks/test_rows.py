@@ -15,7 +15,7 @@ from megatinybert.corpus.vocabulary import Vocabulary
 from megatinybert.samples.order import SampleOrder
 from megatinybert.tasks import rows as module
 from megatinybert.tasks.reading.read import Row
-from megatinybert.tasks.rows import BucketedRows, EncodedRows, count_unknown, encode_rows, on_cut
+from megatinybert.tasks.rows import BucketedRows, EncodedRows, count_unknown, encode_rows, many_cut, on_cut
 from tests.helpers.toys import VOCABULARY
 
 PAD, CLS, SEP = 0, 2, 3
@@ -109,11 +109,14 @@ def test_the_length_that_99_of_100_rows_need_is_told_where_many_are_cut(tokenize
     rows = [Row(words(*range(20)), words(1), 0), *(Row(words(*range(number % 10)), None, 0) for number in range(99))]
     cut = encode(tokenizer, *rows, max_length=8)
     assert cut.enough == 11
-    assert on_cut(cut, 8, 32) == ", 30 of them cut to 8 tokens (--task.max_length 11 would cut 1 % or less)"
-    assert on_cut(cut, 8, 10) == ", 30 of them cut to 8 tokens (--task.max_length may be up to 10)"
-    assert on_cut(cut, 8, 8) == ", 30 of them cut to 8 tokens"
-    assert on_cut(encode(tokenizer, *rows, max_length=11), 11, 32) == ", 1 of them cut to 11 tokens"
-    assert on_cut(encode(tokenizer, *rows, max_length=24), 24, 32) == ""
+    assert on_cut(cut, 8) == ", 30 of them cut to 8 tokens"
+    told = "30 % of the rows are cut to 8 tokens, the rest of them unread: --task.max_length "
+    assert many_cut(cut, 8, 32) == f"{told}11 would cut 1 % or less"
+    assert many_cut(cut, 8, 10) == f"{told}may be up to 10"
+    assert many_cut(cut, 8, 8) == ""
+    few, none = encode(tokenizer, *rows, max_length=11), encode(tokenizer, *rows, max_length=24)
+    assert (on_cut(few, 11), many_cut(few, 11, 32)) == (", 1 of them cut to 11 tokens", "")
+    assert (on_cut(none, 24), many_cut(none, 24, 32)) == ("", "")
 
 
 def test_a_model_without_segments_gets_token_type_0(tokenizer: Tokenizer) -> None:
