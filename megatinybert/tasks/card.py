@@ -9,11 +9,15 @@ from typing import Any
 
 from huggingface_hub import ModelCard
 
+from megatinybert.config.recipe import recorded_section
 from megatinybert.corpus.vocabulary import is_chinese
 from megatinybert.runtime.files import write_atomically
 from megatinybert.tasks.inputs import TaskInputs
+from megatinybert.tasks.model_folder import records_of
 from megatinybert.tasks.results import CONSTANT, STUDENT, TEACHER, kept_sentences, score_rows
+from megatinybert.tasks.stage_options import PRODUCTS, TAUGHT
 from megatinybert.training.front_matter import front_matter, is_for_chinese, shown_model, shown_weights
+from megatinybert.training.record import ran_on
 
 _TEMPLATE = Path(__file__).with_name("card.md.jinja")
 _LOOKED_AT = 4096  # tokens of development rows, to tell their language
@@ -74,6 +78,8 @@ def _facts(inputs: TaskInputs, results: Mapping[str, Any] | None) -> dict[str, s
     what = f"scores of {of}" if task.labels is None else f"classes of {of}: {', '.join(task.labels)}"
     names = [files.train.name, *(path.name for path in files.dev.values())]
     copies = config.augment.copies
+    made = records_of({f"stage {stage}": inputs.output / PRODUCTS[stage] for stage in ("teacher", *TAUGHT)})
+    steps = [f"{recorded['steps']:,} in {stage}" for stage, recorded in made.items()]
     shapes = {
         name: f"{shape.num_hidden_layers} layer{'s' * (shape.num_hidden_layers > 1)}, width {shape.hidden_size}"
         + (f", {results[name]['parameters']:,} parameters" if results else "")
@@ -87,6 +93,8 @@ def _facts(inputs: TaskInputs, results: Mapping[str, Any] | None) -> dict[str, s
         "first weights": shown_weights(config.student.init),
         "data": f"{' and '.join(names)}, cut to {inputs.max_length} tokens a row",
         "rewritten copies": "none" if copies == 0 else f"{copies} of each row at most",
+        **({"training": f"optimizer steps: {', '.join(steps)}; seed {config.run.seed}"} if steps else {}),
+        **ran_on(recorded_section(inputs.output, "environment")),
     }
 
 

@@ -151,6 +151,9 @@ def _sentences(results: Mapping[str, Any]) -> list[str]:
     lines = [*results.get("remarks", []), *kept_sentences(results), *on_times(waited)]
     if CONSTANT in results:
         lines.append("constant: the best that one answer to all rows reaches, in each metric by itself.")
+        lines.append(
+            "Scores: in float32, on the development rows, which also chose the weights of models trained here."
+        )
     return ["", *lines] if lines else []
 
 

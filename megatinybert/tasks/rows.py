@@ -181,7 +181,8 @@ def many_cut(rows: EncodedRows, max_length: int, longest: int) -> str:
     if share <= _MANY_CUT or longest <= max_length:
         return ""
     fits = f"{rows.enough} would cut 1 % or less" if rows.enough <= longest else f"may be up to {longest}"
-    return f"{100 * share:.0f} % of the rows are cut to {max_length} tokens, the rest of them unread: --task.max_length {fits}"
+    told = f"{100 * share:.0f} % of the rows are cut to {max_length} tokens, the rest of them unread"
+    return f"{told}: --task.max_length {fits}"
 
 
 def count_unknown(rows: EncodedRows, special: SpecialIds, unknown: int | None) -> tuple[int, int]:

@@ -28,7 +28,7 @@ from megatinybert.tracking.measurements import ACCURACY, BESIDE_LOSSES, MASKED, 
 from megatinybert.tracking.remarks import Row, on_first_losses, on_no_probe, on_what_got_worse, row_of
 from megatinybert.training.front_matter import front_matter, is_for_chinese, shown_model, shown_text, shown_weights
 from megatinybert.training.optimizers import rates_in_words
-from megatinybert.training.record import HELD_OUT
+from megatinybert.training.record import HELD_OUT, ran_on
 from megatinybert.training.sentence_vectors import advice_of, by_chance, read_projection
 from megatinybert.training.size import moves_little
 from megatinybert.training.solve.record import SolvingRecord, read_record, what_solving_gave
@@ -268,15 +268,7 @@ def _facts(run: Provenance, rows: Sequence[Row], environment: Mapping[str, Any])
         part = "" if timed == run.steps else f" for {timed:,} of the steps, the others were not logged here"
         together = f", of this student and {', '.join(run.beside)} together" if run.beside else ""
         facts["training time"] = f"{duration(seconds)}{part}{together} (without start-up, measurements and checkpoints)"
-    if environment:
-        ranks = environment["world_size"]
-        facts["hardware"] = f"{counted(ranks, 'rank')}{', each' if ranks > 1 else ''} on {environment['hardware']}"
-        names = ("megatinybert", "torch", "deepspeed", "transformers")
-        commit = f" (commit {environment['git']})" if environment["git"] else ""
-        facts["software"] = ", ".join(
-            f"{name} {environment[name]}{commit if name == names[0] else ''}" for name in names
-        )
-    return facts
+    return facts | ran_on(environment)
 
 
 def _sizes(model: PreTrainedConfig, kind: type[BertModel | BertForMaskedLM]) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -13,6 +15,7 @@ from megatinybert import __version__
 from megatinybert.config.deepspeed import DeepSpeedSettings
 from megatinybert.config.load import dump_yaml
 from megatinybert.config.schema import ProgramConfig
+from megatinybert.runtime.counts import counted
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.files import write_atomically
 from megatinybert.runtime.hardware import hardware_name
@@ -48,6 +51,19 @@ def write_config(
     }
     text = dump_yaml(config) + yaml.safe_dump({"environment": environment}, sort_keys=False, allow_unicode=True)
     write_atomically(folder / "config.yaml", text)
+
+
+def ran_on(environment: Mapping[str, Any]) -> dict[str, str]:
+    """The rows of a model card on machine and software. environment: of config.yaml; {} where it says nothing."""
+    if not environment:
+        return {}
+    ranks, names = environment["world_size"], ("megatinybert", "torch", "deepspeed", "transformers")
+    commit = f" (commit {environment['git']})" if environment["git"] else ""
+    versions = [f"{name} {environment[name]}{commit if name == names[0] else ''}" for name in names]
+    return {
+        "hardware": f"{counted(ranks, 'rank')}{', each' if ranks > 1 else ''} on {environment['hardware']}",
+        "software": ", ".join(versions),
+    }
 
 
 def git_hash() -> str | None:

@@ -17,6 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tokenizers import Tokenizer
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertForSequenceClassification
 
+from megatinybert import __version__
 from megatinybert.corpus.tokenizer import special_ids
 from megatinybert.models.capture import run_captured
 from megatinybert.programs import evaluate
@@ -120,6 +121,8 @@ def test_the_students_card_has_its_scores_and_no_folder_of_this_machine(done_tas
     assert f"| dev: accuracy | {' | '.join(f'{value:.4f}' for value in measured)} |" in text
     assert "classes of texts: bad, fair, good" in text and "train.txt and eval.txt" in text
     assert f"{results(done_task)['retention']:.1%} of the teacher's score" in text
+    assert "| training | optimizer steps: 30 in stage teacher, 30 in stage one, 30 in stage two; seed 0 |" in text
+    assert f"| software | megatinybert {__version__}" in text and "| hardware | 1 rank on " in text
     assert "/teacher" not in card
     for path in (path for path in (done_task / "student").rglob("*") if path.is_file()):
         assert not [

@@ -27,6 +27,7 @@ def inputs(task: str, teacher: Path, tokens: Sequence[int] = (0,)) -> Any:
     student, teacher_shape = bert_config(2, 12), bert_config(4, 24)
     return SimpleNamespace(
         config=config,
+        output=teacher,
         task=files.task,
         files=files,
         student=student,
