@@ -44,7 +44,7 @@ def on_what_got_worse(
     few_steps: bool,
     chance: float = 0.0,
 ) -> str | None:
-    """What training left worse than it was; None where there is nothing of that.
+    """What training left worse than it was, and what by no more than chance; None where there is nothing of that.
 
     Pairs (before, after) on held-out text: losses by name, "total" among them; by tag what is measured beside them, of
     which more is better. few_steps: whether the steps were too few at their learning rate. chance: how far two probes
@@ -54,9 +54,13 @@ def on_what_got_worse(
     worse = ["total" if name == "total" else f"{name} loss" for name in risen]
     fallen = [tag for tag, (before, after) in beside.items() if before - after > (0 if tag == ACCURACY else chance)]
     worse += [BESIDE_LOSSES[tag].row for tag in fallen]
-    if not worse:
-        return None
-    why = " Terms may rise while their weighted sum, the total, falls." if "total" not in risen else ""
-    if few_steps:
-        why = " So few steps at such a learning rate teach little: train for longer."
-    return f"Worse after training than before: {', '.join(worse)}.{why}"
+    told = []
+    if worse:
+        why = " Terms may rise while their weighted sum, the total, falls." if "total" not in risen else ""
+        if few_steps:
+            why = " So few steps at such a learning rate teach little: train for longer."
+        told.append(f"Worse after training than before: {', '.join(worse)}.{why}")
+    near = [BESIDE_LOSSES[tag].row for tag, (before, after) in beside.items() if after < before and tag not in fallen]
+    if near:
+        told.append(f"Lower, but by no more than chance on so many windows: {', '.join(near)}.")
+    return " ".join(told) or None

@@ -35,6 +35,8 @@ def test_what_got_worse() -> None:
     )
     terms = " Terms may rise while their weighted sum, the total, falls."
     by_chance = {PROBE: (0.5, 0.45), ACCURACY: (0.5, 0.49)}
-    assert on_what_got_worse(better, by_chance, False, chance=0.1) == f"{said}accuracy.{terms}"
+    lower = "Lower, but by no more than chance on so many windows: probe."
+    assert on_what_got_worse(better, by_chance, False, chance=0.1) == f"{said}accuracy.{terms} {lower}"
+    assert on_what_got_worse(better, {PROBE: (0.5, 0.45)}, False, chance=0.1) == lower
     assert on_what_got_worse(better, by_chance, False, chance=0.04) == f"{said}probe, accuracy.{terms}"
     assert on_what_got_worse(better | {"hidden": (0.1, 0.2)}, {}, False) == f"{said}hidden loss.{terms}"
