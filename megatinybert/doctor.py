@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from megatinybert.config.asked import read_asked
-from megatinybert.config.load import GENERAL
-from megatinybert.config.recipe import OtherProgram
+from megatinybert.config.general import GENERAL
+from megatinybert.config.other_program import OtherProgram
 from megatinybert.programs.doctor import examine, examine_apart, findings_table
 from megatinybert.programs.start import say
 from megatinybert.runtime.findings import Finding, Findings

@@ -62,7 +62,7 @@ def test_a_misspelt_option_of_its_own(toy_inputs: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(dist, "start", lambda: dist.World(0, 1, torch.device("cpu")))
     monkeypatch.setattr(dist, "stop", lambda: None)
     assert doctor.main([*recipe(toy_inputs), "--rank", "4", "--no-brust"]) == 2
-    wrong = (("rank", "ranks"), ("no-brust", "no-burst"))
+    wrong = (("rank 4", "ranks"), ("no-brust", "no-burst"))
     assert told == [f"--{name} (command line): no such option; did you mean --{meant}?" for name, meant in wrong]
 
 

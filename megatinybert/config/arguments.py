@@ -11,6 +11,7 @@ from megatinybert.config.help import Options, canonical, takes_list, value_alone
 from megatinybert.config.nearest import nearest
 from megatinybert.config.recipe import Given
 
+_OF_THE_LAUNCHER = ("local_rank", "local-rank")
 _DASHES = "-\N{EN DASH}\N{EM DASH}"  # word processors make one of the last two out of --
 
 
@@ -34,29 +35,32 @@ def read_arguments(
         name = canonical(name, options)
         alone = not equals and (not rest or rest[0].startswith("--"))
         if meant := _misspelt_word(argument, name, options, words):
-            problems.append(f"{argument} (command line): no such option; did you mean --{meant}?")
+            said = [f"--{name}", *([] if alone else [text if equals else rest[0]])]
+            problems.append(f"{' '.join(said)} (command line): no such option; did you mean --{meant}?")
             if meant != "config":
                 del rest[: not (alone or equals)]  # its value
                 continue
             name = meant
+        unknown = name not in (*options, *words, *_OF_THE_LAUNCHER)
         if not argument.startswith("--"):
             problems.append(f"{argument} (command line): not an option, nor a value of the one before it")
         elif argument == "--print-config":
             print_config = True
-        elif alone and name in options and (value := value_alone(options[name])) is not None:
+        elif alone and (value := unknown or value_alone(options.get(name, {}))) is not None:
             overrides[name] = Given(value, "command line")
         elif alone:
             problems.append(f"{argument} (command line): a value is missing after it")
         else:
             text = text if equals else rest.pop(0)
             more: list[str] = []
-            while not equals and name in several and rest and not _begins_option(rest[0], options):
+            takes_more = not equals and (unknown or name in several)  # of one that is unknown, whatever follows
+            while takes_more and rest and not _begins_option(rest[0], options):
                 more.append(rest.pop(0))
             if name == "config":
                 if recipe is not None:
                     problems.append(f"--config {text} (command line): given twice; keep one recipe")
                 recipe = text
-            elif name not in ("local_rank", "local-rank"):
+            elif name not in _OF_THE_LAUNCHER:
                 overrides[name] = Given([text, *more] if more else _parse(text), "command line")
     return overrides, recipe, print_config
 

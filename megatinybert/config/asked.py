@@ -8,9 +8,10 @@ from typing import Any
 
 from megatinybert.config.general import GeneralConfig
 from megatinybert.config.hub import NotInCache, settle_hub
-from megatinybert.config.load import Program, load_options
+from megatinybert.config.load import load_options
 from megatinybert.config.named_paths import hub_names, missing_of_general, names_in
-from megatinybert.config.recipe import OtherProgram
+from megatinybert.config.other_program import OtherProgram
+from megatinybert.config.program import Program
 from megatinybert.config.schema import ConfigError
 
 

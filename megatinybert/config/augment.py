@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from megatinybert.config.flat import FilePath, FlatOptions
-from megatinybert.config.load import Program
+from megatinybert.config.program import Program
 from megatinybert.config.rows import RowOptions, TaskName
 from megatinybert.config.values import Count, FractionAboveZero, Index, Names, Text
 

@@ -15,9 +15,8 @@ from typing import Any, Literal
 
 from megatinybert.config.load import ConfigError, resolve_batch
 from megatinybert.config.nearest import nearest
+from megatinybert.config.shipped import REPOSITORY
 from megatinybert.config.training import TrainingConfig
-
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 Precision = Literal["fp32", "bf16", "fp16", "bf16-autocast"]
 

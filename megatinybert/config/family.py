@@ -49,7 +49,7 @@ def read_entries(students: Given, options: Options, problems: list[str]) -> list
     written: Any = students.value
     if isinstance(written, str):
         try:
-            written = read_yaml(written, f"--students {written}")
+            written = read_yaml(written, label("students", students))
         except ValueError as problem:
             problems.append(str(problem))
             return []

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationInfo, WithJsonSchema, field_validator, mod
 from megatinybert.config.data import DataConfig
 from megatinybert.config.first_weights import by_first_weights
 from megatinybert.config.monitor import MonitorConfig
+from megatinybert.config.program import Program
 from megatinybert.config.recipe import flatten
 from megatinybert.config.removed import REMOVED
 from megatinybert.config.schema import (
@@ -106,7 +107,8 @@ class GeneralConfig(ProgramConfig):
     removed = REMOVED
     of_others: ClassVar[Mapping[str, str]] = {
         "data.teacher_cache": "a teacher's scores and hidden states are larger than its pass would repay (the doctor "
-        "tells their size); in tasks --two.teacher_cache keeps its logits"
+        "tells their size); in tasks --two.teacher_cache keeps its logits",
+        "task.data_dir": "text is named by --data.text",
     }
 
     teacher: GeneralTeacherConfig = GeneralTeacherConfig()
@@ -232,3 +234,25 @@ class SettledConfig(GeneralConfig):
 
     optimizer: OptimizerConfig = OptimizerConfig()
     run: RunConfig = RunConfig()
+
+
+_USAGE = """\
+usage:
+  deepspeed launch/general.sh [--config RECIPE.yaml] [--section.key VALUE ...]   all devices of this machine
+  sh launch/general.sh [...]              the same; launcher options come from the environment:
+                                          HOSTFILE=FILE, DEEPSPEED_ARGS="--num_accelerators 2 ..."
+  python -m megatinybert.general [...]    one process
+
+Distils a student from a BERT teacher on unlabelled text. A recipe is a YAML file holding any subset of the
+options below; those on the command line (--section.key VALUE or --section.key=VALUE) are applied over it in
+order, and VALUE null goes back to the default. An option that takes a list takes all words up to the next
+option (--data.text a.txt b.txt), or '[A, B]'. Relative paths, those in a recipe too, are relative to the
+working directory. The recipe owns batch, learning rate and steps; the DeepSpeed configuration owns
+precision, ZeRO and communication.
+
+  --config RECIPE.yaml          the recipe (none: command line and defaults only)
+  --print-config                print the resolved configuration, itself a valid recipe, and stop
+  --help                        print this text and stop
+"""
+
+GENERAL = Program(GeneralConfig, _USAGE)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import shlex
 import ssl
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from pathlib import Path
 
 from megatinybert.config.missing import is_path
 
 OFFLINE = "HF_HUB_OFFLINE"
 UNREACHABLE = "MEGATINYBERT_HUB_UNREACHABLE"  # why, where we have set OFFLINE, and not the user
 _SECONDS = 5.0
+MIRROR = "https://hf-mirror.com"  # as in README.md
 
 
 class NotInCache(ValueError):
@@ -48,18 +51,30 @@ def settle_hub(names: Mapping[str, str | None]) -> None:
         def is_cached(name: str) -> bool:
             return os.path.isdir(os.path.join(HF_HUB_CACHE, f"models--{name.replace('/', '--')}"))
 
-        lacking = [f"{option} {name}" for option, name in asked.items() if not is_cached(name)]
+        lacking = {option: name for option, name in asked.items() if not is_cached(name)}
         if lacking:
-            raise NotInCache(f"{', '.join(lacking)}: no such folder here, nor in {HF_HUB_CACHE}{advice()}")
+            named = ", ".join(f"{option} {name}" for option, name in lacking.items())
+            advised = advice(*lacking.values())
+            raise NotInCache(f"{named}: no such folder here, nor in {HF_HUB_CACHE}{advised}")
 
 
-def advice() -> str:
-    """What to do about a model that is neither a folder nor in the cache; "" where the hub was asked."""
+def advice(*names: str) -> str:
+    """What to do about models that are neither folders nor in the cache; "" where the hub was asked."""
     if not _is_offline():
         return ""
-    reason = os.environ.get(UNREACHABLE)
-    why = f"could not be reached ({reason})" if reason else f"is not asked ({OFFLINE}=1)"
-    return f"; the hub {why}: download the model where there is a network, and name its folder"
+    if reason := os.environ.get(UNREACHABLE):
+        endpoint = os.environ.get("HF_ENDPOINT")
+        mirror = f"another HF_ENDPOINT than {endpoint}" if endpoint else f"a mirror (export HF_ENDPOINT={MIRROR})"
+        why, remedy = f"could not be reached ({reason})", f"name {mirror}"
+    else:
+        why, remedy = f"is not asked ({OFFLINE}=1)", f"unset {OFFLINE}"
+    folders = {name: f"data/{Path(name).name}" for name in names}
+    commands = [shlex.join(["hf", "download", name, "--local-dir", folder]) for name, folder in folders.items()]
+    return (
+        f"; the hub {why}\n  {remedy}, or on a machine with a network run {' and '.join(commands)}, copy "
+        f"{' and '.join(folders.values())} here, and name {'them' if len(folders) > 1 else 'it'} instead (README.md, "
+        '"Your own text")'
+    )
 
 
 def reason_of(error: Exception) -> str:

@@ -6,58 +6,27 @@ No torch is imported here, so that --help and --print-config answer at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
 from megatinybert.config.arguments import read_arguments
 from megatinybert.config.family import OWN, Entry, ignored_overrides, read_entries
-from megatinybert.config.general import GeneralConfig, MemberConfig
+from megatinybert.config.general import GENERAL, GeneralConfig, MemberConfig
 from megatinybert.config.help import Options, allowed, canonical, help_text, options_of, show
-from megatinybert.config.nearest import likely_options
-from megatinybert.config.recipe import Given, check_program, flatten, label, read_recipe, without_replaced
+from megatinybert.config.other_program import check_program, no_such_option
+from megatinybert.config.program import Program, Schema
+from megatinybert.config.recipe import Given, flatten, label, with_source, without_replaced
+from megatinybert.config.recipe_file import read_recipe
 from megatinybert.config.schema import ConfigError, ProgramConfig, split_batch
 from megatinybert.config.training import TrainingConfig
 
-__all__ = ["ConfigError", "GeneralConfig", "Program", "dump_yaml", "load_config", "load_options", "resolve_batch"]
+__all__ = ["ConfigError", "GeneralConfig", "dump_yaml", "load_config", "load_options", "resolve_batch"]
 
-_GENERAL_USAGE = """\
-usage:
-  deepspeed launch/general.sh [--config RECIPE.yaml] [--section.key VALUE ...]   all devices of this machine
-  sh launch/general.sh [...]              the same; launcher options come from the environment:
-                                          HOSTFILE=FILE, DEEPSPEED_ARGS="--num_accelerators 2 ..."
-  python -m megatinybert.general [...]    one process
-
-Distils a student from a BERT teacher on unlabelled text. A recipe is a YAML file holding any subset of the
-options below; those on the command line (--section.key VALUE or --section.key=VALUE) are applied over it in
-order, and VALUE null goes back to the default. An option that takes a list takes all words up to the next
-option (--data.text a.txt b.txt), or '[A, B]'. Relative paths, those in a recipe too, are relative to the
-working directory. The recipe owns batch, learning rate and steps; the DeepSpeed configuration owns
-precision, ZeRO and communication.
-
-  --config RECIPE.yaml          the recipe (none: command line and defaults only)
-  --print-config                print the resolved configuration, itself a valid recipe, and stop
-  --help                        print this text and stop
-"""
-
-
-Schema = TypeVar("Schema", bound=ProgramConfig)
-# Options that were given, by name (None: probably meant by a name that is none) -> a line for each missing path.
+# Options that were given, by name (None: not known, as it may be meant by a name that is none, or stand in a recipe
+# that cannot be read) -> a line for each missing path.
 Missing = Callable[[Mapping[str, Any]], list[str]]
-
-
-@dataclass(frozen=True)
-class Program(Generic[Schema]):
-    """What a command line is read by. usage: the beginning of --help. words: options that are none of the schema's."""
-
-    schema: type[Schema]
-    usage: str
-    words: Sequence[str] = ("config", "print-config", "help")
-
-
-GENERAL = Program(GeneralConfig, _GENERAL_USAGE)
 
 
 def load_config(argv: list[str], missing: Missing | None = None) -> GeneralConfig:
@@ -79,22 +48,17 @@ def load_options(argv: list[str], program: Program[Schema], missing: Missing | N
     problems: list[str] = []
     misspelt: dict[str, Any] = {}  # values by what was probably meant, None where that may be several
     overrides, recipe, print_config = read_arguments(argv, options, program.words, problems)
-    read = read_recipe(recipe, options, problems) if recipe is not None else {}
+    read = read_recipe(recipe, program.schema, problems) if recipe is not None else {}
     written = read or {}
-    check_program(str(recipe), written, overrides, options)
+    check_program(program.schema, str(recipe), written, overrides)
     for name, given in [*written.items(), *overrides.items()]:
         fixed = program.schema.removed.get(name)
         if fixed and not fixed.agrees(given.value):
             problems.append(f"{label(name, given)}: fixed at {fixed.value} and no option any more, as {fixed.reason}")
-        elif name in program.schema.of_others:
-            problems.append(f"{label(name, given)}: no such option here; {program.schema.of_others[name]}")
         elif not fixed and name not in options:
-            meant = likely_options(name, options)
+            said, meant = no_such_option(name, program.schema)
             misspelt |= dict.fromkeys(meant, given.value if len(meant) == 1 else None)
-            hint = (
-                f"did you mean {' or '.join(f'--{each}' for each in meant)}?" if meant else "--help lists all options"
-            )
-            problems.append(f"{label(name, given)}: no such option; {hint}")
+            problems.append(f"{label(name, given)}: {said}")
     # On the command line null means "as if the recipe had not set it".
     undone = {name for name, given in overrides.items() if given.value is None}
     both = without_replaced(written, overrides) | overrides
@@ -111,7 +75,8 @@ def load_options(argv: list[str], program: Program[Schema], missing: Missing | N
     if missing and not print_config:
         # A misspelt option is looked at as what was meant, lest what it says be missed.
         named = {name: given.value for name, given in merged.items() if given.value is not None}
-        paths = missing(misspelt | named)
+        unread = dict.fromkeys(options) if read is None else {}
+        paths = [with_source(line, merged) for line in missing(unread | misspelt | named)]
         if config and len(paths) == 1 and not problems:
             raise ConfigError(paths[0])
         problems += paths

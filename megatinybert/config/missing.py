@@ -31,22 +31,32 @@ def missing_folder(name: str) -> str:
         return ""
     above = next(parent for parent in folder.parents if os.path.exists(parent))
     below = folder.parts[len(above.parts)]
-    meant = _nearest_file(below, [path.name for path in above.iterdir()] if above.is_dir() else [])
+    meant = nearest_file(below, [path.name for path in above.iterdir()] if above.is_dir() else [])
     return "no such folder" + (f"; did you mean {above / meant}?" if meant and meant != below else "")
 
 
 def meant_beside(path: Path) -> str:
-    """What a path that is not there may have meant in its folder, as a message's end; "" where nothing is alike."""
+    """What a path that is not there may have meant, as a message's end; "" where nothing is alike."""
     path = path.expanduser()
-    try:
-        names = [] if os.path.exists(path) else os.listdir(path.parent)
-    except (OSError, ValueError):  # no such folder, or none to look into
-        names = []
-    meant = _nearest_file(path.name, names)
-    return f"; did you mean {path.with_name(meant)}?" if meant else ""
+    meant = None if os.path.exists(path) else meant_path(path)
+    return f"; did you mean {meant}?" if meant else ""
 
 
-def _nearest_file(name: str, names: Iterable[str]) -> str | None:
+def meant_path(path: Path) -> Path | None:
+    """The path with what is called nearly so in place of each part that is not there; None where nothing is alike."""
+    found = Path(path.anchor)
+    for part in path.parts[len(found.parts) :]:
+        try:
+            meant = part if os.path.exists(found / part) else nearest_file(part, os.listdir(found))
+        except (OSError, ValueError):  # no folder, or none to look into
+            meant = None
+        if meant is None:
+            return None
+        found /= meant
+    return found
+
+
+def nearest_file(name: str, names: Iterable[str]) -> str | None:
     """The name of a file or folder that was probably meant. That both end with .txt makes them no closer."""
     suffix = Path(name).suffix
 

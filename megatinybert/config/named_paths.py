@@ -1,7 +1,7 @@
 """The files and folders that options name, looked at as the command line is read.
 
 Each function takes the options that were given, by name, and returns a line for each path that is not there. Values
-that are wrong in another way are left to the schema.
+that are wrong in another way are left to the schema, and what a value that is not known (None) decides is not told.
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ _MAKE_ROWS = ("augment", "one", "two", "all")  # the actions that need the word 
 
 def missing_of_general(given: Mapping[str, Any]) -> list[str]:
     """Of general distillation."""
-    shards = [] if "data.text" in given else names_in(given, "data.shards")
-    texts = [] if "data.shards" in given else names_in(given, "data.text")
+    shards, texts = names_in(given, "data.shards"), names_in(given, "data.text")
+    if shards and texts:  # which the schema refuses
+        shards, texts = [], []
     problems = [
         *_missing_of_any(given),
         *(f"--data.shards {told}" for name in shards if (told := missing_shards(Path(name)))),
@@ -56,13 +57,14 @@ def missing_of_task(action: str, given: Mapping[str, Any]) -> list[str]:
         *_missing_of_any(given),
         *(missing_data_dir("--task.data_dir", Path(name)) for name in names_in(given, "task.data_dir")),
     ]
-    if action in _MAKE_ROWS and str(given.get("augment.copies", 0)) != "0":
+    if action in _MAKE_ROWS and str(given.get("augment.copies") or 0) != "0":
         problems += [missing_model("--augment.model", name) for name in names_in(given, "augment.model")]
         problems += [unreadable_file("--augment.vectors", Path(name)) for name in names_in(given, "augment.vectors")]
     if action in READING:
-        named = names_in(given, "predict.model")
-        output = names_in(given, "run.output_dir") or [TaskRunConfig().output_dir]
-        problems += [missing_model("--predict.model", name) for name in named] or map(missing_student, output)
+        problems += [missing_model("--predict.model", name) for name in names_in(given, "predict.model")]
+    if action in READING and "predict.model" not in given:
+        default = [] if "run.output_dir" in given else [TaskRunConfig().output_dir]
+        problems += map(missing_student, names_in(given, "run.output_dir") or default)
     if action == "predict":
         problems += [unreadable_file("--predict.input", Path(name)) for name in names_in(given, "predict.input")]
     return _told(problems)

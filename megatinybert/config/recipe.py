@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import yaml
 
-from megatinybert.config.help import Options, canonical, show
+from megatinybert.config.help import show
 from megatinybert.config.missing import meant_beside, reason
-from megatinybert.config.run_folder import is_run
-from megatinybert.config.schema import ConfigError
 
 
 class Given(NamedTuple):
@@ -27,6 +25,20 @@ def label(name: str, given: Given) -> str:
     return f"--{name} {show(given.value)} ({given.source})"
 
 
+def with_source(problem: str, options: Mapping[str, Given]) -> str:
+    """A line about a path, with the recipe where it begins with an option and its value that are of one."""
+    name = problem.partition(" ")[0].removeprefix("--")
+    given = options.get(name)
+    if given is None or not given.source.startswith("recipe "):
+        return problem
+    for entry in given.value if isinstance(given.value, list) else [given.value]:
+        for written in (f"--{name} {entry}", f"--{name} {Path(str(entry))}"):
+            rest = problem.removeprefix(written)
+            if rest != problem and rest.startswith((" ", ":")):
+                return f"{written} ({given.source}){rest}"
+    return problem
+
+
 _YAML = "tag:yaml.org,2002:"
 _PLAIN = ("null", "bool", "int", "float", "str", "seq", "map")  # the types of values in a recipe
 _NUMBERS = {
@@ -36,17 +48,9 @@ _NUMBERS = {
 }
 _OF_TEXT = tuple(_YAML + name for name in ("null", "bool", "merge"))  # what else text without quotes may be
 _MOST_VALUES = 1_000_000
-SECTIONS = {  # that no other program's recipes have
-    "launch/general.sh": frozenset({"data"}),
-    "launch/task.sh": frozenset({"task", "finetune", "augment", "one", "two", "predict"}),
-}
 # Of two options, one of which stands instead of the other, by the last part of their names.
 _INSTEAD = {"max_steps": "epochs", "warmup_steps": "warmup_fraction"}
 _INSTEAD |= {other: key for key, other in _INSTEAD.items()}
-
-
-class OtherProgram(ConfigError):
-    """The recipe or the options are those of another program: each of them would be a mistake here."""
 
 
 class RecipeLoader(yaml.SafeLoader):
@@ -139,58 +143,6 @@ def recorded_section(run: Path, name: str) -> Mapping[str, Any]:
     return section if isinstance(section, dict) else {}
 
 
-def read_recipe(path: str, options: Options, problems: list[str]) -> dict[str, Given] | None:
-    """The recipe's values by name; None where it cannot be read. What is wrong with the file is added to `problems`."""
-    where = f"--config {path} (command line)"
-    if is_run(Path(path)):
-        problems.append(f"{where}: the output folder of a run; its recipe is {Path(path) / 'config.yaml'}")
-        return None
-    try:
-        content = read_yaml(path, where)
-    except ValueError as problem:
-        problems.append(str(problem))
-        return None
-    if content is not None and not isinstance(content, dict):
-        sections = [name.partition(".")[0] for name in options if "." in name]
-        needed = "sections such as 'run:'" if sections else f"lines such as '{next(iter(options))}: VALUE'"
-        problems.append(f"{where}: needs {needed}, not {show(content)}")
-        return None
-    content = content or {}
-    content.pop("environment", None)  # what a finished run notes in its config.yaml, which is a recipe too
-    written: dict[str, Given] = {}
-    for key, value in _options_in(content):
-        name = canonical(key, options)
-        if name in written:  # once with hyphens, once with underscores, or once in its section and once as section.key
-            problems.append(f"--{name} (recipe {path}): given twice; keep one")
-        written[name] = Given(value, f"recipe {path}")
-    return written
-
-
-def check_program(path: str, written: Mapping[str, Given], overrides: Mapping[str, Given], options: Options) -> None:
-    """Raise OtherProgram where a recipe, or else the command line, is one of another program than that of `options`, by
-    its sections. path: of the recipe, if there is one.
-    """
-    here = _sections_of_one(options)
-    for names in (written, {**written, **overrides}):
-        there = _sections_of_one(names)
-        if not len(here) == len(there) == 1 or here.keys() == there.keys():
-            continue
-        (script,), ((other, own),) = here, there.items()
-        if names is written:
-            raise OtherProgram(
-                f"--config {path} (command line): a recipe of {other} (it has {', '.join(sorted(own))}), and this "
-                f"program reads recipes of {script}"
-            )
-        theirs = [f"--{name}" for name in names if name.partition(".")[0] in own]
-        raise OtherProgram(f"{', '.join(theirs)}: of {other}, and this program takes the options of {script}")
-
-
-def _sections_of_one(names: Iterable[str]) -> dict[str, frozenset[str]]:
-    """The sections of these options that only one program has, by program."""
-    sections = {section for section, dot, _ in (name.partition(".") for name in names) if dot}
-    return {script: own & sections for script, own in SECTIONS.items() if own & sections}
-
-
 def without_replaced(written: Mapping[str, Given], overrides: Mapping[str, Given]) -> dict[str, Given]:
     """A recipe's values but for those instead of which the command line gives another option."""
 
@@ -204,10 +156,11 @@ def without_replaced(written: Mapping[str, Given], overrides: Mapping[str, Given
 
 def flatten(sections: Mapping[Any, Any]) -> dict[str, Any]:
     """{"run": {"seed": 1}} as {"run.seed": 1}; an empty section holds nothing."""
-    return dict(_options_in(sections))
+    return dict(options_in(sections))
 
 
-def _options_in(sections: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
+def options_in(sections: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
+    """The same as pairs, in which an option may stand twice: in its section, and as section.key."""
     for section, content in sections.items():
         if isinstance(content, dict):
             yield from ((f"{section}.{key}", value) for key, value in content.items())

@@ -251,7 +251,7 @@ DeepSpeedFile = Annotated[
 class ProgramConfig(Section):
     """All options of a program.
 
-    removed: those that it had, by dotted name. of_others: those that only another program has, each with what to say.
+    removed: those that it had, by dotted name. of_others: of those that only another program has, what is here instead.
     """
 
     removed: ClassVar[Mapping[str, Fixed]] = {}

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from megatinybert.config.codec import Encoding
 from megatinybert.config.flat import FilePath, FlatOptions
-from megatinybert.config.load import Program
+from megatinybert.config.program import Program
 from megatinybert.config.values import Count, FractionBelowOne, Index, Names, Text
 
 HELD_OUT_SHARE = 0.01  # of the documents, unless another is asked for

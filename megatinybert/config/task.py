@@ -9,8 +9,8 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from megatinybert.config.duration import TIME_LIMIT, Duration
 from megatinybert.config.faults import LOST_AFTER, RESTARTS, Patience
-from megatinybert.config.load import Program
 from megatinybert.config.monitor import MonitorConfig
+from megatinybert.config.program import Program
 from megatinybert.config.rows import RowOptions, TaskName
 from megatinybert.config.schema import (
     FIRST_WEIGHTS,
@@ -213,7 +213,8 @@ class TaskConfig(ProgramConfig):
     """All options of task distillation."""
 
     of_others: ClassVar[Mapping[str, str]] = {
-        "students": "several students of one teacher pass are general distillation's (launch/general.sh)"
+        **dict.fromkeys(("data.text", "data.shards"), "the files of a task are in --task.data_dir"),
+        "data.sequence_length": "rows are cut to --task.max_length tokens",
     }
 
     task: TaskDataConfig

@@ -137,7 +137,7 @@ def _auto_tokenizer(name: str) -> Tokenizer:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except Exception as error:  # a folder's defects surface as many types here
         where = "that folder" if Path(name).is_dir() else "no such folder here, and the hub or its cache"
-        raise ValueError(f"cannot load the tokenizer {name} ({where}: {reason_of(error)}){advice()}") from error
+        raise ValueError(f"cannot load the tokenizer {name} ({where}: {reason_of(error)}){advice(name)}") from error
     if not tokenizer.is_fast:
         raise ValueError(
             f"{name} has only a slow tokenizer ({type(tokenizer).__name__}): shards need a fast one. "

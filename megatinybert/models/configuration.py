@@ -100,4 +100,4 @@ def _reason(name: str, error: Exception) -> str:
         return first_line(error)
     meant = nearest(name, MADE_WEIGHTS)
     hint = f"; did you mean {meant}?" if meant else ""
-    return f"no such folder here, nor a model on the hub that could be read ({reason_of(error)}){hint or advice()}"
+    return f"no such folder here, nor a model on the hub that could be read ({reason_of(error)}){hint or advice(name)}"

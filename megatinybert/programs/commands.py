@@ -7,6 +7,8 @@ import shutil
 import sys
 from pathlib import Path
 
+from megatinybert.config.shipped import from_here
+
 
 def tensorboard_of(events: Path) -> str:
     """What shows in TensorBoard what is written in and below a folder."""
@@ -24,5 +26,4 @@ def _program(name: str) -> str:
     is_first = shutil.which(name) == str(program)  # in an environment that is activated
     if is_first or sys.prefix == sys.base_prefix or not program.is_file():
         return name
-    inside = program.is_relative_to(Path.cwd())
-    return str(program.relative_to(Path.cwd()) if inside else program)
+    return str(from_here(program))

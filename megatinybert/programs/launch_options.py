@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from megatinybert.config.shipped import REPOSITORY
 from megatinybert.runtime.rendezvous import DEVICES, free_port, lone_task
 
-REPOSITORY = Path(__file__).parents[2]
 DEFAULT_HOSTFILE = Path("/job/hostfile")  # where DeepSpeed looks by itself
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 # A machine that falls silent would else leave pdsh waiting on ssh for ever.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from megatinybert.config.deepspeed import REPOSITORY, DeepSpeedSettings, load_ds_config
+from megatinybert.config.deepspeed import DeepSpeedSettings, load_ds_config
+from megatinybert.config.shipped import REPOSITORY
 from megatinybert.config.training import TrainingConfig
 from megatinybert.runtime.dist import World
 from megatinybert.training.checkpoints.checkpoint import read_state

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from megatinybert.config.deepspeed import REPOSITORY, find_ds_config, load_ds_config
+from megatinybert.config.deepspeed import find_ds_config, load_ds_config
 from megatinybert.config.load import ConfigError, GeneralConfig
+from megatinybert.config.shipped import REPOSITORY
 
 SHIPPED = sorted(path.stem for path in (REPOSITORY / "ds_configs").glob("zero*.json"))
 CONFIG = GeneralConfig.model_validate(

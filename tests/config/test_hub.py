@@ -11,10 +11,24 @@ from pathlib import Path
 
 import pytest
 
-from megatinybert.config.hub import OFFLINE, UNREACHABLE, NotInCache, advice, settle_hub
+from megatinybert.config.general import GENERAL
+from megatinybert.config.hub import MIRROR, OFFLINE, UNREACHABLE, NotInCache, advice, settle_hub
+from megatinybert.config.load import load_options
+from megatinybert.config.named_paths import hub_names
+from megatinybert.config.program import Program
+from megatinybert.config.task import TASK
 from megatinybert.models.configuration import read_bert_config
+from tests.helpers.messages import assert_says
+from tests.helpers.toys import REPOSITORY
 
 NAME = "owner/no-such-model"
+OF_ANY = ["teacher.model", "teacher.tokenizer", "student.config", "student.init"]
+
+
+def refusal(names: dict[str, str | None]) -> str:
+    with pytest.raises(NotInCache) as caught:
+        settle_hub(names)
+    return str(caught.value)
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +57,7 @@ def test_without_an_answer_nobody_asks_again(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     refused = (
         rf"^--teacher.model {NAME}, --teacher.tokenizer {NAME}: no such folder here, nor in {tmp_path}; the hub "
-        r"could not be reached \(.*\): .* name its folder"
+        rf"could not be reached \(.*\)\n  name another HF_ENDPOINT than {endpoint}, or .* run hf download {NAME} "
     )
     with pytest.raises(NotInCache, match=refused):
         settle_hub({"--teacher.model": NAME, "--student.init": None, "--teacher.tokenizer": NAME})
@@ -79,13 +93,45 @@ def test_a_name_that_no_folder_of_the_cache_can_have(monkeypatch: pytest.MonkeyP
 def test_the_refusal_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(OFFLINE, "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.delenv("HF_ENDPOINT", raising=False)
+    download = f"hf download {NAME} --local-dir data/no-such-model, copy data/no-such-model here, and name it instead"
     for reason, said in (
-        ("", r"is not asked \(HF_HUB_OFFLINE=1\)"),
-        ("no route", r"could not be reached \(no route\)"),
+        ("", "is not asked (HF_HUB_OFFLINE=1)\n  unset HF_HUB_OFFLINE, or "),
+        (
+            "no route",
+            "could not be reached (no route)\n  name a mirror (export HF_ENDPOINT=https://hf-mirror.com), or ",
+        ),
     ):
         monkeypatch.setenv(UNREACHABLE, reason)
-        with pytest.raises(
-            ValueError, match=rf"--teacher\.model {NAME}: .*; the hub {said}: .*name its folder"
-        ) as caught:
+        with pytest.raises(ValueError) as caught:
             read_bert_config(NAME, "--teacher.model")
+        early = refusal({"--teacher.model": NAME})
+        for message in (str(caught.value), early):
+            assert message.startswith(f"--teacher.model {NAME}: ")
+            assert f"; the hub {said}" in message and download in message
         assert "connect" not in str(caught.value) and "it is not in the hub's cache" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("program", "required", "options"),
+    [
+        (GENERAL, ["--data.text", "a.txt"], OF_ANY),
+        (TASK, ["--task.name", "rte", "--task.data_dir", "d"], [*OF_ANY, "augment.model", "predict.model"]),
+    ],
+)
+def test_every_option_that_may_name_a_model_of_the_hub(
+    program: Program, required: list[str], options: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(OFFLINE, "1")
+    names = {f"--{option}": f"owner/{option}" for option in options}
+    config = load_options([*required, *(word for pair in names.items() for word in pair)], program)
+    message = refusal(hub_names(config))
+    for option, name in names.items():
+        assert_says(message, f"{option} {name}", f"hf download {name} --local-dir data/{name.removeprefix('owner/')}")
+    assert "and name them instead" in message
+
+
+def test_the_readmes_name_the_same_mirror_and_command() -> None:
+    for name in ("README.md", "README.zh.md"):
+        page = " ".join((REPOSITORY / name).read_text(encoding="utf-8").split())
+        assert_says(page, f"export HF_ENDPOINT={MIRROR}", "hf download ", " --local-dir data/teacher")

@@ -250,7 +250,7 @@ def test_recipe_that_is_not_one(tmp_path: Path, text: str, part: str) -> None:
 def test_missing_and_doubled_recipe(tmp_path: Path) -> None:
     recipe = write(tmp_path, "")
     load_config([*REQUIRED, "--config", recipe])
-    assert "No such file" in refusal("--config", str(tmp_path / "none.yaml"))
+    assert "no such file" in refusal("--config", str(tmp_path / "none.yaml"))
     assert "given twice" in refusal("--config", recipe, "--config", recipe)
 
 
@@ -433,13 +433,15 @@ def test_a_misspelt_word_of_the_program_is_one_problem(tmp_path: Path) -> None:
     recipe = write(tmp_path, "teacher: {model: t}\ndata: {text: a.txt}\nstudent: {config: 3L-312}")
     for wrong, meant in (("confg", "config"), ("print-confg", "print-config"), ("print_config", "print-config")):
         value = [recipe] if meant == "config" else []
+        said = " ".join([f"--{wrong}", *value])
         rest = [] if meant == "config" else ["--config", recipe]
         with pytest.raises(ConfigError) as caught:
             load_config([f"--{wrong}", *value, *rest])
-        assert caught.value.problems == [f"--{wrong} (command line): no such option; did you mean --{meant}?"]
-    with pytest.raises(ConfigError, match="did you mean --print-config?") as caught:
-        load_config([*REQUIRED, "--print_config", "true", "--run.seed", "x"])
-    assert len(caught.value.problems) == 2  # of which none is of "true"
+        assert caught.value.problems == [f"{said} (command line): no such option; did you mean --{meant}?"]
+    for value in (["--print-confg", "true"], ["--print-confg=true"]):
+        with pytest.raises(ConfigError, match="--print-confg true .*did you mean --print-config?") as caught:
+            load_config([*REQUIRED, *value, "--run.seed", "x"])
+        assert len(caught.value.problems) == 2  # of which none is of "true"
     assert "lists all options" in refusal("--rank", "4")
 
 

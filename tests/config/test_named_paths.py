@@ -16,6 +16,7 @@ from megatinybert.corpus.shards import open_splits
 from megatinybert.corpus.sources import find_sources
 from megatinybert.corpus.tokenizer import load_tokenizer
 from megatinybert.models.configuration import read_bert_config
+from megatinybert.task import read_arguments
 from megatinybert.tasks.augment.vectors import vectors_key
 from megatinybert.tasks.reading.read import open_task
 from megatinybert.training.disk import check_output_folder
@@ -53,6 +54,26 @@ def test_a_student_that_is_not_there_yet(action: str, tmp_path: Path) -> None:
     assert missing_of_task("two", given) == missing_of_task(action, given | {"predict.model": "owner/name"}) == []
     (tmp_path / "student").mkdir()
     assert missing_of_task(action, given) == []
+
+
+def test_what_a_recipe_decides_that_cannot_be_read_is_not_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def told(action: str, *options: str) -> list[str]:
+        with pytest.raises(ConfigError) as caught:
+            read_arguments([action, "--config", "none.yaml", *options], look=True)
+        first, *others = caught.value.problems
+        assert first.startswith("--config none.yaml (command line): no such file")
+        return others
+
+    for action in ("predict", "eval"):
+        assert told(action) == told(action, "--run.output_dir", "runs/first") == []
+    assert told("one", "--augment.vectors", "none.txt") == []
+    assert told("predict", "--predict.input", "none.txt") == [
+        "--predict.input none.txt: cannot be read: No such file or directory"
+    ]
+    with pytest.raises(ConfigError, match="--data.text none.txt: no such file or folder"):
+        load_config(["--config", "none.yaml", "--data.text", "none.txt"], missing_of_general)
 
 
 def test_a_single_path_is_told_alone_and_what_is_there_is_accepted(toy_inputs: Path, tmp_path: Path) -> None:
@@ -113,7 +134,10 @@ def test_paths_of_a_recipe_and_patterns(tmp_path: Path) -> None:
     written = tmp_path / "recipe.yaml"
     written.write_text(f"teacher: {{model: owner/name}}\ndata: {{text: [{tmp_path}/a.txt, '{tmp_path}/*.txt']}}\n")
     message = refusal(["--config", str(written)])
-    assert_says(message, f"{tmp_path}/a.txt: no such file or folder", f"{tmp_path}/*.txt: no file matches")
+    for name, problem in (("a.txt", "no such file or folder"), ("*.txt", "no file matches this pattern")):
+        assert_says(message, f"--data.text {tmp_path}/{name} (recipe {written}): {problem}")
+    message = refusal(["--config", str(written), "--data.text", f"{tmp_path}/a.txt"])
+    assert message == f"--data.text {tmp_path}/a.txt: no such file or folder"
     (tmp_path / "a.txt").touch()
     load_config(["--config", str(written)], missing_of_general)
 

@@ -8,13 +8,9 @@ import numpy as np
 import pytest
 import yaml
 
-from megatinybert.config.augment import AUGMENT
-from megatinybert.config.general import GeneralConfig
-from megatinybert.config.help import options_of
-from megatinybert.config.load import GENERAL, ConfigError, load_config, load_options
+from megatinybert.config.load import ConfigError, load_config, load_options
 from megatinybert.config.named_paths import missing_of_general
-from megatinybert.config.recipe import SECTIONS, OtherProgram
-from megatinybert.config.task import TASK, TaskConfig
+from megatinybert.config.task import TASK
 from tests.helpers.hostile_recipes import hostile_recipe, many_aliases
 from tests.helpers.toys import REPOSITORY
 
@@ -116,43 +112,6 @@ def test_random_structures_are_read_or_refused(tmp_path: Path, name: str) -> Non
     assert 20 < refused < 100  # neither are all of them harmless, nor all refused for one reason
 
 
-def test_a_recipe_of_the_other_program_is_one_problem(tmp_path: Path) -> None:
-    general, task = (
-        {name.partition(".")[0] for name in options_of(schema) if "." in name} for schema in (GeneralConfig, TaskConfig)
-    )
-    assert list(SECTIONS.values()) == [general - task, task - general]
-    recipes = REPOSITORY / "launch" / "recipes"
-    of_tasks = {recipes / "task-paper.yaml"}
-    for path in recipes.glob("*.yaml"):
-        script, other = ("general", "task")[:: -1 if path in of_tasks else 1]
-        with pytest.raises(OtherProgram) as raised:
-            load_options(["--config", str(path), "--sed", "1"], GENERAL if path in of_tasks else TASK)
-        (problem,) = raised.value.problems
-        assert problem.startswith(f"--config {path} (command line): a recipe of launch/{script}.sh (it has ")
-        assert problem.endswith(f"and this program reads recipes of launch/{other}.sh")
-    flat = tmp_path / "augment.yaml"
-    flat.write_text("task: mrpc")
-    with pytest.raises(ConfigError, match="--data-dir: required"):
-        load_options(["--config", str(flat)], AUGMENT)
-    strays = tmp_path / "recipe.yaml"
-    strays.write_text("data: {sequence_length: 64}\none: {epochs: 1}")
-    with pytest.raises(ConfigError, match="--one.epochs 1 .*: no such option; did you mean --run.epochs"):
-        load_config([*REQUIRED, "--config", str(strays)])
-
-
-def test_the_options_of_the_other_program_are_one_problem() -> None:
-    of_task = ["--task.name", "sst-2", "--one.epochs", "3", "--run.output_dir", "o", "--run.sed", "1"]
-    with pytest.raises(OtherProgram) as raised:
-        load_config(of_task)
-    assert str(raised.value) == (
-        "--task.name, --one.epochs: of launch/task.sh, and this program takes the options of launch/general.sh"
-    )
-    with pytest.raises(OtherProgram, match=r"^--data\.text: of launch/general\.sh"):
-        load_options(["--data.text", "a.txt"], TASK)
-    with pytest.raises(ConfigError, match=r"--task\.name.* no such option"):
-        load_config([*of_task, "--data.shards", "s"])  # of both
-
-
 @pytest.mark.parametrize("recipe", ["run: {max_steps: 4}", "run: {epochs: 2}"])
 def test_of_options_that_replace_each_other_the_command_lines_counts(tmp_path: Path, recipe: str) -> None:
     path = tmp_path / "recipe.yaml"
@@ -181,11 +140,3 @@ def test_so_do_those_of_a_task_and_of_an_entry(tmp_path: Path) -> None:
     family.write_text("schedule: {warmup_steps: 5}\nstudents: [{name: a}, {name: b, schedule: {warmup_fraction: 0.3}}]")
     students = load_config([*REQUIRED, "--config", str(family)]).students or []
     assert [(each.schedule.warmup_steps, each.schedule.warmup_fraction) for each in students] == [(5, 0.1), (None, 0.3)]
-
-
-def test_the_output_folder_of_a_run_is_told_to_hold_its_recipe(tmp_path: Path) -> None:
-    (tmp_path / "config.yaml").touch()
-    with pytest.raises(ConfigError) as raised:
-        load_config([*REQUIRED, "--config", str(tmp_path)])
-    told = f"--config {tmp_path} (command line): the output folder of a run; its recipe is {tmp_path / 'config.yaml'}"
-    assert raised.value.problems == [told]

@@ -12,8 +12,8 @@ import pytest
 import torch
 import yaml
 
-from megatinybert.config.deepspeed import REPOSITORY
 from megatinybert.config.load import load_config
+from megatinybert.config.shipped import REPOSITORY
 from megatinybert.models.load import teacher_dtype
 from megatinybert.programs.distil import distil, look
 from megatinybert.runtime.dist import World
