@@ -60,17 +60,16 @@ def _check_fits(action: str, config: TaskConfig) -> None:
         shape, option = shape_named(config.student.config, config.student.init)
         problems = misfit(config.objective, shape, config.teacher.model, option)
     if action not in READING:
-        findings.attempt("run", check_unlocked, Path(config.run.output_dir))
-    if action not in READING and not findings.failed and Path(config.run.output_dir).is_dir():
         from megatinybert.tasks.made_otherwise import check_augmentation, check_stages_early  # and what reads rows
-
-        for check in (check_stages_early, check_augmentation):
-            findings.attempt("task", check, config, ACTIONS if action == "all" else (action,))
-    problems += findings.texts("fail")
-    if action not in READING:
+        from megatinybert.tasks.rows_now import RowsNow
         from megatinybert.tasks.unknown_rows import unknown_rows
 
-        problems += unknown_rows(config)
+        rows, stages = RowsNow(config), ACTIONS if action == "all" else (action,)
+        findings.attempt("run", check_unlocked, Path(config.run.output_dir))
+        if not findings.failed and Path(config.run.output_dir).is_dir():
+            findings.attempt("task", check_stages_early, rows, stages)
+            findings.attempt("task", check_augmentation, config, stages, rows)
+        problems += [*findings.texts("fail"), *unknown_rows(rows)]
     if problems:
         raise ConfigError.of(problems)
 
