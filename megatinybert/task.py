@@ -7,21 +7,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from megatinybert.runtime.signals import silent_interrupts
 
-from megatinybert.config.hub import settle_hub
-from megatinybert.config.load import load_options
-from megatinybert.config.named_paths import hub_names, missing_of_task
-from megatinybert.config.nearest import nearest
-from megatinybert.config.rows import RowOptions
-from megatinybert.config.schema import ConfigError
-from megatinybert.config.task import ACTIONS, READING, TASK, TaskConfig, TaskDataConfig
-from megatinybert.models.shapes import misfit, shape_named
-from megatinybert.programs.start import run_program
-from megatinybert.runtime.findings import Findings
-from megatinybert.tasks.reading.wrong_files import wrong_files
-from megatinybert.tasks.stage_options import has_stage_one
-from megatinybert.training.lock import check_unlocked
+with silent_interrupts():
+    from pydantic import ValidationError
+
+    from megatinybert.config.hub import settle_hub
+    from megatinybert.config.load import load_options
+    from megatinybert.config.named_paths import hub_names, missing_of_task
+    from megatinybert.config.nearest import nearest
+    from megatinybert.config.rows import RowOptions
+    from megatinybert.config.schema import ConfigError
+    from megatinybert.config.task import ACTIONS, READING, TASK, TaskConfig, TaskDataConfig
+    from megatinybert.models.shapes import misfit, shape_named
+    from megatinybert.programs.start import run_program
+    from megatinybert.runtime.findings import Findings
+    from megatinybert.tasks.reading.wrong_files import wrong_files
+    from megatinybert.tasks.stage_options import has_stage_one
+    from megatinybert.training.lock import check_unlocked
 
 
 def main() -> None:
