@@ -15,26 +15,32 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also where the package is not installed
 
-from megatinybert.config.augment import AUGMENT, AugmentOptions
-from megatinybert.config.hub import NotInCache, settle_hub
-from megatinybert.config.load import ConfigError, load_options
-from megatinybert.config.named_paths import missing_of_augment
+from megatinybert.runtime.signals import code_of, interrupt_at_term, silent_interrupts
+
+with silent_interrupts():
+    from megatinybert.config.augment import AUGMENT, AugmentOptions
+    from megatinybert.config.hub import NotInCache, settle_hub
+    from megatinybert.config.load import ConfigError, load_options
+    from megatinybert.config.named_paths import missing_of_augment
 
 if TYPE_CHECKING:
     from megatinybert.tasks.augment.report import AugmentReport
 
 
 def main() -> int:
-    """Exit code 0: done, 1: something is wrong with the disk or a worker, 2: with command or data, 130: Ctrl-C."""
+    """Exit code 0: done, 1: something is wrong with the disk or a worker, 2: with command or data, 130: Ctrl-C, 143:
+    SIGTERM.
+    """
+    interrupt_at_term()
     try:
         options = load_options(sys.argv[1:], AUGMENT, missing_of_augment)
         return write_rows(options)
     except (ConfigError, NotInCache) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         print("\ninterrupted: run the same command with --resume to go on", file=sys.stderr)
-        return 130
+        return code_of(interrupt)
 
 
 def write_rows(options: AugmentOptions) -> int:

@@ -15,22 +15,28 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also where the package is not installed
 
-from megatinybert.config.hub import NotInCache, settle_hub
-from megatinybert.config.load import ConfigError, load_options
-from megatinybert.config.shards import SHARDS, BuildOptions
+from megatinybert.runtime.signals import code_of, interrupt_at_term, silent_interrupts
+
+with silent_interrupts():
+    from megatinybert.config.hub import NotInCache, settle_hub
+    from megatinybert.config.load import ConfigError, load_options
+    from megatinybert.config.shards import SHARDS, BuildOptions
 
 
 def main() -> int:
-    """Exit code 0: done, 1: something is wrong with the data or the disk, 2: with the command, 130: Ctrl-C."""
+    """Exit code 0: done, 1: something is wrong with the data or the disk, 2: with the command, 130: Ctrl-C, 143:
+    SIGTERM.
+    """
+    interrupt_at_term()
     try:
         options = load_options(sys.argv[1:], SHARDS)
         return build(options)
     except (ConfigError, NotInCache) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         print("\ninterrupted: run the same command with --resume to go on", file=sys.stderr)
-        return 130
+        return code_of(interrupt)
 
 
 def build(options: BuildOptions) -> int:

@@ -15,14 +15,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also where the package is not installed
 
-import numpy as np
+from megatinybert.runtime.signals import silent_interrupts
 
-from megatinybert.corpus.describe import manifest_facts, shard_table, split_table
-from megatinybert.corpus.manifest import Manifest
-from megatinybert.corpus.shards import TokenShard, open_corpus
-from megatinybert.corpus.tokenizer import load_tokenizer, tokenizer_fingerprint
-from megatinybert.corpus.verify import verify
-from megatinybert.runtime.counts import counted
+with silent_interrupts():
+    import numpy as np
+
+    from megatinybert.corpus.describe import manifest_facts, shard_table, split_table
+    from megatinybert.corpus.manifest import Manifest
+    from megatinybert.corpus.shards import TokenShard, open_corpus
+    from megatinybert.corpus.tokenizer import load_tokenizer, tokenizer_fingerprint
+    from megatinybert.corpus.verify import verify
+    from megatinybert.runtime.counts import counted
 
 
 def main() -> int:

@@ -9,13 +9,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from megatinybert.config.asked import read_asked
-from megatinybert.config.general import GENERAL
-from megatinybert.config.other_program import OtherProgram
-from megatinybert.programs.doctor import examine, examine_apart, findings_table
-from megatinybert.programs.start import say
-from megatinybert.runtime.findings import Finding, Findings
-from megatinybert.runtime.versions import check_versions
+from megatinybert.runtime.signals import silent_interrupts
+
+with silent_interrupts():
+    from megatinybert.config.asked import read_asked
+    from megatinybert.config.general import GENERAL
+    from megatinybert.config.other_program import OtherProgram
+    from megatinybert.programs.doctor import examine, examine_apart, findings_table
+    from megatinybert.programs.start import say
+    from megatinybert.runtime.findings import Finding, Findings
+    from megatinybert.runtime.versions import check_versions
 
 USAGE = """\
 usage:
@@ -39,8 +42,15 @@ _NO_TASKS = "; launch/task.sh itself looks at all that a task needs, before its 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
+    try:
+        return _main(list(sys.argv[1:] if arguments is None else arguments))
+    except KeyboardInterrupt:
+        say("\nstopped")
+        return 130
+
+
+def _main(options: list[str]) -> int:
     began = time.perf_counter()
-    options = list(sys.argv[1:] if arguments is None else arguments)
     if "--help" in options or "-h" in options:
         print(USAGE, end="")
         return 0
@@ -77,9 +87,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             findings = examine_apart(asked, world)
         else:
             findings = examine(asked.config, own.ranks, not own.no_burst, world, began, asked.absent)
-    except KeyboardInterrupt:
-        print("\nstopped", file=sys.stderr)
-        return 130
     finally:
         dist.stop()
     return 2 if asked.mistaken else 1 if findings.failed else 0

@@ -7,20 +7,23 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from megatinybert.runtime.signals import silent_interrupts
 
-from megatinybert.config.data import DataConfig
-from megatinybert.config.family import members_of
-from megatinybert.config.general import GeneralConfig
-from megatinybert.config.hub import settle_hub
-from megatinybert.config.load import load_config
-from megatinybert.config.missing import missing_shards, missing_text
-from megatinybert.config.named_paths import hub_names, missing_of_general, names_in
-from megatinybert.config.schema import ConfigError
-from megatinybert.models.shapes import misfit
-from megatinybert.programs.start import run_program
-from megatinybert.runtime.findings import Findings
-from megatinybert.training.lock import check_unlocked
+with silent_interrupts():
+    from pydantic import ValidationError
+
+    from megatinybert.config.data import DataConfig
+    from megatinybert.config.family import members_of
+    from megatinybert.config.general import GeneralConfig
+    from megatinybert.config.hub import settle_hub
+    from megatinybert.config.load import load_config
+    from megatinybert.config.missing import missing_shards, missing_text
+    from megatinybert.config.named_paths import hub_names, missing_of_general, names_in
+    from megatinybert.config.schema import ConfigError
+    from megatinybert.models.shapes import misfit
+    from megatinybert.programs.start import run_program
+    from megatinybert.runtime.findings import Findings
+    from megatinybert.training.lock import check_unlocked
 
 
 def main() -> None:

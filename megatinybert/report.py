@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from megatinybert.runtime.signals import silent_interrupts
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
@@ -14,8 +16,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the run's run.output_dir")
     folder = parser.parse_args(arguments).run_dir
 
-    from megatinybert.programs.family_report import report_folder
-    from megatinybert.programs.start import print_result
+    with silent_interrupts():
+        from megatinybert.programs.family_report import report_folder
+        from megatinybert.programs.start import print_result
 
     return print_result(lambda: report_folder(folder))
 

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from megatinybert.runtime.signals import silent_interrupts
+
 ABOUT = """\
 Puts questions to a text, by the student of a finished run and by its teacher, and compares what they find: passages
 whose mean last hidden state is nearest to that of the question, by cosine. Nothing is trained for it. Of a task, the
@@ -36,8 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--passages", type=int, default=2000, metavar="N", help=spread)
     options = parser.parse_args(arguments)
 
-    from megatinybert.programs.search import search_run
-    from megatinybert.programs.start import print_result
+    with silent_interrupts():
+        from megatinybert.programs.search import search_run
+        from megatinybert.programs.start import print_result
 
     asked = options.run_dir, options.text, options.question, options.questions, options.passages
     return print_result(lambda: search_run(*asked))

@@ -7,21 +7,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from megatinybert.runtime.signals import silent_interrupts
 
-from megatinybert.config.hub import settle_hub
-from megatinybert.config.load import load_options
-from megatinybert.config.named_paths import hub_names, missing_of_task
-from megatinybert.config.nearest import nearest
-from megatinybert.config.rows import RowOptions
-from megatinybert.config.schema import ConfigError
-from megatinybert.config.task import ACTIONS, READING, TASK, TaskConfig, TaskDataConfig
-from megatinybert.models.shapes import misfit, shape_named
-from megatinybert.programs.start import run_program
-from megatinybert.runtime.findings import Findings
-from megatinybert.tasks.reading.wrong_files import wrong_files
-from megatinybert.tasks.stage_options import has_stage_one
-from megatinybert.training.lock import check_unlocked
+with silent_interrupts():
+    from pydantic import ValidationError
+
+    from megatinybert.config.hub import settle_hub
+    from megatinybert.config.load import load_options
+    from megatinybert.config.named_paths import hub_names, missing_of_task
+    from megatinybert.config.nearest import nearest
+    from megatinybert.config.rows import RowOptions
+    from megatinybert.config.schema import ConfigError
+    from megatinybert.config.task import ACTIONS, READING, TASK, TaskConfig, TaskDataConfig
+    from megatinybert.models.shapes import misfit, shape_named
+    from megatinybert.programs.start import run_program
+    from megatinybert.runtime.findings import Findings
+    from megatinybert.tasks.reading.wrong_files import wrong_files
+    from megatinybert.tasks.stage_options import has_stage_one
+    from megatinybert.training.lock import check_unlocked
 
 
 def main() -> None:
@@ -60,17 +63,16 @@ def _check_fits(action: str, config: TaskConfig) -> None:
         shape, option = shape_named(config.student.config, config.student.init)
         problems = misfit(config.objective, shape, config.teacher.model, option)
     if action not in READING:
-        findings.attempt("run", check_unlocked, Path(config.run.output_dir))
-    if action not in READING and not findings.failed and Path(config.run.output_dir).is_dir():
         from megatinybert.tasks.made_otherwise import check_augmentation, check_stages_early  # and what reads rows
-
-        for check in (check_stages_early, check_augmentation):
-            findings.attempt("task", check, config, ACTIONS if action == "all" else (action,))
-    problems += findings.texts("fail")
-    if action not in READING:
+        from megatinybert.tasks.rows_now import RowsNow
         from megatinybert.tasks.unknown_rows import unknown_rows
 
-        problems += unknown_rows(config)
+        rows, stages = RowsNow(config), ACTIONS if action == "all" else (action,)
+        findings.attempt("run", check_unlocked, Path(config.run.output_dir))
+        if not findings.failed and Path(config.run.output_dir).is_dir():
+            findings.attempt("task", check_stages_early, rows, stages)
+            findings.attempt("task", check_augmentation, config, stages, rows)
+        problems += [*findings.texts("fail"), *unknown_rows(rows)]
     if problems:
         raise ConfigError.of(problems)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -41,19 +42,24 @@ def test_under_the_launcher_it_is_refused(
     assert "start it without the launcher" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("where", "function"), [(dist, "start"), (doctor, "examine")])
 def test_ctrl_c_is_told_in_a_line(
-    toy_inputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    where: ModuleType,
+    function: str,
+    toy_inputs: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
     left = []
-    monkeypatch.setattr(doctor, "examine", interrupted)
     # In place of this process's own group, which other tests go on using.
     monkeypatch.setattr(dist, "start", lambda: dist.World(0, 1, torch.device("cpu")))
     monkeypatch.setattr(dist, "stop", lambda: left.append(True))
+    monkeypatch.setattr(where, function, interrupted)
     assert doctor.main(recipe(toy_inputs)) == 130
-    assert left and capsys.readouterr().err.endswith("\nstopped\n")
+    assert left == [True] * (where is doctor) and capsys.readouterr().err.endswith("\nstopped\n")
 
 
 def test_a_misspelt_option_of_its_own(toy_inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,7 +98,7 @@ def build_corpus(
             return BuildReport(start, left_out, True, workers, 0, 0, 0.0)
         if engine.reason and show_progress:
             print(f"tokenizer engine: {engine.version}, since {engine.reason}", file=sys.stderr, flush=True)
-        with BuildBar(sources, show_progress) as bar:
+        with BuildBar(sources, show_progress, start.seen) as bar:
             write = partial(_write, options, sources, reader, start, workers, block_bytes, commit_seconds, bar)
             done = _write_checked(write, engine, options, start, bar)
             manifest = _finish(options, start.plan, done, reader)
@@ -237,9 +237,9 @@ def _not_yet_done(
             continue
         done += 1
         digests[block.source] = block.sha256
-        bar.move(block)
         if done == start.blocks:
             _refuse_changed(digests, start, options)
+            bar.begin_after(block)
     if done < start.blocks:
         _refuse_changed(digests, start, options)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 
 from megatinybert.corpus.blocks import Block
+from megatinybert.corpus.manifest import SourceEntry
 from megatinybert.corpus.sources import Source
 from megatinybert.runtime.progress_bar import progress_bar
 
@@ -14,10 +16,11 @@ class BuildBar:
     """The progress bar, in bytes of the files, with the speed in bytes of text and in tokens. It goes when it is
     closed: the summary of the build tells the speed.
 
-    seconds: when it is closed, those that it was open.
+    seen: what earlier runs of the build have read: the bar begins there, and no speed counts it. seconds: when it is
+    closed, those of this run's blocks.
     """
 
-    def __init__(self, sources: list[Source], shown: bool) -> None:
+    def __init__(self, sources: list[Source], shown: bool, seen: Sequence[SourceEntry] = ()) -> None:
         self._shown = shown
         self._before = [0]
         for source in sources:
@@ -25,6 +28,7 @@ class BuildBar:
         self._bar = progress_bar(
             self._before[-1],
             "B",
+            initial=self._before[len(seen) - 1] + min(seen[-1].text_bytes, seen[-1].bytes) if seen else 0,
             unit_scale=True,
             disable=not shown,
             leave=False,
@@ -46,16 +50,22 @@ class BuildBar:
         if self._shown:
             self._bar.write(line, file=sys.stderr)
 
-    def move(self, block: Block) -> None:
-        """Show how far a block reaches into the files."""
-        self._bar.update(self._before[block.source] + block.file_bytes - self._bar.n)
+    def begin_after(self, block: Block) -> None:
+        """Count from here on. block: the last of earlier runs, which has been passed over."""
+        self._bar.n = self._bar.initial = self._bar.last_print_n = self._end_of(block)
+        self._bar.unpause()
+        self._began = time.monotonic()
 
     def show(self, block: Block, tokens: int) -> None:
         """Count a block that this run has encoded."""
         self.text_bytes += len(block.data)
         self.tokens += tokens
         self._bar.set_postfix_str(speed(self.text_bytes, self.tokens, self._elapsed()), refresh=False)
-        self.move(block)
+        self._bar.update(self._end_of(block) - self._bar.n)
+
+    def _end_of(self, block: Block) -> int:
+        """How far it reaches into the files."""
+        return self._before[block.source] + block.file_bytes
 
     def _elapsed(self) -> float:
         return max(time.monotonic() - self._began, 1e-9)

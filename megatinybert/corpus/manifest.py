@@ -8,7 +8,7 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from megatinybert.corpus.vocabulary import FAR_TOO_MANY_UNKNOWN
+from megatinybert.corpus.vocabulary import are_mostly_unknown
 
 MANIFEST = "manifest.json"
 PROGRESS = "progress.json"
@@ -106,12 +106,18 @@ def totals(shards: Sequence[ShardEntry]) -> dict[str, dict[str, int]]:
 def share_of_unknown(manifest: Manifest) -> float:
     """The share of [UNK] in the tokens of the text, without [SEP]. They have to be counted."""
     assert manifest.unknown_tokens is not None
-    return manifest.unknown_tokens / max(sum(entry.tokens - entry.documents for entry in manifest.shards), 1)
+    return manifest.unknown_tokens / max(_text_tokens(manifest), 1)
 
 
 def is_mostly_unknown(manifest: Manifest) -> bool:
     """Whether so many of the tokens are [UNK] that nothing is trained on them, as far as they were counted."""
-    return manifest.unknown_tokens is not None and share_of_unknown(manifest) > FAR_TOO_MANY_UNKNOWN
+    unknown = manifest.unknown_tokens
+    return unknown is not None and are_mostly_unknown(unknown, _text_tokens(manifest))
+
+
+def _text_tokens(manifest: Manifest) -> int:
+    """How many there are without [SEP]."""
+    return sum(entry.tokens - entry.documents for entry in manifest.shards)
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # else whoever reads a manifest would import it
     from tokenizers import Tokenizer
 
 MOST_UNKNOWN = 0.01  # of the tokens of a text: above it a warning
-FAR_TOO_MANY_UNKNOWN = 0.5  # above it nothing is trained on the text
+_FAR_TOO_MANY_UNKNOWN = 0.5  # above it nothing is trained on the text
 _OTHER_LANGUAGE = 0.1  # above it the text is of another language than the vocabulary; below it lacks some characters
 _SHOWN_CHARACTERS = 8
 _CAPITALS = 0.05  # of a lower-casing tokenizer's vocabulary: published ones have none, a cased one a third
@@ -153,6 +153,11 @@ class Vocabulary:
     @cached_property
     def _added(self) -> frozenset[str]:
         return frozenset(token["content"] for token in self._parts["added_tokens"])
+
+
+def are_mostly_unknown(unknown: int, tokens: int) -> bool:
+    """Whether so many of a text's tokens are [UNK] that nothing is trained on it. unknown, tokens: their numbers."""
+    return unknown > _FAR_TOO_MANY_UNKNOWN * tokens
 
 
 def sample_of(lines: Texts) -> Counter[str]:

@@ -17,7 +17,7 @@ from megatinybert.corpus.documents import LeftOut, split_documents
 from megatinybert.corpus.run_text import NAMES, sources_of
 from megatinybert.corpus.sources import Source, find_sources, kind_of
 from megatinybert.corpus.streams import TextStream
-from megatinybert.corpus.vocabulary import FAR_TOO_MANY_UNKNOWN, Vocabulary
+from megatinybert.corpus.vocabulary import Vocabulary, are_mostly_unknown
 from megatinybert.corpus.wrong_encoding import WrongEncoding, together
 from megatinybert.runtime.counts import counted, some_of
 from megatinybert.runtime.findings import Findings
@@ -106,7 +106,7 @@ def unknown_text(sources: Sequence[Source], settings: ReadSettings, tokenizer: T
     for line in chain.from_iterable(samples):
         ids = tokenizer.encode(line.decode(), add_special_tokens=False).ids
         tokens, unknown = tokens + len(ids), unknown + sum(each == vocabulary.unknown_id for each in ids)
-    if unknown <= FAR_TOO_MANY_UNKNOWN * tokens:
+    if not are_mostly_unknown(unknown, tokens):
         return []
     files = some_of([source.path for source in looked_at])
     return [f"{settings.names['input']} {files}: in a sample {vocabulary.unknowns(unknown, tokens)}"]

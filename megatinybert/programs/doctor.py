@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from megatinybert.config.asked import Asked
+from megatinybert.config.family import members_of
 from megatinybert.config.general import GeneralConfig
 from megatinybert.config.named_paths import names_in
+from megatinybert.config.run_folder import STUDENT_FOLDER
 from megatinybert.config.schema import OpenRunConfig
+from megatinybert.programs.finished import is_exported
 from megatinybert.runtime.counts import counted
 from megatinybert.runtime.findings import Finding, Findings
 from megatinybert.runtime.text_table import format_table
@@ -52,7 +55,7 @@ def examine(
     if findings.failed:
         ready = None
     if ready:
-        findings.add(_where_it_starts(ready.first))
+        findings.add(_where_it_starts(config, ready.first))
     _add_absent(absent, findings)
     print(findings_table(findings), flush=True)
     if ready and burst and ready.first.start.first_step < ready.first.stage.max_steps:
@@ -111,10 +114,14 @@ def findings_table(findings: Findings) -> str:
     return f"{rows}\n\n{failures} wrong, {warnings} to look at.{refused}"
 
 
-def _where_it_starts(ready: Ready) -> Finding:
+def _where_it_starts(config: GeneralConfig, ready: Ready) -> Finding:
     done, steps, start = ready.start.first_step, ready.stage.max_steps, ready.start.checkpoint
+    outputs = [Path(member.run.output_dir) for member in members_of(config).values()] or [Path(config.run.output_dir)]
     if start is None:
         text = "new: the run begins at step 0"
+    elif done >= steps and all(is_exported(output, start) for output in outputs):
+        students = ", ".join(str(output / STUDENT_FOLDER) for output in outputs)
+        text = f"the run is finished: all of its {counted(steps, 'step')} are done, and it has left {students}"
     elif done >= steps:
         text = f"{start} is the end of this run: nothing is left to do but to export the student"
     else:

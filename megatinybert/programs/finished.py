@@ -52,6 +52,12 @@ def steps_of_finished(config: GeneralConfig) -> int | None:
     return None
 
 
+def is_exported(output: Path, checkpoint: Path) -> bool:
+    """Whether the output folder of one student has all that its export leaves, and has it since this checkpoint."""
+    saved, files = (checkpoint / "state.json").stat(), [output / name for name in _EXPORTED]
+    return all(file.is_file() and file.stat().st_mtime >= saved.st_mtime for file in files)
+
+
 def _recipe(config: GeneralConfig) -> Any:
     return yaml.safe_load(dump_yaml(config))
 
@@ -77,8 +83,7 @@ def _last_step(config: GeneralConfig) -> int | None:
     if not found or passed_over:
         return None
     (step, facts), saved = read_state(found), (found / "state.json").stat()
-    exported = (Path(config.run.output_dir, name).stat() for name in _EXPORTED)
-    if step != facts[RATES][STEPS] or any(file.st_mtime < saved.st_mtime for file in exported):
+    if step != facts[RATES][STEPS] or not is_exported(Path(config.run.output_dir), found):
         return None
     # Of a file that was moved to where it is, that is the time of the change that counts.
     changed = any(path.stat().st_ctime > saved.st_ctime for path in _named(config) if path.is_file())

@@ -19,6 +19,7 @@ from megatinybert.runtime.findings import refusal
 from megatinybert.runtime.output import outlive_readers
 from megatinybert.runtime.rendezvous import AGENT, HALTED, ranks_here
 from megatinybert.runtime.versions import check_versions
+from megatinybert.training.lock import HELD_BY
 
 
 def run_program(read: Callable[[list[str], bool], Any], work: str, finished: str = "") -> None:
@@ -51,7 +52,7 @@ def run_program(read: Callable[[list[str], bool], Any], work: str, finished: str
 def _read(read: Callable[[list[str], bool], Any]) -> Any:
     """The configuration. Ends the process, with exit code 2, where the command line or the installation is wrong."""
     try:
-        config = read(sys.argv[1:], _on_one_machine())
+        config = read(sys.argv[1:], _looks())
     except (ConfigError, NotInCache) as error:
         if _speaks_for_machine():
             _tell_error(str(error))
@@ -65,7 +66,7 @@ def _read(read: Callable[[list[str], bool], Any]) -> Any:
 
 def _run(read: Callable[[list[str], bool], Any], work: str, finished: str) -> None:
     config = _read(read)
-    if finished and _on_one_machine() and (end := pkgutil.resolve_name(finished)(config)):
+    if finished and _looks() and (end := pkgutil.resolve_name(finished)(config)):
         if os.environ.get("RANK", "0") == "0":
             print(end)
         return
@@ -151,9 +152,13 @@ def _halted() -> int:
     return HALTED if AGENT in os.environ else 1
 
 
-def _on_one_machine() -> bool:
-    """Several may see different files, and say so together once their ranks have met."""
-    return int(os.environ.get("WORLD_SIZE", "1")) == (ranks_here(os.environ) or 1) and "HOSTFILE" not in os.environ
+def _looks() -> bool:
+    """Whether this process looks at paths, files and folders before it loads anything heavy: not a rank whose launcher
+    has looked (`launch`), nor one of several machines. These may see different files, and say so together once their
+    ranks have met.
+    """
+    on_one_machine = int(os.environ.get("WORLD_SIZE", "1")) == (ranks_here(os.environ) or 1)
+    return on_one_machine and not {"HOSTFILE", HELD_BY} & os.environ.keys()
 
 
 def _speaks_for_machine() -> bool:

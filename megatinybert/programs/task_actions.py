@@ -13,7 +13,7 @@ from transformers import BertModel
 
 from megatinybert.config.missing import missing_student
 from megatinybert.config.task import CONTINUES_ANYWAY, READING, PredictConfig, TaskConfig
-from megatinybert.corpus.vocabulary import FAR_TOO_MANY_UNKNOWN
+from megatinybert.corpus.vocabulary import are_mostly_unknown
 from megatinybert.models.initialize import SHAPE
 from megatinybert.models.load import Digest, load_encoder, teacher_dtype
 from megatinybert.models.published import has_classifier
@@ -238,10 +238,10 @@ def _check_vocabulary(inputs: TaskInputs, world: World, refuses: bool) -> None:
     """
     splits = world.together(lambda: inputs.dev)
     split, rows = next(iter(splits.items()))
-    share, text = inputs.unknown(rows, inputs.files.dev[split])
-    if refuses and text and share > FAR_TOO_MANY_UNKNOWN:
+    unknown, tokens, text = inputs.unknown(rows, inputs.files.dev[split])
+    if refuses and text and are_mostly_unknown(unknown, tokens):
         _refuse(f"{split} ({inputs.files.dev[split]}): {text}", inputs, world)
-        inputs.told_unknown.append(share)
+        inputs.told_unknown.append(unknown / tokens)
     for name, own in splits.items():
         inputs.tell_unknown(name, own, inputs.files.dev[name])
 

@@ -127,13 +127,13 @@ class TaskInputs:
             self.told.add(text)
             world.say(text)
 
-    def unknown(self, rows: EncodedRows, path: Path, learnt: bool = True) -> tuple[float, str | None]:
-        """(share of their tokens that is [UNK], the warning where it is above MOST_UNKNOWN). path: the rows' file.
-        learnt: False of rows that are only answered.
+    def unknown(self, rows: EncodedRows, path: Path, learnt: bool = True) -> tuple[int, int, str | None]:
+        """(how many of their tokens are [UNK], of how many, the warning where that is more than MOST_UNKNOWN). path:
+        the rows' file. learnt: False of rows that are only answered.
         """
         unknown, tokens = count_unknown(rows, self.special, self.vocabulary.unknown_id)
         characters = self._sample(path, learnt) if unknown > MOST_UNKNOWN * tokens else {}
-        return unknown / max(tokens, 1), self.vocabulary.unknowns(unknown, tokens, characters, learnt)
+        return unknown, tokens, self.vocabulary.unknowns(unknown, tokens, characters, learnt)
 
     def _sample(self, path: Path, with_labels: bool) -> Mapping[str, int]:
         """The characters of a file's first rows, with counts."""
@@ -143,7 +143,8 @@ class TaskInputs:
 
     def tell_unknown(self, what: str, rows: EncodedRows, path: Path, learnt: bool = True) -> None:
         """Warn of [UNK], once for files that are alike: again where the share is more than twice what was told."""
-        share, text = self.unknown(rows, path, learnt)
+        unknown, tokens, text = self.unknown(rows, path, learnt)
+        share = unknown / max(tokens, 1)
         if text and share > 2 * max(self.told_unknown, default=0.0):
             self.told_unknown.append(share)
             if not self.quiet:

@@ -1,5 +1,5 @@
 """Whether stages that are done or begun were trained otherwise: by other options, which is seen before anything is
-opened, or on other rows, which is seen before torch is imported.
+opened, or on other rows or for other steps, which is seen before torch is imported.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from megatinybert.config.schema import RunConfig
 from megatinybert.config.task import TaskConfig
 from megatinybert.tasks.augmented import check_copies
 from megatinybert.tasks.model_folder import ModelFolder
-from megatinybert.tasks.rows_now import RowsNow, rows_now
+from megatinybert.tasks.rows_now import RowsNow
 from megatinybert.tasks.stage_options import (
     PRODUCTS,
     SECTIONS,
@@ -36,24 +36,25 @@ def check_options_of_stages(config: TaskConfig, actions: Container[str]) -> None
     """
     from megatinybert.models.published import has_classifier
 
-    _check_stages(config, actions, lambda: has_classifier(config.teacher.model), lambda: None)
+    _check_stages(config, actions, lambda: has_classifier(config.teacher.model))
     check_augmentation(config, actions)
 
 
-def check_stages_early(config: TaskConfig, actions: Container[str]) -> None:
-    """The same, and of other rows, as far as it is seen without torch: where the tokenizer is in a folder and the files
-    have 8 MiB together at most. Where no file says at once whether the teacher is fine-tuned, its stage is left to the
-    run.
+def check_stages_early(now: RowsNow, actions: Container[str]) -> None:
+    """The same by the configuration of `now`, and of other rows and steps, as far as it is seen without torch: where
+    the tokenizer is in a folder and the files have 8 MiB together at most. Where no file says at once whether the
+    teacher is fine-tuned, its stage is left to the run.
     """
-    _check_stages(config, actions, lambda: _has_classifier(config.teacher.model) is not False, lambda: rows_now(config))
+    config = now.config
+    _check_stages(config, actions, lambda: _has_classifier(config.teacher.model) is not False, now)
 
 
-def check_augmentation(config: TaskConfig, actions: Container[str]) -> None:
+def check_augmentation(config: TaskConfig, actions: Container[str], now: RowsNow | None = None) -> None:
     """The same of the copies of the training rows, and of the masked-LM that proposes their words. No torch is imported
-    for it.
+    for it. now: to compare with the rows of the masked-LM, too.
     """
     if "augment" in actions and config.augment.copies and config.augment.model is None:
-        _check_stages(config, ("mlm",), lambda: False, lambda: None)
+        _check_stages(config, ("mlm",), lambda: False, now)
     check_copies(config, actions)
 
 
@@ -61,13 +62,12 @@ def _check_stages(
     config: TaskConfig,
     stages: Container[str],
     has_classifier: Callable[[], bool],
-    rows: Callable[[], RowsNow | None],
+    now: RowsNow | None = None,
 ) -> None:
-    """stages: to look at. has_classifier: whether the stage that trains the teacher is left out. rows: called where
-    there is a record to compare them with.
+    """stages: to look at. has_classifier: whether the stage that trains the teacher is left out. now: to compare with
+    the rows, too.
     """
     output = Path(config.run.output_dir)
-    now: list[RowsNow | None] = []
     for name in (each for each in PRODUCTS if each in stages):
         folder = stage_folder(output, name)
         model = ModelFolder(output / PRODUCTS[name], folder, config.teacher.tokenizer or config.teacher.model)
@@ -75,8 +75,7 @@ def _check_stages(
         recorded = model.recorded if model.is_there else _of_checkpoint(run)
         if not recorded or (has_classifier() if name == "teacher" else name == "one" and not has_stage_one(config)):
             continue
-        now = now or [rows()]
-        facts = {**facts_of_options(config, name), **(now[0].others(name, recorded) if now[0] else {})}
+        facts = {**facts_of_options(config, name), **(now.others(name, recorded) if now else {})}
         if model.is_there:
             model.check_options(facts)
         else:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from megatinybert.runtime.counts import counted
 from megatinybert.runtime.differences import refuse_differences, removal
 from megatinybert.runtime.files import publish_folder
 from megatinybert.tasks.stage_options import SECTIONS
@@ -80,7 +81,8 @@ class ModelFolder:
         removed = removal([self.path, self.stage], made_of(self.stage.name, self.path.parent))
         remedy = f"set these back, {removed}, or choose another --run.output_dir"
         if self.stage.name == "teacher":
-            remedy += f" (there, --teacher.model {self.path} takes this teacher as it is)"
+            steps = f", which was trained for {counted(before['steps'], 'step')}," if "steps" in before else ""
+            remedy += f" (there, --teacher.model {self.path} takes this teacher{steps} as it is)"
         options = deciding_options(SECTIONS[self.stage.name])
         told = without_followers(before, now)
         refuse_differences(f"{self.path} was made otherwise", *told, remedy, options=options)

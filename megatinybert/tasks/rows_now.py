@@ -1,12 +1,11 @@
-"""The rows of a task's files as they are now, to be compared with those that its stages were trained on. No torch is
-imported here.
-"""
+"""The rows of a task's files as they are now, looked at before the run opens them. No torch is imported here."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,87 +13,94 @@ from tokenizers import Tokenizer
 
 from megatinybert.config.help import show
 from megatinybert.config.recipe import recorded_section
-from megatinybert.config.task import TaskConfig
+from megatinybert.config.task import StageConfig, TaskConfig
 from megatinybert.corpus.tokenizer import load_tokenizer, special_ids
 from megatinybert.runtime.counts import counted
 from megatinybert.tasks.reading.files import TaskFiles, find_files
 from megatinybert.tasks.reading.layout import layout_of
-from megatinybert.tasks.reading.read import open_task, read_rows
+from megatinybert.tasks.reading.read import Row, open_task, read_rows
 from megatinybert.tasks.reading.skipped import Skipped
 from megatinybert.tasks.reading.wrong_files import READ_WHOLE, size_of
 from megatinybert.tasks.rows import EncodedRows, encode_rows
-from megatinybert.tasks.stage_options import length_of_rows
+from megatinybert.tasks.stage_options import SECTIONS, length_of_rows, steps_of
 
 _OF_A_TOKENIZER = ("tokenizer.json", "vocab.txt")  # what is read without Transformers
+_ON_THE_FILE = ("teacher", "mlm")  # the stages that train on no copies
 
 
-@dataclass(frozen=True)
 class RowsNow:
-    """train, dev: the rows of these files. augmented: whether the student trains on others, made of them. changed: how
-    they are read otherwise than by the last command.
-    """
+    """Files and tokenizer are opened, and each file is read, once: when they are first asked for."""
 
-    train: tuple[Path, EncodedRows]
-    dev: list[tuple[Path, EncodedRows]]
-    augmented: bool
-    changed: str
+    def __init__(self, config: TaskConfig) -> None:
+        self.config = config
+        self._read: dict[Path, list[Row]] = {}
+
+    @cached_property
+    def opened(self) -> tuple[TaskFiles, Tokenizer] | None:
+        """The task's files and its tokenizer. None where it takes long to look (files of more than 8 MiB, or a
+        tokenizer that is in no folder), or where they cannot be read, which is told by who opens them.
+        """
+        tokenizer, wanted = Path(self.config.teacher.tokenizer or self.config.teacher.model), self.config.task
+        if not any((tokenizer / name).is_file() for name in _OF_A_TOKENIZER):
+            return None
+        with suppress(ValueError, OSError):
+            found = find_files(wanted.name, wanted.data_dir, layout_of(wanted))
+            if size_of([found.train, *found.dev.values()]) <= READ_WHOLE:
+                files = open_task(wanted.name, wanted.data_dir, wanted.labels, wanted.kind, layout_of(wanted))
+                return files, load_tokenizer(tokenizer)
+        return None
+
+    def encoded(self, path: Path, most: int | None = None) -> EncodedRows:
+        """The rows of one of the files, which are `opened`; with `most` no more of them than that, from all over it.
+        Raises ValueError or OSError where it cannot be read.
+        """
+        assert self.opened
+        files, tokenizer = self.opened
+        if path not in self._read:
+            self._read[path] = list(read_rows(files.task, path, Skipped() if self.config.task.skip_bad_rows else None))
+        rows = self._read[path]
+        some = rows[:: -(-len(rows) // most)] if most else rows
+        length = length_of_rows(self.config, files.task.pair)
+        return encode_rows(iter(some), tokenizer, special_ids(tokenizer), length, files.task.labels is None)
 
     def others(self, stage: str, recorded: Mapping[str, Any]) -> dict[str, Any]:
-        """Of the facts that a stage has recorded, those of rows that are others now: what to say of these."""
+        """Of the facts that a stage has recorded, those that the rows decide and that are others now: what to say of
+        these. Beside them the steps that it would have. Nothing where the files are not `opened`, or cannot be read.
+        """
         told: dict[str, Any] = {}
-        if "rows" in recorded and (stage == "teacher" or not self.augmented):
-            told["rows"] = self._in_words(*self.train, recorded["rows"])
-        elif "rows" in recorded and self._in_words(*self.train, recorded["rows"]) == recorded["rows"]:
-            told["rows"] = f"those of {self.train[0]} with copies (--augment.copies)"
+        if self._encoded is None:
+            return told
+        train, dev = self._encoded
+        copies = stage not in _ON_THE_FILE and self.config.augment.copies != 0
+        if "rows" in recorded and not copies:
+            told["rows"] = self._in_words(*train, recorded["rows"])
+        elif "rows" in recorded and self._in_words(*train, recorded["rows"]) == recorded["rows"]:
+            told["rows"] = f"those of {train[0]} with copies (--augment.copies)"
+        if "steps" in recorded and not copies:  # else nobody knows yet how many rows there will be
+            options: StageConfig = getattr(self.config, SECTIONS[stage])
+            told["steps"] = steps_of(options, len(train[1]), int(train[1].lengths.sum()))
         if "development rows" in recorded:
             before = recorded["development rows"]
-            before = [*before, *[""] * (len(self.dev) - len(before))]
-            told["development rows"] = [self._in_words(*each, was) for each, was in zip(self.dev, before, strict=False)]
+            before = [*before, *[""] * (len(dev) - len(before))]
+            told["development rows"] = [self._in_words(*each, was) for each, was in zip(dev, before, strict=False)]
         return told
 
+    @cached_property
+    def _encoded(self) -> tuple[tuple[Path, EncodedRows], list[tuple[Path, EncodedRows]]] | None:
+        """The training rows and the development rows of each split, with their files."""
+        with suppress(ValueError, OSError):
+            if self.opened:
+                files, _ = self.opened
+                train, *dev = ((path, self.encoded(path)) for path in (files.train, *files.dev.values()))
+                return train, dev
+        return None
+
     def _in_words(self, path: Path, rows: EncodedRows, recorded: str) -> str:
-        """The identity that is recorded where rows have it, with one segment or two; else theirs, with the file."""
+        """The identity that is recorded where rows have it, with one segment or two; else theirs, with the file and how
+        it is read otherwise than by the last command.
+        """
         same = recorded in {replace(rows, segments=segments).identity for segments in (True, False)}
-        return recorded if same else f"{rows.identity} ({counted(len(rows), 'row')} of {path}{self.changed})"
-
-
-def rows_now(config: TaskConfig) -> RowsNow | None:
-    """None where it takes long to look (files of more than 8 MiB, or a tokenizer that is in no folder), or where the
-    files cannot be read, which is told by who opens them.
-    """
-    with suppress(ValueError, OSError):
-        if found := open_early(config):
-            files, reader = found
-            paths = [files.train, *files.dev.values()]
-            train, *dev = ((path, encoded_now(config, files, reader, path)) for path in paths)
-            return RowsNow(train, dev, config.augment.copies != 0, _changed(config))
-    return None
-
-
-def open_early(config: TaskConfig) -> tuple[TaskFiles, Tokenizer] | None:
-    """The task's files and its tokenizer; None where that takes long. Raises ValueError or OSError where they cannot be
-    read.
-    """
-    tokenizer, wanted = Path(config.teacher.tokenizer or config.teacher.model), config.task
-    if not any((tokenizer / name).is_file() for name in _OF_A_TOKENIZER):
-        return None
-    found = find_files(wanted.name, wanted.data_dir, layout_of(wanted))
-    if size_of([found.train, *found.dev.values()]) > READ_WHOLE:
-        return None
-    files = open_task(wanted.name, wanted.data_dir, wanted.labels, wanted.kind, layout_of(wanted))
-    return files, load_tokenizer(tokenizer)
-
-
-def encoded_now(
-    config: TaskConfig, files: TaskFiles, tokenizer: Tokenizer, path: Path, most: int | None = None
-) -> EncodedRows:
-    """The rows of a file; with `most` no more of them than that, from all over it."""
-    rows = read_rows(files.task, path, Skipped() if config.task.skip_bad_rows else None)
-    if most:
-        read = list(rows)
-        rows = iter(read[:: -(-len(read) // most)])
-    length = length_of_rows(config, files.task.pair)
-    return encode_rows(rows, tokenizer, special_ids(tokenizer), length, files.task.labels is None)
+        return recorded if same else f"{rows.identity} ({counted(len(rows), 'row')} of {path}{_changed(self.config)})"
 
 
 def _changed(config: TaskConfig) -> str:

@@ -424,8 +424,11 @@ def test_a_full_disk_leaves_a_build_to_go_on_with(several: Path, build: Build, t
     assert all(not problems for _, problems in verify(tmp_path / "out"))
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize(("engine", "copies"), [("tokenizers", 1), ("auto", 12)])  # processes; mostly threads
-def test_ctrl_c_says_how_to_go_on(tmp_path: Path, tokenizer: Path, engine: str, copies: int) -> None:
+def test_an_interrupted_build_says_how_to_go_on(
+    tmp_path: Path, tokenizer: Path, engine: str, copies: int, number: signal.Signals, code: int
+) -> None:
     (tmp_path / "a.txt").write_text(as_text(documents(20_000)) * copies)
     arguments = [
         "--input",
@@ -448,6 +451,6 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path, tokenizer: Path, engine: str, 
     )
     wait_for_progress(process, tmp_path / "out", 0)
     time.sleep(0.3)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
+    os.killpg(process.pid, number)  # as a terminal does: to the workers too
     errors = process.communicate(timeout=20)[1]
-    assert process.returncode == 130 and "--resume to go on" in errors and "Traceback" not in errors
+    assert process.returncode == code and "--resume to go on" in errors and "Traceback" not in errors

@@ -19,7 +19,7 @@ from megatinybert.corpus.describe import build_summary, manifest_facts
 from megatinybert.corpus.manifest import Manifest, read_manifest
 from megatinybert.corpus.texts import Texts
 from megatinybert.corpus.tokenizer import load_tokenizer
-from megatinybert.corpus.vocabulary import Vocabulary, is_chinese, sample_of, scripts_of
+from megatinybert.corpus.vocabulary import Vocabulary, are_mostly_unknown, is_chinese, sample_of, scripts_of
 from tests.helpers.texts import CHINESE, SPECIALS, VOCABULARY, as_text, command, documents
 
 Build = Callable[..., BuildReport]
@@ -49,6 +49,11 @@ def test_unknown_tokens_are_counted_without_sep(build: Build, tmp_path: Path) ->
             "The rest is read as usual; if they matter, replace them, or take a tokenizer, or a teacher, that has them"
         )
         assert f"warning: 1.3 % of the tokens are [UNK], which say nothing: {lacks}. {rest}" in told
+
+
+@pytest.mark.parametrize(("unknown", "tokens", "expected"), [(0, 0, False), (5, 10, False), (6, 11, True)])
+def test_a_text_is_mostly_unknown_above_half_of_its_tokens(unknown: int, tokens: int, expected: bool) -> None:
+    assert are_mostly_unknown(unknown, tokens) is expected
 
 
 def test_a_text_of_another_language_and_one_with_characters_that_are_lacking(tmp_path: Path) -> None:

@@ -186,7 +186,11 @@ def test_a_run_in_the_middle_and_a_finished_one(
     config = load_config(golden_options(toy_inputs, folder))
     assert not examine(config, 1, True, world, time.perf_counter()).failed
     said = capsys.readouterr().out
-    assert "is the end of this run: nothing is left to do" in said and "tokens/s" not in said
+    finished = f"the run is finished: all of its {STEPS} steps are done, and it has left {folder / 'student'}\n"
+    assert finished in said and "tokens/s" not in said
+    (folder / "student" / "model.safetensors").unlink()
+    assert not examine(config, 1, True, world, time.perf_counter()).failed
+    assert "is the end of this run: nothing is left to do but to export" in capsys.readouterr().out
     shutil.rmtree(folder / "checkpoints" / f"step-{STEPS:08d}")
     before = files(tmp_path)
     assert not examine(config, 1, True, world, time.perf_counter()).failed

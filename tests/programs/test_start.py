@@ -19,6 +19,7 @@ from megatinybert.programs.launcher import STOPPED
 from megatinybert.programs.start import print_result
 from megatinybert.runtime.dist import World
 from megatinybert.training import run as training
+from megatinybert.training.lock import HELD_BY
 from tests.helpers import task_toys
 from tests.helpers.processes import exit_codes, start, wait_until
 from tests.helpers.toys import REPOSITORY, environment, recipe
@@ -97,6 +98,13 @@ def test_an_interrupted_prediction_leaves_no_file(
     assert "Traceback" not in said and not list(answers.parent.glob("*"))
 
 
+LOOK = """
+import sys
+from megatinybert.programs.start import run_program
+run_program(lambda argv, look: sys.exit(print(look)), "")
+"""
+
+
 LAUNCH = """
 import os
 from types import SimpleNamespace
@@ -113,6 +121,22 @@ def test_the_launcher_inherits_how_much_torchs_core_says(given: dict[str, str], 
         variables.pop("TORCH_CPP_LOG_LEVEL", None)
     done = subprocess.run([sys.executable, "-c", LAUNCH], cwd=REPOSITORY, env=variables, capture_output=True, text=True)
     assert (done.returncode, done.stdout.strip()) == (0, expected), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, "True"),
+        ({"WORLD_SIZE": "2", "LOCAL_SIZE": "2"}, "True"),  # of `deepspeed launch/task.sh`: nobody has looked
+        ({"WORLD_SIZE": "2", "LOCAL_SIZE": "2", HELD_BY: "process 1 on the-front"}, "False"),
+        ({"WORLD_SIZE": "2", "LOCAL_SIZE": "1"}, "False"),
+        ({"HOSTFILE": "hosts"}, "False"),
+    ],
+)
+def test_files_are_looked_at_where_a_run_is_started_on_one_machine(given: dict[str, str], expected: str) -> None:
+    variables = environment(**given)
+    done = subprocess.run([sys.executable, "-c", LOOK], cwd=REPOSITORY, env=variables, capture_output=True, text=True)
+    assert done.stdout.strip() == expected, done.stderr
 
 
 LEAVE = """

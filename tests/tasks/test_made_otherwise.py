@@ -7,7 +7,9 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Container
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +20,9 @@ from megatinybert.config.task import TASK, TaskConfig
 from megatinybert.runtime.dist import World
 from megatinybert.runtime.trainees import Trainees
 from megatinybert.task import read_arguments
+from megatinybert.tasks import rows_now
 from megatinybert.tasks.made_otherwise import check_augmentation, check_options_of_stages, check_stages_early
+from megatinybert.tasks.rows_now import RowsNow
 from megatinybert.tasks.stage_options import facts_of_options, stage_folder
 from megatinybert.training.checkpoints.checkpoint import save
 from tests.helpers.task_toys import options
@@ -70,10 +74,14 @@ def read(inputs: Path, name: str, output: Path, **changes: str | None) -> TaskCo
     return read_arguments(["all", *options(inputs, name, output, **changes)])[1]
 
 
+def look(config: TaskConfig, stages: Container[str]) -> None:
+    check_stages_early(RowsNow(config), stages)
+
+
 @pytest.mark.parametrize("changes", [{}, {"task.max_length": "64"}, {"two.micro_batch": "1"}])
 def test_the_rows_of_a_done_task_are_the_same(task_inputs: Path, done_task: Path, changes: dict[str, str]) -> None:
     for stage in STAGES:
-        check_stages_early(read(task_inputs, "singles", done_task, **changes), (stage,))
+        look(read(task_inputs, "singles", done_task, **changes), (stage,))
 
 
 @pytest.fixture
@@ -88,7 +96,7 @@ def more_rows(task_inputs: Path, tmp_path: Path) -> Path:
 def test_other_rows_are_told_early_with_other_options(more_rows: Path, task_inputs: Path, done_task: Path) -> None:
     config = read(more_rows, "singles", done_task, **{"finetune.learning_rate": "0.5"})
     with pytest.raises(ValueError) as caught:
-        check_stages_early(config, STAGES)
+        look(config, STAGES)
     first, rate, rows, *_ = str(caught.value).splitlines()
     assert first == f"{done_task / 'teacher'} was made otherwise:"
     assert rate.startswith("  --finetune.learning_rate: 0.003 there, 0.5 now") and rows.startswith("  rows (by --task")
@@ -99,24 +107,63 @@ def test_other_rows_are_told_early_with_other_options(more_rows: Path, task_inpu
     (dev,) = (more_rows / "singles").glob("eval.*")
     dev.write_text(dev.read_text() + "bamo\tbad\n")
     with pytest.raises(ValueError, match=r"student was made otherwise:\n  development rows .* now\nset these back"):
-        check_stages_early(read(more_rows, "singles", done_task), ("two",))  # which trains on augmented rows
+        look(read(more_rows, "singles", done_task), ("two",))  # which trains on augmented rows
     # A fine-tuned teacher is not trained, and of one on the hub nothing is known.
     tuned = {"teacher.model": str(done_task / "teacher")}
-    check_stages_early(read(more_rows, "singles", done_task, **tuned), ("teacher",))
-    check_stages_early(read(more_rows, "singles", done_task, **{"teacher.model": "organisation/model"}), STAGES)
+    look(read(more_rows, "singles", done_task, **tuned), ("teacher",))
+    look(read(more_rows, "singles", done_task, **{"teacher.model": "organisation/model"}), STAGES)
+
+
+@pytest.mark.parametrize(
+    ("stage", "given", "steps"),
+    [
+        ("teacher", {"finetune.max_steps": None}, 60),  # 20 passes over 48 rows
+        ("teacher", {"finetune.max_steps": None, "finetune.epochs": "2"}, 6),
+        ("mlm", {"mlm.max_steps": None}, 60),
+        ("two", {"two.max_steps": None, "two.epochs": "3", "augment.copies": "0"}, 9),
+    ],
+)
+def test_other_steps_by_passes_are_told_early_with_how_long_the_teacher_was_trained(
+    task_inputs: Path, done_task: Path, tmp_path: Path, stage: str, given: dict[str, str | None], steps: int
+) -> None:
+    output = shutil.copytree(done_task, tmp_path / "task")
+    record = output / "student" / "stage.json"
+    rows = json.loads((output / "teacher" / "stage.json").read_text())["rows"]  # without copies
+    record.write_text(json.dumps({**json.loads(record.read_text()), "rows": rows}))
+    config = read(task_inputs, "singles", output, **given)
+    with pytest.raises(ValueError, match=rf"otherwise:\n  steps .*: 30 there, {steps} now\nset these back") as caught:
+        if stage == "mlm":
+            check_augmentation(config, ("augment",), RowsNow(config))
+        else:
+            look(config, (stage,))
+    takes_teacher = f"(there, --teacher.model {output / 'teacher'} takes this teacher, which was trained for 30 steps, "
+    assert (takes_teacher in str(caught.value)) == (stage == "teacher")
+
+
+def test_files_and_tokenizer_are_read_once(task_inputs: Path, done_task: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[tuple[Any, ...]] = []
+    for name in ("load_tokenizer", "read_rows"):
+        function = getattr(rows_now, name)
+        monkeypatch.setattr(rows_now, name, lambda *given, function=function: opened.append(given) or function(*given))
+    read_arguments(["all", *options(task_inputs, "singles", done_task)], look=True)
+    assert [given[0] if len(given) == 1 else given[1].name for given in opened] == [
+        task_inputs / "teacher",
+        "train.txt",
+        "eval.txt",
+    ]
 
 
 def test_large_files_are_left_to_the_run(more_rows: Path, done_task: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("megatinybert.tasks.rows_now.READ_WHOLE", 50)
-    check_stages_early(read(more_rows, "singles", done_task), STAGES)
+    look(read(more_rows, "singles", done_task), STAGES)
 
 
 def test_rows_are_compared_without_torch(more_rows: Path, done_task: Path) -> None:
     command = [sys.executable, "-c", TASK_WITHOUT_TORCH, "all", *options(more_rows, "singles", done_task)]
     done = subprocess.run(command, cwd=REPOSITORY, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 2 and "AssertionError" not in done.stderr and "loading PyTorch" not in done.stderr
-    for told in (f"{done_task / 'teacher'} was", f"{done_task / 'augmented' / 'train.jsonl'} is there already,"):
-        assert re.search(f"  {told} made otherwise:\n +(rows .by )?--task.data_dir", done.stderr)
+    for name in ("teacher", "mlm"):
+        assert re.search(f"  {done_task / name} was made otherwise:\n +rows .by --task.data_dir", done.stderr)
 
 
 @pytest.mark.parametrize("option", ["student.config", "student.init"])
@@ -126,9 +173,9 @@ def test_another_student_is_told_early_with_all_that_is_made_of_it(
     output = shutil.copytree(done_task, tmp_path / "task")
     deeper = write_student_shape(tmp_path / "deeper", 2, vocab_size=53)
     config = read(task_inputs, "singles", output, **{"student.config": None, option: str(deeper)})
-    check_stages_early(config, ("teacher", "predict"))  # which have no such student
+    look(config, ("teacher", "predict"))  # which have no such student
     with pytest.raises(ValueError) as caught:
-        check_stages_early(config, STAGES)
+        look(config, STAGES)
     shape = "  student layers, width, heads, intermediate (by --student.config): "
     assert str(caught.value).splitlines() == [
         f"{output / 'student-one'} was made otherwise:",
@@ -140,7 +187,7 @@ def test_another_student_is_told_early_with_all_that_is_made_of_it(
         shutil.rmtree(output / gone)
     remedy = f"remove {output / 'student'} and {output / 'stages/two'} to rebuild it, or"
     with pytest.raises(ValueError, match=remedy):  # before stage one is trained again
-        check_stages_early(config, STAGES)
+        look(config, STAGES)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +202,7 @@ def test_options_beside_those_of_a_stage_are_told_early(
     task_inputs: Path, done_task: Path, stage: str, option: str, value: str, line: str
 ) -> None:
     with pytest.raises(ValueError, match=f"was made otherwise:\n  {line}\nset these back"):
-        check_stages_early(read(task_inputs, "singles", done_task, **{option: value}), (stage,))
+        look(read(task_inputs, "singles", done_task, **{option: value}), (stage,))
 
 
 def test_a_student_of_rows_without_copies_is_told_before_they_are_made(
@@ -169,8 +216,8 @@ def test_a_student_of_rows_without_copies_is_told_before_they_are_made(
     train = task_inputs / "singles" / "train.txt"
     told = f"rows .*: {facts['rows']} there, those of {train} with copies .--augment.copies. now\nset these back"
     with pytest.raises(ValueError, match=f"student-one was made otherwise:\n  {told}"):
-        check_stages_early(read(task_inputs, "singles", output), STAGES)
-    check_stages_early(read(task_inputs, "singles", output, **{"augment.copies": "0"}), ("one",))
+        look(read(task_inputs, "singles", output), STAGES)
+    look(read(task_inputs, "singles", output, **{"augment.copies": "0"}), ("one",))
 
 
 def test_another_masked_lm_is_told_early_with_all_that_is_made_of_it(task_inputs: Path, done_task: Path) -> None:

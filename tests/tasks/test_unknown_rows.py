@@ -8,6 +8,7 @@ import pytest
 
 from megatinybert.config.load import load_options
 from megatinybert.config.task import TASK
+from megatinybert.tasks.rows_now import RowsNow
 from megatinybert.tasks.unknown_rows import unknown_rows
 
 KNOWN, UNKNOWN = "w1 w2\tgood\n", "\u6587 \u672c\tbad\n"
@@ -26,7 +27,7 @@ def task(tmp_path: Path, toy_inputs: Path) -> list[str]:
 
 
 def told(task: list[str], *more: str) -> list[str]:
-    return unknown_rows(load_options([*task, *more], TASK))
+    return unknown_rows(RowsNow(load_options([*task, *more], TASK)))
 
 
 def test_rows_that_are_mostly_unknown_are_told_unless_the_run_goes_on_anyway(task: list[str], tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from megatinybert.tasks.augment import chunks
 from megatinybert.tasks.augment.run import augment, select
 from megatinybert.tasks.reading.read import open_task, read_rows
 from tests.helpers.augment_toys import WORDS, sentence, write_masked_lm, write_task, written
+from tests.helpers.processes import wait_until
 from tests.helpers.toys import REPOSITORY, environment
 
 Options = Callable[..., AugmentOptions]
@@ -277,6 +277,32 @@ def run(words: list[str]) -> subprocess.CompletedProcess[str]:
     )
 
 
+def begin(words: list[str], parts: Path, chunks: int) -> subprocess.Popen[str]:
+    """The process once it has written so many chunks."""
+    process = subprocess.Popen(
+        words,
+        cwd=REPOSITORY,
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which pytest-xdist's workers ignore
+    )
+    wait_until(lambda: len(list(parts.glob("[0-9]*.jsonl"))) >= chunks, [process])
+    return process
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_process_says_how_to_go_on(
+    tmp_path: Path, model: Path, number: signal.Signals, code: int
+) -> None:
+    write_task(tmp_path / "task", [(sentence(row, 14), "ab"[row % 2]) for row in range(2000)])
+    process = begin(command(tmp_path, model, "out.jsonl", "--workers", "1"), tmp_path / "out.jsonl.parts", 2)
+    process.send_signal(number)
+    errors = process.communicate(timeout=60)[1]
+    hint = "\ninterrupted: run the same command with --resume to go on\n"
+    assert process.returncode == code and errors.endswith(hint) and "Traceback" not in errors
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_killed_process_goes_on_to_the_same_bytes(tmp_path: Path, model: Path, workers: str) -> None:
@@ -284,15 +310,10 @@ def test_a_killed_process_goes_on_to_the_same_bytes(tmp_path: Path, model: Path,
     whole = run(command(tmp_path, model, "whole.jsonl", "--workers", "2"))
     assert whole.returncode == 0 and "whole.jsonl is ready\n500 rows read" in whole.stdout, whole.stderr
     words = command(tmp_path, model, "out.jsonl", "--workers", workers)
-    process = subprocess.Popen(words, cwd=REPOSITORY, env=environment(), stderr=subprocess.PIPE)
     parts = tmp_path / "out.jsonl.parts"
-    deadline = time.monotonic() + 300
-    while len(list(parts.glob("[0-9]*.jsonl"))) < 20:
-        assert process.poll() is None, "it ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    process = begin(words, parts, 20)
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.communicate()
     assert parts.is_dir() and not (tmp_path / "out.jsonl").exists()
     resumed = run([*words, "--resume"])
     assert resumed.returncode == 0, resumed.stderr
