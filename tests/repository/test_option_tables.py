@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from megatinybert.config.load import GENERAL, Program
+from megatinybert.config.general import GENERAL
+from megatinybert.config.program import Program
 from megatinybert.config.task import TASK
 from tests.helpers.pages import DOCS, section
 from tests.scripts.option_tables import PAGES, Option, described_in, names_in, options_of, table, written

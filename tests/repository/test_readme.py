@@ -18,7 +18,7 @@ from tokenizers.models import WordPiece
 from torch.distributed import run as torchrun
 
 from megatinybert.config.augment import AUGMENT
-from megatinybert.config.load import GENERAL as GENERAL_PROGRAM
+from megatinybert.config.general import GENERAL as GENERAL_PROGRAM
 from megatinybert.config.load import load_config
 from megatinybert.config.schema import STUDENTS_FOLDER, shipped_students
 from megatinybert.config.shards import SHARDS

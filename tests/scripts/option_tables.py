@@ -15,7 +15,9 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from megatinybert.config.load import GENERAL, Program, load_options
+from megatinybert.config.general import GENERAL
+from megatinybert.config.load import load_options
+from megatinybert.config.program import Program
 from megatinybert.config.task import TASK
 from tests.helpers.pages import DOCS
 
