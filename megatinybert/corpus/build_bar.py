@@ -29,6 +29,7 @@ class BuildBar:
             self._before[-1],
             "B",
             initial=self._before[len(seen) - 1] + min(seen[-1].text_bytes, seen[-1].bytes) if seen else 0,
+            postfix="passing over what is done" if seen else None,
             unit_scale=True,
             disable=not shown,
             leave=False,

@@ -38,6 +38,6 @@ def test_it_begins_at_what_is_done_and_counts_this_run_alone(
             now[0] += 100
             bar.show(block(1, read), tokens=5000)
     first, *_, last = capsys.readouterr().err.splitlines()
-    assert re.match(r"70% .* 1\.40k of 2\.00k, \? left$", first)
+    assert re.match(r"70% .* 1\.40k of 2\.00k, \? left, passing over what is done$", first)
     assert re.match(r"80% .* 1\.60k of 2\.00k, 06:40 left, 1e-06 MB/s, 50 tokens/s$", last)
     assert (bar.text_bytes, bar.tokens, bar.seconds) == (200, 10_000, 200.0)
