@@ -38,6 +38,7 @@ from megatinybert.tracking.attention_maps import legend_text
 from megatinybert.tracking.figures import FONT_ADVICE, drawable, save_picture
 
 _MANY_ROWS = 20  # so many may be of one class by chance
+_NUMBERED = "numbers: of id2label in the model's config.json"  # below a picture whose labels no font here can draw
 
 
 def evaluate(
@@ -115,7 +116,8 @@ def _measure(
     if task.labels is None:
         return results, scatter_figure(predictions, gold[first])
     counts = {name: count_confusions(values, gold[first], task.classes) for name, values in predictions.items()}
-    return results, confusion_figure(counts, drawable(task.labels)[0])
+    drawn, legend = drawable(task.labels)
+    return results, confusion_figure(counts, drawn, _NUMBERED if legend else "")
 
 
 def _write_events(output: Path, results: Mapping[str, ModelResult], table: str, image: np.ndarray, legend: str) -> None:

@@ -23,11 +23,11 @@ def count_confusions(predictions: np.ndarray, labels: np.ndarray, classes: int) 
     return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 
 
-def confusion_figure(counts: Mapping[str, np.ndarray], labels: Sequence[str]) -> np.ndarray:
+def confusion_figure(counts: Mapping[str, np.ndarray], labels: Sequence[str], note: str = "") -> np.ndarray:
     """Confusion matrices side by side as an image: uint8 (height, width, 3).
 
-    counts: as `count_confusions` gives them, by the model's name. labels: names of the C classes. A cell is the darker,
-    the larger its share of the rows with its label.
+    counts: as `count_confusions` gives them, by the model's name. labels: names of the C classes. note: below them. A
+    cell is the darker, the larger its share of the rows with its label.
     """
     panel = min(max(0.55 * len(labels), 2.6), 7.0)  # inches
     figure = Figure(figsize=(len(counts) * panel + 1.6, panel + 1.3), dpi=100, layout="constrained")
@@ -37,6 +37,8 @@ def confusion_figure(counts: Mapping[str, np.ndarray], labels: Sequence[str]) ->
         axis.set_title(f"{name}: {np.trace(counts_CC) / max(counts_CC.sum(), 1):.1%} right", fontsize=10)
         axis.set_xlabel("prediction", fontsize=9)
     axes[0].set_ylabel("label", fontsize=9)
+    if note:
+        figure.supxlabel(note, fontsize=8)
     return render(figure)
 
 

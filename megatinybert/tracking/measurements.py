@@ -197,7 +197,7 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     Measurement(
         PROBE,
         "rank correlation",
-        "rank correlation between the two models' similarities of held-out texts; needs no labels",
+        "rank correlation between the two models' similarities of held-out texts, be the teacher good or poor",
         LOSSES,
         "probe",
         HELD_OUT,

@@ -257,7 +257,7 @@ def test_the_doctor_estimates_all_together(
     found = estimate(ready, 1, world, seconds=0.1)
     said = capfd.readouterr().err  # before the bars, whose passes have no other name than solving
     assert "timing how long it takes to solve the student small, on a small part of the text\n" in said
-    assert re.search(r"solving on [\d,]+ tokens \([\d,]+ in whole batches\), 6 passes: ", said)
+    assert re.search(r"solving on [\d,]+ tokens \([\d,]+ asked for, in whole batches\), 6 passes: ", said)
     assert "golden," not in said
     assert found.checkpoint_bytes == 16 * sum(alone)
     (room,) = (each.text for each in findings.all if each.subject == "disk")

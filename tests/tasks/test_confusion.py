@@ -45,6 +45,15 @@ def test_two_models_stand_side_by_side() -> None:
     )
 
 
+def test_a_note_stands_below_the_matrices() -> None:
+    def end(note: str) -> int:
+        """The last row of pixels with one of a matrix's dark cells."""
+        image = confusion_figure({"student": np.array([[5, 1], [2, 7]])}, ["(0)", "(1)"], note)
+        return int(np.flatnonzero((image < 128).sum(axis=(1, 2)) > 300).max())
+
+    assert end("numbers: of a file") < end("") - 10
+
+
 @pytest.mark.parametrize("classes", [2, 150])
 def test_any_number_of_classes_fits(classes: int) -> None:
     counts = np.eye(classes, dtype=np.int64) * 7

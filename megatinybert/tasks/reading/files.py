@@ -174,7 +174,8 @@ def _of_other_names(folder: Path, lacking: Sequence[str], train: Path | None) ->
     files = sorted(path for path in paths if path.is_file())
     if len(lacking) == 2 and len(files) == 1:
         rows, suffix = files[0].name, files[0].suffix.lower()
-        return f". If {rows} has all rows, part them, at random, into train{suffix} and eval{suffix}"
+        how = f"part them, at random, into train{suffix} and eval{suffix} (docs/task-data.md, Files, says how)"
+        return f". If {rows} has all rows, {how}"
     if len(files) < len(lacking):
         return ""
     names = " and ".join(name + files[0].suffix.lower() for name in lacking)

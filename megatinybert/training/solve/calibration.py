@@ -93,7 +93,8 @@ class Calibration:
         tokens = self.tokens()
         if tokens == self._asked:
             return f"{tokens:,} tokens"
-        why = f"{self._asked:,} in whole batches" if self._is_enough else f"of {self._asked:,}: there is no more text"
+        enough = f"{self._asked:,} asked for, in whole batches"
+        why = enough if self._is_enough else f"of {self._asked:,}: there is no more text"
         return f"{tokens:,} tokens ({why})"
 
     def keep(self, batch: Batch, name: str, states: Tensor) -> None:

@@ -550,7 +550,8 @@ def test_a_folder_within_and_rows_in_one_file_are_told(tmp_path: Path, write: Ca
     (tmp_path / "all" / "data" / "dev.csv").unlink()
     (tmp_path / "one").mkdir()
     write("one/rows.csv", "text,label", "a,x", "b,y")
-    told = ". If rows.csv has all rows, part them, at random, into train.csv and eval.csv"
+    told = ". If rows.csv has all rows, part them, at random, into train.csv and eval.csv (docs/task-data.md, "
+    told += "Files, says how)"
     assert refusal(lambda: custom(tmp_path / "one")).endswith(told)
     told = ". Where all rows are in train.csv, take a part of these out, at random, for it"
     assert refusal(lambda: custom(tmp_path / "all" / "data")).endswith(f"; the folder has train.csv{told}")

@@ -35,8 +35,13 @@ def test_whole_batches_hold_the_tokens_that_are_asked_for_or_more(world: World, 
 
 
 def test_another_number_than_was_asked_for_is_explained(world: World) -> None:
-    assert Calibration(Windows(), 2_048, 128, ROWS, world, CUT).in_words() == "3,584 tokens (2,048 in whole batches)"
-    assert Calibration(Windows(), 3_584, 128, ROWS, world).in_words() == "4,096 tokens (3,584 in whole batches)"
+    assert (
+        Calibration(Windows(), 2_048, 128, ROWS, world, CUT).in_words()
+        == "3,584 tokens (2,048 asked for, in whole batches)"
+    )
+    assert (
+        Calibration(Windows(), 3_584, 128, ROWS, world).in_words() == "4,096 tokens (3,584 asked for, in whole batches)"
+    )
     assert Calibration(Windows(), 4_096, 128, ROWS, world).in_words() == "4,096 tokens"
     few = Calibration(Windows(samples=ROWS), 4_096, 128, ROWS, world)
     assert few.in_words() == "2,048 tokens (of 4,096: there is no more text)"
