@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from megatinybert.config.nearest import closest, nearest, only_alike
-from megatinybert.config.run_folder import is_begun, several_students
+from megatinybert.config.run_folder import is_begun, is_run, several_students
 
 RESUME = ("auto", "never")  # what --run.resume says where it names no checkpoint
 _OF_A_MODEL = ("config.json", "bert_config.json", "student", "adapter_config.json")  # one of them at least
@@ -75,7 +75,8 @@ def missing_model(option: str, name: str) -> str:
     path = Path(name).expanduser()
     if os.path.isfile(path) and option != "--student.config":
         return f"{option} {name} is a file: name its folder, {path.parent}"
-    if os.path.isdir(path) and not any(os.path.exists(path / file) for file in _OF_A_MODEL):
+    of_run = option != "--student.init" and is_run(path)  # by that option its student is taken
+    if of_run or (os.path.isdir(path) and not any(os.path.exists(path / file) for file in _OF_A_MODEL)):
         return _without_model(option, name, path)
     file = path if os.path.isfile(path) else path / "config.json"
     if broken := _no_object(file):
@@ -98,9 +99,12 @@ def _no_object(path: Path) -> str:
 def _without_model(option: str, name: str, folder: Path) -> str:
     if several := several_students(folder):
         return f"{option} {name} {several}"
+    within = sorted(file.parent.name for file in folder.glob("*/config.json"))
+    if is_run(folder) and within:
+        models = " or ".join(str(Path(name) / each) for each in within)
+        return f"{option} {name}: the output folder of a run; name a model in it: {models}"
     if is_begun(folder):
         return f"{option} {name}: that run has left no student yet; let it end (the same command continues)"
-    within = [file.parent.name for file in folder.glob("*/config.json")]
     meant = f", but one in {Path(name) / within[0]}" if len(within) == 1 else ""
     return f"{option} {name} holds no model: there is no config.json in it{meant}"
 

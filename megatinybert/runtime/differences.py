@@ -22,7 +22,7 @@ def refuse_differences(
     by = {key: f" (by {option})" for key, option in (options or {}).items()}
     there, here = _flat(there), _flat(here)
     lines = [
-        f"  {key}{by.get(key, '')}: {there.get(key, 'none')} there, {here.get(key, 'none')} {word}"
+        f"  {key}{by.get(key, '')}: {_shown(there.get(key, 'none'))} there, {_shown(here.get(key, 'none'))} {word}"
         for key in sorted(there.keys() | here.keys())
         if there.get(key) != here.get(key)
     ]
@@ -37,6 +37,11 @@ def removal(own: Sequence[Path], later: Sequence[Path] = ()) -> str:
     *others, last = map(str, (*own, *later))
     removed = f"{', '.join(others)} and {last}" if others else last
     return f"remove {removed} to rebuild it{' and what was made from it' if later else ''}"
+
+
+def _shown(value: object) -> str:
+    words = isinstance(value, list) and all(isinstance(each, str) for each in value)
+    return ", ".join(value) if isinstance(value, list) and words else str(value)
 
 
 def _flat(values: Mapping[str, object]) -> dict[str, object]:

@@ -22,7 +22,7 @@ from megatinybert.tasks.reading.read import Row, open_task, read_rows
 from megatinybert.tasks.reading.skipped import Skipped
 from megatinybert.tasks.reading.wrong_files import READ_WHOLE, size_of
 from megatinybert.tasks.rows import EncodedRows, encode_rows
-from megatinybert.tasks.stage_options import SECTIONS, length_of_rows, steps_of
+from megatinybert.tasks.stage_options import PAIR_LENGTH, SECTIONS, SINGLE_LENGTH, length_of_rows, steps_of
 
 _OF_A_TOKENIZER = ("tokenizer.json", "vocab.txt")  # what is read without Transformers
 _ON_THE_FILE = ("teacher", "mlm")  # the stages that train on no copies
@@ -100,11 +100,17 @@ class RowsNow:
         it is read otherwise than by the last command.
         """
         same = recorded in {replace(rows, segments=segments).identity for segments in (True, False)}
-        return recorded if same else f"{rows.identity} ({counted(len(rows), 'row')} of {path}{_changed(self.config)})"
+        return recorded if same else f"{rows.identity} ({counted(len(rows), 'row')} of {path}{self._changed})"
 
-
-def _changed(config: TaskConfig) -> str:
-    """The options of reading that differ from those in the output folder's recipe."""
-    before, now = recorded_section(Path(config.run.output_dir), "task"), config.task.model_dump(mode="json")
-    others = [name for name, value in now.items() if name in before and before[name] != value]
-    return "".join(f"; --task.{name} {show(now[name])}, before {show(before[name])}" for name in others)
+    @cached_property
+    def _changed(self) -> str:
+        """The options of reading that differ from those in the output folder's recipe."""
+        assert self.opened
+        config, pair = self.config, self.opened[0].task.pair
+        before, now = recorded_section(Path(config.run.output_dir), "task"), config.task.model_dump(mode="json")
+        others = {name: (before[name], value) for name, value in now.items() if before.get(name, value) != value}
+        if "max_length" in others:
+            was, value = others["max_length"]
+            default = PAIR_LENGTH if pair else SINGLE_LENGTH
+            others["max_length"] = (was or default, value or default)
+        return "".join(f"; --task.{name} {show(value)}, before {show(was)}" for name, (was, value) in others.items())

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from megatinybert.config.load import load_config, load_options
+from megatinybert.config.missing import missing_model
 from megatinybert.config.named_paths import missing_of_augment, missing_of_general, missing_of_task
 from megatinybert.config.schema import ConfigError
 from megatinybert.config.task import TASK
@@ -44,6 +45,17 @@ def test_all_paths_of_a_run_are_told_with_the_other_mistakes(toy_inputs: Path, t
         "is a file, not a folder",
         "--deepspeed zero7: no such file",
     )
+
+
+def test_the_models_of_a_run_are_named_where_its_output_folder_is_a_teacher(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").touch()
+    assert "has left no student yet" in missing_model("--teacher.model", str(tmp_path))
+    for name in ("student", "teacher"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+    told = f"the output folder of a run; name a model in it: {tmp_path / 'student'} or {tmp_path / 'teacher'}"
+    assert missing_model("--teacher.model", str(tmp_path)) == f"--teacher.model {tmp_path}: {told}"
+    assert missing_model("--student.init", str(tmp_path)) == ""
 
 
 @pytest.mark.parametrize("action", ["predict", "eval"])

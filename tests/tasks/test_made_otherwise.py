@@ -103,6 +103,11 @@ def test_other_rows_are_told_early_with_other_options(more_rows: Path, task_inpu
     folder = more_rows / "singles"
     moved = f"--task.data_dir {show(str(folder))}, before {show(str(task_inputs / 'singles'))}"
     assert rows.partition(" rows of ")[2] == f"{folder / 'train.txt'}; {moved}) now"
+    cut = read(task_inputs, "singles", done_task, **{"task.max_length": 8})
+    with pytest.raises(
+        ValueError, match=r"development rows .*: \w+ there, \w+ \(.*; --task.max_length 8, before 32\) now"
+    ):
+        look(cut, STAGES)
     assert not any("development rows" in line for line in str(caught.value).splitlines())
     (dev,) = (more_rows / "singles").glob("eval.*")
     dev.write_text(dev.read_text() + "bamo\tbad\n")
