@@ -97,7 +97,7 @@ def _train(
     """Open a stage on every rank, then train it. rows: those it trains on."""
     stage = replace(world.together(describe), begins=lambda: _record(inputs, world))
     work, uncounted = work_of_stages(inputs, rows), uncounted_in_stages(inputs.config)
-    run_stage(with_forecast(stage, name, plan.stages, work, uncounted), Findings(), world)
+    plan.end(name, run_stage(with_forecast(stage, name, plan.stages, work, uncounted), Findings(), world))
 
 
 def _rows(inputs: TaskInputs, world: World, file: Path, what: str = "training rows") -> EncodedRows:

@@ -16,6 +16,7 @@ from megatinybert.tasks.reading.read import read_rows
 from megatinybert.tasks.reading.skipped import Skipped
 from megatinybert.tasks.rows import encode_rows
 from megatinybert.tasks.stage_options import PRODUCTS, has_stage_one
+from megatinybert.training.stop import Stopped
 
 _TITLES = {
     "teacher": "the teacher learns the task",
@@ -41,6 +42,11 @@ class Plan:
         """Say which stage of how many begins, where it is not the only one."""
         if len(self.stages) > 1 and stage in self.stages:
             world.say(f"stage {self.stages.index(stage) + 1} of {len(self.stages)} ({stage}): {_TITLES[stage]}")
+
+    def end(self, stage: str, asked: bool) -> None:
+        """Raise Stopped where others follow a stage that was asked to stop when none of its steps was left."""
+        if asked and stage != self.stages[-1]:
+            raise Stopped(f"stopped after stage {stage}, which is done; the same command continues with the next")
 
 
 def stages_of(action: str, inputs: TaskInputs) -> list[str]:

@@ -93,10 +93,11 @@ class _Due:
         return self.stop or self.measure or self.draw or self.store
 
 
-def fit(run: Run, work: StepWork, monitor: Monitor | None) -> None:
-    """Train from the first step that is not done to the end. work: of `describe`. monitor: of rank 0; None on others.
+def fit(run: Run, work: StepWork, monitor: Monitor | None) -> bool:
+    """Train from the first step that is not done to the end. -> whether it was asked to end early when it was there.
 
-    Raises `finite.NonFiniteLoss`, and `stop.Stopped` where the run is asked to end early, on all ranks.
+    work: of `describe`. monitor: of rank 0; None on others. Raises `finite.NonFiniteLoss`, and `stop.Stopped` where the
+    run is asked to end early, on all ranks.
     """
     family, stage, trainees, world = run.family, run.family.first, run.trainees, run.world
     max_steps, every = stage.max_steps, stage.config.run
@@ -133,12 +134,13 @@ def fit(run: Run, work: StepWork, monitor: Monitor | None) -> None:
             if due.store:
                 saver.save(done, run.facts_now(), at_once=due.stop or done == max_steps or not every.async_save)
             if due.stop:
-                if world.is_main:
-                    requests.forget()
+                requests.forget()
                 raise Stopped(_farewell(done, saver.last, family.resume))
             since = _Since()
             world.is_in_training(True)
+        late = requests.came_late()
     world.is_in_training(False)
+    return late
 
 
 def describe(run: Run, monitor: Monitor | None) -> StepWork:

@@ -40,13 +40,14 @@ from megatinybert.training.stage import STUDENT, Facts, Family, Stage
 from megatinybert.training.stop import before_a_step
 
 
-def run_stage(stage: Stage | None, findings: Findings, world: World) -> None:
+def run_stage(stage: Stage | None, findings: Findings, world: World) -> bool:
     """`run_family` of one student."""
-    run_family(Family.of_one(stage) if stage else None, findings, world)
+    return run_family(Family.of_one(stage) if stage else None, findings, world)
 
 
-def run_family(family: Family | None, findings: Findings, world: World) -> None:
-    """Train, or resume training, unless the product is there and made of the same. Every rank calls it.
+def run_family(family: Family | None, findings: Findings, world: World) -> bool:
+    """Train, or resume training, unless the product is there and made of the same. Every rank calls it. -> whether it
+    was asked to stop when no step was left, so that nothing should follow.
 
     family: None where it could not be opened. findings: of opening it. Raises ValueError on all ranks listing what any
     of them has found wrong, before the first step; `finite.NonFiniteLoss` and `stop.Stopped` later.
@@ -65,7 +66,7 @@ def run_family(family: Family | None, findings: Findings, world: World) -> None:
     world.refuse(findings.texts("fail"))
     if made:
         world.say(f"{family.first.name}: done already ({family.first.product.path})")
-        return
+        return False
     assert ready
     check_shared(family.output, world)
     with run_lock(family.output, world):
@@ -73,7 +74,7 @@ def run_family(family: Family | None, findings: Findings, world: World) -> None:
         for warning in findings.warnings:
             if warning not in said:
                 world.say(warning)
-        _train(ready, world)
+        return _train(ready, world)
 
 
 def _to_compare(family: Family, facts: Mapping[str, Facts]) -> dict[str, object]:
@@ -101,8 +102,8 @@ def _take_over(ready: ReadyFamily, findings: Findings, world: World) -> None:
             findings.add(Finding("warn", "checkpoints", aside))
 
 
-def _train(ready: ReadyFamily, world: World) -> None:
-    """Train, or resume training, to the products. The output folder is locked."""
+def _train(ready: ReadyFamily, world: World) -> bool:
+    """Train, or resume training, to the products. The output folder is locked. Returns what `fit` does."""
     family, start = ready.family, ready.first.start
     with contextlib.ExitStack() as at_the_end:
         with before_a_step(ready.first.stage.name, start.first_step, functools.partial(_is_saved, ready)):
@@ -113,7 +114,7 @@ def _train(ready: ReadyFamily, world: World) -> None:
             if family.solve and start.checkpoint is None:
                 _save_first(run)
             work = describe(run, monitor)
-        fit(run, work, monitor)
+        late = fit(run, work, monitor)
     if run.best and (kept := world.first(run.best.state)):
         before = _measured_first(family.output, run.best.tag)
         world.say(_kept_in_words(run.best.tag, kept, family.first.max_steps, before))
@@ -121,6 +122,7 @@ def _train(ready: ReadyFamily, world: World) -> None:
         own = Trainees({STUDENT: run.trainees[name]})
         _make_product(stage, own, run.best, ready.members[name].facts, world)
     run.trainees.destroy()
+    return late
 
 
 def _begin(ready: ReadyFamily, world: World) -> tuple[Run, dict[str, Choices]]:

@@ -58,9 +58,19 @@ class Requests:
         before, self._before = self._before, self._world.sum(torch.full((), float(asked), device=self._world.device))
         return bool(before)
 
+    def came_late(self) -> bool:
+        """Whether any rank was asked when no step was left to stop before; a file STOP is removed. Every rank calls it
+        after the last step.
+        """
+        late = any(self._world.gather(self._asked or (self._world.is_main and self._file.exists())))
+        if late:
+            self.forget()
+        return late
+
     def forget(self) -> None:
-        """Remove the file STOP, so that the run can be continued. Rank 0 calls it."""
-        self._file.unlink(missing_ok=True)
+        """Remove the file STOP, on rank 0, so that the run can be continued."""
+        if self._world.is_main:
+            self._file.unlink(missing_ok=True)
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
         """A second SIGINT ends the process at once."""

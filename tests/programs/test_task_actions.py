@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
+import signal
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,6 +32,8 @@ from megatinybert.tasks.inputs import open_inputs
 from megatinybert.tasks.logits import logits_of
 from megatinybert.tasks.reading.read import open_task, read_rows
 from megatinybert.tasks.rows import encode_rows
+from megatinybert.training.saving import Saver
+from megatinybert.training.stop import Stopped
 from tests.helpers.processes import exit_codes, start
 from tests.helpers.task_toys import (
     CHINESE,
@@ -130,6 +135,26 @@ def test_the_students_card_has_its_scores_and_no_folder_of_this_machine(done_tas
         ]
     code = compile(text.split("```python\n")[1].split("```")[0].replace("path/to", str(done_task)), "card", "exec")
     exec(code)
+
+
+@pytest.mark.parametrize("by", ["signal", "file"])
+def test_a_request_to_stop_in_the_last_save_of_a_stage_ends_the_command_after_it(
+    by: str, task_inputs: Path, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = {"finetune.max_steps": 3, "one.max_steps": 3, "task.force": "true", "augment.copies": "0"}
+    given = options(task_inputs, "singles", tmp_path, **quick)
+    stop, save = tmp_path / "STOP", Saver.save
+
+    def asked_in(saver: Saver, done: int, *arguments: Any, **settings: Any) -> None:
+        save(saver, done, *arguments, **settings)
+        if done == 3:
+            stop.touch() if by == "file" else os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Saver, "save", asked_in)
+    with pytest.raises(Stopped, match=r"^stopped after stage teacher, which is done; the same command continues"):
+        run("all", given, world)
+    assert (tmp_path / "teacher" / "stage.json").is_file()
+    assert not stop.exists() and not (tmp_path / "stages" / "one").exists()
 
 
 def test_all_once_more_trains_and_changes_nothing(
