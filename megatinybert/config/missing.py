@@ -127,8 +127,12 @@ def missing_text(option: str, entry: str) -> str:
     """The refusal of a file or folder of text that is not there, or of a pattern that nothing matches; else ""."""
     if os.path.exists(entry) or not glob.has_magic(entry):
         return missing_file(option, Path(entry))
-    found = next(glob.iglob(entry, recursive=True), None)
-    return "" if found else f"{option} {entry}: no file matches this pattern"
+    if next(glob.iglob(entry, recursive=True), None):
+        return ""
+    folder, pattern = os.path.split(entry)
+    meant = None if glob.has_magic(folder) or os.path.isdir(folder) else meant_path(Path(folder))
+    hint = f"; did you mean {meant / pattern}?" if meant and next(meant.glob(pattern), None) else ""
+    return f"{option} {entry}: no file matches this pattern{hint}"
 
 
 def missing_file(option: str, path: Path) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from megatinybert.config.load import load_config, load_options
-from megatinybert.config.missing import missing_model
+from megatinybert.config.missing import missing_model, missing_text
 from megatinybert.config.named_paths import missing_of_augment, missing_of_general, missing_of_task
 from megatinybert.config.schema import ConfigError
 from megatinybert.config.task import TASK
@@ -152,6 +152,16 @@ def test_paths_of_a_recipe_and_patterns(tmp_path: Path) -> None:
     assert message == f"--data.text {tmp_path}/a.txt: no such file or folder"
     (tmp_path / "a.txt").touch()
     load_config(["--config", str(written)], missing_of_general)
+
+
+def test_the_folder_that_a_pattern_meant_is_named_where_it_matches_there(tmp_path: Path) -> None:
+    (tmp_path / "texts").mkdir()
+    told = f"--data.text {tmp_path}/text/*.txt: no file matches this pattern"
+    assert missing_text("--data.text", f"{tmp_path}/text/*.txt") == told
+    (tmp_path / "texts" / "a.txt").touch()
+    assert missing_text("--data.text", f"{tmp_path}/text/*.txt") == f"{told}; did you mean {tmp_path}/texts/*.txt?"
+    assert missing_text("--data.text", f"{tmp_path}/texts/*.csv").endswith("no file matches this pattern")
+    assert missing_text("--data.text", "*.nothing") == "--data.text *.nothing: no file matches this pattern"
 
 
 def test_a_configuration_is_printed_whatever_is_there(
