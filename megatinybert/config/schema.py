@@ -32,6 +32,8 @@ STUDENTS_FOLDER = Path(__file__).parents[1] / "models" / "students"
 LARGEST_AUTOMATIC_MICRO_BATCH = 32
 _LARGEST_SUGGESTED = 65_536  # micro batch, so that a mistyped global batch does not take for ever
 MADE_WEIGHTS = ("random", "solved", "teacher")  # what --student.init says where it names no model
+# Hidden units up to which learning rates by default are the same; a wider model's is divided by its share of them.
+STEADY_WIDTH = 384
 
 
 class ConfigError(ValueError):

@@ -15,6 +15,7 @@ from megatinybert.config.rows import RowOptions, TaskName
 from megatinybert.config.schema import (
     FIRST_WEIGHTS,
     MADE_WEIGHTS,
+    STEADY_WIDTH,
     DeepSpeedFile,
     ProgramConfig,
     ScheduleConfig,
@@ -46,9 +47,9 @@ OF_PREDICTIONS = (".tsv", ".jsonl")  # how the name of a file of them ends
 # Where a stage's epochs are not given: tokens that it sees in all, which suits two CPU cores, and the most passes.
 TOKENS_BY_DEFAULT, MOST_EPOCHS = 500_000, 20
 _EPOCHS = f"passes over the rows (null: enough for {TOKENS_BY_DEFAULT:,} tokens, at most {MOST_EPOCHS}"
-# Where a stage's learning rate is not given, by the section of its options, for models of up to so many hidden units. A
-# wider model's is divided by its share of them: 5e-5 for a BERT-base to fine-tune, the highest that its paper tried.
-RATES, STEADY_WIDTH = {"finetune": 1e-4, "mlm": 3e-4, "one": 3e-4, "two": 1e-4}, 384
+# Where a stage's learning rate is not given, by the section of its options. A BERT-base, wider than STEADY_WIDTH, is
+# fine-tuned at 5e-5, the highest that its paper tried.
+RATES = {"finetune": 1e-4, "mlm": 3e-4, "one": 3e-4, "two": 1e-4}
 
 
 def _rate(section: str, more: str = "") -> Any:

@@ -22,7 +22,7 @@ from megatinybert.tasks.reading.read import Row, open_task, read_rows
 from megatinybert.tasks.reading.skipped import Skipped
 from megatinybert.tasks.reading.wrong_files import READ_WHOLE, size_of
 from megatinybert.tasks.rows import EncodedRows, encode_rows
-from megatinybert.tasks.stage_options import PAIR_LENGTH, SECTIONS, SINGLE_LENGTH, length_of_rows, steps_of
+from megatinybert.tasks.stage_options import SECTIONS, default_length, length_of_rows, steps_of
 
 _OF_A_TOKENIZER = ("tokenizer.json", "vocab.txt")  # what is read without Transformers
 _ON_THE_FILE = ("teacher", "mlm")  # the stages that train on no copies
@@ -111,6 +111,5 @@ class RowsNow:
         others = {name: (before[name], value) for name, value in now.items() if before.get(name, value) != value}
         if "max_length" in others:
             was, value = others["max_length"]
-            default = PAIR_LENGTH if pair else SINGLE_LENGTH
-            others["max_length"] = (was or default, value or default)
+            others["max_length"] = (was or default_length(pair), value or default_length(pair))
         return "".join(f"; --task.{name} {show(value)}, before {show(was)}" for name, (was, value) in others.items())

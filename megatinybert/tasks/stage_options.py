@@ -9,6 +9,7 @@ from typing import Any
 
 from megatinybert.config.schema import (
     MADE_WEIGHTS,
+    STEADY_WIDTH,
     OptimizerConfig,
     RunConfig,
     ScheduleConfig,
@@ -18,7 +19,6 @@ from megatinybert.config.schema import (
 from megatinybert.config.task import (
     MOST_EPOCHS,
     RATES,
-    STEADY_WIDTH,
     TOKENS_BY_DEFAULT,
     FinetuneConfig,
     StageConfig,
@@ -71,7 +71,12 @@ def peak_rate(config: TaskConfig, section: str, width: int) -> float:
 
 def length_of_rows(config: TaskConfig, pair: bool) -> int:
     """Tokens of a row, special ones included, at most. pair: whether it has two texts."""
-    return config.task.max_length or (PAIR_LENGTH if pair else SINGLE_LENGTH)
+    return config.task.max_length or default_length(pair)
+
+
+def default_length(pair: bool) -> int:
+    """The same where --task.max_length is null."""
+    return PAIR_LENGTH if pair else SINGLE_LENGTH
 
 
 def has_stage_one(config: TaskConfig) -> bool:
@@ -114,7 +119,8 @@ def facts_of_options(config: TaskConfig, name: str, width: int | None = None) ->
     """
     section = SECTIONS[name]
     stage: StageConfig = getattr(config, section)
-    width = width or _width_in_files(config, section)
+    shape = _shape_in_files(config, section)
+    width = width or (shape[1] if shape else 0)
     rate = {f"--{section}.learning_rate": peak_rate(config, section, width)} if width or stage.learning_rate else {}
     return {
         **_facts(f"--{section}", stage, {"epochs", "max_steps", "micro_batch", "teacher_cache", "learning_rate"}),
@@ -122,24 +128,21 @@ def facts_of_options(config: TaskConfig, name: str, width: int | None = None) ->
         **_facts("--optimizer", config.optimizer, {"implementation"}),
         **_facts("--schedule", config.schedule, set()),
         **({} if stage.max_steps is None else {"steps": stage.max_steps}),
-        **(_of_student(config) if section in TAUGHT else {}),
+        **(_of_student(config, shape) if section in TAUGHT else {}),
         **({"objective": config.objective.model_dump(mode="json")} if section == "one" else {}),
         "run.seed": config.run.seed,
     }
 
 
-def _width_in_files(config: TaskConfig, section: str) -> int:
-    """Hidden units of a stage's model; 0 where no file says them."""
+def _shape_in_files(config: TaskConfig, section: str) -> list[int] | None:
+    """Of a stage's model, as of `shape_in_files`. Of a model on the hub it is told later."""
     wanted = config.student
-    model = shape_named(wanted.config, wanted.init)[0] if section in TAUGHT else config.teacher.model
-    _, width, *_ = shape_in_files(model) or (0, 0)
-    return width
+    # Where no shape is named it is that of the first weights.
+    return shape_in_files(shape_named(wanted.config, wanted.init)[0] if section in TAUGHT else config.teacher.model)
 
 
-def _of_student(config: TaskConfig) -> dict[str, Any]:
+def _of_student(config: TaskConfig, shape: list[int] | None) -> dict[str, Any]:
     wanted = config.student
-    # Where no shape is named it is that of the first weights. Of a model on the hub it is told later.
-    shape = shape_in_files(shape_named(wanted.config, wanted.init)[0])
     return {
         **({SHAPE: shape} if shape else {}),
         **facts_of_first_weights(wanted),

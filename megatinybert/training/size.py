@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 
 from megatinybert.config.general import GeneralConfig, SettledConfig
-from megatinybert.config.schema import MADE_WEIGHTS, OpenRunConfig
+from megatinybert.config.schema import MADE_WEIGHTS, STEADY_WIDTH, OpenRunConfig
 from megatinybert.runtime.counts import counted
 from megatinybert.runtime.findings import Finding
 from megatinybert.training.checkpoints.checkpoint import read_state
@@ -24,7 +24,7 @@ PASSES, MOST_PASSES = 3, 10
 SMALLEST_BATCH, LARGEST_BATCH = 16, 256
 WANTED_STEPS, FEWEST_STEPS = 1_000, 300  # for which the batch is made smaller; and more passes are made
 RATE, RATE_OF_MLM = 1e-3, 1e-4
-STEADY_STEPS, STEADY_WIDTH = 10_000, 384  # up to which the rate stays the same
+STEADY_STEPS = 10_000  # up to which the rate stays the same
 
 # Below these a run is said to be short of something. Steps x peak rate bounds how far AdamW can move a weight: 0.3 in
 # the quickstart, 0.009 in 93 steps at 1e-4, which leave a student where it began.

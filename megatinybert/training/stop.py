@@ -52,7 +52,7 @@ class Requests:
         With several ranks, what one asks after a step counts after the next: the sum over ranks is then there already,
         so that the host waits neither for the others nor for the device.
         """
-        asked = self._asked or (self._world.is_main and (self._out_of_time() or self._file.exists()))
+        asked = self._asked_here() or (self._world.is_main and self._out_of_time())
         if self._world.size == 1:
             return asked
         before, self._before = self._before, self._world.sum(torch.full((), float(asked), device=self._world.device))
@@ -62,7 +62,7 @@ class Requests:
         """Whether any rank was asked when no step was left to stop before; a file STOP is removed. Every rank calls it
         after the last step.
         """
-        late = any(self._world.gather(self._asked or (self._world.is_main and self._file.exists())))
+        late = any(self._world.gather(self._asked_here()))
         if late:
             self.forget()
         return late
@@ -83,6 +83,10 @@ class Requests:
             elif now - self._interrupted > ONE_SIGNAL:
                 os._exit(130)
         self._asked = True
+
+    def _asked_here(self) -> bool:
+        """By a signal to this rank, or the file STOP, at which rank 0 looks."""
+        return self._asked or (self._world.is_main and self._file.exists())
 
     def _out_of_time(self) -> bool:
         """Whether another two steps, with all that was ever done between two, may not fit into the time limit.
